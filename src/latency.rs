@@ -1,0 +1,156 @@
+//! Where time goes: the stages of both hot loops, the monotonic clock, one histogram a stage.
+//!
+//! Owns: the closed list of [`Stage`]s, their tags, and the [`StageClock`] that cuts a loop into laps
+//! with no gap between them, so that the stages of a loop add up to its wall time. Knows nothing of
+//! what a stage does. Used by both worker loops, the telemetry and the report.
+
+use hdrhistogram::Histogram;
+use serde::{Deserialize, Serialize};
+
+/// Nanoseconds of `CLOCK_MONOTONIC`: one clock for all processes of the machine, never set back.
+pub fn monotonic_ns() -> u64 {
+    let now = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
+    now.tv_sec as u64 * 1_000_000_000 + now.tv_nsec as u64
+}
+
+/// A named part of one of the two hot loops.
+///
+/// The learner's stages are timed once an update, the actor's once a rollout.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Stage {
+    /// Learner: no complete batch of slots had been published yet.
+    Wait,
+    /// Learner: taking slots, checking their headers, gathering them where the backend needs it.
+    Batching,
+    /// Learner: outputs of the target policy and the baseline for every row of the batch.
+    Forward,
+    /// Learner: importance ratios and V-trace targets.
+    Vtrace,
+    /// Learner: losses and their gradient with respect to every parameter.
+    Backward,
+    /// Learner: clipping of the gradient and the optimiser's step.
+    Optimizer,
+    /// Learner: copying the new weights into the shared region.
+    Publish,
+    /// Learner: handing the slots back to their actors.
+    Release,
+    /// Learner: folding the update into metrics and sending them.
+    Report,
+    /// Actor: claiming a free slot, waiting on a full ring included.
+    ActorClaim,
+    /// Actor: copying the newest weights out of the shared region.
+    ActorReadWeights,
+    /// Actor: forward passes and sampling of T steps.
+    ActorAct,
+    /// Actor: T steps of E environments.
+    ActorEnv,
+    /// From an actor's publish to the learner's take of that slot.
+    HandOver,
+}
+
+impl Stage {
+    /// Every stage, in the order of the loops; `stage as usize` is its index here.
+    pub const ALL: [Stage; 14] = [
+        Stage::Wait,
+        Stage::Batching,
+        Stage::Forward,
+        Stage::Vtrace,
+        Stage::Backward,
+        Stage::Optimizer,
+        Stage::Publish,
+        Stage::Release,
+        Stage::Report,
+        Stage::ActorClaim,
+        Stage::ActorReadWeights,
+        Stage::ActorAct,
+        Stage::ActorEnv,
+        Stage::HandOver,
+    ];
+
+    /// The stages that together make up all of the learner's time.
+    pub const LEARNER: [Stage; 9] = [
+        Stage::Wait,
+        Stage::Batching,
+        Stage::Forward,
+        Stage::Vtrace,
+        Stage::Backward,
+        Stage::Optimizer,
+        Stage::Publish,
+        Stage::Release,
+        Stage::Report,
+    ];
+
+    /// The name used in `latency.hlog`, `summary.json` and `metrics.csv`.
+    pub fn tag(self) -> &'static str {
+        match self {
+            Stage::Wait => "wait",
+            Stage::Batching => "batching",
+            Stage::Forward => "forward",
+            Stage::Vtrace => "vtrace",
+            Stage::Backward => "backward",
+            Stage::Optimizer => "optimizer",
+            Stage::Publish => "publish",
+            Stage::Release => "release",
+            Stage::Report => "report",
+            Stage::ActorClaim => "actor_claim",
+            Stage::ActorReadWeights => "actor_read_weights",
+            Stage::ActorAct => "actor_act",
+            Stage::ActorEnv => "actor_env",
+            Stage::HandOver => "hand_over",
+        }
+    }
+
+    /// The stage with this tag.
+    pub fn from_tag(tag: &str) -> Option<Stage> {
+        Stage::ALL.into_iter().find(|stage| stage.tag() == tag)
+    }
+}
+
+/// Largest latency told apart: an hour. Longer ones are counted as this long.
+const MAX_LATENCY_NS: u64 = 3_600_000_000_000;
+
+/// Two significant digits (1 % steps) keep a histogram's encoded size near 2 kB (design: ipc-channel
+/// messages stay far below its 64 kB fragment limit).
+const SIGNIFICANT_DIGITS: u8 = 2;
+
+/// An empty histogram of nanoseconds.
+pub fn histogram() -> Histogram<u64> {
+    Histogram::new_with_bounds(1, MAX_LATENCY_NS, SIGNIFICANT_DIGITS)
+        .expect("constant bounds are valid: 1 >= 1, high >= 2 low, digits <= 5")
+}
+
+/// One histogram of nanoseconds for each [`Stage`].
+pub struct StageHistograms {
+    by_stage: Vec<Histogram<u64>>,
+}
+
+impl Default for StageHistograms {
+    fn default() -> Self {
+        StageHistograms { by_stage: Stage::ALL.iter().map(|_| histogram()).collect() }
+    }
+}
+
+impl StageHistograms {
+    /// Counts one latency. Values beyond an hour saturate; nothing is allocated.
+    pub fn record(&mut self, stage: Stage, latency_ns: u64) {
+        self.by_stage[stage as usize].saturating_record(latency_ns);
+    }
+
+    /// The histogram of one stage, in nanoseconds.
+    pub fn get(&self, stage: Stage) -> &Histogram<u64> {
+        &self.by_stage[stage as usize]
+    }
+
+    /// Adds another histogram of nanoseconds to a stage.
+    pub fn add(&mut self, stage: Stage, other: &Histogram<u64>) {
+        self.by_stage[stage as usize]
+            .add(other)
+            .expect("every stage histogram has the same bounds");
+    }
+
+    /// Forgets all counts, keeps the memory.
+    pub fn clear(&mut self) {
+        self.by_stage.iter_mut().for_each(Histogram::reset);
+    }
+}

@@ -1,0 +1,220 @@
+//! What a run tells about itself: the rows, reports and summary that travel from the learner to the
+//! supervisor and from there into files. Pure data; no I/O, no clock.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+/// One row of `metrics.csv`: everything measured over one reporting interval (a fixed number of
+/// consumed frames). `docs/metrics.md` documents each column; a test compares the names.
+///
+/// Means are over the updates of the interval unless said otherwise; losses are per learned frame.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct MetricsRow {
+    /// Seconds from process start to the end of the interval.
+    pub time_s: f64,
+    /// Frames consumed by learning since the start.
+    pub frames: u64,
+    /// Frames collected by all actors since the start.
+    pub frames_produced: u64,
+    /// Learner updates since the start; equals the policy version.
+    pub updates: u64,
+    /// Consumed frames per second over the interval.
+    pub frames_per_s: f64,
+    /// Finished training episodes since the start.
+    pub episodes: u64,
+    /// Mean undiscounted return of the episodes that finished in the interval; empty if none did.
+    pub score_mean: Option<f64>,
+    /// Smallest return in the interval.
+    pub score_min: Option<f64>,
+    /// Largest return in the interval.
+    pub score_max: Option<f64>,
+    /// Mean return of the last 100 finished episodes (of all, while there are fewer).
+    pub score_last100: Option<f64>,
+    /// policy_loss + baseline_cost · critic_loss − entropy_cost · entropy.
+    pub total_loss: f64,
+    /// Policy-gradient loss, −log π(a|x) · pg_advantage.
+    pub policy_loss: f64,
+    /// Critic (baseline) loss, ½ (vs − V(x))².
+    pub critic_loss: f64,
+    /// Entropy of the target policy, nats.
+    pub entropy: f64,
+    /// Smallest unclipped importance ratio π(a|x)/μ(a|x) of the interval.
+    pub rho_min: f64,
+    /// Mean unclipped importance ratio.
+    pub rho_mean: f64,
+    /// Largest unclipped importance ratio of the interval.
+    pub rho_max: f64,
+    /// Share of ratios above `rho_bar`, 0 to 1.
+    pub rho_clipped: f64,
+    /// KL(μ ‖ π) from behaviour to target policy, nats.
+    pub kl: f64,
+    /// 1 − Var(vs − V) / Var(vs), of the baseline against the V-trace targets.
+    pub explained_variance: f64,
+    /// Norm of the gradient of the summed loss, before clipping.
+    pub grad_norm: f64,
+    /// Learning rate of the last update of the interval.
+    pub learning_rate: f64,
+    /// Mean policy lag, in updates, of the slots consumed.
+    pub policy_lag_mean: f64,
+    /// Largest policy lag, in updates.
+    pub policy_lag_max: u64,
+    /// Mean number of published slots that waited when the learner took a batch.
+    pub ring_occupancy: f64,
+    /// Mean time an update spent in each of the learner's stages, µs.
+    pub wait_us: f64,
+    /// See [`crate::latency::Stage::Batching`]; µs an update.
+    pub batching_us: f64,
+    /// See [`crate::latency::Stage::Forward`]; µs an update.
+    pub forward_us: f64,
+    /// See [`crate::latency::Stage::Vtrace`]; µs an update.
+    pub vtrace_us: f64,
+    /// See [`crate::latency::Stage::Backward`]; µs an update.
+    pub backward_us: f64,
+    /// See [`crate::latency::Stage::Optimizer`]; µs an update.
+    pub optimizer_us: f64,
+    /// See [`crate::latency::Stage::Publish`]; µs an update.
+    pub publish_us: f64,
+    /// See [`crate::latency::Stage::Release`]; µs an update.
+    pub release_us: f64,
+    /// See [`crate::latency::Stage::Report`]; µs an update.
+    pub report_us: f64,
+}
+
+/// How a run ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Exit {
+    /// The frame budget was consumed.
+    Finished,
+    /// The score reached the environment's threshold and `stop_when_solved` was set.
+    Solved,
+    /// A signal (Ctrl-C, SIGTERM) asked for an orderly stop.
+    Interrupted,
+    /// The learner, or every actor, failed beyond the restart policy.
+    Failed,
+}
+
+/// Percentiles of one stage's latency, µs.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct LatencySummary {
+    /// Number of measurements.
+    pub count: u64,
+    /// Mean, µs.
+    pub mean: f64,
+    /// Median, µs.
+    pub p50: f64,
+    /// 90th percentile, µs.
+    pub p90: f64,
+    /// 99th percentile, µs.
+    pub p99: f64,
+    /// Maximum, µs.
+    pub max: f64,
+}
+
+/// Policy lag (target version − behaviour version, in updates) over all consumed slots.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct LagSummary {
+    /// Mean.
+    pub mean: f64,
+    /// Median.
+    pub p50: u64,
+    /// 99th percentile.
+    pub p99: u64,
+    /// Maximum.
+    pub max: u64,
+}
+
+/// Smallest, mean and largest of a quantity over a run.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Spread {
+    /// Minimum.
+    pub min: f64,
+    /// Mean.
+    pub mean: f64,
+    /// Maximum.
+    pub max: f64,
+}
+
+/// Result of the greedy evaluation at the end of a run.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct EvalSummary {
+    /// Number of episodes.
+    pub episodes: u64,
+    /// Mean return.
+    pub mean: f64,
+    /// Smallest return.
+    pub min: f64,
+    /// Largest return.
+    pub max: f64,
+}
+
+/// What one actor did with its time.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct ActorSummary {
+    /// Frames collected.
+    pub frames: u64,
+    /// Rollouts published.
+    pub rollouts: u64,
+    /// Seconds spent waiting on a full ring.
+    pub blocked_s: f64,
+    /// Seconds spent in forward passes and sampling.
+    pub act_s: f64,
+    /// Seconds spent stepping environments.
+    pub env_s: f64,
+    /// Seconds spent copying weights.
+    pub read_weights_s: f64,
+    /// Times this actor was started again after it died.
+    pub restarts: u64,
+}
+
+/// `summary.json`: the whole run in one object.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Summary {
+    /// Gymnasium id of the environment.
+    pub env: String,
+    /// Seed of the run.
+    pub seed: u64,
+    /// Learner backend that ran: `native` or `torch`.
+    pub learner: String,
+    /// How the run ended.
+    pub exit: Exit,
+    /// Seconds from process start until this file was written.
+    pub wall_s: f64,
+    /// Seconds from process start to the first collected rollout.
+    pub startup_s: f64,
+    /// Seconds the learner's loop ran.
+    pub train_s: f64,
+    /// Frames consumed by learning.
+    pub frames: u64,
+    /// Frames collected by all actors.
+    pub frames_produced: u64,
+    /// Learner updates.
+    pub updates: u64,
+    /// `frames / train_s`.
+    pub frames_per_s: f64,
+    /// Whether the mean of the last 100 finished training episodes reached the threshold.
+    pub solved: bool,
+    /// Frames consumed when it first did.
+    pub solved_frames: Option<u64>,
+    /// Seconds from process start when it first did.
+    pub solved_s: Option<f64>,
+    /// Mean return of the last 100 finished training episodes.
+    pub score_last100: Option<f64>,
+    /// Greedy evaluation at the end.
+    pub eval: Option<EvalSummary>,
+    /// Latency of each stage by tag, µs.
+    pub latency_us: BTreeMap<String, LatencySummary>,
+    /// Policy lag of all consumed slots.
+    pub policy_lag: LagSummary,
+    /// Unclipped importance ratios of all learned frames.
+    pub rho: Spread,
+    /// One entry an actor.
+    pub actors: Vec<ActorSummary>,
+    /// Seconds the learner waited for slots.
+    pub learner_wait_s: f64,
+    /// Share of the learner's update time in which at least one actor was collecting, 0 to 1.
+    pub collected_during_updates: f64,
+    /// Rollouts that were published and never learned from.
+    pub rollouts_dropped: u64,
+}
