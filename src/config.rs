@@ -8,9 +8,10 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use crate::env;
-use crate::kernels::{Simd, UnknownKernels};
+use crate::env::{self, VecEnv};
+use crate::kernels::Simd;
 use crate::params::NetworkShape;
+use crate::rollout::RolloutShape;
 use crate::vtrace::VtraceParams;
 
 /// All settings of a training run. The defaults learn CartPole-v1.
@@ -144,6 +145,16 @@ pub struct ReportSettings {
     pub eval_episodes: u64,
 }
 
+impl LearnerKind {
+    /// The backend that runs: what `auto` stands for is known.
+    pub fn backend_name(self) -> &'static str {
+        match self {
+            LearnerKind::Auto | LearnerKind::Native => "native",
+            LearnerKind::Torch => "torch",
+        }
+    }
+}
+
 impl Default for Config {
     fn default() -> Self {
         Config {
@@ -263,7 +274,7 @@ impl Config {
     /// Checks every setting on its own and against the others.
     pub fn check(&self) -> Result<(), ConfigError> {
         self.check_env()?;
-        self.check_kernels()?;
+        self.simd()?;
         self.check_sizes()?;
         self.check_loss()?;
         self.check_optimizer()
@@ -287,6 +298,37 @@ impl Config {
         env::spec(&self.env).map_err(|error| value("env", &self.env, error.to_string()))
     }
 
+    /// `n_envs` environments, seeded from `seed` on.
+    ///
+    /// # Errors
+    /// If the environment is not known.
+    pub fn make_vec(&self, n_envs: usize, seed: u64) -> Result<Box<dyn VecEnv>, ConfigError> {
+        env::make_vec(&self.env, n_envs, seed)
+            .map_err(|error| value("env", &self.env, error.to_string()))
+    }
+
+    /// The kernels chosen.
+    ///
+    /// # Errors
+    /// If the name is not known or the processor lacks them.
+    pub fn simd(&self) -> Result<Simd, ConfigError> {
+        Simd::named(&self.kernels).map_err(|error| value("kernels", &self.kernels, error.to_string()))
+    }
+
+    /// What one rollout slot holds.
+    ///
+    /// # Errors
+    /// If the environment is not known.
+    pub fn rollout_shape(&self) -> Result<RolloutShape, ConfigError> {
+        let spec = self.spec()?;
+        Ok(RolloutShape {
+            unroll_length: self.actors.unroll_length,
+            n_envs: self.actors.envs_per_actor,
+            obs_dim: spec.obs_dim,
+            n_actions: spec.n_actions,
+        })
+    }
+
     /// V-trace's constants.
     pub fn vtrace(&self) -> VtraceParams<f32> {
         let LossSettings { rho_bar, c_bar, pg_rho_bar, lambda, .. } = self.loss;
@@ -303,11 +345,6 @@ impl Config {
         // TOML's integers are signed: a larger value could not be written to the run's config.toml.
         within("seed", self.seed, 0, i64::MAX as u64)?;
         within("frames", self.frames, 1, i64::MAX as u64)
-    }
-
-    fn check_kernels(&self) -> Result<(), ConfigError> {
-        let refuse = |error: UnknownKernels| value("kernels", &self.kernels, error.to_string());
-        Simd::named(&self.kernels).map(drop).map_err(refuse)
     }
 
     fn check_sizes(&self) -> Result<(), ConfigError> {

@@ -11,12 +11,12 @@ impl<'a> Batch<'a, f32> {
     /// The batch of one rollout, without copying it.
     pub fn from_rollout(rollout: &Rollout<'a>) -> Self {
         Batch {
-            n_trajectories: rollout.n_envs(),
-            obs: rollout.obs(),
-            actions: rollout.actions(),
-            rewards: rollout.rewards(),
-            kinds: rollout.kinds(),
-            behaviour_log_probs: rollout.behaviour_log_probs(),
+            n_trajectories: rollout.obs.ncols() - rollout.actions.len(),
+            obs: rollout.obs,
+            actions: rollout.actions,
+            rewards: rollout.rewards,
+            kinds: rollout.kinds,
+            behaviour_log_probs: rollout.behaviour_log_probs,
         }
     }
 }
@@ -35,10 +35,10 @@ pub struct Gather {
 impl Gather {
     /// Buffers for `n_slots` rollouts of `shape`.
     pub fn new(shape: &RolloutShape, n_slots: usize) -> Self {
-        let n_steps = n_slots * shape.n_steps();
+        let n_steps = n_slots * shape.n_frames();
         Gather {
             n_envs: shape.n_envs,
-            obs: Array2::zeros((shape.obs_dim, n_slots * shape.n_observations())),
+            obs: Array2::zeros((shape.obs_dim, n_slots * shape.n_obs_columns())),
             actions: vec![0; n_steps],
             rewards: vec![0.0; n_steps],
             kinds: vec![StepKind::RESET; n_steps],
@@ -64,20 +64,20 @@ impl Gather {
 
     fn copy_steps(&mut self, slot: usize, n_slots: usize, rollout: &Rollout) {
         let n_envs = self.n_envs;
-        for t in 0..rollout.actions().len() / n_envs {
+        for t in 0..rollout.actions.len() / n_envs {
             let from = t * n_envs..(t + 1) * n_envs;
             let start = (t * n_slots + slot) * n_envs;
             let to = start..start + n_envs;
-            self.actions[to.clone()].copy_from_slice(&rollout.actions()[from.clone()]);
-            self.rewards[to.clone()].copy_from_slice(&rollout.rewards()[from.clone()]);
-            self.kinds[to].copy_from_slice(&rollout.kinds()[from]);
+            self.actions[to.clone()].copy_from_slice(&rollout.actions[from.clone()]);
+            self.rewards[to.clone()].copy_from_slice(&rollout.rewards[from.clone()]);
+            self.kinds[to].copy_from_slice(&rollout.kinds[from]);
         }
     }
 
     fn copy_matrices(&mut self, slot: usize, n_slots: usize, rollout: &Rollout) {
         let pairs = [
-            (&mut self.obs, rollout.obs()),
-            (&mut self.behaviour_log_probs, rollout.behaviour_log_probs()),
+            (&mut self.obs, rollout.obs),
+            (&mut self.behaviour_log_probs, rollout.behaviour_log_probs),
         ];
         for (gathered, matrix) in pairs {
             for t in 0..matrix.ncols() / self.n_envs {

@@ -4,11 +4,13 @@
 
 use hdrhistogram::Histogram;
 
+use crate::config::{Config, LossSettings};
 use crate::latency::{Stage, StageHistograms};
 use crate::rollout::RolloutHeader;
 use crate::telemetry::{LagSummary, MetricsRow, Progress, Report, Spread, encode_stages};
 
-use super::backend::{LossCosts, Losses};
+use super::backend::LossCosts;
+use super::pass::PassSums;
 use super::score::Score;
 use super::targets::OffPolicyStats;
 
@@ -29,10 +31,8 @@ const MAX_LAG: u64 = 1_000_000;
 /// What one update did.
 #[derive(Clone, Copy, Debug)]
 pub struct Update {
-    /// Summed losses.
-    pub losses: Losses,
-    /// Importance ratios and targets.
-    pub off_policy: OffPolicyStats,
+    /// Losses and importance ratios, summed over the batch.
+    pub sums: PassSums,
     /// Norm of the gradient before clipping.
     pub grad_norm: f32,
     /// Learning rate used.
@@ -47,8 +47,7 @@ struct RowSums {
     start_ns: u64,
     start_frames: u64,
     n_updates: u64,
-    losses: Losses,
-    off_policy: OffPolicyStats,
+    sums: PassSums,
     grad_norm: f64,
     learning_rate: f64,
     n_slots: u64,
@@ -78,17 +77,14 @@ pub struct Meters {
 
 impl Meters {
     /// Meters of a loop that starts at `loop_start_ns` in a run that started at `process_start_ns`.
-    pub fn new(
-        process_start_ns: u64,
-        loop_start_ns: u64,
-        row_interval_frames: u64,
-        costs: LossCosts<f64>,
-    ) -> Self {
+    pub fn new(config: &Config, process_start_ns: u64, loop_start_ns: u64) -> Self {
+        let LossSettings { baseline_cost, entropy_cost, .. } = config.loss;
+        let (baseline_cost, entropy_cost) = (baseline_cost.into(), entropy_cost.into());
         Meters {
             process_start_ns,
             loop_start_ns,
-            row_interval_frames,
-            costs,
+            row_interval_frames: config.row_interval_frames(),
+            costs: LossCosts { baseline_cost, entropy_cost },
             score: Score::default(),
             frames: 0,
             updates: 0,
@@ -131,10 +127,7 @@ impl Meters {
         self.updates += 1;
         let row = &mut self.row;
         row.n_updates += 1;
-        row.losses.policy += update.losses.policy;
-        row.losses.critic += update.losses.critic;
-        row.losses.entropy += update.losses.entropy;
-        row.off_policy.merge(&update.off_policy);
+        row.sums.merge(&update.sums);
         row.grad_norm += f64::from(update.grad_norm);
         row.learning_rate = update.learning_rate;
         row.n_ready += update.n_ready as u64;
@@ -161,7 +154,7 @@ impl Meters {
         let row = self.finished_row(now_ns, frames_produced);
         self.last_lag_mean = row.policy_lag_mean;
         self.report.rows.push(row);
-        self.off_policy.merge(&self.row.off_policy);
+        self.off_policy.merge(&self.row.sums.off_policy);
         self.row = RowSums { start_ns: now_ns, start_frames: self.frames, ..RowSums::default() };
     }
 
@@ -215,7 +208,7 @@ impl Meters {
 
     fn finished_row(&mut self, now_ns: u64, frames_produced: u64) -> MetricsRow {
         let score = self.score.take_interval();
-        let RowSums { losses, off_policy, n_updates, .. } = &self.row;
+        let RowSums { sums: PassSums { losses, off_policy }, n_updates, .. } = &self.row;
         let per_frame = |sum: f64| sum / off_policy.n_learned.max(1) as f64;
         let per_update = |sum: f64| sum / *n_updates as f64;
         let stage_us = |stage: Stage| per_update(self.row.stage_ns[stage as usize] as f64 / 1e3);

@@ -3,6 +3,8 @@
 //! RMSProp and Adam as PyTorch defines them (`torch.optim.RMSprop` without momentum or centring,
 //! `torch.optim.Adam` without weight decay), so that settings carry over. Called once an update.
 
+use crate::config::{OptimizerConfig, OptimizerKind};
+
 /// Which optimiser, with its constants.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum UpdateRule {
@@ -33,6 +35,17 @@ pub struct Optimizer {
     /// Smoothed squared gradient.
     square: Vec<f32>,
     n_steps: i32,
+}
+
+impl UpdateRule {
+    /// The rule of a configuration.
+    pub fn of(config: &OptimizerConfig) -> Self {
+        let OptimizerConfig { alpha, betas: [beta1, beta2], epsilon, .. } = *config;
+        match config.kind {
+            OptimizerKind::RmsProp => UpdateRule::RmsProp { alpha, epsilon },
+            OptimizerKind::Adam => UpdateRule::Adam { beta1, beta2, epsilon },
+        }
+    }
 }
 
 impl Optimizer {
@@ -116,6 +129,15 @@ pub struct LinearDecay {
 }
 
 impl LinearDecay {
+    /// The schedule of a configuration.
+    pub fn of(config: &OptimizerConfig) -> Self {
+        LinearDecay {
+            initial: config.learning_rate,
+            floor: config.learning_rate * config.learning_rate_floor,
+            decay_frames: config.decay_frames,
+        }
+    }
+
     /// The rate after `frames` consumed frames.
     pub fn at(&self, frames: u64) -> f64 {
         if frames >= self.decay_frames {

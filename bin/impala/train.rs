@@ -1,0 +1,151 @@
+//! `impala train`: flags over a file over the defaults, one run, what came of it.
+
+use std::path::PathBuf;
+
+use anyhow::anyhow;
+use clap::ValueEnum;
+use impala::config::{Config, LearnerKind};
+use impala::telemetry::{Exit, Summary};
+use impala::train::{Destination, TrainedRun, train};
+
+use crate::Failure;
+
+/// Train an agent and leave a report.
+///
+/// Settings come from the defaults, then the file given with --config, then the flags. Every setting
+/// with its default is in the config.toml of any run.
+#[derive(clap::Args)]
+#[command(after_help = "Examples:\n  \
+    impala train                                   CartPole-v1, about two seconds\n  \
+    impala train --seed 7 --stop-when-solved       end as soon as it is solved\n  \
+    impala train --frames 20000000 --actors 2      longer, with two actors\n  \
+    impala train --config results/latest/config.toml   the settings of an earlier run")]
+pub struct Args {
+    /// TOML file with any of the settings.
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Gymnasium id of the environment [default: CartPole-v1].
+    #[arg(long, value_name = "ID")]
+    env: Option<String>,
+    /// Seed of everything random [default: 1].
+    #[arg(long)]
+    seed: Option<u64>,
+    /// Frames (environment steps) to learn from [default: 2000000].
+    #[arg(long)]
+    frames: Option<u64>,
+    /// Actor processes [default: 4].
+    #[arg(long, value_name = "N")]
+    actors: Option<usize>,
+    /// Environments that each actor steps side by side [default: 32].
+    #[arg(long, value_name = "E")]
+    envs_per_actor: Option<usize>,
+    /// Steps of each environment in a rollout [default: 20].
+    #[arg(long, value_name = "T")]
+    unroll: Option<usize>,
+    /// Rollout slots in a batch [default: 1].
+    #[arg(long, value_name = "S")]
+    batch_slots: Option<usize>,
+    /// Which learner computes the gradients [default: auto].
+    #[arg(long)]
+    learner: Option<Learner>,
+    /// End as soon as the mean of the last 100 episodes reaches the environment's threshold.
+    #[arg(long)]
+    stop_when_solved: bool,
+    /// Folder for the run's files, new or empty [default: a new one below results/].
+    #[arg(long, value_name = "DIR")]
+    run_dir: Option<PathBuf>,
+}
+
+/// The learners by their names on the command line.
+#[derive(Clone, Copy, ValueEnum)]
+enum Learner {
+    /// Native where it supports the network, else torch.
+    Auto,
+    /// Hand-derived gradients on built-in kernels.
+    Native,
+    /// The autograd of libtorch (a build with the feature `torch`).
+    Torch,
+}
+
+/// Trains and says what came of it.
+pub fn run(args: &Args, process_start_ns: u64) -> Result<(), Failure> {
+    let config = args.config().map_err(|error| Failure::Usage(error.into()))?;
+    let destination = match &args.run_dir {
+        Some(path) => Destination::At(path.clone()),
+        None => Destination::Below("results".into()),
+    };
+    let trained = train(&config, &destination, process_start_ns).map_err(|error| {
+        let is_usage = error.is_usage();
+        let error = anyhow!(error);
+        if is_usage { Failure::Usage(error) } else { Failure::Run(error) }
+    })?;
+    print_result(&trained);
+    match trained.summary.exit {
+        Exit::Failed => Err(Failure::Run(anyhow!("{}", trained.reason))),
+        Exit::Finished | Exit::Solved | Exit::Interrupted => Ok(()),
+    }
+}
+
+impl Args {
+    fn config(&self) -> Result<Config, impala::config::ConfigError> {
+        let mut config = match &self.config {
+            Some(path) => Config::from_file(path)?,
+            None => Config::default(),
+        };
+        set(&mut config.env, &self.env);
+        set(&mut config.seed, &self.seed);
+        set(&mut config.frames, &self.frames);
+        set(&mut config.actors.count, &self.actors);
+        set(&mut config.actors.envs_per_actor, &self.envs_per_actor);
+        set(&mut config.actors.unroll_length, &self.unroll);
+        set(&mut config.loss.batch_slots, &self.batch_slots);
+        set(&mut config.learner, &self.learner.map(LearnerKind::from));
+        config.stop_when_solved |= self.stop_when_solved;
+        Ok(config)
+    }
+}
+
+impl From<Learner> for LearnerKind {
+    fn from(learner: Learner) -> Self {
+        match learner {
+            Learner::Auto => LearnerKind::Auto,
+            Learner::Native => LearnerKind::Native,
+            Learner::Torch => LearnerKind::Torch,
+        }
+    }
+}
+
+fn set<T: Clone>(setting: &mut T, flag: &Option<T>) {
+    if let Some(value) = flag {
+        setting.clone_from(value);
+    }
+}
+
+fn print_result(trained: &TrainedRun) {
+    let summary = &trained.summary;
+    println!("{}", outcome_line(summary, &trained.reason));
+    println!(
+        "{} frames learned in {:.2} s: {:.2} M frames/s, {} updates, mean policy lag {:.1}",
+        summary.frames,
+        summary.train_s,
+        summary.frames_per_s / 1e6,
+        summary.updates,
+        summary.policy_lag.mean
+    );
+    if let Some(eval) = &summary.eval {
+        println!(
+            "greedy score over {} episodes: mean {:.1}, min {:.0}, max {:.0}",
+            eval.episodes, eval.mean, eval.min, eval.max
+        );
+    }
+    println!("report: {}", trained.report.display());
+}
+
+fn outcome_line(summary: &Summary, reason: &str) -> String {
+    let Summary { env, seed, learner, .. } = summary;
+    let solved = match (summary.solved_frames, summary.solved_s) {
+        (Some(frames), Some(seconds)) => format!("solved after {frames} frames, {seconds:.2} s"),
+        _ => "not solved".into(),
+    };
+    format!("{env}, seed {seed}, {learner} learner: {solved}; ended because {reason}")
+}

@@ -1,0 +1,112 @@
+//! The actor's work on one slot: E environments acted for T steps, straight into the slot.
+//!
+//! Owns the environments, the policy and the observation that one rollout hands to the next. Knows
+//! no ring and no other process, so that it can be tested and measured alone. Its loop allocates
+//! nothing, takes no lock, writes no log and makes no system call.
+
+use ndarray::{Array2, s};
+
+use crate::config::{Config, ConfigError};
+use crate::env::{self, EpisodeLog, VecEnv};
+use crate::kernels::Simd;
+use crate::latency::monotonic_ns;
+use crate::policy::Policy;
+use crate::rollout::RolloutMut;
+use crate::seeds::{Stream, stream_seed};
+
+/// Time that collecting one rollout took, ns.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct CollectTime {
+    /// In forward passes and sampling.
+    pub act_ns: u64,
+    /// In environment steps.
+    pub env_ns: u64,
+}
+
+/// Collects one rollout after the other from a vector of environments.
+pub struct Collector {
+    n_envs: usize,
+    unroll_length: usize,
+    envs: Box<dyn VecEnv>,
+    policy: Policy,
+    /// The observations that the next rollout begins with, `[D, E]`.
+    obs: Array2<f32>,
+}
+
+impl Collector {
+    /// The collector of an actor's place; `generation` counts the processes that had it before.
+    ///
+    /// # Errors
+    /// If the configuration was not checked.
+    pub fn new(config: &Config, actor: u64, generation: u64) -> Result<Self, ConfigError> {
+        let seed = |stream| stream_seed(config.seed, stream);
+        let n_envs = config.actors.envs_per_actor;
+        let env_seed = seed(Stream::Environments { actor, generation });
+        let mut envs = config.make_vec(n_envs, env_seed)?;
+        let shape = config.network_shape()?;
+        let mut obs = Array2::zeros((shape.obs_dim, n_envs));
+        envs.reset(obs.view_mut());
+        let kernels = config.simd()?;
+        let action_seed = seed(Stream::Actions { actor, generation });
+        Ok(Collector {
+            n_envs,
+            unroll_length: config.actors.unroll_length,
+            envs,
+            policy: Policy::new(&shape, kernels, n_envs, action_seed),
+            obs,
+        })
+    }
+
+    /// Environment steps in a rollout, T·E.
+    pub fn frames_per_rollout(&self) -> u64 {
+        (self.unroll_length * self.n_envs) as u64
+    }
+
+    /// The flat weights to act with, to be overwritten with a newer version.
+    pub fn params_mut(&mut self) -> &mut [f32] {
+        self.policy.params_mut()
+    }
+
+    /// Fills every field of a rollout but what publishing sets. The hot loop of collecting.
+    pub fn collect(&mut self, rollout: &mut RolloutMut) -> CollectTime {
+        let mut time = CollectTime::default();
+        rollout.header.n_episodes = 0;
+        rollout.obs.slice_mut(s![.., ..self.n_envs]).assign(&self.obs);
+        let mut last_ns = monotonic_ns();
+        for t in 0..self.unroll_length {
+            self.act(rollout, t);
+            let acted_ns = monotonic_ns();
+            self.step(rollout, t);
+            let stepped_ns = monotonic_ns();
+            time.act_ns += acted_ns - last_ns;
+            time.env_ns += stepped_ns - acted_ns;
+            last_ns = stepped_ns;
+        }
+        let final_columns = self.unroll_length * self.n_envs..;
+        self.obs.assign(&rollout.obs.slice(s![.., final_columns]));
+        time
+    }
+
+    /// Chooses the actions of step `t`.
+    fn act(&mut self, rollout: &mut RolloutMut, t: usize) {
+        let columns = t * self.n_envs..(t + 1) * self.n_envs;
+        let obs = rollout.obs.slice(s![.., columns.clone()]);
+        let log_probs = rollout.behaviour_log_probs.slice_mut(s![.., columns.clone()]);
+        self.policy.sample(obs, log_probs, &mut rollout.actions[columns]);
+    }
+
+    /// Takes the actions of step `t`; the observations after it are those of step `t + 1`.
+    fn step(&mut self, rollout: &mut RolloutMut, t: usize) {
+        let columns = t * self.n_envs..(t + 1) * self.n_envs;
+        let next_obs = rollout.obs.slice_mut(s![.., columns.end..columns.end + self.n_envs]);
+        let n_logged = rollout.header.n_episodes as usize;
+        let mut episodes = EpisodeLog::new(
+            &mut rollout.episode_returns[n_logged..],
+            &mut rollout.episode_lengths[n_logged..],
+        );
+        let actions = &rollout.actions[columns.clone()];
+        let rewards = &mut rollout.rewards[columns.clone()];
+        self.envs.step(actions, next_obs, rewards, &mut rollout.kinds[columns], &mut episodes);
+        rollout.header.n_episodes += episodes.n_episodes() as u64;
+    }
+}

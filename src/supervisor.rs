@@ -1,0 +1,467 @@
+//! The supervisor: forks the learner and the actors, watches them, writes what they report, stops them.
+//!
+//! One single-threaded event loop over a closed set of events: a signal, a worker's end, a message of
+//! the learner. It never touches a rollout or the weights and never calls libtorch, so that nothing a
+//! worker does can hurt it and forking stays safe. Called by `impala train`.
+
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::time::Duration;
+
+use ipc_channel::ipc::{self, IpcReceiver, IpcSender, TryRecvError};
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::signal::{SigSet, Signal};
+use nix::sys::signalfd::{SfdFlags, SignalFd};
+
+use crate::actor::{Actor, ActorError};
+use crate::checkpoint::CheckpointError;
+use crate::config::Config;
+use crate::latency::{StageHistograms, monotonic_ns};
+use crate::learner::{Learner, LearnerError, MessageSink};
+use crate::params::ParamLayout;
+use crate::process::{Death, EXIT_ERROR, Worker};
+use crate::restart::{Decision, History};
+use crate::run_dir::RunDir;
+use crate::shm::Segment;
+use crate::shm::board::ActorStatus;
+use crate::shm::layout::SegmentShape;
+use crate::sinks::files::{FilesError, Interval, RunFiles};
+use crate::sinks::terminal::Terminal;
+use crate::telemetry::{DecodeError, Exit, LearnerOutcome, Message, Report};
+
+/// The loop wakes at least this often to take messages; the ends of workers and signals wake it at once.
+const TICK: Duration = Duration::from_millis(20);
+
+/// How long workers may take to stop before they are killed.
+const STOP_GRACE_NS: u64 = 3_000_000_000;
+
+/// Why a run could not go on.
+#[derive(Debug, thiserror::Error)]
+pub enum SupervisorError {
+    /// A setting cannot work.
+    #[error(transparent)]
+    Config(#[from] crate::config::ConfigError),
+    /// The shared segment could not be made.
+    #[error(transparent)]
+    Segment(#[from] crate::shm::SegmentError),
+    /// The operating system refused a process, a pipe or a signal descriptor.
+    #[error("the operating system refused {what}: {source}; check `ulimit -u -n` and try fewer actors")]
+    System {
+        /// What was asked for.
+        what: &'static str,
+        /// Why not.
+        source: io::Error,
+    },
+}
+
+fn refused(what: &'static str) -> impl Fn(io::Error) -> SupervisorError {
+    move |source| SupervisorError::System { what, source }
+}
+
+/// What a run came to.
+pub struct RunOutcome {
+    /// How it ended.
+    pub exit: Exit,
+    /// The same in words.
+    pub reason: String,
+    /// The learner's last words; `None` if it died without any.
+    pub learner: Option<LearnerOutcome>,
+    /// Latencies of all stages over the run.
+    pub latency: StageHistograms,
+    /// What each actor did.
+    pub actors: Vec<ActorFigures>,
+    /// Time the learner waited for slots, ns.
+    pub learner_wait_ns: u64,
+}
+
+/// Totals of one actor's place over all its processes.
+#[derive(Clone, Copy, Debug)]
+pub struct ActorFigures {
+    /// Environment steps in published rollouts.
+    pub frames: u64,
+    /// Rollouts published.
+    pub rollouts: u64,
+    /// Time blocked on a full ring, ns.
+    pub claim_wait_ns: u64,
+    /// Time copying weights, ns.
+    pub read_weights_ns: u64,
+    /// Time in forward passes and sampling, ns.
+    pub act_ns: u64,
+    /// Time in environments, ns.
+    pub env_ns: u64,
+    /// Times it was started again.
+    pub n_restarts: u64,
+}
+
+/// One thing that happened.
+#[derive(Clone, Copy)]
+enum Event {
+    Signal,
+    LearnerDied,
+    ActorDied(usize),
+}
+
+/// Everything the supervisor holds while workers live.
+pub struct Supervisor<'a> {
+    config: &'a Config,
+    run: &'a RunDir,
+    process_start_ns: u64,
+    segment: &'a Segment,
+    signals: CaughtSignals,
+    files: &'a mut RunFiles,
+    terminal: &'a mut Terminal,
+    /// The only receiver of the learner's messages; a forked child drops its copy.
+    messages: Option<IpcReceiver<Message>>,
+    learner: Option<Worker>,
+    actors: Vec<Option<Worker>>,
+    histories: Vec<History>,
+    latency: StageHistograms,
+    outcome: Option<LearnerOutcome>,
+    /// Why the run must end although the learner has not finished.
+    trouble: Option<String>,
+    /// When the order to stop was given.
+    stopping_since_ns: Option<u64>,
+}
+
+/// The segment that a checked configuration needs.
+///
+/// # Errors
+/// If the configuration cannot work, or there is not enough shared memory.
+pub fn create_segment(config: &Config) -> Result<Segment, SupervisorError> {
+    let shape = SegmentShape {
+        n_actors: config.actors.count,
+        slots_per_actor: config.actors.slots_per_actor,
+        n_params: ParamLayout::new(&config.network_shape()?).len(),
+        rollout: config.rollout_shape()?,
+    };
+    Ok(Segment::create(&shape)?)
+}
+
+impl<'a> Supervisor<'a> {
+    /// Starts all workers.
+    ///
+    /// # Errors
+    /// If the operating system refuses one; those already started are killed.
+    pub fn start(
+        config: &'a Config,
+        run: &'a RunDir,
+        process_start_ns: u64,
+        segment: &'a Segment,
+        files: &'a mut RunFiles,
+        terminal: &'a mut Terminal,
+    ) -> Result<Self, SupervisorError> {
+        let n_actors = config.actors.count;
+        let mut supervisor = Supervisor {
+            config,
+            run,
+            process_start_ns,
+            segment,
+            signals: CaughtSignals::new().map_err(refused("a signal descriptor"))?,
+            files,
+            terminal,
+            messages: None,
+            learner: None,
+            actors: (0..n_actors).map(|_| None).collect(),
+            histories: vec![History::default(); n_actors],
+            latency: StageHistograms::default(),
+            outcome: None,
+            trouble: None,
+            stopping_since_ns: None,
+        };
+        supervisor.start_learner()?;
+        (0..n_actors).try_for_each(|actor| supervisor.start_actor(actor))?;
+        Ok(supervisor)
+    }
+
+    /// Supervises until every worker has ended.
+    ///
+    /// # Errors
+    /// If the operating system fails the supervisor itself; workers then die with it.
+    pub fn run(mut self) -> Result<RunOutcome, SupervisorError> {
+        while self.learner.is_some() || self.actors.iter().any(Option::is_some) {
+            for event in self.wait().map_err(refused("to wait for workers"))? {
+                self.handle(event)?;
+            }
+            self.take_messages();
+            self.kill_stragglers().map_err(refused("to kill a worker"))?;
+        }
+        self.take_messages();
+        self.terminal.finish();
+        Ok(self.into_outcome())
+    }
+
+    fn start_learner(&mut self) -> Result<(), SupervisorError> {
+        let (sender, receiver) = ipc::channel().map_err(refused("a channel"))?;
+        self.messages = Some(receiver);
+        let worker = Worker::spawn(|| {
+            self.messages = None;
+            exit_status("learner", self.learner_life(Channel { sender }))
+        });
+        self.learner = Some(worker.map_err(refused("a learner process"))?);
+        Ok(())
+    }
+
+    /// All that the learner's process does.
+    fn learner_life(&self, sink: Channel) -> Result<(), WorkerError> {
+        let learner = Learner::new(self.config, self.segment, self.process_start_ns, sink)?;
+        Ok(learner.run()?.save(&self.run.checkpoint())?)
+    }
+
+    fn start_actor(&mut self, actor: usize) -> Result<(), SupervisorError> {
+        let generation = self.histories[actor].n_restarts();
+        let worker = Worker::spawn(|| {
+            self.messages = None;
+            exit_status(&format!("actor {actor}"), self.actor_life(actor, generation))
+        });
+        self.actors[actor] = Some(worker.map_err(refused("an actor process"))?);
+        Ok(())
+    }
+
+    /// All that an actor's process does.
+    fn actor_life(&self, actor: usize, generation: u64) -> Result<(), WorkerError> {
+        Actor::new(self.config, self.segment, actor, generation)?.run();
+        Ok(())
+    }
+
+    /// Sleeps until something happens, a tick at most.
+    fn wait(&self) -> io::Result<Vec<Event>> {
+        let mut sources: Vec<(BorrowedFd, Event)> = vec![(self.signals.0.as_fd(), Event::Signal)];
+        sources.extend(self.learner.iter().map(|learner| (learner.pidfd(), Event::LearnerDied)));
+        for (actor, worker) in self.actors.iter().enumerate() {
+            sources.extend(worker.iter().map(|worker| (worker.pidfd(), Event::ActorDied(actor))));
+        }
+        let mut polled: Vec<PollFd> =
+            sources.iter().map(|(fd, _)| PollFd::new(*fd, PollFlags::POLLIN)).collect();
+        let timeout = PollTimeout::try_from(TICK).expect("a tick is far below the limit");
+        match poll(&mut polled, timeout) {
+            Ok(_) | Err(Errno::EINTR) => {}
+            Err(errno) => return Err(errno.into()),
+        }
+        let happened = polled.iter().map(|fd| fd.any().unwrap_or(false));
+        let events = sources.iter().zip(happened).filter(|(_, happened)| *happened);
+        Ok(events.map(|((_, event), _)| *event).collect())
+    }
+
+    fn handle(&mut self, event: Event) -> Result<(), SupervisorError> {
+        match event {
+            Event::Signal => self.on_signal(),
+            Event::LearnerDied => self.on_learner_death(),
+            Event::ActorDied(actor) => self.on_actor_death(actor),
+        }
+    }
+
+    /// The first signal asks for an orderly stop, the second ends everything at once.
+    fn on_signal(&mut self) -> Result<(), SupervisorError> {
+        let failed = refused("a signal to be read");
+        while let Some(signal) = self.signals.0.read_signal().map_err(|e| failed(e.into()))? {
+            if self.stopping_since_ns.is_some() {
+                self.kill_all().map_err(refused("to kill a worker"))?;
+                continue;
+            }
+            let name = Signal::try_from(signal.ssi_signo as i32).map_or("a signal", Signal::as_str);
+            self.terminal.note(&format!("{name}: stopping; once more to stop at once"));
+            self.order_stop();
+        }
+        Ok(())
+    }
+
+    fn on_learner_death(&mut self) -> Result<(), SupervisorError> {
+        let Some(learner) = self.learner.take() else { return Ok(()) };
+        let death = learner.reap().map_err(refused("to reap the learner"))?;
+        self.take_messages();
+        if death != Death::Exited(0) {
+            self.trouble = Some(format!("the learner {death}"));
+        } else if self.outcome.is_none() {
+            self.trouble = Some("the learner ended without a word".into());
+        }
+        self.order_stop();
+        Ok(())
+    }
+
+    fn on_actor_death(&mut self, actor: usize) -> Result<(), SupervisorError> {
+        let Some(worker) = self.actors[actor].take() else { return Ok(()) };
+        let pid = worker.pid();
+        let death = worker.reap().map_err(refused("to reap an actor"))?;
+        if self.stopping_since_ns.is_some() {
+            return Ok(());
+        }
+        match self.histories[actor].decide(monotonic_ns()) {
+            Decision::Restart => {
+                self.terminal.note(&format!("actor {actor} (pid {pid}) {death}; started again"));
+                self.start_actor(actor)
+            }
+            Decision::GiveUp => {
+                self.terminal.note(&format!("actor {actor} (pid {pid}) {death}; given up"));
+                self.end_without_actors();
+                Ok(())
+            }
+        }
+    }
+
+    fn end_without_actors(&mut self) {
+        if self.actors.iter().all(Option::is_none) {
+            self.trouble = Some("every actor died too often".into());
+            self.order_stop();
+        }
+    }
+
+    /// Tells all workers to stop, and wakes those who sleep.
+    fn order_stop(&mut self) {
+        self.stopping_since_ns.get_or_insert_with(monotonic_ns);
+        self.segment.board().order_stop();
+        self.segment.learner_doorbell().ring();
+        (0..self.actors.len()).for_each(|actor| drop(self.segment.actor_doorbell(actor).ring()));
+    }
+
+    /// Kills whoever has not stopped in time.
+    fn kill_stragglers(&mut self) -> io::Result<()> {
+        match self.stopping_since_ns {
+            Some(since_ns) if monotonic_ns() - since_ns > STOP_GRACE_NS => self.kill_all(),
+            _ => Ok(()),
+        }
+    }
+
+    fn kill_all(&self) -> io::Result<()> {
+        self.learner.iter().chain(self.actors.iter().flatten()).try_for_each(Worker::kill)
+    }
+
+    /// Takes every message that has come; the learner must never wait for us.
+    fn take_messages(&mut self) {
+        while let Some(receiver) = &self.messages {
+            match receiver.try_recv() {
+                Ok(Message::Report(report)) => self.fold(&report),
+                Ok(Message::Finished(outcome)) => self.outcome = Some(*outcome),
+                Err(TryRecvError::Empty) => return,
+                // The learner has ended; its pidfd says how.
+                Err(TryRecvError::IpcError(_)) => self.messages = None,
+            }
+        }
+    }
+
+    fn fold(&mut self, report: &Report) {
+        self.terminal.progress(&report.progress);
+        if let Err(error) = self.write(report) {
+            self.terminal.note(&format!("{error}; training goes on"));
+        }
+    }
+
+    fn write(&mut self, report: &Report) -> Result<(), RecordError> {
+        let mut latencies = Vec::with_capacity(report.latency.len());
+        for (stage, encoded) in &report.latency {
+            let histogram = encoded.decode()?;
+            self.latency.add(*stage, &histogram);
+            latencies.push((*stage, histogram));
+        }
+        let since_start = |ns: u64| ns.saturating_sub(self.process_start_ns);
+        let (start_ns, end_ns) = (since_start(report.start_ns), since_start(report.end_ns));
+        self.files.append_rows(&report.rows)?;
+        let stages = latencies.iter().map(|(stage, histogram)| (*stage, histogram));
+        Ok(self.files.append_latencies(Interval { start_ns, end_ns }, stages)?)
+    }
+
+    fn into_outcome(self) -> RunOutcome {
+        let (exit, reason) = match (&self.trouble, &self.outcome) {
+            (Some(trouble), _) => (Exit::Failed, trouble.clone()),
+            (None, Some(outcome)) => (outcome.exit, reason(outcome.exit).into()),
+            (None, None) => (Exit::Interrupted, reason(Exit::Interrupted).into()),
+        };
+        let board = self.segment.board();
+        let places = board.actors().iter().zip(&self.histories);
+        RunOutcome {
+            exit,
+            reason,
+            learner: self.outcome,
+            latency: self.latency,
+            actors: places.map(|(actor, history)| ActorFigures::of(actor, history)).collect(),
+            learner_wait_ns: board.learner().wait_ns.get(),
+        }
+    }
+}
+
+fn reason(exit: Exit) -> &'static str {
+    match exit {
+        Exit::Finished => "the frame budget was consumed",
+        Exit::Solved => "the task was solved",
+        Exit::Interrupted => "a signal asked for it",
+        Exit::Failed => "a worker failed",
+    }
+}
+
+impl ActorFigures {
+    fn of(actor: &ActorStatus, history: &History) -> Self {
+        ActorFigures {
+            frames: actor.frames.get(),
+            rollouts: actor.rollouts.get(),
+            claim_wait_ns: actor.claim_wait_ns.get(),
+            read_weights_ns: actor.read_weights_ns.get(),
+            act_ns: actor.act_ns.get(),
+            env_ns: actor.env_ns.get(),
+            n_restarts: history.n_restarts(),
+        }
+    }
+}
+
+/// Why a report could not be recorded.
+#[derive(Debug, thiserror::Error)]
+enum RecordError {
+    #[error(transparent)]
+    Decode(#[from] DecodeError),
+    #[error(transparent)]
+    Files(#[from] FilesError),
+}
+
+/// Why a worker ended early.
+#[derive(Debug, thiserror::Error)]
+enum WorkerError {
+    #[error(transparent)]
+    Learner(#[from] LearnerError),
+    #[error(transparent)]
+    Actor(#[from] ActorError),
+    #[error(transparent)]
+    Checkpoint(#[from] CheckpointError),
+}
+
+/// The exit status of a worker; says on stderr why it failed, if it did.
+fn exit_status(role: &str, result: Result<(), WorkerError>) -> i32 {
+    match result {
+        Ok(()) => 0,
+        Err(error) => {
+            eprintln!("impala: {role}: {error}");
+            EXIT_ERROR
+        }
+    }
+}
+
+/// The learner's end of the channel.
+struct Channel {
+    sender: IpcSender<Message>,
+}
+
+impl MessageSink for Channel {
+    fn send(&mut self, message: Message) -> Result<(), LearnerError> {
+        self.sender.send(message).map_err(|error| LearnerError::Report(error.to_string()))
+    }
+}
+
+/// Signals that ask for an orderly stop, read from a descriptor instead of interrupting.
+struct CaughtSignals(SignalFd);
+
+impl CaughtSignals {
+    fn set() -> SigSet {
+        [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP].into_iter().collect()
+    }
+
+    fn new() -> io::Result<Self> {
+        let set = Self::set();
+        set.thread_block()?;
+        Ok(CaughtSignals(SignalFd::with_flags(&set, SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC)?))
+    }
+}
+
+impl Drop for CaughtSignals {
+    fn drop(&mut self) {
+        // What comes after the workers' end (evaluation, report) may be interrupted as usual.
+        let _ = Self::set().thread_unblock();
+    }
+}

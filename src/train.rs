@@ -1,0 +1,189 @@
+//! One training run from its configuration to its report.
+//!
+//! Owns the order of things: check, make the run folder and the segment, supervise, evaluate, sum up,
+//! render. Called by `impala train`, and by anyone who uses the engine as a library.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use crate::checkpoint::{Checkpoint, CheckpointError};
+use crate::config::{Config, ConfigError, LearnerKind};
+use crate::eval::{self, EvalError};
+use crate::latency::{Stage, StageHistograms, monotonic_ns};
+use crate::meta::Meta;
+use crate::report::{self, ReportError};
+use crate::run_dir::{RunDir, RunDirError, RunName};
+use crate::seeds::{Stream, stream_seed};
+use crate::sinks::files::{FilesError, RunFiles};
+use crate::sinks::terminal::Terminal;
+use crate::supervisor::{ActorFigures, RunOutcome, Supervisor, SupervisorError, create_segment};
+use crate::telemetry::{ActorSummary, EvalSummary, Exit, LatencySummary, Summary};
+
+/// Where the files of a run go.
+#[derive(Clone, Debug)]
+pub enum Destination {
+    /// A new folder named after the run below this one, with `latest` pointing at it.
+    Below(PathBuf),
+    /// This folder, which must be new or empty.
+    At(PathBuf),
+}
+
+/// A finished run.
+#[derive(Clone, Debug)]
+pub struct TrainedRun {
+    /// The run's folder.
+    pub run: RunDir,
+    /// The whole run in figures.
+    pub summary: Summary,
+    /// Why it ended, in words.
+    pub reason: String,
+    /// The report's page.
+    pub report: PathBuf,
+}
+
+/// Why a run could not be made.
+#[derive(Debug, thiserror::Error)]
+pub enum TrainError {
+    /// A setting cannot work.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// The run's folder cannot be made.
+    #[error(transparent)]
+    RunDir(#[from] RunDirError),
+    /// Workers or shared memory cannot be had.
+    #[error(transparent)]
+    Supervisor(#[from] SupervisorError),
+    /// A file of the run cannot be written.
+    #[error(transparent)]
+    Files(#[from] FilesError),
+    /// The run's checkpoint cannot be read back.
+    #[error(transparent)]
+    Checkpoint(#[from] CheckpointError),
+    /// The result cannot be evaluated.
+    #[error(transparent)]
+    Eval(#[from] EvalError),
+    /// The report cannot be written.
+    #[error(transparent)]
+    Report(#[from] ReportError),
+}
+
+impl TrainError {
+    /// Whether it was the user's mistake, found before anything was started.
+    pub fn is_usage(&self) -> bool {
+        matches!(self, TrainError::Config(_) | TrainError::RunDir(_))
+    }
+}
+
+/// Trains with `config`; `process_start_ns` (`CLOCK_MONOTONIC`) is what times are counted from.
+///
+/// Forks: the calling process must have one thread.
+///
+/// # Errors
+/// If the configuration is refused, or the system refuses what the run needs. A run that fails later
+/// is no error here: its summary says [`Exit::Failed`].
+pub fn train(
+    config: &Config,
+    destination: &Destination,
+    process_start_ns: u64,
+) -> Result<TrainedRun, TrainError> {
+    config.check()?;
+    let meta = Meta::collect();
+    let run = create_run_dir(config, destination, &meta)?;
+    let segment = create_segment(config)?;
+    let mut files = RunFiles::create(&run, meta, &config.to_toml())?;
+    let mut terminal = Terminal::new(config.frames);
+    let supervisor =
+        Supervisor::start(config, &run, process_start_ns, &segment, &mut files, &mut terminal)?;
+    let outcome = supervisor.run()?;
+    let evaluation = evaluate(config, &run)?;
+    let summary = summarise(config, &outcome, evaluation, process_start_ns);
+    files.write_summary(&summary)?;
+    files.finish(outcome.exit, &outcome.reason)?;
+    let report = report::render(&run)?;
+    Ok(TrainedRun { run, summary, reason: outcome.reason, report })
+}
+
+fn create_run_dir(
+    config: &Config,
+    destination: &Destination,
+    meta: &Meta,
+) -> Result<RunDir, RunDirError> {
+    let create = |root: &Path| {
+        let learner = config.learner.backend_name();
+        let name = RunName { env: &config.env, learner, seed: config.seed, started: meta.started };
+        RunDir::create(root, name)
+    };
+    match destination {
+        Destination::Below(root) => create(root),
+        Destination::At(path) => RunDir::create_at(path),
+    }
+}
+
+/// The greedy score of the final weights; `None` if there are none, or no evaluation was asked for.
+fn evaluate(config: &Config, run: &RunDir) -> Result<Option<EvalSummary>, TrainError> {
+    if !run.checkpoint().exists() {
+        return Ok(None);
+    }
+    let checkpoint = Checkpoint::load(&run.checkpoint())?;
+    let seed = stream_seed(config.seed, Stream::Evaluation);
+    let n_episodes = config.report.eval_episodes as usize;
+    let returns = eval::greedy_returns(&checkpoint, config.simd()?, n_episodes, seed)?;
+    Ok(eval::summarise(&returns))
+}
+
+fn summarise(
+    config: &Config,
+    outcome: &RunOutcome,
+    eval: Option<EvalSummary>,
+    process_start_ns: u64,
+) -> Summary {
+    let since_start_s = |ns: u64| seconds(ns.saturating_sub(process_start_ns));
+    let learner = outcome.learner.clone().unwrap_or_default();
+    let frames_produced = outcome.actors.iter().map(|actor| actor.frames).sum();
+    Summary {
+        env: config.env.clone(),
+        seed: config.seed,
+        learner: config.learner.backend_name().into(),
+        exit: outcome.exit,
+        wall_s: since_start_s(monotonic_ns()),
+        startup_s: learner.first_frame_ns.map(since_start_s),
+        train_s: learner.train_s,
+        frames: learner.progress.frames,
+        frames_produced,
+        updates: learner.progress.updates,
+        frames_per_s: learner.progress.frames as f64 / learner.train_s.max(f64::MIN_POSITIVE),
+        solved: learner.solved.is_some(),
+        solved_frames: learner.solved.map(|(frames, _)| frames),
+        solved_s: learner.solved.map(|(_, ns)| since_start_s(ns)),
+        score_last100: learner.progress.score_last100,
+        eval,
+        latency_us: latencies(&outcome.latency),
+        policy_lag: learner.policy_lag,
+        rho: learner.rho,
+        actors: outcome.actors.iter().map(actor_summary).collect(),
+        learner_wait_s: seconds(outcome.learner_wait_ns),
+        collected_during_updates: learner.collected_during_updates,
+        rollouts_dropped: learner.rollouts_dropped,
+    }
+}
+
+fn latencies(latency: &StageHistograms) -> BTreeMap<String, LatencySummary> {
+    let summary = |stage: Stage| (stage.tag().to_owned(), LatencySummary::of(latency.get(stage)));
+    Stage::ALL.into_iter().map(summary).collect()
+}
+
+fn actor_summary(figures: &ActorFigures) -> ActorSummary {
+    ActorSummary {
+        frames: figures.frames,
+        rollouts: figures.rollouts,
+        blocked_s: seconds(figures.claim_wait_ns),
+        act_s: seconds(figures.act_ns),
+        env_s: seconds(figures.env_ns),
+        read_weights_s: seconds(figures.read_weights_ns),
+        restarts: figures.n_restarts,
+    }
+}
+
+fn seconds(ns: u64) -> f64 {
+    ns as f64 / 1e9
+}
