@@ -93,3 +93,56 @@ impl Env<4> for CartPole {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Seed, lean, steps until the episode is over, digest of the state then; printed by
+    /// `tests/reference/print_final_states.py`.
+    const LONG_EPISODES: [(u128, f32, u32, u64); 3] = [
+        (0, 0.0, 500, 0xbe58_9b57_a0cc_2ff3),
+        (1, -0.05, 162, 0xbf7d_203b_079c_70d7),
+        (2, 0.05, 166, 0x3f46_4cbd_aac4_7a16),
+    ];
+    /// Digest of the final states of 1000 falls; printed by the same script.
+    const FALLS: u64 = 0x390c_459e_19c0_b832;
+
+    /// Plays one episode until it is over; its steps and its last state.
+    fn play(seed: u128, act: impl Fn(&[f32; 4]) -> usize) -> (u32, [f64; 4]) {
+        let mut cartpole = CartPole::new(NumpyRng::new(seed));
+        let mut obs = [0.0; 4];
+        cartpole.reset(&mut obs);
+        let mut steps = 1;
+        while !cartpole.step(act(&obs), &mut obs).terminated
+            && steps < CartPole::SPEC.max_episode_steps
+        {
+            steps += 1;
+        }
+        (steps, cartpole.state)
+    }
+
+    fn digest(states: impl IntoIterator<Item = [f64; 4]>) -> u64 {
+        let numbers = states.into_iter().flatten();
+        numbers.fold(0, |word: u64, number| {
+            word.rotate_left(1) ^ number.to_bits()
+        })
+    }
+
+    #[test]
+    fn long_episodes_end_in_gymnasiums_state_to_the_last_bit() {
+        for (seed, lean, steps, state_digest) in LONG_EPISODES {
+            let played = play(seed, |obs| usize::from(obs[2] + 0.5 * obs[3] > lean));
+            assert_eq!(
+                (played.0, digest([played.1])),
+                (steps, state_digest),
+                "seed {seed}, lean {lean}"
+            );
+        }
+    }
+
+    #[test]
+    fn falls_end_in_gymnasiums_state_to_the_last_bit() {
+        assert_eq!(digest((0..1000).map(|seed| play(seed, |_| 1).1)), FALLS);
+    }
+}

@@ -197,16 +197,18 @@ fn known_ids() -> String {
     specs().map(|spec| spec.id).collect::<Vec<_>>().join(", ")
 }
 
-/// Names the nearest id, unless it would take more than half a rewrite to get there.
 fn suggestion(id: &str) -> String {
-    let distance = |known: &str| strsim::levenshtein(&known.to_lowercase(), &id.to_lowercase());
-    let nearest = specs()
-        .map(|spec| spec.id)
-        .min_by_key(|known| distance(known));
-    match nearest.filter(|known| distance(known) <= known.len() / 2) {
+    match nearest(id, specs().map(|spec| spec.id)) {
         Some(known) => format!(", did you mean \"{known}\"?"),
         None => String::new(),
     }
+}
+
+/// The known id with the fewest letters to change, unless those are more than half of it.
+fn nearest<'a>(id: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+    let distance = |known: &str| strsim::levenshtein(&known.to_lowercase(), &id.to_lowercase());
+    let nearest = known.min_by_key(|known| distance(known))?;
+    (distance(nearest) <= nearest.len() / 2).then_some(nearest)
 }
 
 #[cfg(test)]
@@ -238,16 +240,24 @@ mod tests {
 
     #[test]
     fn an_unknown_id_lists_the_known_and_names_one_that_is_near() {
-        for near in ["cartpole", "CartPole-v0", "cart-pole-v1"] {
-            let message = spec(near).unwrap_err().to_string();
-            let start =
-                format!("unknown environment \"{near}\", did you mean \"CartPole-v1\"?; known: ");
-            assert!(message.starts_with(&start), "{message}");
-        }
+        let message = spec("cartpole").unwrap_err().to_string();
+        let start =
+            "unknown environment \"cartpole\", did you mean \"CartPole-v1\"?; known: CartPole-v1";
+        assert!(message.starts_with(start), "{message}");
         let message = make_vec("Humanoid-v5", 1, 0).err().unwrap().to_string();
         assert!(
             message.starts_with("unknown environment \"Humanoid-v5\"; known: CartPole-v1"),
             "{message}"
         );
+    }
+
+    #[test]
+    fn the_nearest_id_ignores_case_and_is_not_far_fetched() {
+        let known = ["CartPole-v1", "MountainCar-v0", "Acrobot-v1"];
+        let nearest = |id| nearest(id, known.into_iter());
+        assert_eq!(nearest("cart-pole-v0"), Some("CartPole-v1"));
+        assert_eq!(nearest("MOUNTAINCAR"), Some("MountainCar-v0"));
+        assert_eq!(nearest("acrobat"), Some("Acrobot-v1"));
+        assert_eq!(nearest("Humanoid-v5"), None);
     }
 }
