@@ -5,7 +5,8 @@
 //!
 //! Source: `gymnasium/envs/classic_control/cartpole.py` (Gymnasium 1.4.0), Euler integrator. Floating
 //! point is not associative: each expression keeps that file's order of operations, because only then
-//! is every observation bit-equal.
+//! is every observation bit-equal. Sine and cosine are the C library's, as NumPy's are; two libraries
+//! may round one of them differently in the last bit.
 
 use super::{Env, EnvSpec, NumpyRng, Transition};
 
