@@ -1,3 +1,4 @@
 //! skeleton
+pub mod env;
 pub mod latency;
 pub mod telemetry;
