@@ -1,3 +1,4 @@
 //! skeleton
+pub mod kernels;
 pub mod latency;
 pub mod telemetry;
