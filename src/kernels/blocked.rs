@@ -1,0 +1,478 @@
+//! The fast kernels, written once for any [`Vector`].
+//!
+//! # Blocking, and why
+//!
+//! **Layers** (forward, and backward to the inputs) run in tiles of two vectors of frames, and within
+//! a tile in blocks of `LAYER_ROWS` outputs. A block keeps all its sums in registers, and each step
+//! over an input reads two vectors of frames and broadcasts one weight an output:
+//!
+//! | | outputs × vectors | sums | registers | loads a multiply-add |
+//! |---|---|---|---|---|
+//! | AVX-512 | 8 × 2 | 16 | 32 | 0.63 |
+//! | AVX2 | 6 × 2 | 12 | 16 | 0.67 |
+//!
+//! Both units of a core can start a multiply-add each cycle and take four to finish it: fewer than
+//! eight sums would leave them waiting. Frames are the outer loop, because a tile of 64 features × 32
+//! frames (8 kB) and the weights of a 64 × 64 layer (16 kB) then stay in L1 together.
+//!
+//! **Gradients of weights** are dot products of rows that are N frames long. A block of `GRADIENT_ROWS`
+//! outputs × 4 inputs runs over all frames with one vector of partial sums for each weight, and adds
+//! up the lanes once at the end: that costs as much as some ten frames, so tiles of frames would be
+//! dearer than reading the rows from L2.
+
+use ndarray::{ArrayView1, ArrayView2, ArrayViewMut1, ArrayViewMut2};
+
+use super::vector::{self, Span, Vector};
+use super::{Activation, check_layer};
+
+/// The most outputs in a block of a layer that [`row_blocks`] knows.
+pub(super) const MOST_ROWS: usize = 8;
+
+/// Inputs in a block of a weight gradient: as many as [`Vector::sums`] adds up together.
+const GRADIENT_INPUTS: usize = 4;
+
+/// Where a matrix lies: element (row, column) at `first + row · row_stride + column · column_stride`.
+/// Written through only where it was made from a mutable view.
+#[derive(Clone, Copy)]
+struct Matrix {
+    first: *mut f32,
+    row_stride: isize,
+    column_stride: isize,
+}
+
+impl Matrix {
+    /// A matrix of contiguous columns.
+    #[inline(always)]
+    fn of(view: &ArrayView2<f32>) -> Matrix {
+        check_columns(view.is_empty(), view.ncols(), view.strides());
+        let first = view.as_ptr().cast_mut();
+        Matrix {
+            first,
+            row_stride: view.strides()[0],
+            column_stride: 1,
+        }
+    }
+
+    /// A matrix of contiguous columns that will be written.
+    #[inline(always)]
+    fn of_mut(view: &mut ArrayViewMut2<f32>) -> Matrix {
+        check_columns(view.is_empty(), view.ncols(), view.strides());
+        let (first, row_stride) = (view.as_mut_ptr(), view.strides()[0]);
+        Matrix {
+            first,
+            row_stride,
+            column_stride: 1,
+        }
+    }
+
+    #[inline(always)]
+    fn transposed(self) -> Matrix {
+        Matrix {
+            row_stride: self.column_stride,
+            column_stride: self.row_stride,
+            ..self
+        }
+    }
+
+    /// Where an element lies.
+    ///
+    /// # Safety
+    ///
+    /// The element is one of the matrix.
+    #[inline(always)]
+    unsafe fn at(self, row: usize, column: usize) -> *mut f32 {
+        let offset = row as isize * self.row_stride + column as isize * self.column_stride;
+        // SAFETY: K2: the caller stays inside the matrix.
+        unsafe { self.first.offset(offset) }
+    }
+}
+
+fn check_columns(is_empty: bool, columns: usize, strides: &[isize]) {
+    // Of what has no neighbour the stride says nothing.
+    let contiguous = is_empty || columns == 1 || strides[1] == 1;
+    assert!(contiguous, "the columns of a matrix must be contiguous");
+}
+
+/// `y = activation(w · x + b)`.
+#[inline(always)]
+pub(super) fn dense<V: Vector>(
+    cpu: V::Cpu,
+    w: ArrayView2<f32>,
+    b: ArrayView1<f32>,
+    x: ArrayView2<f32>,
+    activation: Activation,
+    mut y: ArrayViewMut2<f32>,
+) {
+    check_layer(w.dim(), y.dim(), x.dim());
+    assert_eq!(b.len(), y.nrows(), "one bias an output");
+    let (rows, columns) = y.dim();
+    let product = Product {
+        left: Matrix::of(&w),
+        depth: x.nrows(),
+        right: Matrix::of(&x),
+        result: Matrix::of_mut(&mut y),
+        rows,
+        columns,
+    };
+    let bias = |row: usize| V::splat(cpu, b[row]);
+    match activation {
+        // SAFETY: K2: the shapes were checked above.
+        Activation::Identity => unsafe { product.run::<V>(cpu, bias, |sum, _| sum) },
+        // SAFETY: K2: as above.
+        Activation::Tanh => unsafe { product.run::<V>(cpu, bias, |sum, _| vector::tanh(cpu, sum)) },
+    }
+}
+
+/// `dx = (wᵀ · dy) ⊙ (1 − x²)`.
+#[inline(always)]
+pub(super) fn input_gradient<V: Vector>(
+    cpu: V::Cpu,
+    w: ArrayView2<f32>,
+    dy: ArrayView2<f32>,
+    x: ArrayView2<f32>,
+    mut dx: ArrayViewMut2<f32>,
+) {
+    check_layer(w.dim(), dy.dim(), x.dim());
+    assert_eq!(dx.dim(), x.dim(), "one gradient an input");
+    let (rows, columns) = dx.dim();
+    let product = Product {
+        left: Matrix::of(&w).transposed(),
+        depth: dy.nrows(),
+        right: Matrix::of(&dy),
+        result: Matrix::of_mut(&mut dx),
+        rows,
+        columns,
+    };
+    let x = Matrix::of(&x);
+    let zero = |_: usize| V::splat(cpu, 0.0);
+    let times_slope = |sum: V, (row, column, span): Place| {
+        // SAFETY: K2: `x` has the shape of the result, and the place is one of the result.
+        let output = unsafe { V::load(cpu, x.at(row, column), span) };
+        sum * output.neg_mul_add(output, V::splat(cpu, 1.0))
+    };
+    // SAFETY: K2: the shapes were checked above.
+    unsafe { product.run::<V>(cpu, zero, times_slope) }
+}
+
+/// A row, the first of a vector of columns, and how many of the vector are inside the matrix.
+type Place = (usize, usize, Span);
+
+/// `result[rows, columns] = finish(start + left[rows, depth] · right[depth, columns])`.
+#[derive(Clone, Copy)]
+struct Product {
+    left: Matrix,
+    depth: usize,
+    right: Matrix,
+    result: Matrix,
+    rows: usize,
+    columns: usize,
+}
+
+impl Product {
+    /// Computes the result, tile after tile.
+    ///
+    /// # Safety
+    ///
+    /// The three matrices are of the stated sizes.
+    #[inline(always)]
+    unsafe fn run<V: Vector>(
+        self,
+        cpu: V::Cpu,
+        start: impl Fn(usize) -> V,
+        finish: impl Fn(V, Place) -> V,
+    ) {
+        let mut column = 0;
+        while column + 2 * V::LANES <= self.columns {
+            // SAFETY: K2: two full vectors of columns are left.
+            unsafe { self.tile::<V, 2>(cpu, column, Span::Full, &start, &finish) };
+            column += 2 * V::LANES;
+        }
+        while column < self.columns {
+            let span = Span::First(V::LANES.min(self.columns - column));
+            // SAFETY: K2: the span ends at the last column.
+            unsafe { self.tile::<V, 1>(cpu, column, span, &start, &finish) };
+            column += V::LANES;
+        }
+    }
+
+    /// All rows of C vectors of columns, block after block.
+    ///
+    /// # Safety
+    ///
+    /// The columns in `span` exist.
+    #[inline(always)]
+    unsafe fn tile<V: Vector, const C: usize>(
+        self,
+        cpu: V::Cpu,
+        column: usize,
+        span: Span,
+        start: &impl Fn(usize) -> V,
+        finish: &impl Fn(V, Place) -> V,
+    ) {
+        let mut row = 0;
+        while row < self.rows {
+            let rows = V::LAYER_ROWS.min(MOST_ROWS).min(self.rows - row);
+            // One arm for each height, so that a layer's last few rows also run side by side.
+            macro_rules! block {
+                ($($height:literal)*) => {
+                    match rows {
+                        // SAFETY: K2: as many rows are left.
+                        $($height => unsafe {
+                            self.block::<V, $height, C>(cpu, (row, column, span), start, finish)
+                        },)*
+                        _ => unreachable!("a block has 1 to {MOST_ROWS} rows"),
+                    }
+                };
+            }
+            block!(8 7 6 5 4 3 2 1);
+            row += rows;
+        }
+    }
+
+    /// R rows of C vectors of columns, summed in registers.
+    ///
+    /// # Safety
+    ///
+    /// The rows and columns exist.
+    #[inline(always)]
+    unsafe fn block<V: Vector, const R: usize, const C: usize>(
+        self,
+        cpu: V::Cpu,
+        (row, column, span): Place,
+        start: &impl Fn(usize) -> V,
+        finish: &impl Fn(V, Place) -> V,
+    ) {
+        let mut sums: [[V; C]; R] = std::array::from_fn(|r| [start(row + r); C]);
+        for k in 0..self.depth {
+            // SAFETY: K2: k is one of the right matrix's rows and of the left one's columns; the rest
+            // is the caller's promise.
+            unsafe {
+                let right: [V; C] = std::array::from_fn(|c| {
+                    V::load(cpu, self.right.at(k, column + c * V::LANES), span)
+                });
+                for (r, sums) in sums.iter_mut().enumerate() {
+                    let left = V::splat(cpu, *self.left.at(row + r, k));
+                    for (sum, right) in sums.iter_mut().zip(right) {
+                        *sum = left.mul_add(right, *sum);
+                    }
+                }
+            }
+        }
+        for (r, sums) in sums.into_iter().enumerate() {
+            for (c, sum) in sums.into_iter().enumerate() {
+                let place = (row + r, column + c * V::LANES, span);
+                // SAFETY: K2: the caller's promise.
+                unsafe { finish(sum, place).store(self.result.at(place.0, place.1), span) };
+            }
+        }
+    }
+}
+
+/// `dw += dy · xᵀ`, `db += Σ dy`.
+#[inline(always)]
+pub(super) fn weight_gradient<V: Vector>(
+    cpu: V::Cpu,
+    dy: ArrayView2<f32>,
+    x: ArrayView2<f32>,
+    mut dw: ArrayViewMut2<f32>,
+    mut db: ArrayViewMut1<f32>,
+) {
+    check_layer(dw.dim(), dy.dim(), x.dim());
+    assert_eq!(db.len(), dy.nrows(), "one bias an output");
+    let (left, right, result) = (Matrix::of(&dy), Matrix::of(&x), Matrix::of_mut(&mut dw));
+    let sizes = (dy.nrows(), x.nrows(), x.ncols());
+    // SAFETY: K2: the shapes were checked above.
+    unsafe {
+        match V::GRADIENT_ROWS {
+            4 => add_row_products::<V, 4>(cpu, left, right, result, sizes),
+            2 => add_row_products::<V, 2>(cpu, left, right, result, sizes),
+            _ => unreachable!("a block of a gradient has 2 or 4 rows"),
+        }
+    }
+    for (db, dy) in db.iter_mut().zip(dy.rows()) {
+        *db += dy.sum();
+    }
+}
+
+/// `result[rows, columns] += left[rows, depth] · right[columns, depth]ᵀ` in blocks of R × 4.
+///
+/// # Safety
+///
+/// The three matrices are of the sizes (rows, columns, depth).
+#[inline(always)]
+unsafe fn add_row_products<V: Vector, const R: usize>(
+    cpu: V::Cpu,
+    left: Matrix,
+    right: Matrix,
+    result: Matrix,
+    (rows, columns, depth): (usize, usize, usize),
+) {
+    for row in (0..rows).step_by(R) {
+        // The last block repeats the last row: those sums are computed again and not used.
+        let left_rows: [usize; R] = std::array::from_fn(|r| (row + r).min(rows - 1));
+        for column in (0..columns).step_by(GRADIENT_INPUTS) {
+            let right_rows = std::array::from_fn(|c| (column + c).min(columns - 1));
+            // SAFETY: K2: all these rows exist, and so do the elements written.
+            unsafe {
+                let sums = row_products::<V, R>(cpu, (left, left_rows), (right, right_rows), depth);
+                for (row, sums) in (row..rows).zip(sums) {
+                    for (column, sum) in (column..columns).zip(sums) {
+                        *result.at(row, column) += sum;
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// The products of R rows of one matrix with four rows of another, summed over all columns.
+///
+/// # Safety
+///
+/// The rows exist and have that many columns.
+#[inline(always)]
+unsafe fn row_products<V: Vector, const R: usize>(
+    cpu: V::Cpu,
+    (left, left_rows): (Matrix, [usize; R]),
+    (right, right_rows): (Matrix, [usize; GRADIENT_INPUTS]),
+    columns: usize,
+) -> [[f32; GRADIENT_INPUTS]; R] {
+    let mut sums = [[V::splat(cpu, 0.0); GRADIENT_INPUTS]; R];
+    let mut step = |column: usize, span: Span| {
+        // SAFETY: K2: the span ends at the last column at most.
+        unsafe {
+            let right = right_rows.map(|row| V::load(cpu, right.at(row, column), span));
+            for (sums, row) in sums.iter_mut().zip(left_rows) {
+                let left = V::load(cpu, left.at(row, column), span);
+                for (sum, right) in sums.iter_mut().zip(right) {
+                    *sum = left.mul_add(right, *sum);
+                }
+            }
+        }
+    };
+    let whole = columns / V::LANES * V::LANES;
+    for column in (0..whole).step_by(V::LANES) {
+        step(column, Span::Full);
+    }
+    if whole < columns {
+        step(whole, Span::First(columns - whole));
+    }
+    sums.map(V::sums)
+}
+
+/// `log_p = logits − log Σ exp(logits)`, `p = exp(log_p)`, a vector of frames at a time.
+#[inline(always)]
+pub(super) fn log_softmax<V: Vector>(
+    cpu: V::Cpu,
+    logits: ArrayView2<f32>,
+    mut log_p: ArrayViewMut2<f32>,
+    mut p: ArrayViewMut2<f32>,
+) {
+    assert_eq!(logits.dim(), log_p.dim(), "one log-probability a logit");
+    assert_eq!(logits.dim(), p.dim(), "one probability a logit");
+    let (actions, frames) = logits.dim();
+    let logits = Matrix::of(&logits);
+    let (log_p, p) = (Matrix::of_mut(&mut log_p), Matrix::of_mut(&mut p));
+    for frame in (0..if actions == 0 { 0 } else { frames }).step_by(V::LANES) {
+        let span = Span::First(V::LANES.min(frames - frame));
+        // SAFETY: K2: all three matrices have these shapes, and the span ends at the last frame.
+        unsafe { log_softmax_frames::<V>(cpu, logits, log_p, p, actions, (frame, span)) };
+    }
+}
+
+/// The same for the frames of one vector.
+///
+/// # Safety
+///
+/// Each matrix has that many rows, at least one, and the frames in the span.
+#[inline(always)]
+unsafe fn log_softmax_frames<V: Vector>(
+    cpu: V::Cpu,
+    logits: Matrix,
+    log_p: Matrix,
+    p: Matrix,
+    actions: usize,
+    (frame, span): (usize, Span),
+) {
+    // SAFETY: K2: the caller's promise.
+    unsafe {
+        let mut largest = V::load(cpu, logits.at(0, frame), span);
+        for action in 1..actions {
+            largest = largest.at_least(V::load(cpu, logits.at(action, frame), span));
+        }
+        let mut sum = V::splat(cpu, 0.0);
+        for action in 0..actions {
+            let shifted = V::load(cpu, logits.at(action, frame), span) - largest;
+            let exponential = vector::exp(cpu, shifted);
+            sum = sum + exponential;
+            shifted.store(log_p.at(action, frame), span);
+            exponential.store(p.at(action, frame), span);
+        }
+        let (log_sum, scale) = (vector::log(cpu, sum), V::splat(cpu, 1.0) / sum);
+        for action in 0..actions {
+            let shifted = V::load(cpu, log_p.at(action, frame), span);
+            (shifted - log_sum).store(log_p.at(action, frame), span);
+            let exponential = V::load(cpu, p.at(action, frame), span);
+            (exponential * scale).store(p.at(action, frame), span);
+        }
+    }
+}
+
+/// `y = exp(x)`.
+#[inline(always)]
+pub(super) fn exp<V: Vector>(cpu: V::Cpu, x: &[f32], y: &mut [f32]) {
+    assert_eq!(x.len(), y.len(), "one exponential a number");
+    for (x, y) in x.chunks(V::LANES).zip(y.chunks_mut(V::LANES)) {
+        let span = Span::First(x.len());
+        // SAFETY: K2: both chunks are as long as the span.
+        unsafe { vector::exp(cpu, V::load(cpu, x.as_ptr(), span)).store(y.as_mut_ptr(), span) };
+    }
+}
+
+/// Implements `Kernels<f32>` for the proof that a CPU has some instructions: each method calls one
+/// function compiled for these instructions, with everything above inlined into it.
+macro_rules! vector_kernels {
+    ($cpu:ty, $vector:ty, $features:literal) => {
+        impl super::Kernels<f32> for $cpu {
+            vector_kernels!(@methods $cpu, $vector, $features;
+                dense(
+                    w: ndarray::ArrayView2<f32>,
+                    b: ndarray::ArrayView1<f32>,
+                    x: ndarray::ArrayView2<f32>,
+                    activation: super::Activation,
+                    y: ndarray::ArrayViewMut2<f32>
+                )
+                weight_gradient(
+                    dy: ndarray::ArrayView2<f32>,
+                    x: ndarray::ArrayView2<f32>,
+                    dw: ndarray::ArrayViewMut2<f32>,
+                    db: ndarray::ArrayViewMut1<f32>
+                )
+                input_gradient(
+                    w: ndarray::ArrayView2<f32>,
+                    dy: ndarray::ArrayView2<f32>,
+                    x: ndarray::ArrayView2<f32>,
+                    dx: ndarray::ArrayViewMut2<f32>
+                )
+                log_softmax(
+                    logits: ndarray::ArrayView2<f32>,
+                    log_p: ndarray::ArrayViewMut2<f32>,
+                    p: ndarray::ArrayViewMut2<f32>
+                )
+                exp(x: &[f32], y: &mut [f32])
+            );
+        }
+    };
+    (@methods $cpu:ty, $vector:ty, $features:literal;
+        $($method:ident($($argument:ident: $type:ty),*))*) => {
+        $(fn $method(self, $($argument: $type),*) {
+            #[target_feature(enable = $features)]
+            fn compiled(cpu: $cpu, $($argument: $type),*) {
+                super::blocked::$method::<$vector>(cpu, $($argument),*)
+            }
+            // SAFETY: K1: `self` is the proof that the CPU has these features.
+            unsafe { compiled(self, $($argument),*) }
+        })*
+    };
+}
+pub(super) use vector_kernels;
