@@ -154,3 +154,38 @@ impl StageHistograms {
         self.by_stage.iter_mut().for_each(Histogram::reset);
     }
 }
+
+/// Cuts a loop's time into laps without a gap: each lap begins where the last one ended, so that the
+/// stages of a loop add up to its wall time.
+#[derive(Debug)]
+pub struct StageClock {
+    last_ns: u64,
+    /// Time in each stage since [`StageClock::take`].
+    laps_ns: [u64; Stage::ALL.len()],
+}
+
+impl StageClock {
+    /// Starts the first lap now.
+    pub fn start() -> Self {
+        StageClock { last_ns: monotonic_ns(), laps_ns: [0; Stage::ALL.len()] }
+    }
+
+    /// Ends the current lap, counts it for `stage`, starts the next one; returns its length.
+    pub fn lap(&mut self, stage: Stage) -> u64 {
+        let now_ns = monotonic_ns();
+        let lap_ns = now_ns - self.last_ns;
+        self.laps_ns[stage as usize] += lap_ns;
+        self.last_ns = now_ns;
+        lap_ns
+    }
+
+    /// When the current lap began.
+    pub fn last_ns(&self) -> u64 {
+        self.last_ns
+    }
+
+    /// Time in each stage (indexed by `stage as usize`) since the last call.
+    pub fn take(&mut self) -> [u64; Stage::ALL.len()] {
+        std::mem::replace(&mut self.laps_ns, [0; Stage::ALL.len()])
+    }
+}

@@ -3,7 +3,105 @@
 
 use std::collections::BTreeMap;
 
+use hdrhistogram::Histogram;
+use hdrhistogram::serialization::{Deserializer, Serializer, V2Serializer};
 use serde::{Deserialize, Serialize};
+
+use crate::latency::{Stage, StageHistograms};
+
+/// What the learner sends to the supervisor over ipc-channel.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub enum Message {
+    /// A few times a second: what happened since the last one.
+    Report(Report),
+    /// Once, last: how the learner's loop ended.
+    Finished(Box<LearnerOutcome>),
+}
+
+/// Rows and latencies of one stretch of training.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct Report {
+    /// `CLOCK_MONOTONIC` at its start, ns.
+    pub start_ns: u64,
+    /// `CLOCK_MONOTONIC` at its end, ns.
+    pub end_ns: u64,
+    /// Rows completed in it.
+    pub rows: Vec<MetricsRow>,
+    /// Histogram of every stage that was timed in it, encoded.
+    pub latency: Vec<(Stage, EncodedHistogram)>,
+    /// The newest figures, for the progress line.
+    pub progress: Progress,
+}
+
+/// Where training stands.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Progress {
+    /// Frames consumed by learning.
+    pub frames: u64,
+    /// Updates.
+    pub updates: u64,
+    /// Mean return of the last 100 episodes.
+    pub score_last100: Option<f64>,
+    /// Mean policy lag of the newest row, in updates.
+    pub policy_lag_mean: f64,
+}
+
+/// How the learner's loop ended, and the figures that only it has.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct LearnerOutcome {
+    /// Why it ended.
+    pub exit: Exit,
+    /// Seconds the loop ran.
+    pub train_s: f64,
+    /// Where training stood.
+    pub progress: Progress,
+    /// When the first rollout began to be collected, `CLOCK_MONOTONIC` ns.
+    pub first_frame_ns: Option<u64>,
+    /// Frames consumed, and `CLOCK_MONOTONIC` ns, when the environment first counted as solved.
+    pub solved: Option<(u64, u64)>,
+    /// Policy lag of all consumed slots.
+    pub policy_lag: LagSummary,
+    /// Unclipped importance ratios of all learned frames.
+    pub rho: Spread,
+    /// Share of the update time in which at least one actor was collecting.
+    pub collected_during_updates: f64,
+    /// Rollouts taken and not learned from, for their policy lag.
+    pub rollouts_dropped: u64,
+}
+
+/// A histogram in HdrHistogram's V2 encoding.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct EncodedHistogram(Vec<u8>);
+
+/// A message held bytes that are no histogram: the two ends are not of one build.
+#[derive(Debug, thiserror::Error)]
+#[error("a latency histogram could not be decoded ({0}); rebuild so that all processes agree")]
+pub struct DecodeError(hdrhistogram::serialization::DeserializeError);
+
+impl EncodedHistogram {
+    /// Encodes a histogram.
+    pub fn encode(histogram: &Histogram<u64>) -> Self {
+        let mut bytes = Vec::new();
+        V2Serializer::new()
+            .serialize(histogram, &mut bytes)
+            .expect("writing to memory does not fail");
+        EncodedHistogram(bytes)
+    }
+
+    /// The histogram again.
+    ///
+    /// # Errors
+    /// If the bytes are not a V2 histogram.
+    pub fn decode(&self) -> Result<Histogram<u64>, DecodeError> {
+        Deserializer::new().deserialize(&mut self.0.as_slice()).map_err(DecodeError)
+    }
+}
+
+/// Encodes every stage that has counts.
+pub fn encode_stages(histograms: &StageHistograms) -> Vec<(Stage, EncodedHistogram)> {
+    let timed = Stage::ALL.into_iter().filter(|&stage| !histograms.get(stage).is_empty());
+    timed.map(|stage| (stage, EncodedHistogram::encode(histograms.get(stage)))).collect()
+}
 
 /// One row of `metrics.csv`: everything measured over one reporting interval (a fixed number of
 /// consumed frames). `docs/metrics.md` documents each column; a test compares the names.

@@ -1,0 +1,260 @@
+//! The learner's bookkeeping: folds updates into rows of `metrics.csv`, stage histograms and the
+//! figures of the whole run, and decides when a report is due. No I/O but reading the clock values
+//! it is given; called once an update.
+
+use hdrhistogram::Histogram;
+
+use crate::latency::{Stage, StageHistograms};
+use crate::rollout::RolloutHeader;
+use crate::telemetry::{LagSummary, MetricsRow, Progress, Report, Spread, encode_stages};
+
+use super::backend::{LossCosts, Losses};
+use super::score::Score;
+use super::targets::OffPolicyStats;
+
+/// Reports are at least this far apart: ten a second, so that the channel between the processes
+/// never fills (it blocks its sender when it does).
+const REPORT_INTERVAL_NS: u64 = 100_000_000;
+
+/// In a long run reports become rarer, a hundredth of the time passed, so that the interval log of
+/// an hour has hundreds of entries and not tens of thousands.
+const REPORT_SHARE_OF_RUN: u64 = 100;
+
+/// A report is sent early when it holds this many rows, to stay far below ipc-channel's fragment size.
+const MAX_ROWS_A_REPORT: usize = 100;
+
+/// Largest policy lag told apart in the run's histogram; larger ones count as this.
+const MAX_LAG: u64 = 1_000_000;
+
+/// What one update did.
+#[derive(Clone, Copy, Debug)]
+pub struct Update {
+    /// Summed losses.
+    pub losses: Losses,
+    /// Importance ratios and targets.
+    pub off_policy: OffPolicyStats,
+    /// Norm of the gradient before clipping.
+    pub grad_norm: f32,
+    /// Learning rate used.
+    pub learning_rate: f64,
+    /// Slots published and not yet taken when the batch was complete.
+    pub n_ready: usize,
+}
+
+/// Sums over the updates of one row.
+#[derive(Debug, Default)]
+struct RowSums {
+    start_ns: u64,
+    start_frames: u64,
+    n_updates: u64,
+    losses: Losses,
+    off_policy: OffPolicyStats,
+    grad_norm: f64,
+    learning_rate: f64,
+    n_slots: u64,
+    lag_sum: u64,
+    lag_max: u64,
+    n_ready: u64,
+    stage_ns: [u64; Stage::ALL.len()],
+}
+
+/// Everything the learner counts.
+pub struct Meters {
+    process_start_ns: u64,
+    loop_start_ns: u64,
+    row_interval_frames: u64,
+    costs: LossCosts<f64>,
+    /// Returns of consumed episodes.
+    pub score: Score,
+    frames: u64,
+    updates: u64,
+    row: RowSums,
+    report: Report,
+    latency: StageHistograms,
+    lag: Histogram<u64>,
+    off_policy: OffPolicyStats,
+    last_lag_mean: f64,
+}
+
+impl Meters {
+    /// Meters of a loop that starts at `loop_start_ns` in a run that started at `process_start_ns`.
+    pub fn new(
+        process_start_ns: u64,
+        loop_start_ns: u64,
+        row_interval_frames: u64,
+        costs: LossCosts<f64>,
+    ) -> Self {
+        Meters {
+            process_start_ns,
+            loop_start_ns,
+            row_interval_frames,
+            costs,
+            score: Score::default(),
+            frames: 0,
+            updates: 0,
+            row: RowSums { start_ns: loop_start_ns, ..RowSums::default() },
+            report: Report { start_ns: loop_start_ns, ..Report::default() },
+            latency: StageHistograms::default(),
+            lag: Histogram::new_with_bounds(1, MAX_LAG, 3).expect("constant bounds are valid"),
+            off_policy: OffPolicyStats::default(),
+            last_lag_mean: 0.0,
+        }
+    }
+
+    /// Frames consumed so far.
+    pub fn frames(&self) -> u64 {
+        self.frames
+    }
+
+    /// Updates so far, which is the version of the newest policy.
+    pub fn updates(&self) -> u64 {
+        self.updates
+    }
+
+    /// Counts one slot that was taken into a batch at `taken_ns`.
+    pub fn count_slot(&mut self, header: &RolloutHeader, taken_ns: u64) {
+        let lag = self.updates.saturating_sub(header.policy_version);
+        self.lag.saturating_record(lag);
+        self.row.n_slots += 1;
+        self.row.lag_sum += lag;
+        self.row.lag_max = self.row.lag_max.max(lag);
+        self.latency.record(Stage::ActorClaim, header.claim_wait_ns);
+        self.latency.record(Stage::ActorReadWeights, header.read_weights_ns);
+        self.latency.record(Stage::ActorAct, header.act_ns);
+        self.latency.record(Stage::ActorEnv, header.env_ns);
+        self.latency.record(Stage::HandOver, taken_ns.saturating_sub(header.published_ns));
+    }
+
+    /// Counts one finished update of `n_frames` frames.
+    pub fn count_update(&mut self, n_frames: u64, update: &Update) {
+        self.frames += n_frames;
+        self.updates += 1;
+        let row = &mut self.row;
+        row.n_updates += 1;
+        row.losses.policy += update.losses.policy;
+        row.losses.critic += update.losses.critic;
+        row.losses.entropy += update.losses.entropy;
+        row.off_policy.merge(&update.off_policy);
+        row.grad_norm += f64::from(update.grad_norm);
+        row.learning_rate = update.learning_rate;
+        row.n_ready += update.n_ready as u64;
+    }
+
+    /// Counts the time that one update spent in each stage.
+    pub fn count_stages(&mut self, stage_ns: &[u64; Stage::ALL.len()]) {
+        for stage in Stage::LEARNER {
+            self.latency.record(stage, stage_ns[stage as usize]);
+            self.row.stage_ns[stage as usize] += stage_ns[stage as usize];
+        }
+    }
+
+    /// Whether the current row covers its interval.
+    pub fn row_is_due(&self) -> bool {
+        self.frames - self.row.start_frames >= self.row_interval_frames
+    }
+
+    /// Closes the current row at `now_ns`, when actors had produced `frames_produced`.
+    pub fn close_row(&mut self, now_ns: u64, frames_produced: u64) {
+        if self.row.n_updates == 0 {
+            return;
+        }
+        let row = self.finished_row(now_ns, frames_produced);
+        self.last_lag_mean = row.policy_lag_mean;
+        self.report.rows.push(row);
+        self.off_policy.merge(&self.row.off_policy);
+        self.row = RowSums { start_ns: now_ns, start_frames: self.frames, ..RowSums::default() };
+    }
+
+    /// The report since the last one, if it is time for one.
+    pub fn due_report(&mut self, now_ns: u64) -> Option<Report> {
+        let run_ns = now_ns - self.loop_start_ns;
+        let interval_ns = REPORT_INTERVAL_NS.max(run_ns / REPORT_SHARE_OF_RUN);
+        let is_due = now_ns - self.report.start_ns >= interval_ns
+            || self.report.rows.len() >= MAX_ROWS_A_REPORT;
+        is_due.then(|| self.take_report(now_ns))
+    }
+
+    /// The report since the last one.
+    pub fn take_report(&mut self, now_ns: u64) -> Report {
+        self.report.end_ns = now_ns;
+        self.report.latency = encode_stages(&self.latency);
+        self.report.progress = self.progress();
+        self.latency.clear();
+        std::mem::replace(&mut self.report, Report { start_ns: now_ns, ..Report::default() })
+    }
+
+    /// Where training stands.
+    pub fn progress(&self) -> Progress {
+        Progress {
+            frames: self.frames,
+            updates: self.updates,
+            score_last100: self.score.last100(),
+            policy_lag_mean: self.last_lag_mean,
+        }
+    }
+
+    /// Policy lag of all slots so far.
+    pub fn lag_summary(&self) -> LagSummary {
+        LagSummary {
+            mean: self.lag.mean(),
+            p50: self.lag.value_at_quantile(0.5),
+            p99: self.lag.value_at_quantile(0.99),
+            max: self.lag.max(),
+        }
+    }
+
+    /// Importance ratios of all closed rows; zeros before the first.
+    pub fn rho_summary(&self) -> Spread {
+        let stats = &self.off_policy;
+        if stats.n_learned == 0 {
+            return Spread::default();
+        }
+        let mean = stats.rho_sum / stats.n_learned as f64;
+        Spread { min: stats.rho_min, mean, max: stats.rho_max }
+    }
+
+    fn finished_row(&mut self, now_ns: u64, frames_produced: u64) -> MetricsRow {
+        let score = self.score.take_interval();
+        let RowSums { losses, off_policy, n_updates, .. } = &self.row;
+        let per_frame = |sum: f64| sum / off_policy.n_learned.max(1) as f64;
+        let per_update = |sum: f64| sum / *n_updates as f64;
+        let stage_us = |stage: Stage| per_update(self.row.stage_ns[stage as usize] as f64 / 1e3);
+        let row_s = (now_ns - self.row.start_ns) as f64 / 1e9;
+        MetricsRow {
+            time_s: (now_ns - self.process_start_ns) as f64 / 1e9,
+            frames: self.frames,
+            frames_produced,
+            updates: self.updates,
+            frames_per_s: (self.frames - self.row.start_frames) as f64 / row_s,
+            episodes: self.score.n_episodes(),
+            score_mean: score.map(|score| score.mean),
+            score_min: score.map(|score| score.min),
+            score_max: score.map(|score| score.max),
+            score_last100: self.score.last100(),
+            total_loss: per_frame(losses.total(&self.costs)),
+            policy_loss: per_frame(losses.policy),
+            critic_loss: per_frame(losses.critic),
+            entropy: per_frame(losses.entropy),
+            rho_min: off_policy.rho_min,
+            rho_mean: per_frame(off_policy.rho_sum),
+            rho_max: off_policy.rho_max,
+            rho_clipped: per_frame(off_policy.n_clipped as f64),
+            kl: per_frame(off_policy.kl_sum),
+            explained_variance: off_policy.explained_variance(),
+            grad_norm: per_update(self.row.grad_norm),
+            learning_rate: self.row.learning_rate,
+            policy_lag_mean: self.row.lag_sum as f64 / self.row.n_slots.max(1) as f64,
+            policy_lag_max: self.row.lag_max,
+            ring_occupancy: per_update(self.row.n_ready as f64),
+            wait_us: stage_us(Stage::Wait),
+            batching_us: stage_us(Stage::Batching),
+            forward_us: stage_us(Stage::Forward),
+            vtrace_us: stage_us(Stage::Vtrace),
+            backward_us: stage_us(Stage::Backward),
+            optimizer_us: stage_us(Stage::Optimizer),
+            publish_us: stage_us(Stage::Publish),
+            release_us: stage_us(Stage::Release),
+            report_us: stage_us(Stage::Report),
+        }
+    }
+}

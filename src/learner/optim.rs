@@ -1,0 +1,176 @@
+//! Optimisers over one flat parameter vector, and the learning-rate schedule.
+//!
+//! RMSProp and Adam as PyTorch defines them (`torch.optim.RMSprop` without momentum or centring,
+//! `torch.optim.Adam` without weight decay), so that settings carry over. Called once an update.
+
+/// Which optimiser, with its constants.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum UpdateRule {
+    /// `square_avg = α·square_avg + (1−α)·g²`, `param −= lr · g / (√square_avg + ε)`.
+    RmsProp {
+        /// Smoothing of the squared gradient.
+        alpha: f32,
+        /// Added to the denominator.
+        epsilon: f32,
+    },
+    /// Adam with bias correction.
+    Adam {
+        /// Smoothing of the gradient.
+        beta1: f32,
+        /// Smoothing of the squared gradient.
+        beta2: f32,
+        /// Added to the denominator.
+        epsilon: f32,
+    },
+}
+
+/// An optimiser and its state.
+#[derive(Clone, Debug)]
+pub struct Optimizer {
+    rule: UpdateRule,
+    /// Smoothed gradient (Adam); empty for RMSProp.
+    mean: Vec<f32>,
+    /// Smoothed squared gradient.
+    square: Vec<f32>,
+    n_steps: i32,
+}
+
+impl Optimizer {
+    /// A fresh optimiser for `n_params` parameters.
+    pub fn new(rule: UpdateRule, n_params: usize) -> Self {
+        let n_mean = match rule {
+            UpdateRule::RmsProp { .. } => 0,
+            UpdateRule::Adam { .. } => n_params,
+        };
+        Optimizer { rule, mean: vec![0.0; n_mean], square: vec![0.0; n_params], n_steps: 0 }
+    }
+
+    /// One step down the gradient. Slices have the optimiser's number of parameters.
+    pub fn step(&mut self, params: &mut [f32], grad: &[f32], learning_rate: f32) {
+        self.n_steps += 1;
+        match self.rule {
+            UpdateRule::RmsProp { alpha, epsilon } => {
+                self.rmsprop(params, grad, learning_rate, alpha, epsilon);
+            }
+            UpdateRule::Adam { beta1, beta2, epsilon } => {
+                self.adam(params, grad, learning_rate, [beta1, beta2], epsilon);
+            }
+        }
+    }
+
+    fn rmsprop(&mut self, params: &mut [f32], grad: &[f32], lr: f32, alpha: f32, epsilon: f32) {
+        for ((param, &g), square) in params.iter_mut().zip(grad).zip(&mut self.square) {
+            *square = alpha * *square + (1.0 - alpha) * g * g;
+            *param -= lr * g / (square.sqrt() + epsilon);
+        }
+    }
+
+    fn adam(&mut self, params: &mut [f32], grad: &[f32], lr: f32, betas: [f32; 2], epsilon: f32) {
+        let [beta1, beta2] = betas;
+        let step_size = lr / (1.0 - beta1.powi(self.n_steps));
+        let square_correction = (1.0 - beta2.powi(self.n_steps)).sqrt();
+        let moments = self.mean.iter_mut().zip(&mut self.square);
+        for ((param, &g), (mean, square)) in params.iter_mut().zip(grad).zip(moments) {
+            *mean = beta1 * *mean + (1.0 - beta1) * g;
+            *square = beta2 * *square + (1.0 - beta2) * g * g;
+            *param -= step_size * *mean / (square.sqrt() / square_correction + epsilon);
+        }
+    }
+}
+
+/// Scales `grad` so that its Euclidean norm is at most `max_norm`; returns the norm before.
+pub fn clip_grad_norm(grad: &mut [f32], max_norm: f32) -> f32 {
+    let norm = squared_norm(grad).sqrt();
+    if norm > max_norm {
+        let scale = max_norm / norm;
+        grad.iter_mut().for_each(|g| *g *= scale);
+    }
+    norm
+}
+
+/// Sum of squares, in independent partial sums so that the compiler may use SIMD.
+fn squared_norm(values: &[f32]) -> f32 {
+    let (chunks, rest) = values.as_chunks::<16>();
+    let mut partial = [0.0_f32; 16];
+    for chunk in chunks {
+        for (sum, value) in partial.iter_mut().zip(chunk) {
+            *sum += value * value;
+        }
+    }
+    partial.iter().sum::<f32>() + rest.iter().map(|value| value * value).sum::<f32>()
+}
+
+/// Learning rate over consumed frames: from `initial` linearly down to `floor` at `decay_frames`,
+/// constant from then on.
+///
+/// A floor above zero keeps learning possible for ever; a constant rate collapses to one action
+/// sooner or later (see `docs/decisions.md`).
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct LinearDecay {
+    /// Rate at frame 0.
+    pub initial: f64,
+    /// Rate from `decay_frames` on.
+    pub floor: f64,
+    /// Frames until the floor; 0 means the floor from the start.
+    pub decay_frames: u64,
+}
+
+impl LinearDecay {
+    /// The rate after `frames` consumed frames.
+    pub fn at(&self, frames: u64) -> f64 {
+        if frames >= self.decay_frames {
+            return self.floor;
+        }
+        let progress = frames as f64 / self.decay_frames as f64;
+        self.initial + (self.floor - self.initial) * progress
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Two steps by PyTorch's documented update rules, worked out in float64, on params [1, -2, 3]
+    /// with gradients [.5, -1, 2] then [-1, .25, 4] at a rate of 0.1. (`tests/torch_backend.rs` holds
+    /// both optimisers against libtorch itself.)
+    const RMSPROP: [f32; 3] = [0.988_416_5, -1.312_950_9, 1.171_897_4];
+    const ADAM: [f32; 3] = [0.936_610_35, -1.853_053_2, 2.803_481_8];
+
+    fn two_steps(rule: UpdateRule) -> [f32; 3] {
+        let mut params = [1.0, -2.0, 3.0];
+        let mut optimizer = Optimizer::new(rule, 3);
+        optimizer.step(&mut params, &[0.5, -1.0, 2.0], 0.1);
+        optimizer.step(&mut params, &[-1.0, 0.25, 4.0], 0.1);
+        params
+    }
+
+    #[test]
+    fn rmsprop_is_pytorchs() {
+        let params = two_steps(UpdateRule::RmsProp { alpha: 0.99, epsilon: 0.01 });
+        approx::assert_relative_eq!(params[..], RMSPROP[..], max_relative = 1e-6);
+    }
+
+    #[test]
+    fn adam_is_pytorchs() {
+        let params = two_steps(UpdateRule::Adam { beta1: 0.9, beta2: 0.999, epsilon: 1e-8 });
+        approx::assert_relative_eq!(params[..], ADAM[..], max_relative = 1e-6);
+    }
+
+    #[test]
+    fn clipping_bounds_the_norm_and_reports_it_before() {
+        let mut grad = vec![3.0; 100];
+        assert_eq!(clip_grad_norm(&mut grad, 40.0), 30.0);
+        assert_eq!(grad[0], 3.0);
+        assert_eq!(clip_grad_norm(&mut grad, 15.0), 30.0);
+        approx::assert_relative_eq!(clip_grad_norm(&mut grad, 15.0), 15.0, max_relative = 1e-6);
+    }
+
+    #[test]
+    fn decay_starts_at_the_initial_rate_and_stays_at_the_floor() {
+        let decay = LinearDecay { initial: 2e-3, floor: 2e-4, decay_frames: 1000 };
+        assert_eq!(decay.at(0), 2e-3);
+        approx::assert_relative_eq!(decay.at(500), 1.1e-3);
+        assert_eq!([decay.at(1000), decay.at(u64::MAX)], [2e-4; 2]);
+        assert_eq!(LinearDecay { decay_frames: 0, ..decay }.at(0), 2e-4);
+    }
+}

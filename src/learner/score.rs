@@ -1,0 +1,100 @@
+//! The score of a run: returns of the training episodes that the learner has consumed.
+
+use std::collections::VecDeque;
+
+/// Episodes in the moving mean by which an environment counts as solved (Gymnasium's convention).
+const WINDOW_EPISODES: usize = 100;
+
+/// Moving and interval statistics of finished training episodes.
+#[derive(Debug, Default)]
+pub struct Score {
+    window: VecDeque<f64>,
+    n_episodes: u64,
+    interval: Interval,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+struct Interval {
+    n: u64,
+    sum: f64,
+    min: f64,
+    max: f64,
+}
+
+/// Mean, smallest and largest return of an interval.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct IntervalScore {
+    /// Mean return.
+    pub mean: f64,
+    /// Smallest return.
+    pub min: f64,
+    /// Largest return.
+    pub max: f64,
+}
+
+impl Score {
+    /// Counts one finished episode's undiscounted return.
+    pub fn add(&mut self, episode_return: f64) {
+        if self.window.len() == WINDOW_EPISODES {
+            self.window.pop_front();
+        }
+        self.window.push_back(episode_return);
+        self.n_episodes += 1;
+        let Interval { n, sum, min, max } = self.interval;
+        self.interval = Interval {
+            n: n + 1,
+            sum: sum + episode_return,
+            min: if n == 0 { episode_return } else { min.min(episode_return) },
+            max: if n == 0 { episode_return } else { max.max(episode_return) },
+        };
+    }
+
+    /// Episodes since the start.
+    pub fn n_episodes(&self) -> u64 {
+        self.n_episodes
+    }
+
+    /// Mean return of the last 100 episodes, of all while there are fewer, `None` before the first.
+    pub fn last100(&self) -> Option<f64> {
+        let n = self.window.len();
+        (n > 0).then(|| self.window.iter().sum::<f64>() / n as f64)
+    }
+
+    /// Whether there are 100 episodes and the mean of the last 100 is at least `threshold`.
+    pub fn reaches(&self, threshold: f64) -> bool {
+        self.window.len() == WINDOW_EPISODES && self.last100().is_some_and(|mean| mean >= threshold)
+    }
+
+    /// Statistics since the last call; `None` if no episode finished.
+    pub fn take_interval(&mut self) -> Option<IntervalScore> {
+        let Interval { n, sum, min, max } = std::mem::take(&mut self.interval);
+        (n > 0).then(|| IntervalScore { mean: sum / n as f64, min, max })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_window_holds_the_last_hundred() {
+        let mut score = Score::default();
+        assert_eq!(score.last100(), None);
+        (0..99).for_each(|_| score.add(500.0));
+        assert!(!score.reaches(475.0), "99 episodes are not enough");
+        score.add(500.0);
+        assert!(score.reaches(475.0));
+        (0..50).for_each(|_| score.add(0.0));
+        assert_eq!(score.last100(), Some(250.0));
+        assert_eq!(score.n_episodes(), 150);
+    }
+
+    #[test]
+    fn an_interval_is_taken_once() {
+        let mut score = Score::default();
+        [30.0, -10.0, 10.0].map(|value| score.add(value));
+        let expected = IntervalScore { mean: 10.0, min: -10.0, max: 30.0 };
+        assert_eq!(score.take_interval(), Some(expected));
+        assert_eq!(score.take_interval(), None);
+    }
+}

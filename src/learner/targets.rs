@@ -1,0 +1,204 @@
+//! From a batch and the network's outputs to V-trace targets, and what they say about off-policyness.
+//!
+//! Owns the mapping of rollout rows to V-trace's inputs (discount, weight, scaled reward) and the
+//! statistics of the importance ratios. Shared by every backend; called once a pass.
+
+use ndarray::ArrayView1;
+
+use crate::env::StepKind;
+use crate::kernels::Kernels;
+use crate::vtrace::{VtraceInput, VtraceParams, vtrace};
+
+use super::backend::{Batch, Outputs, Targets};
+
+/// Constants of the return: what a reward is worth, and V-trace's clipping.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct ReturnSettings {
+    /// γ.
+    pub discount: f32,
+    /// Multiplies every reward before learning.
+    pub reward_scale: f32,
+    /// ρ̄, c̄, the policy gradient's clip, λ.
+    pub vtrace: VtraceParams<f32>,
+}
+
+/// What the importance ratios and targets of the learned rows looked like; sums, so that batches add.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct OffPolicyStats {
+    /// Learned rows.
+    pub n_learned: u64,
+    /// Smallest unclipped ratio π(a|x)/μ(a|x).
+    pub rho_min: f64,
+    /// Largest unclipped ratio.
+    pub rho_max: f64,
+    /// Sum of unclipped ratios.
+    pub rho_sum: f64,
+    /// Ratios above ρ̄.
+    pub n_clipped: u64,
+    /// Sum of the KL(μ‖π) estimates (ρ − 1) − log ρ: unbiased under μ and never negative.
+    pub kl_sum: f64,
+    /// Sum of vs.
+    pub vs_sum: f64,
+    /// Sum of vs².
+    pub vs_square_sum: f64,
+    /// Sum of vs − V.
+    pub error_sum: f64,
+    /// Sum of (vs − V)².
+    pub error_square_sum: f64,
+}
+
+impl Default for OffPolicyStats {
+    fn default() -> Self {
+        OffPolicyStats {
+            n_learned: 0,
+            rho_min: f64::INFINITY,
+            rho_max: f64::NEG_INFINITY,
+            rho_sum: 0.0,
+            n_clipped: 0,
+            kl_sum: 0.0,
+            vs_sum: 0.0,
+            vs_square_sum: 0.0,
+            error_sum: 0.0,
+            error_square_sum: 0.0,
+        }
+    }
+}
+
+impl OffPolicyStats {
+    fn add_row(&mut self, rho: f32, log_rho: f32, vs: f32, value: f32) {
+        let (rho, log_rho, vs, error) =
+            (f64::from(rho), f64::from(log_rho), f64::from(vs), f64::from(vs - value));
+        self.n_learned += 1;
+        self.rho_min = self.rho_min.min(rho);
+        self.rho_max = self.rho_max.max(rho);
+        self.rho_sum += rho;
+        self.kl_sum += rho - 1.0 - log_rho;
+        self.vs_sum += vs;
+        self.vs_square_sum += vs * vs;
+        self.error_sum += error;
+        self.error_square_sum += error * error;
+    }
+
+    /// Adds the rows of another batch.
+    pub fn merge(&mut self, other: &OffPolicyStats) {
+        self.n_learned += other.n_learned;
+        self.rho_min = self.rho_min.min(other.rho_min);
+        self.rho_max = self.rho_max.max(other.rho_max);
+        self.rho_sum += other.rho_sum;
+        self.n_clipped += other.n_clipped;
+        self.kl_sum += other.kl_sum;
+        self.vs_sum += other.vs_sum;
+        self.vs_square_sum += other.vs_square_sum;
+        self.error_sum += other.error_sum;
+        self.error_square_sum += other.error_square_sum;
+    }
+
+    /// 1 − Var(vs − V) / Var(vs); 0 where the targets do not vary.
+    pub fn explained_variance(&self) -> f64 {
+        let variance = |sum: f64, square_sum: f64| {
+            let n = self.n_learned.max(1) as f64;
+            square_sum / n - (sum / n) * (sum / n)
+        };
+        let of_targets = variance(self.vs_sum, self.vs_square_sum);
+        if of_targets <= f64::EPSILON {
+            return 0.0;
+        }
+        1.0 - variance(self.error_sum, self.error_square_sum) / of_targets
+    }
+}
+
+/// Computes targets batch by batch, in buffers of one size.
+#[derive(Debug)]
+pub struct TargetBuilder<K> {
+    settings: ReturnSettings,
+    kernels: K,
+    discounts: Vec<f32>,
+    rewards: Vec<f32>,
+    weights: Vec<f32>,
+    log_rhos: Vec<f32>,
+    rhos: Vec<f32>,
+    vs: Vec<f32>,
+    pg_advantages: Vec<f32>,
+}
+
+impl<K: Kernels<f32>> TargetBuilder<K> {
+    /// Buffers for batches of `n_steps` = T·B steps.
+    pub fn new(settings: ReturnSettings, kernels: K, n_steps: usize) -> Self {
+        let buffer = || vec![0.0; n_steps];
+        TargetBuilder {
+            settings,
+            kernels,
+            discounts: buffer(),
+            rewards: buffer(),
+            weights: buffer(),
+            log_rhos: buffer(),
+            rhos: buffer(),
+            vs: buffer(),
+            pg_advantages: buffer(),
+        }
+    }
+
+    /// The V-trace targets of a batch under the target policy's outputs, and their statistics.
+    pub fn solve(&mut self, batch: &Batch<f32>, outputs: &Outputs<f32>) -> (Targets<'_, f32>, OffPolicyStats) {
+        self.map_rows(batch);
+        self.importance_ratios(batch, outputs);
+        let input = VtraceInput {
+            n_trajectories: batch.n_trajectories,
+            rhos: &self.rhos,
+            discounts: &self.discounts,
+            rewards: &self.rewards,
+            weights: &self.weights,
+            values: &outputs.values,
+        };
+        vtrace(&input, &self.settings.vtrace, &mut self.vs, &mut self.pg_advantages);
+        let stats = self.stats(outputs);
+        let targets = Targets {
+            vs: &self.vs,
+            pg_advantages: &self.pg_advantages,
+            weights: &self.weights,
+        };
+        (targets, stats)
+    }
+
+    /// Discount, weight and scaled reward of each row; see the table in [`crate::vtrace`].
+    fn map_rows(&mut self, batch: &Batch<f32>) {
+        let ReturnSettings { discount, reward_scale, .. } = self.settings;
+        for (n, &kind) in batch.kinds.iter().enumerate() {
+            let learned = kind.is_learned();
+            let bootstraps = learned && kind != StepKind::TERMINATED;
+            self.discounts[n] = if bootstraps { discount } else { 0.0 };
+            self.weights[n] = if learned { 1.0 } else { 0.0 };
+            self.rewards[n] = reward_scale * batch.rewards[n];
+        }
+    }
+
+    /// log ρ = log π(a|x) − log μ(a|x) of the taken actions, and ρ.
+    fn importance_ratios(&mut self, batch: &Batch<f32>, outputs: &Outputs<f32>) {
+        self.log_rhos.fill(0.0);
+        let policies = outputs.log_probs.rows().into_iter().zip(batch.behaviour_log_probs.rows());
+        for (action, (target, behaviour)) in policies.enumerate() {
+            let (target, behaviour) = (contiguous(&target), contiguous(&behaviour));
+            for (n, &taken) in batch.actions.iter().enumerate() {
+                let log_rho = target[n] - behaviour[n];
+                self.log_rhos[n] += if taken == action as i32 { log_rho } else { 0.0 };
+            }
+        }
+        self.kernels.exp(&self.log_rhos, &mut self.rhos);
+    }
+
+    fn stats(&self, outputs: &Outputs<f32>) -> OffPolicyStats {
+        let mut stats = OffPolicyStats::default();
+        for n in 0..self.rhos.len() {
+            if self.weights[n] != 0.0 {
+                stats.add_row(self.rhos[n], self.log_rhos[n], self.vs[n], outputs.values[n]);
+                stats.n_clipped += u64::from(self.rhos[n] > self.settings.vtrace.rho_bar);
+            }
+        }
+        stats
+    }
+}
+
+/// A row of a matrix whose columns are contiguous.
+fn contiguous<'a>(row: &'a ArrayView1<f32>) -> &'a [f32] {
+    row.as_slice().expect("columns of a batch are contiguous")
+}

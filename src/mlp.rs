@@ -1,0 +1,146 @@
+//! The multi-layer perceptron: forward pass and hand-derived gradient over a flat parameter vector.
+//!
+//! Everything is feature-major: a matrix `[F, N]` has one row a feature and one column a frame, so
+//! that one layer is `Y[O, N] = act(W[O, I] · X[I, N] + b)` and columns are contiguous. Knows nothing
+//! of rewards or rollouts. Used by actors (policy only) and the native learner (both heads).
+
+use ndarray::{Array2, ArrayView2, ArrayViewMut2, NdFloat, s};
+
+use crate::kernels::{Activation, Kernels};
+use crate::params::{NetworkShape, ParamLayout};
+
+/// Columns that go through the whole network before the next ones: their activations stay in L1
+/// (H = 64: 64 × 32 × 4 bytes = 8 kB a layer).
+const TILE_COLUMNS: usize = 32;
+
+/// A network: where its parameters lie, and the kernels that compute with them.
+#[derive(Clone, Debug)]
+pub struct Mlp<K> {
+    layout: ParamLayout,
+    kernels: K,
+}
+
+/// Hidden activations of every layer, `[H, N]` each, kept from the forward pass for the backward pass.
+#[derive(Clone, Debug)]
+pub struct Activations<R> {
+    hidden: Vec<Array2<R>>,
+}
+
+impl<R: NdFloat> Activations<R> {
+    /// Room for the hidden layers of `shape` at `n_columns` frames.
+    pub fn new(shape: &NetworkShape, n_columns: usize) -> Self {
+        let hidden = shape.hidden.iter().map(|&units| Array2::zeros((units, n_columns)));
+        Activations { hidden: hidden.collect() }
+    }
+}
+
+impl<K> Mlp<K> {
+    /// The network of `shape`, computed by `kernels`.
+    pub fn new(shape: &NetworkShape, kernels: K) -> Self {
+        Mlp { layout: ParamLayout::new(shape), kernels }
+    }
+
+    /// Where each parameter lies in the flat vector.
+    pub fn layout(&self) -> &ParamLayout {
+        &self.layout
+    }
+
+    /// The kernels in use.
+    pub fn kernels(&self) -> K
+    where
+        K: Copy,
+    {
+        self.kernels
+    }
+
+    /// Logits `[A, N]` of observations `[D, N]`. Allocates nothing.
+    pub fn policy<R: NdFloat>(
+        &self,
+        params: &[R],
+        obs: ArrayView2<R>,
+        activations: &mut Activations<R>,
+        logits: ArrayViewMut2<R>,
+    ) where
+        K: Kernels<R>,
+    {
+        let torso = self.torso(params, obs, activations);
+        let head = self.layout.policy();
+        self.kernels.dense(head.weight(params), head.bias(params), torso, Activation::Identity, logits);
+    }
+
+    /// Both heads `[A+1, N]` (logits, then the value) of observations `[D, N]`.
+    pub fn forward<R: NdFloat>(
+        &self,
+        params: &[R],
+        obs: ArrayView2<R>,
+        activations: &mut Activations<R>,
+        mut heads: ArrayViewMut2<R>,
+    ) where
+        K: Kernels<R>,
+    {
+        let head = self.layout.heads();
+        let (weight, bias) = (head.weight(params), head.bias(params));
+        let n_columns = obs.ncols();
+        for start in (0..n_columns).step_by(TILE_COLUMNS) {
+            let tile = s![.., start..n_columns.min(start + TILE_COLUMNS)];
+            let mut input = obs.slice(tile);
+            for (dense, hidden) in self.layout.torso().iter().zip(&mut activations.hidden) {
+                let (weight, bias) = (dense.weight(params), dense.bias(params));
+                self.kernels.dense(weight, bias, input, Activation::Tanh, hidden.slice_mut(tile));
+                input = hidden.slice(tile);
+            }
+            self.kernels.dense(weight, bias, input, Activation::Identity, heads.slice_mut(tile));
+        }
+    }
+
+    /// Adds to `grad` the gradient of a loss whose derivative by both heads is `d_heads` `[A+1, N]`.
+    ///
+    /// `obs` and `activations` are those of the forward pass; they may have more columns than
+    /// `d_heads`, the rest is left out. `scratch` is overwritten.
+    pub fn backward<R: NdFloat>(
+        &self,
+        params: &[R],
+        obs: ArrayView2<R>,
+        activations: &Activations<R>,
+        d_heads: ArrayView2<R>,
+        scratch: &mut Activations<R>,
+        grad: &mut [R],
+    ) where
+        K: Kernels<R>,
+    {
+        let columns = s![.., ..d_heads.ncols()];
+        let mut layer = self.layout.heads();
+        let mut d_layer = d_heads;
+        let below = self.layout.torso().iter().zip(&activations.hidden).zip(&mut scratch.hidden);
+        for ((dense, hidden), d_hidden) in below.rev() {
+            let hidden = hidden.slice(columns);
+            let (d_weight, d_bias) = layer.split_mut(grad);
+            self.kernels.weight_gradient(d_layer, hidden, d_weight, d_bias);
+            let weight = layer.weight(params);
+            self.kernels.input_gradient(weight, d_layer, hidden, d_hidden.slice_mut(columns));
+            d_layer = d_hidden.slice(columns);
+            layer = *dense;
+        }
+        let (d_weight, d_bias) = layer.split_mut(grad);
+        self.kernels.weight_gradient(d_layer, obs.slice(columns), d_weight, d_bias);
+    }
+
+    /// The last hidden layer `[H, N]`.
+    fn torso<'a, R: NdFloat>(
+        &self,
+        params: &[R],
+        obs: ArrayView2<'a, R>,
+        activations: &'a mut Activations<R>,
+    ) -> ArrayView2<'a, R>
+    where
+        K: Kernels<R>,
+    {
+        let mut input = obs;
+        for (dense, hidden) in self.layout.torso().iter().zip(&mut activations.hidden) {
+            let (weight, bias) = (dense.weight(params), dense.bias(params));
+            self.kernels.dense(weight, bias, input, Activation::Tanh, hidden.view_mut());
+            input = hidden.view();
+        }
+        input
+    }
+}

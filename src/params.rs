@@ -1,0 +1,247 @@
+//! The network's parameters as one flat vector: name, shape and offset of each.
+//!
+//! Owns the only mapping between a flat parameter (or gradient) vector and the matrices in it. The
+//! same vector is what the optimiser updates, what the shared weight region carries and what a
+//! checkpoint stores. Knows no arithmetic of the network.
+
+use ndarray::{ArrayView1, ArrayView2, ArrayViewMut1, ArrayViewMut2};
+use rand_core::{Rng, SeedableRng};
+use rand_xoshiro::Xoshiro256PlusPlus;
+
+/// Sizes of a multi-layer perceptron with a shared tanh torso, a policy head and a value head.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NetworkShape {
+    /// D, features of an observation.
+    pub obs_dim: usize,
+    /// Units of each hidden layer of the torso, at least one layer.
+    pub hidden: Vec<usize>,
+    /// A, logits of the policy head.
+    pub n_actions: usize,
+}
+
+impl NetworkShape {
+    /// Outputs of both heads together: A logits, then one value.
+    pub fn n_heads(&self) -> usize {
+        self.n_actions + 1
+    }
+
+    /// Width of the torso's last layer.
+    pub fn torso_width(&self) -> usize {
+        *self.hidden.last().expect("a network has at least one hidden layer (checked by config)")
+    }
+}
+
+/// One named parameter of the flat vector, as PyTorch's `state_dict` would call and shape it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Param {
+    /// Such as `torso.0.weight`.
+    pub name: String,
+    /// `[out, in]` for a weight, `[out]` for a bias.
+    pub shape: Vec<usize>,
+    /// Index of its first value in the flat vector.
+    pub offset: usize,
+    /// Inputs of the layer it belongs to; sets the scale of its initial values.
+    pub fan_in: usize,
+}
+
+impl Param {
+    /// Number of values.
+    pub fn len(&self) -> usize {
+        self.shape.iter().product()
+    }
+
+    /// Whether it has no values (never so in a checked configuration).
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
+/// Where the weight matrix and bias of one dense layer lie in the flat vector.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Dense {
+    /// Rows of the weight.
+    pub n_outputs: usize,
+    /// Columns of the weight.
+    pub n_inputs: usize,
+    weight: usize,
+    bias: usize,
+}
+
+impl Dense {
+    /// The weight, `[n_outputs, n_inputs]`.
+    pub fn weight<'a, R>(&self, flat: &'a [R]) -> ArrayView2<'a, R> {
+        let values = &flat[self.weight..self.weight + self.n_outputs * self.n_inputs];
+        ArrayView2::from_shape((self.n_outputs, self.n_inputs), values)
+            .expect("the slice has rows × columns values")
+    }
+
+    /// The bias, `[n_outputs]`.
+    pub fn bias<'a, R>(&self, flat: &'a [R]) -> ArrayView1<'a, R> {
+        ArrayView1::from(&flat[self.bias..self.bias + self.n_outputs])
+    }
+
+    /// Weight and bias at once, mutably: the layer's part of a flat gradient.
+    pub fn split_mut<'a, R>(
+        &self,
+        flat: &'a mut [R],
+    ) -> (ArrayViewMut2<'a, R>, ArrayViewMut1<'a, R>) {
+        let (head, tail) = flat.split_at_mut(self.bias);
+        let weight = &mut head[self.weight..self.weight + self.n_outputs * self.n_inputs];
+        let weight = ArrayViewMut2::from_shape((self.n_outputs, self.n_inputs), weight)
+            .expect("the slice has rows × columns values");
+        (weight, ArrayViewMut1::from(&mut tail[..self.n_outputs]))
+    }
+}
+
+/// The layout of every parameter of a [`NetworkShape`] in one flat vector.
+///
+/// Order: for each torso layer weight then bias; then `policy.weight`, `value.weight`, `policy.bias`,
+/// `value.bias`. Both heads are adjacent, so that they are one `[A+1, H]` layer to the learner.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ParamLayout {
+    params: Vec<Param>,
+    torso: Vec<Dense>,
+    heads: Dense,
+    policy: Dense,
+    len: usize,
+}
+
+impl ParamLayout {
+    /// Lays the parameters of `shape` out.
+    pub fn new(shape: &NetworkShape) -> Self {
+        let mut builder = Builder::default();
+        let mut n_inputs = shape.obs_dim;
+        let torso = (shape.hidden.iter().enumerate())
+            .map(|(layer, &n_outputs)| {
+                // The activation between two linear layers takes an index of its own in a
+                // PyTorch `nn.Sequential`, hence the even numbers.
+                let name = format!("torso.{}", 2 * layer);
+                let weight = builder.push(format!("{name}.weight"), vec![n_outputs, n_inputs], n_inputs);
+                let bias = builder.push(format!("{name}.bias"), vec![n_outputs], n_inputs);
+                let dense = Dense { n_outputs, n_inputs, weight, bias };
+                n_inputs = n_outputs;
+                dense
+            })
+            .collect();
+        let weight = builder.push("policy.weight".into(), vec![shape.n_actions, n_inputs], n_inputs);
+        builder.push("value.weight".into(), vec![1, n_inputs], n_inputs);
+        let bias = builder.push("policy.bias".into(), vec![shape.n_actions], n_inputs);
+        builder.push("value.bias".into(), vec![1], n_inputs);
+        let policy = Dense { n_outputs: shape.n_actions, n_inputs, weight, bias };
+        let heads = Dense { n_outputs: shape.n_heads(), ..policy };
+        ParamLayout { params: builder.params, torso, heads, policy, len: builder.len }
+    }
+
+    /// Values in the flat vector.
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Whether the network has no parameters (never so in a checked configuration).
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// Every parameter in the order of the flat vector.
+    pub fn params(&self) -> &[Param] {
+        &self.params
+    }
+
+    /// The torso's layers, first to last.
+    pub fn torso(&self) -> &[Dense] {
+        &self.torso
+    }
+
+    /// Policy and value head as one layer of A+1 outputs: logits first, the value last.
+    pub fn heads(&self) -> Dense {
+        self.heads
+    }
+
+    /// The policy head alone: what an actor needs.
+    pub fn policy(&self) -> Dense {
+        self.policy
+    }
+
+    /// Initial parameters, each uniform in ±1/√fan_in (PyTorch's default for `nn.Linear`).
+    pub fn init(&self, seed: u64) -> Vec<f32> {
+        let mut rng = Xoshiro256PlusPlus::seed_from_u64(seed);
+        let mut flat = Vec::with_capacity(self.len);
+        for param in &self.params {
+            let bound = 1.0 / (param.fan_in as f32).sqrt();
+            flat.extend((0..param.len()).map(|_| bound * (2.0 * unit_f32(&mut rng) - 1.0)));
+        }
+        flat
+    }
+}
+
+/// A uniform number in [0, 1) with 24 random bits, all that an f32 holds.
+pub fn unit_f32(rng: &mut impl Rng) -> f32 {
+    (rng.next_u64() >> 40) as f32 * (1.0 / (1u64 << 24) as f32)
+}
+
+#[derive(Default)]
+struct Builder {
+    params: Vec<Param>,
+    len: usize,
+}
+
+impl Builder {
+    fn push(&mut self, name: String, shape: Vec<usize>, fan_in: usize) -> usize {
+        let offset = self.len;
+        let param = Param { name, shape, offset, fan_in };
+        self.len += param.len();
+        self.params.push(param);
+        offset
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn layout() -> ParamLayout {
+        ParamLayout::new(&NetworkShape { obs_dim: 4, hidden: vec![64, 32], n_actions: 2 })
+    }
+
+    #[test]
+    fn parameters_tile_the_flat_vector() {
+        let layout = layout();
+        let mut next = 0;
+        for param in layout.params() {
+            assert_eq!(param.offset, next, "{}", param.name);
+            next += param.len();
+        }
+        assert_eq!(next, layout.len());
+        assert_eq!(layout.len(), 4 * 64 + 64 + 64 * 32 + 32 + 3 * 32 + 3);
+    }
+
+    #[test]
+    fn views_agree_with_the_named_parameters() {
+        let layout = layout();
+        let flat: Vec<f32> = (0..layout.len()).map(|i| i as f32).collect();
+        let offset = |name: &str| {
+            layout.params().iter().find(|p| p.name == name).unwrap().offset as f32
+        };
+        assert_eq!(layout.torso()[1].weight(&flat)[[0, 0]], offset("torso.2.weight"));
+        assert_eq!(layout.torso()[1].bias(&flat)[0], offset("torso.2.bias"));
+        assert_eq!(layout.heads().weight(&flat)[[2, 0]], offset("value.weight"));
+        assert_eq!(layout.heads().bias(&flat)[2], offset("value.bias"));
+        assert_eq!(layout.policy().bias(&flat)[1], offset("policy.bias") + 1.0);
+    }
+
+    #[test]
+    fn initial_values_fill_their_bounds_and_depend_on_the_seed() {
+        let layout = layout();
+        let flat = layout.init(1);
+        for param in layout.params() {
+            let values = &flat[param.offset..param.offset + param.len()];
+            let bound = 1.0 / (param.fan_in as f32).sqrt();
+            assert!(values.iter().all(|v| v.abs() <= bound), "{}", param.name);
+            if values.len() > 50 {
+                assert!(values.iter().any(|v| *v > 0.9 * bound), "{}", param.name);
+                assert!(values.iter().any(|v| *v < -0.9 * bound), "{}", param.name);
+            }
+        }
+        assert_ne!(flat, layout.init(2));
+    }
+}
