@@ -7,8 +7,7 @@
 use ndarray::{Array2, s};
 
 use crate::config::{Config, ConfigError};
-use crate::env::{self, EpisodeLog, VecEnv};
-use crate::kernels::Simd;
+use crate::env::{EpisodeLog, VecEnv};
 use crate::latency::monotonic_ns;
 use crate::policy::Policy;
 use crate::rollout::RolloutMut;

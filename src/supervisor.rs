@@ -8,7 +8,8 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::time::Duration;
 
-use ipc_channel::ipc::{self, IpcReceiver, IpcSender, TryRecvError};
+use ipc_channel::TryRecvError;
+use ipc_channel::ipc::{self, IpcReceiver, IpcSender};
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{SigSet, Signal};
@@ -311,7 +312,9 @@ impl<'a> Supervisor<'a> {
         self.stopping_since_ns.get_or_insert_with(monotonic_ns);
         self.segment.board().order_stop();
         self.segment.learner_doorbell().ring();
-        (0..self.actors.len()).for_each(|actor| drop(self.segment.actor_doorbell(actor).ring()));
+        for actor in 0..self.actors.len() {
+            self.segment.actor_doorbell(actor).ring();
+        }
     }
 
     /// Kills whoever has not stopped in time.

@@ -4,10 +4,19 @@
 use std::collections::BTreeMap;
 
 use hdrhistogram::Histogram;
-use hdrhistogram::serialization::{Deserializer, Serializer, V2Serializer};
-use serde::{Deserialize, Serialize};
+use hdrhistogram::serialization::{Deserializer as HistogramDeserializer, Serializer as _, V2Serializer};
+use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::latency::{Stage, StageHistograms};
+
+/// JSON has no NaN: what is not finite is written as `null`. Reading `null` as NaN keeps a summary of a
+/// run that diverged, or measured nothing, readable. Binary formats carry NaN as it is.
+fn null_is_nan<'de, D: Deserializer<'de>>(deserializer: D) -> Result<f64, D::Error> {
+    if !deserializer.is_human_readable() {
+        return f64::deserialize(deserializer);
+    }
+    Ok(Option::<f64>::deserialize(deserializer)?.unwrap_or(f64::NAN))
+}
 
 /// What the learner sends to the supervisor over ipc-channel.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -47,7 +56,7 @@ pub struct Progress {
 }
 
 /// How the learner's loop ended, and the figures that only it has.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct LearnerOutcome {
     /// Why it ended.
     pub exit: Exit,
@@ -93,7 +102,7 @@ impl EncodedHistogram {
     /// # Errors
     /// If the bytes are not a V2 histogram.
     pub fn decode(&self) -> Result<Histogram<u64>, DecodeError> {
-        Deserializer::new().deserialize(&mut self.0.as_slice()).map_err(DecodeError)
+        HistogramDeserializer::new().deserialize(&mut self.0.as_slice()).map_err(DecodeError)
     }
 }
 
@@ -180,7 +189,7 @@ pub struct MetricsRow {
 }
 
 /// How a run ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Exit {
     /// The frame budget was consumed.
@@ -190,6 +199,7 @@ pub enum Exit {
     /// A signal (Ctrl-C, SIGTERM) asked for an orderly stop.
     Interrupted,
     /// The learner, or every actor, failed beyond the restart policy.
+    #[default]
     Failed,
 }
 
@@ -199,21 +209,42 @@ pub struct LatencySummary {
     /// Number of measurements.
     pub count: u64,
     /// Mean, µs.
+    #[serde(deserialize_with = "null_is_nan")]
     pub mean: f64,
     /// Median, µs.
+    #[serde(deserialize_with = "null_is_nan")]
     pub p50: f64,
     /// 90th percentile, µs.
+    #[serde(deserialize_with = "null_is_nan")]
     pub p90: f64,
     /// 99th percentile, µs.
+    #[serde(deserialize_with = "null_is_nan")]
     pub p99: f64,
     /// Maximum, µs.
+    #[serde(deserialize_with = "null_is_nan")]
     pub max: f64,
+}
+
+impl LatencySummary {
+    /// The summary of a histogram of nanoseconds; all zero if it is empty.
+    pub fn of(histogram_ns: &Histogram<u64>) -> LatencySummary {
+        let at_us = |quantile| histogram_ns.value_at_quantile(quantile) as f64 / 1e3;
+        LatencySummary {
+            count: histogram_ns.len(),
+            mean: histogram_ns.mean() / 1e3,
+            p50: at_us(0.5),
+            p90: at_us(0.9),
+            p99: at_us(0.99),
+            max: histogram_ns.max() as f64 / 1e3,
+        }
+    }
 }
 
 /// Policy lag (target version − behaviour version, in updates) over all consumed slots.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct LagSummary {
     /// Mean.
+    #[serde(deserialize_with = "null_is_nan")]
     pub mean: f64,
     /// Median.
     pub p50: u64,
@@ -227,10 +258,13 @@ pub struct LagSummary {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Spread {
     /// Minimum.
+    #[serde(deserialize_with = "null_is_nan")]
     pub min: f64,
     /// Mean.
+    #[serde(deserialize_with = "null_is_nan")]
     pub mean: f64,
     /// Maximum.
+    #[serde(deserialize_with = "null_is_nan")]
     pub max: f64,
 }
 
@@ -240,10 +274,13 @@ pub struct EvalSummary {
     /// Number of episodes.
     pub episodes: u64,
     /// Mean return.
+    #[serde(deserialize_with = "null_is_nan")]
     pub mean: f64,
     /// Smallest return.
+    #[serde(deserialize_with = "null_is_nan")]
     pub min: f64,
     /// Largest return.
+    #[serde(deserialize_with = "null_is_nan")]
     pub max: f64,
 }
 
@@ -255,12 +292,16 @@ pub struct ActorSummary {
     /// Rollouts published.
     pub rollouts: u64,
     /// Seconds spent waiting on a full ring.
+    #[serde(deserialize_with = "null_is_nan")]
     pub blocked_s: f64,
     /// Seconds spent in forward passes and sampling.
+    #[serde(deserialize_with = "null_is_nan")]
     pub act_s: f64,
     /// Seconds spent stepping environments.
+    #[serde(deserialize_with = "null_is_nan")]
     pub env_s: f64,
     /// Seconds spent copying weights.
+    #[serde(deserialize_with = "null_is_nan")]
     pub read_weights_s: f64,
     /// Times this actor was started again after it died.
     pub restarts: u64,
@@ -278,10 +319,13 @@ pub struct Summary {
     /// How the run ended.
     pub exit: Exit,
     /// Seconds from process start until this file was written.
+    #[serde(deserialize_with = "null_is_nan")]
     pub wall_s: f64,
     /// Seconds from process start to the first collected rollout.
+    #[serde(deserialize_with = "null_is_nan")]
     pub startup_s: f64,
     /// Seconds the learner's loop ran.
+    #[serde(deserialize_with = "null_is_nan")]
     pub train_s: f64,
     /// Frames consumed by learning.
     pub frames: u64,
@@ -290,6 +334,7 @@ pub struct Summary {
     /// Learner updates.
     pub updates: u64,
     /// `frames / train_s`.
+    #[serde(deserialize_with = "null_is_nan")]
     pub frames_per_s: f64,
     /// Whether the mean of the last 100 finished training episodes reached the threshold.
     pub solved: bool,
@@ -299,6 +344,8 @@ pub struct Summary {
     pub solved_s: Option<f64>,
     /// Mean return of the last 100 finished training episodes.
     pub score_last100: Option<f64>,
+    /// Mean of the last 100 training returns that counts as solved; empty for an environment without one.
+    pub score_threshold: Option<f64>,
     /// Greedy evaluation at the end.
     pub eval: Option<EvalSummary>,
     /// Latency of each stage by tag, µs.
@@ -310,8 +357,10 @@ pub struct Summary {
     /// One entry an actor.
     pub actors: Vec<ActorSummary>,
     /// Seconds the learner waited for slots.
+    #[serde(deserialize_with = "null_is_nan")]
     pub learner_wait_s: f64,
     /// Share of the learner's update time in which at least one actor was collecting, 0 to 1.
+    #[serde(deserialize_with = "null_is_nan")]
     pub collected_during_updates: f64,
     /// Rollouts that were published and never learned from.
     pub rollouts_dropped: u64,

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use crate::checkpoint::{Checkpoint, CheckpointError};
-use crate::config::{Config, ConfigError, LearnerKind};
+use crate::config::{Config, ConfigError};
 use crate::eval::{self, EvalError};
 use crate::latency::{Stage, StageHistograms, monotonic_ns};
 use crate::meta::Meta;
@@ -17,7 +17,7 @@ use crate::seeds::{Stream, stream_seed};
 use crate::sinks::files::{FilesError, RunFiles};
 use crate::sinks::terminal::Terminal;
 use crate::supervisor::{ActorFigures, RunOutcome, Supervisor, SupervisorError, create_segment};
-use crate::telemetry::{ActorSummary, EvalSummary, Exit, LatencySummary, Summary};
+use crate::telemetry::{ActorSummary, EvalSummary, LatencySummary, Summary};
 
 /// Where the files of a run go.
 #[derive(Clone, Debug)]
@@ -80,7 +80,7 @@ impl TrainError {
 ///
 /// # Errors
 /// If the configuration is refused, or the system refuses what the run needs. A run that fails later
-/// is no error here: its summary says [`Exit::Failed`].
+/// is no error here: its summary says [`Failed`](crate::telemetry::Exit::Failed).
 pub fn train(
     config: &Config,
     destination: &Destination,
@@ -146,7 +146,7 @@ fn summarise(
         learner: config.learner.backend_name().into(),
         exit: outcome.exit,
         wall_s: since_start_s(monotonic_ns()),
-        startup_s: learner.first_frame_ns.map(since_start_s),
+        startup_s: learner.first_frame_ns.map_or(f64::NAN, since_start_s),
         train_s: learner.train_s,
         frames: learner.progress.frames,
         frames_produced,
@@ -156,6 +156,7 @@ fn summarise(
         solved_frames: learner.solved.map(|(frames, _)| frames),
         solved_s: learner.solved.map(|(_, ns)| since_start_s(ns)),
         score_last100: learner.progress.score_last100,
+        score_threshold: config.spec().ok().map(|spec| spec.reward_threshold),
         eval,
         latency_us: latencies(&outcome.latency),
         policy_lag: learner.policy_lag,

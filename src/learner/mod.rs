@@ -20,7 +20,7 @@ use std::time::Duration;
 
 use crate::checkpoint::Checkpoint;
 use crate::config::{Config, ConfigError};
-use crate::latency::{Stage, StageClock};
+use crate::latency::{Stage, StageClock, monotonic_ns};
 use crate::params::ParamLayout;
 use crate::rollout::Rollout;
 use crate::seeds::{Stream, stream_seed};

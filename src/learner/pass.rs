@@ -47,8 +47,15 @@ impl Pass {
     /// # Errors
     /// If the configuration asks for a backend that this build does not have.
     pub fn new(config: &Config) -> Result<Self, ConfigError> {
+        Pass::with_backend(config, make_backend(config)?)
+    }
+
+    /// The same around another backend.
+    ///
+    /// # Errors
+    /// If the configuration was not checked.
+    pub fn with_backend(config: &Config, backend: Box<dyn Backend>) -> Result<Self, ConfigError> {
         let rollout = config.rollout_shape()?;
-        let backend = make_backend(config)?;
         let n_slots = backend.slots_per_pass(config.loss.batch_slots);
         let (n_steps, n_obs) = (n_slots * rollout.n_frames(), n_slots * rollout.n_obs_columns());
         let LossSettings { discount, reward_scale, baseline_cost, entropy_cost, .. } = config.loss;
@@ -77,9 +84,9 @@ impl Pass {
     ///
     /// # Panics
     /// If there are not [`Pass::n_slots`] rollouts.
-    pub fn learn(
-        &mut self,
-        rollouts: &[Rollout],
+    pub fn learn<'a>(
+        &'a mut self,
+        rollouts: &[Rollout<'a>],
         params: &[f32],
         grad: &mut [f32],
         clock: &mut StageClock,

@@ -1,0 +1,252 @@
+//! From slots to targets: what each kind of row means to V-trace, that trajectories of different
+//! slots never mix, and that each stage runs once and is timed once.
+
+use std::cell::RefCell;
+use std::rc::Rc;
+
+use impala::collector::Collector;
+use impala::config::Config;
+use impala::env::StepKind;
+use impala::kernels::Simd;
+use impala::latency::{Stage, StageClock, monotonic_ns};
+use impala::learner::backend::{Backend, Batch, LossCosts, Losses, Outputs, Targets};
+use impala::learner::batch::Gather;
+use impala::learner::pass::Pass;
+use impala::learner::targets::{ReturnSettings, TargetBuilder};
+use impala::params::ParamLayout;
+use impala::rollout::{RolloutBuffer, RolloutShape};
+use impala::vtrace::VtraceParams;
+use ndarray::Array2;
+
+const SHAPE: RolloutShape = RolloutShape { unroll_length: 3, n_envs: 1, obs_dim: 1, n_actions: 2 };
+
+fn target_builder(n_steps: usize) -> TargetBuilder<Simd> {
+    let vtrace = VtraceParams { rho_bar: 1.0, c_bar: 1.0, pg_rho_bar: 1.0, lambda: 1.0 };
+    let settings = ReturnSettings { discount: 0.5, reward_scale: 0.1, vtrace };
+    TargetBuilder::new(settings, Simd::detect(), n_steps)
+}
+
+/// vs and advantages of one on-policy trajectory with rewards 10, 20, 30 (scaled to 1, 2, 3) and
+/// values 100, 200, 300, 400.
+fn on_policy(kinds: [StepKind; 3]) -> (Vec<f32>, Vec<f32>) {
+    let mut slot = RolloutBuffer::new(SHAPE);
+    slot.view_mut().rewards.copy_from_slice(&[10.0, 20.0, 30.0]);
+    slot.view_mut().kinds.copy_from_slice(&kinds);
+    let outputs = Outputs {
+        log_probs: Array2::zeros((2, 3)),
+        values: vec![100.0, 200.0, 300.0, 400.0],
+    };
+    let mut builder = target_builder(3);
+    let (targets, _) = builder.solve(&Batch::from_rollout(&slot.view()), &outputs);
+    (targets.vs.to_vec(), targets.pg_advantages.to_vec())
+}
+
+fn assert_close(found: &[f32], expected: &[f32]) {
+    approx::assert_relative_eq!(found, expected, max_relative = 1e-5);
+}
+
+#[test]
+fn ordinary_rows_bootstrap_from_the_observation_after_the_last_step() {
+    let (vs, _) = on_policy([StepKind::ORDINARY; 3]);
+    let last = 3.0 + 0.5 * 400.0;
+    assert_close(&vs, &[1.0 + 0.5 * (2.0 + 0.5 * last), 2.0 + 0.5 * last, last]);
+}
+
+#[test]
+fn a_terminated_row_does_not_bootstrap_and_the_reset_row_is_masked() {
+    let (vs, pg) = on_policy([StepKind::TERMINATED, StepKind::RESET, StepKind::ORDINARY]);
+    assert_close(&vs, &[1.0, 200.0, 203.0]);
+    assert_close(&pg, &[1.0 - 100.0, 0.0, 203.0 - 300.0]);
+}
+
+#[test]
+fn a_truncated_row_bootstraps_from_its_final_observation() {
+    let (vs, pg) = on_policy([StepKind::TRUNCATED, StepKind::RESET, StepKind::ORDINARY]);
+    assert_close(&vs, &[1.0 + 0.5 * 200.0, 200.0, 203.0]);
+    assert_close(&pg, &[101.0 - 100.0, 0.0, 203.0 - 300.0]);
+}
+
+#[test]
+fn an_end_in_the_last_row_is_treated_alike() {
+    let (vs, _) = on_policy([StepKind::ORDINARY, StepKind::ORDINARY, StepKind::TERMINATED]);
+    assert_close(&vs[2..], &[3.0]);
+    let (vs, _) = on_policy([StepKind::ORDINARY, StepKind::ORDINARY, StepKind::TRUNCATED]);
+    assert_close(&vs[2..], &[203.0]);
+}
+
+#[test]
+fn ratios_are_target_over_behaviour_of_the_taken_action() {
+    let mut slot = RolloutBuffer::new(SHAPE);
+    slot.view_mut().actions.copy_from_slice(&[0, 1, 1]);
+    slot.view_mut().kinds.copy_from_slice(&[StepKind::ORDINARY, StepKind::ORDINARY, StepKind::RESET]);
+    let behaviour = [[0.5_f32, 0.8, 0.1], [0.5, 0.2, 0.9]];
+    let target = [[0.25_f32, 0.2, 0.1], [0.75, 0.8, 0.9]];
+    let logs = |rows: [[f32; 3]; 2]| ndarray::arr2(&rows).mapv(f32::ln);
+    slot.view_mut().behaviour_log_probs.assign(&logs(behaviour));
+    let outputs = Outputs { log_probs: logs(target), values: vec![0.0; 4] };
+    let mut builder = target_builder(3);
+    let (_, stats) = builder.solve(&Batch::from_rollout(&slot.view()), &outputs);
+    assert_eq!((stats.n_learned, stats.n_clipped), (2, 1), "the reset row does not count");
+    approx::assert_relative_eq!(stats.rho_min, 0.5, max_relative = 1e-5);
+    approx::assert_relative_eq!(stats.rho_max, 4.0, max_relative = 1e-5);
+    approx::assert_relative_eq!(stats.rho_sum, 4.5, max_relative = 1e-5);
+    assert!(stats.kl_sum > 0.0);
+}
+
+fn config(batch_slots: usize) -> Config {
+    let mut config = Config::default();
+    config.actors.envs_per_actor = 5;
+    config.actors.unroll_length = 30;
+    config.loss.batch_slots = batch_slots;
+    config
+}
+
+/// Rollouts of different actors.
+fn rollouts(config: &Config, n: u64) -> Vec<RolloutBuffer> {
+    let collect = |actor| {
+        let mut slot = RolloutBuffer::new(config.rollout_shape().unwrap());
+        Collector::new(config, actor, 0).unwrap().collect(&mut slot.view_mut());
+        slot
+    };
+    (0..n).map(collect).collect()
+}
+
+fn grad_of(pass: &mut Pass, slots: &[RolloutBuffer], params: &[f32]) -> Vec<f32> {
+    let mut grad = vec![0.0; params.len()];
+    let mut clock = StageClock::start();
+    for slots in slots.chunks(pass.n_slots()) {
+        let views: Vec<_> = slots.iter().map(RolloutBuffer::view).collect();
+        pass.learn(&views, params, &mut grad, &mut clock);
+    }
+    grad
+}
+
+/// What a backend was asked to do.
+#[derive(Default)]
+struct Calls {
+    names: Vec<&'static str>,
+    vs: Vec<f32>,
+}
+
+/// Gives every observation the sum of its numbers as value, and writes down what it is asked.
+struct Recorder {
+    n_slots: usize,
+    calls: Rc<RefCell<Calls>>,
+}
+
+impl Backend for Recorder {
+    fn name(&self) -> &'static str {
+        "recorder"
+    }
+
+    fn slots_per_pass(&self, _batch_slots: usize) -> usize {
+        self.n_slots
+    }
+
+    fn forward(&mut self, _: &[f32], batch: &Batch<f32>, outputs: &mut Outputs<f32>) {
+        self.calls.borrow_mut().names.push("forward");
+        outputs.log_probs.assign(&batch.behaviour_log_probs);
+        let columns = batch.obs.columns();
+        outputs.values.iter_mut().zip(columns).for_each(|(value, obs)| *value = obs.sum());
+    }
+
+    fn backward(
+        &mut self,
+        _: &[f32],
+        _: &Batch<f32>,
+        _: &Outputs<f32>,
+        targets: &Targets<f32>,
+        _: &LossCosts<f32>,
+        _: &mut [f32],
+    ) -> Losses {
+        self.calls.borrow_mut().names.push("backward");
+        self.calls.borrow_mut().vs.extend(targets.vs);
+        Losses::default()
+    }
+}
+
+fn recorded(n_slots: usize, slots: &[RolloutBuffer]) -> Calls {
+    let calls = Rc::new(RefCell::new(Calls::default()));
+    let recorder = Recorder { n_slots, calls: calls.clone() };
+    let mut pass = Pass::with_backend(&config(4), Box::new(recorder)).unwrap();
+    grad_of(&mut pass, slots, &[]);
+    calls.take()
+}
+
+#[test]
+fn gathered_slots_learn_what_each_learns_alone() {
+    let config = config(4);
+    let slots = rollouts(&config, 4);
+    let (alone, gathered) = (recorded(1, &slots).vs, recorded(4, &slots).vs);
+    let (n_envs, n_steps) = (5, 30);
+    for (slot, t) in (0..4).flat_map(|slot| (0..n_steps).map(move |t| (slot, t))) {
+        let from = slot * n_steps * n_envs + t * n_envs;
+        let to = (t * 4 + slot) * n_envs;
+        assert_eq!(gathered[to..to + n_envs], alone[from..from + n_envs], "slot {slot}, step {t}");
+    }
+}
+
+#[test]
+fn every_stage_runs_once_a_pass() {
+    let slots = rollouts(&config(4), 4);
+    assert_eq!(recorded(4, &slots).names, ["forward", "backward"]);
+    assert_eq!(recorded(2, &slots).names, ["forward", "backward", "forward", "backward"]);
+}
+
+#[test]
+fn a_batch_of_many_slots_has_the_sum_of_their_gradients() {
+    let slots = rollouts(&config(4), 4);
+    let params = ParamLayout::new(&config(4).network_shape().unwrap()).init(1);
+    let together = grad_of(&mut Pass::new(&config(4)).unwrap(), &slots, &params);
+    let mut sum = vec![0.0; params.len()];
+    for slot in slots.chunks(1) {
+        let alone = grad_of(&mut Pass::new(&config(1)).unwrap(), slot, &params);
+        sum.iter_mut().zip(alone).for_each(|(sum, grad)| *sum += grad);
+    }
+    approx::assert_relative_eq!(together[..], sum[..], max_relative = 1e-3, epsilon = 1e-3);
+}
+
+#[test]
+fn the_laps_of_a_pass_leave_no_gap() {
+    let config = config(1);
+    let slots = rollouts(&config, 1);
+    let params = ParamLayout::new(&config.network_shape().unwrap()).init(1);
+    let mut pass = Pass::new(&config).unwrap();
+    let mut grad = vec![0.0; params.len()];
+    let before_ns = monotonic_ns();
+    let mut clock = StageClock::start();
+    let started_ns = clock.last_ns();
+    for _ in 0..100 {
+        pass.learn(&[slots[0].view()], &params, &mut grad, &mut clock);
+    }
+    let laps_ns = clock.take();
+    assert_eq!(laps_ns.iter().sum::<u64>(), clock.last_ns() - started_ns);
+    assert!(started_ns >= before_ns && clock.last_ns() <= monotonic_ns());
+    for stage in [Stage::Batching, Stage::Forward, Stage::Vtrace, Stage::Backward] {
+        assert!(laps_ns[stage as usize] > 0, "{stage:?} is timed");
+    }
+}
+
+#[test]
+fn gathering_keeps_every_number() {
+    let config = config(2);
+    let slots = rollouts(&config, 2);
+    let shape = config.rollout_shape().unwrap();
+    let mut gather = Gather::new(&shape, 2);
+    let views: Vec<_> = slots.iter().map(RolloutBuffer::view).collect();
+    let batch = gather.gather(&views);
+    assert_eq!((batch.n_trajectories, batch.n_steps()), (10, 300));
+    for (slot, view) in views.iter().enumerate() {
+        for n in 0..shape.n_obs_columns() {
+            let column = (n / 5 * 2 + slot) * 5 + n % 5;
+            assert_eq!(batch.obs.column(column), view.obs.column(n));
+        }
+        for n in 0..shape.n_frames() {
+            let column = (n / 5 * 2 + slot) * 5 + n % 5;
+            let steps = (batch.actions[column], batch.rewards[column], batch.kinds[column]);
+            assert_eq!(steps, (view.actions[n], view.rewards[n], view.kinds[n]));
+            let log_probs = view.behaviour_log_probs.column(n);
+            assert_eq!(batch.behaviour_log_probs.column(column), log_probs);
+        }
+    }
+}
