@@ -114,12 +114,40 @@ pub(super) fn dense<V: Vector>(
         rows,
         columns,
     };
-    let bias = |row: usize| V::splat(cpu, b[row]);
+    let biased = |activation| Biased {
+        cpu,
+        bias: b,
+        activation,
+    };
+    // The activation is a constant in either arm, and so is inlined.
     match activation {
         // SAFETY: K2: the shapes were checked above.
-        Activation::Identity => unsafe { product.run::<V>(cpu, bias, |sum, _| sum) },
+        Activation::Identity => unsafe { product.run::<V>(cpu, biased(Activation::Identity)) },
         // SAFETY: K2: as above.
-        Activation::Tanh => unsafe { product.run::<V>(cpu, bias, |sum, _| vector::tanh(cpu, sum)) },
+        Activation::Tanh => unsafe { product.run::<V>(cpu, biased(Activation::Tanh)) },
+    }
+}
+
+/// `activation(bias + product)`.
+#[derive(Clone, Copy)]
+struct Biased<'a, Cpu> {
+    cpu: Cpu,
+    bias: ArrayView1<'a, f32>,
+    activation: Activation,
+}
+
+impl<V: Vector> Ends<V> for Biased<'_, V::Cpu> {
+    #[inline(always)]
+    fn start(self, row: usize) -> V {
+        V::splat(self.cpu, self.bias[row])
+    }
+
+    #[inline(always)]
+    unsafe fn finish(self, sum: V, _place: Place) -> V {
+        match self.activation {
+            Activation::Identity => sum,
+            Activation::Tanh => vector::tanh(self.cpu, sum),
+        }
     }
 }
 
@@ -143,21 +171,55 @@ pub(super) fn input_gradient<V: Vector>(
         rows,
         columns,
     };
-    let x = Matrix::of(&x);
-    let zero = |_: usize| V::splat(cpu, 0.0);
-    let times_slope = |sum: V, (row, column, span): Place| {
-        // SAFETY: K2: `x` has the shape of the result, and the place is one of the result.
-        let output = unsafe { V::load(cpu, x.at(row, column), span) };
-        sum * output.neg_mul_add(output, V::splat(cpu, 1.0))
+    let slopes = Slopes {
+        cpu,
+        outputs: Matrix::of(&x),
     };
-    // SAFETY: K2: the shapes were checked above.
-    unsafe { product.run::<V>(cpu, zero, times_slope) }
+    // SAFETY: K2: the shapes were checked above; `x` has the shape of the result.
+    unsafe { product.run::<V>(cpu, slopes) }
+}
+
+/// `product ⊙ (1 − outputs²)`: back through the tanh that made the outputs.
+#[derive(Clone, Copy)]
+struct Slopes<Cpu> {
+    cpu: Cpu,
+    outputs: Matrix,
+}
+
+impl<V: Vector> Ends<V> for Slopes<V::Cpu> {
+    #[inline(always)]
+    fn start(self, _row: usize) -> V {
+        V::splat(self.cpu, 0.0)
+    }
+
+    #[inline(always)]
+    unsafe fn finish(self, sum: V, (row, column, span): Place) -> V {
+        // SAFETY: K2: the place is one of the result, whose shape the outputs have.
+        let output = unsafe { V::load(self.cpu, self.outputs.at(row, column), span) };
+        sum * output.neg_mul_add(output, V::splat(self.cpu, 1.0))
+    }
+}
+
+/// What the sums of a product start from, and what becomes of them while they are in registers.
+///
+/// A trait and not two closures, because only a named function can be inlined without fail, and one
+/// call left over costs more than a whole block.
+trait Ends<V>: Copy {
+    /// The first summand of a row.
+    fn start(self, row: usize) -> V;
+
+    /// The result from a sum.
+    ///
+    /// # Safety
+    ///
+    /// The place is one of the result.
+    unsafe fn finish(self, sum: V, place: Place) -> V;
 }
 
 /// A row, the first of a vector of columns, and how many of the vector are inside the matrix.
 type Place = (usize, usize, Span);
 
-/// `result[rows, columns] = finish(start + left[rows, depth] · right[depth, columns])`.
+/// `result[rows, columns] = finish(start[rows] + left[rows, depth] · right[depth, columns])`.
 #[derive(Clone, Copy)]
 struct Product {
     left: Matrix,
@@ -175,22 +237,17 @@ impl Product {
     ///
     /// The three matrices are of the stated sizes.
     #[inline(always)]
-    unsafe fn run<V: Vector>(
-        self,
-        cpu: V::Cpu,
-        start: impl Fn(usize) -> V,
-        finish: impl Fn(V, Place) -> V,
-    ) {
+    unsafe fn run<V: Vector>(self, cpu: V::Cpu, ends: impl Ends<V>) {
         let mut column = 0;
         while column + 2 * V::LANES <= self.columns {
             // SAFETY: K2: two full vectors of columns are left.
-            unsafe { self.tile::<V, 2>(cpu, column, Span::Full, &start, &finish) };
+            unsafe { self.tile::<V, 2>(cpu, column, Span::Full, ends) };
             column += 2 * V::LANES;
         }
         while column < self.columns {
             let span = Span::First(V::LANES.min(self.columns - column));
             // SAFETY: K2: the span ends at the last column.
-            unsafe { self.tile::<V, 1>(cpu, column, span, &start, &finish) };
+            unsafe { self.tile::<V, 1>(cpu, column, span, ends) };
             column += V::LANES;
         }
     }
@@ -206,8 +263,7 @@ impl Product {
         cpu: V::Cpu,
         column: usize,
         span: Span,
-        start: &impl Fn(usize) -> V,
-        finish: &impl Fn(V, Place) -> V,
+        ends: impl Ends<V>,
     ) {
         let mut row = 0;
         while row < self.rows {
@@ -218,7 +274,7 @@ impl Product {
                     match rows {
                         // SAFETY: K2: as many rows are left.
                         $($height => unsafe {
-                            self.block::<V, $height, C>(cpu, (row, column, span), start, finish)
+                            self.block::<V, $height, C>(cpu, (row, column, span), ends)
                         },)*
                         _ => unreachable!("a block has 1 to {MOST_ROWS} rows"),
                     }
@@ -239,10 +295,9 @@ impl Product {
         self,
         cpu: V::Cpu,
         (row, column, span): Place,
-        start: &impl Fn(usize) -> V,
-        finish: &impl Fn(V, Place) -> V,
+        ends: impl Ends<V>,
     ) {
-        let mut sums: [[V; C]; R] = std::array::from_fn(|r| [start(row + r); C]);
+        let mut sums: [[V; C]; R] = std::array::from_fn(|r| [ends.start(row + r); C]);
         for k in 0..self.depth {
             // SAFETY: K2: k is one of the right matrix's rows and of the left one's columns; the rest
             // is the caller's promise.
@@ -262,7 +317,10 @@ impl Product {
             for (c, sum) in sums.into_iter().enumerate() {
                 let place = (row + r, column + c * V::LANES, span);
                 // SAFETY: K2: the caller's promise.
-                unsafe { finish(sum, place).store(self.result.at(place.0, place.1), span) };
+                unsafe {
+                    ends.finish(sum, place)
+                        .store(self.result.at(place.0, place.1), span)
+                };
             }
         }
     }
@@ -316,7 +374,7 @@ unsafe fn add_row_products<V: Vector, const R: usize>(
             unsafe {
                 let sums = row_products::<V, R>(cpu, (left, left_rows), (right, right_rows), depth);
                 for (row, sums) in (row..rows).zip(sums) {
-                    for (column, sum) in (column..columns).zip(sums) {
+                    for (column, sum) in (column..columns).zip(V::sums(sums)) {
                         *result.at(row, column) += sum;
                     }
                 }
@@ -325,7 +383,8 @@ unsafe fn add_row_products<V: Vector, const R: usize>(
     }
 }
 
-/// The products of R rows of one matrix with four rows of another, summed over all columns.
+/// The products of R rows of one matrix with four rows of another, summed over all columns but for the
+/// lanes of a vector.
 ///
 /// # Safety
 ///
@@ -336,28 +395,47 @@ unsafe fn row_products<V: Vector, const R: usize>(
     (left, left_rows): (Matrix, [usize; R]),
     (right, right_rows): (Matrix, [usize; GRADIENT_INPUTS]),
     columns: usize,
-) -> [[f32; GRADIENT_INPUTS]; R] {
+) -> [[V; GRADIENT_INPUTS]; R] {
     let mut sums = [[V::splat(cpu, 0.0); GRADIENT_INPUTS]; R];
-    let mut step = |column: usize, span: Span| {
-        // SAFETY: K2: the span ends at the last column at most.
-        unsafe {
-            let right = right_rows.map(|row| V::load(cpu, right.at(row, column), span));
-            for (sums, row) in sums.iter_mut().zip(left_rows) {
-                let left = V::load(cpu, left.at(row, column), span);
-                for (sum, right) in sums.iter_mut().zip(right) {
-                    *sum = left.mul_add(right, *sum);
-                }
+    let whole = columns / V::LANES * V::LANES;
+    // SAFETY: K2: no span goes beyond the last column; the rest is the caller's promise.
+    unsafe {
+        for column in (0..whole).step_by(V::LANES) {
+            let (left, right) = ((left, left_rows), (right, right_rows));
+            sums = add_products(cpu, sums, left, right, (column, Span::Full));
+        }
+        if whole < columns {
+            let tail = (whole, Span::First(columns - whole));
+            sums = add_products(cpu, sums, (left, left_rows), (right, right_rows), tail);
+        }
+    }
+    sums
+}
+
+/// Adds the products of one vector of columns of each row to their sums.
+///
+/// # Safety
+///
+/// The rows and the columns in the span exist.
+#[inline(always)]
+unsafe fn add_products<V: Vector, const R: usize>(
+    cpu: V::Cpu,
+    mut sums: [[V; GRADIENT_INPUTS]; R],
+    (left, left_rows): (Matrix, [usize; R]),
+    (right, right_rows): (Matrix, [usize; GRADIENT_INPUTS]),
+    (column, span): (usize, Span),
+) -> [[V; GRADIENT_INPUTS]; R] {
+    // SAFETY: K2: the caller's promise.
+    unsafe {
+        let right = right_rows.map(|row| V::load(cpu, right.at(row, column), span));
+        for (sums, row) in sums.iter_mut().zip(left_rows) {
+            let left = V::load(cpu, left.at(row, column), span);
+            for (sum, right) in sums.iter_mut().zip(right) {
+                *sum = left.mul_add(right, *sum);
             }
         }
-    };
-    let whole = columns / V::LANES * V::LANES;
-    for column in (0..whole).step_by(V::LANES) {
-        step(column, Span::Full);
     }
-    if whole < columns {
-        step(whole, Span::First(columns - whole));
-    }
-    sums.map(V::sums)
+    sums
 }
 
 /// `log_p = logits − log Σ exp(logits)`, `p = exp(log_p)`, a vector of frames at a time.
@@ -429,6 +507,23 @@ pub(super) fn exp<V: Vector>(cpu: V::Cpu, x: &[f32], y: &mut [f32]) {
     }
 }
 
+/// `rounds` times twelve independent vectors of multiply-adds, in registers alone: what a core can do at
+/// best. Returns the floating-point operations that this was.
+#[inline(always)]
+pub(super) fn multiply_adds<V: Vector>(cpu: V::Cpu, rounds: usize) -> usize {
+    const SUMS: usize = 12;
+    let factor = V::splat(cpu, std::hint::black_box(0.5));
+    let mut sums = [factor; SUMS];
+    for _ in 0..rounds {
+        sums = sums.map(|sum| sum.mul_add(factor, factor));
+    }
+    std::hint::black_box(V::sums(std::array::from_fn(|quarter| {
+        let [a, b, c] = std::array::from_fn(|i| sums[3 * quarter + i]);
+        a + b + c
+    })));
+    2 * rounds * SUMS * V::LANES
+}
+
 /// Implements `Kernels<f32>` for the proof that a CPU has some instructions: each method calls one
 /// function compiled for these instructions, with everything above inlined into it.
 macro_rules! vector_kernels {
@@ -462,12 +557,16 @@ macro_rules! vector_kernels {
                 exp(x: &[f32], y: &mut [f32])
             );
         }
+
+        impl $cpu {
+            vector_kernels!(@methods $cpu, $vector, $features; pub(super) multiply_adds(rounds: usize) -> usize);
+        }
     };
     (@methods $cpu:ty, $vector:ty, $features:literal;
-        $($method:ident($($argument:ident: $type:ty),*))*) => {
-        $(fn $method(self, $($argument: $type),*) {
+        $($visibility:vis $method:ident($($argument:ident: $type:ty),*) $(-> $result:ty)?)*) => {
+        $($visibility fn $method(self, $($argument: $type),*) $(-> $result)? {
             #[target_feature(enable = $features)]
-            fn compiled(cpu: $cpu, $($argument: $type),*) {
+            fn compiled(cpu: $cpu, $($argument: $type),*) $(-> $result)? {
                 super::blocked::$method::<$vector>(cpu, $($argument),*)
             }
             // SAFETY: K1: `self` is the proof that the CPU has these features.

@@ -195,6 +195,18 @@ impl Simd {
             Isa::Portable(_) => "portable",
         }
     }
+
+    /// Keeps the multiply-add units as busy as they can be for `rounds` rounds, the yardstick of the
+    /// kernels' benchmark. Returns the floating-point operations done; none with portable kernels.
+    pub fn multiply_adds(self, rounds: usize) -> Option<usize> {
+        match self.0 {
+            #[cfg(target_arch = "x86_64")]
+            Isa::Avx512(kernels) => Some(kernels.multiply_adds(rounds)),
+            #[cfg(target_arch = "x86_64")]
+            Isa::Avx2(kernels) => Some(kernels.multiply_adds(rounds)),
+            Isa::Portable(_) => None,
+        }
+    }
 }
 
 /// Calls the same method on whichever kernels were chosen.

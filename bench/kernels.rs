@@ -1,0 +1,246 @@
+//! How fast the kernels are on one quiet core, next to the most multiply-adds that core can do.
+//!
+//! `taskset -c 1 cargo bench --bench kernels` prints a table; `-- quick` and `cargo test --benches`
+//! run every line once or twice, which shows that it runs and no more. Each figure is the best of many
+//! short repetitions: others may use the machine, and the best is what they disturb least.
+
+use std::time::{Duration, Instant};
+
+use impala::kernels::{Activation, Kernels, Simd};
+use ndarray::{Array1, Array2, s};
+
+/// Observation features and head rows (two logits and a value) of CartPole.
+const OBSERVATIONS: usize = 4;
+const HEADS: usize = 3;
+
+/// Frames that go through the whole network before the next ones, as the network does it.
+const TILE_FRAMES: usize = 32;
+
+/// Long enough to outlast a clock reading many times, short enough to be often undisturbed.
+const REPETITION: Duration = Duration::from_micros(30);
+
+fn main() {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    // `cargo bench` says so with --bench; without it this is a test that everything runs.
+    let quick = !arguments.iter().any(|argument| argument == "--bench")
+        || arguments
+            .iter()
+            .any(|argument| argument == "quick" || argument == "--test");
+    let stopwatch = Stopwatch {
+        repetitions: if quick { 2 } else { 600 },
+    };
+    let asked = |simd: &Simd| match arguments.iter().find_map(|name| Simd::named(name).ok()) {
+        Some(only) => only.name() == simd.name(),
+        None => true,
+    };
+    for simd in Simd::supported().filter(asked) {
+        let peak = peak_gflops(simd, &stopwatch);
+        println!("\n{}: peak {peak:.1} GFLOP/s", simd.name());
+        println!(
+            "{:<26} {:>4} {:>4} {:>9} {:>7} {:>9} {:>9}",
+            "kernel", "H", "N", "GFLOP/s", "% peak", "ns/frame", "Mframe/s"
+        );
+        for (hidden, frames) in [
+            (32, 32),
+            (32, 672),
+            (64, 32),
+            (64, 672),
+            (128, 32),
+            (128, 672),
+        ] {
+            measure(simd, hidden, frames, peak, &stopwatch);
+        }
+    }
+}
+
+struct Stopwatch {
+    repetitions: usize,
+}
+
+impl Stopwatch {
+    /// Best time of one call, ns.
+    fn best_ns(&self, mut call: impl FnMut()) -> f64 {
+        let calls = calls_in(REPETITION, &mut call);
+        let one = || {
+            let start = Instant::now();
+            (0..calls).for_each(|_| call());
+            start.elapsed().as_nanos() as f64 / calls as f64
+        };
+        std::iter::repeat_with(one)
+            .take(self.repetitions)
+            .fold(f64::INFINITY, f64::min)
+    }
+}
+
+/// How many calls take about that long, at least one.
+fn calls_in(time: Duration, call: &mut impl FnMut()) -> usize {
+    let start = Instant::now();
+    let mut calls = 0;
+    while calls == 0 || start.elapsed() < time {
+        call();
+        calls += 1;
+    }
+    calls
+}
+
+/// The most floating-point operations this core does with these kernels' instructions.
+///
+/// The portable kernels have no instructions of their own; they are measured against the best.
+fn peak_gflops(simd: Simd, stopwatch: &Stopwatch) -> f64 {
+    const ROUNDS: usize = 10_000;
+    let simd = if simd.multiply_adds(0).is_some() {
+        simd
+    } else {
+        Simd::detect()
+    };
+    let flops = simd.multiply_adds(ROUNDS).unwrap_or(0);
+    flops as f64 / stopwatch.best_ns(|| _ = simd.multiply_adds(ROUNDS))
+}
+
+/// Prints one line for each kernel at its place in the network, and for the network.
+fn measure(simd: Simd, hidden: usize, frames: usize, peak: f64, stopwatch: &Stopwatch) {
+    let mut net = Network::new(simd, hidden, frames);
+    let mut line = |name: &str, flops_per_frame: usize, call: &mut dyn FnMut(&mut Network)| {
+        let ns = stopwatch.best_ns(|| call(&mut net)) / frames as f64;
+        let gflops = flops_per_frame as f64 / ns;
+        let percent = 100.0 * gflops / peak;
+        let millions = 1e3 / ns;
+        println!(
+            "{name:<26} {hidden:>4} {frames:>4} {gflops:>9.1} {percent:>7.1} {ns:>9.2} {millions:>9.2}"
+        );
+    };
+    let product = |outputs: usize, inputs: usize| 2 * outputs * inputs;
+    let middle = product(hidden, hidden);
+    let forward = product(hidden, OBSERVATIONS) + middle + product(HEADS, hidden);
+    let down = middle + product(HEADS, hidden);
+    line(
+        "dense first, tanh",
+        product(hidden, OBSERVATIONS),
+        &mut |net| net.dense(0),
+    );
+    line("dense middle, tanh", middle, &mut |net| net.dense(1));
+    line("dense heads", product(HEADS, hidden), &mut |net| {
+        net.dense(2)
+    });
+    line(
+        "weight_gradient heads",
+        product(HEADS, hidden),
+        &mut |net| net.weight_gradient(2),
+    );
+    line("input_gradient heads", product(HEADS, hidden), &mut |net| {
+        net.input_gradient(2)
+    });
+    line("weight_gradient middle", middle, &mut |net| {
+        net.weight_gradient(1)
+    });
+    line("input_gradient middle", middle, &mut |net| {
+        net.input_gradient(1)
+    });
+    line(
+        "weight_gradient first",
+        product(hidden, OBSERVATIONS),
+        &mut |net| net.weight_gradient(0),
+    );
+    line("log_softmax", 0, &mut |net| net.log_softmax());
+    line("exp", 0, &mut |net| net.exp());
+    line("forward", forward, &mut |net| net.forward());
+    line("forward + backward", 2 * forward + down, &mut |net| {
+        net.forward();
+        net.backward();
+    });
+}
+
+/// Three layers with everything that a forward and a backward pass need. `values[l]` and `errors[l]`
+/// are the input of layer l and its gradient; the last ones are the heads.
+struct Network {
+    simd: Simd,
+    frames: usize,
+    w: [Array2<f32>; 3],
+    b: [Array1<f32>; 3],
+    dw: [Array2<f32>; 3],
+    db: [Array1<f32>; 3],
+    values: [Array2<f32>; 4],
+    errors: [Array2<f32>; 4],
+}
+
+impl Network {
+    fn new(simd: Simd, hidden: usize, frames: usize) -> Network {
+        let sizes = [OBSERVATIONS, hidden, hidden, HEADS];
+        let mut seed = 1_u32;
+        let mut number = || {
+            seed = seed.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            seed as f32 / u32::MAX as f32 - 0.5
+        };
+        let mut matrix = |rows, columns| Array2::from_shape_simple_fn((rows, columns), &mut number);
+        let w = std::array::from_fn(|l| matrix(sizes[l + 1], sizes[l]) * 0.3);
+        let values = std::array::from_fn(|l| matrix(sizes[l], frames));
+        Network {
+            simd,
+            frames,
+            b: std::array::from_fn(|l| Array1::zeros(sizes[l + 1])),
+            dw: std::array::from_fn(|l| Array2::zeros((sizes[l + 1], sizes[l]))),
+            db: std::array::from_fn(|l| Array1::zeros(sizes[l + 1])),
+            errors: values.clone(),
+            w,
+            values,
+        }
+    }
+
+    fn dense(&mut self, layer: usize) {
+        self.dense_tile(layer, 0..self.frames);
+    }
+
+    fn dense_tile(&mut self, layer: usize, tile: std::ops::Range<usize>) {
+        let (below, above) = self.values.split_at_mut(layer + 1);
+        let activation = if layer == 2 {
+            Activation::Identity
+        } else {
+            Activation::Tanh
+        };
+        let x = below[layer].slice(s![.., tile.clone()]);
+        let y = above[0].slice_mut(s![.., tile]);
+        self.simd
+            .dense(self.w[layer].view(), self.b[layer].view(), x, activation, y);
+    }
+
+    fn weight_gradient(&mut self, layer: usize) {
+        let (dw, db) = (self.dw[layer].view_mut(), self.db[layer].view_mut());
+        let (dy, x) = (self.errors[layer + 1].view(), self.values[layer].view());
+        self.simd.weight_gradient(dy, x, dw, db);
+    }
+
+    fn input_gradient(&mut self, layer: usize) {
+        let (below, above) = self.errors.split_at_mut(layer + 1);
+        let (dy, dx) = (above[0].view(), below[layer].view_mut());
+        self.simd
+            .input_gradient(self.w[layer].view(), dy, self.values[layer].view(), dx);
+    }
+
+    fn log_softmax(&mut self) {
+        let logits = self.values[3].slice(s![..2, ..]);
+        let room = self.errors[1].slice_mut(s![..4, ..]);
+        let (log_p, p) = room.split_at(ndarray::Axis(0), 2);
+        self.simd.log_softmax(logits, log_p, p);
+    }
+
+    fn exp(&mut self) {
+        let x = self.values[0].as_slice().unwrap_or(&[]);
+        let y = self.errors[0].as_slice_mut().unwrap_or(&mut []);
+        self.simd.exp(&x[..self.frames], &mut y[..self.frames]);
+    }
+
+    fn forward(&mut self) {
+        for start in (0..self.frames).step_by(TILE_FRAMES) {
+            let tile = start..self.frames.min(start + TILE_FRAMES);
+            (0..3).for_each(|layer| self.dense_tile(layer, tile.clone()));
+        }
+    }
+
+    fn backward(&mut self) {
+        for layer in (1..3).rev() {
+            self.weight_gradient(layer);
+            self.input_gradient(layer);
+        }
+        self.weight_gradient(0);
+    }
+}
