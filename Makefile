@@ -1,22 +1,44 @@
-# The libtorch learner: fetching libtorch, building with it, testing it.
+# Everything a user or a developer runs. `make` alone lists the targets.
 
 CARGO ?= cargo
 PYTHON ?= python3
-# Apart from the default build, so that the two do not rebuild each other.
+
+# native (built in) or torch (through libtorch, fetched on first use).
+LEARNER ?= native
+# Flags for the command behind a target, such as ARGS="--seed 7 --stop-when-solved".
+ARGS ?=
+
+# The torch build lies apart from the default one, so that the two do not rebuild each other.
 TORCH_BUILD = --features torch --target-dir target/torch
 
-.PHONY: libtorch build-torch test-torch test-tools
+ifeq ($(LEARNER),torch)
+BUILD = $(TORCH_BUILD)
+SETUP = libtorch
+else
+BUILD =
+SETUP =
+endif
 
-## Fetch libtorch into third_party/libtorch (544 MB, once), or check the one LIBTORCH names
-libtorch:
-	@$(PYTHON) tools/libtorch.py
+.DEFAULT_GOAL := help
+.PHONY: help train test test-default test-model test-torch test-tools check lint doc \
+	bench-throughput bench-kernels seeds libtorch build build-torch clean
 
-## Build the binary with the libtorch learner into target/torch/release
-build-torch: libtorch
-	$(CARGO) build --release $(TORCH_BUILD)
+help: ## List the targets
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | column -t -s '|'
 
-## Test the libtorch learner; skipped, loudly, where libtorch cannot be fetched (not with CI=true)
-test-torch:
+train: $(SETUP) ## Learn CartPole-v1 and leave a report (LEARNER=torch, ARGS="--seed 7")
+	$(CARGO) run --release $(BUILD) -- train --learner $(LEARNER) $(ARGS)
+
+test: test-default test-model test-torch test-tools ## Every test
+
+test-default: ## Tests of the default build: no libtorch
+	$(CARGO) test --all-targets
+	$(CARGO) test --doc
+
+test-model: ## Memory orderings: loom, the mutants that it must catch, Miri where there is one
+	tests/model/run.sh
+
+test-torch: ## Tests of the libtorch learner; skipped, loudly, where libtorch cannot be had
 	@status=0; $(PYTHON) tools/libtorch.py || status=$$?; \
 	if [ $$status -eq 0 ]; then \
 		$(CARGO) test $(TORCH_BUILD) --test 'torch_*'; \
@@ -26,6 +48,35 @@ test-torch:
 		exit $$status; \
 	fi
 
-## Test tools/libtorch.py itself, without a network
-test-tools:
+test-tools: ## Tests of tools/libtorch.py, without a network
 	$(PYTHON) -m unittest discover --start-directory tools --pattern 'test_*.py'
+
+check: lint doc test ## All that has to hold before a change lands
+
+lint: ## Formatting and clippy, warnings are errors
+	$(CARGO) fmt --check
+	$(CARGO) clippy --all-targets -- -D warnings
+
+doc: ## The API's documentation, warnings are errors
+	RUSTDOCFLAGS='-D warnings' $(CARGO) doc --no-deps
+
+bench-throughput: $(SETUP) ## Frames per second end to end and of every part; table and JSON in results/bench
+	$(CARGO) bench --bench throughput -- $(ARGS)
+
+bench-kernels: ## The matrix kernels against the core's own peak
+	$(CARGO) bench --bench kernels -- $(ARGS)
+
+seeds: ## Train seeds 1 to 20 and print the table of when each was solved
+	$(CARGO) bench --bench seeds -- $(ARGS)
+
+build: ## The binary without libtorch: target/release/impala
+	$(CARGO) build --release
+
+build-torch: libtorch ## The binary with the libtorch learner: target/torch/release/impala
+	$(CARGO) build --release $(TORCH_BUILD)
+
+libtorch: ## Fetch libtorch into third_party (544 MB, once), or check the one LIBTORCH names
+	@$(PYTHON) tools/libtorch.py
+
+clean: ## Remove what was built; fetched libtorch and results stay
+	$(CARGO) clean

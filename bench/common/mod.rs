@@ -1,0 +1,102 @@
+//! What the benchmarks share: training runs of the real binary, and the machine they ran on.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use anyhow::{Context, Result, ensure};
+use impala::meta::Meta;
+use impala::telemetry::Summary;
+use serde::Serialize;
+
+/// The machine and the program that figures belong to.
+#[derive(Clone, Debug, Serialize)]
+pub struct Setting {
+    /// Commit the program was built from.
+    pub commit: String,
+    /// Processor model.
+    pub cpu: String,
+    /// Cores that may be used.
+    pub n_cores: usize,
+    /// Kernel release.
+    pub kernel: String,
+    /// When the benchmark began, UTC.
+    pub started: String,
+    /// Load average over a minute, before.
+    pub load_before: f64,
+}
+
+impl Setting {
+    /// This machine, now.
+    pub fn now() -> Self {
+        let meta = Meta::collect();
+        Setting {
+            commit: meta.git_commit,
+            cpu: meta.cpu_model,
+            n_cores: meta.n_cores,
+            kernel: meta.kernel,
+            started: meta.started.strftime("%Y-%m-%dT%H:%M:%SZ").to_string(),
+            load_before: load_average(),
+        }
+    }
+
+    /// One line for a table's foot.
+    pub fn line(&self) -> String {
+        let Setting { commit, cpu, n_cores, started, load_before, .. } = self;
+        let commit = commit.get(..12).unwrap_or(commit);
+        format!("{cpu}, {n_cores} cores, load before {load_before:.2}; commit {commit}; {started}")
+    }
+}
+
+/// The load average over a minute; NaN where it cannot be read.
+pub fn load_average() -> f64 {
+    let text = std::fs::read_to_string("/proc/loadavg").unwrap_or_default();
+    text.split_whitespace().next().and_then(|word| word.parse().ok()).unwrap_or(f64::NAN)
+}
+
+/// The `impala` binary that cargo built beside this benchmark.
+pub fn impala() -> Command {
+    Command::new(env!("CARGO_BIN_EXE_impala"))
+}
+
+/// Trains with these flags into a new folder below `folder` and returns the summary.
+pub fn train(folder: &Path, name: &str, flags: &[String]) -> Result<Summary> {
+    let run_dir = folder.join(name);
+    let output = impala()
+        .args(["train", "--run-dir"])
+        .arg(&run_dir)
+        .args(flags)
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .output()
+        .context("cannot start impala")?;
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    ensure!(output.status.success(), "impala train {flags:?}: {}: {stderr}", output.status);
+    read_summary(&run_dir)
+}
+
+/// The summary of a finished run.
+pub fn read_summary(run_dir: &Path) -> Result<Summary> {
+    let path = run_dir.join("summary.json");
+    let text = std::fs::read_to_string(&path).with_context(|| path.display().to_string())?;
+    Ok(serde_json::from_str(&text)?)
+}
+
+/// Writes `<name>.json` and `<name>.md` into `folder`; returns their paths.
+pub fn save<T: Serialize>(folder: &Path, name: &str, data: &T, table: &str) -> Result<[PathBuf; 2]> {
+    std::fs::create_dir_all(folder)?;
+    let (json, markdown) = (folder.join(format!("{name}.json")), folder.join(format!("{name}.md")));
+    std::fs::write(&json, serde_json::to_string_pretty(data)? + "\n")?;
+    std::fs::write(&markdown, table)?;
+    Ok([json, markdown])
+}
+
+/// The middle value; the mean of the two middle ones of an even number; NaN of none.
+pub fn median(values: &[f64]) -> f64 {
+    let mut sorted = values.to_vec();
+    sorted.sort_by(f64::total_cmp);
+    match sorted.len() {
+        0 => f64::NAN,
+        n if n % 2 == 1 => sorted[n / 2],
+        n => (sorted[n / 2 - 1] + sorted[n / 2]) / 2.0,
+    }
+}
