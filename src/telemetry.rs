@@ -3,7 +3,17 @@
 
 use std::collections::BTreeMap;
 
-use serde::{Deserialize, Serialize};
+use hdrhistogram::Histogram;
+use serde::{Deserialize, Deserializer, Serialize};
+
+/// JSON has no NaN: what is not finite is written as `null`. Reading `null` as NaN keeps a summary of a
+/// run that diverged, or measured nothing, readable. Binary formats carry NaN as it is.
+fn null_is_nan<'de, D: Deserializer<'de>>(deserializer: D) -> Result<f64, D::Error> {
+    if !deserializer.is_human_readable() {
+        return f64::deserialize(deserializer);
+    }
+    Ok(Option::<f64>::deserialize(deserializer)?.unwrap_or(f64::NAN))
+}
 
 /// One row of `metrics.csv`: everything measured over one reporting interval (a fixed number of
 /// consumed frames). `docs/metrics.md` documents each column; a test compares the names.
@@ -101,21 +111,42 @@ pub struct LatencySummary {
     /// Number of measurements.
     pub count: u64,
     /// Mean, µs.
+    #[serde(deserialize_with = "null_is_nan")]
     pub mean: f64,
     /// Median, µs.
+    #[serde(deserialize_with = "null_is_nan")]
     pub p50: f64,
     /// 90th percentile, µs.
+    #[serde(deserialize_with = "null_is_nan")]
     pub p90: f64,
     /// 99th percentile, µs.
+    #[serde(deserialize_with = "null_is_nan")]
     pub p99: f64,
     /// Maximum, µs.
+    #[serde(deserialize_with = "null_is_nan")]
     pub max: f64,
+}
+
+impl LatencySummary {
+    /// The summary of a histogram of nanoseconds; all zero if it is empty.
+    pub fn of(histogram_ns: &Histogram<u64>) -> LatencySummary {
+        let at_us = |quantile| histogram_ns.value_at_quantile(quantile) as f64 / 1e3;
+        LatencySummary {
+            count: histogram_ns.len(),
+            mean: histogram_ns.mean() / 1e3,
+            p50: at_us(0.5),
+            p90: at_us(0.9),
+            p99: at_us(0.99),
+            max: histogram_ns.max() as f64 / 1e3,
+        }
+    }
 }
 
 /// Policy lag (target version − behaviour version, in updates) over all consumed slots.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct LagSummary {
     /// Mean.
+    #[serde(deserialize_with = "null_is_nan")]
     pub mean: f64,
     /// Median.
     pub p50: u64,
@@ -129,10 +160,13 @@ pub struct LagSummary {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Spread {
     /// Minimum.
+    #[serde(deserialize_with = "null_is_nan")]
     pub min: f64,
     /// Mean.
+    #[serde(deserialize_with = "null_is_nan")]
     pub mean: f64,
     /// Maximum.
+    #[serde(deserialize_with = "null_is_nan")]
     pub max: f64,
 }
 
@@ -142,10 +176,13 @@ pub struct EvalSummary {
     /// Number of episodes.
     pub episodes: u64,
     /// Mean return.
+    #[serde(deserialize_with = "null_is_nan")]
     pub mean: f64,
     /// Smallest return.
+    #[serde(deserialize_with = "null_is_nan")]
     pub min: f64,
     /// Largest return.
+    #[serde(deserialize_with = "null_is_nan")]
     pub max: f64,
 }
 
@@ -157,12 +194,16 @@ pub struct ActorSummary {
     /// Rollouts published.
     pub rollouts: u64,
     /// Seconds spent waiting on a full ring.
+    #[serde(deserialize_with = "null_is_nan")]
     pub blocked_s: f64,
     /// Seconds spent in forward passes and sampling.
+    #[serde(deserialize_with = "null_is_nan")]
     pub act_s: f64,
     /// Seconds spent stepping environments.
+    #[serde(deserialize_with = "null_is_nan")]
     pub env_s: f64,
     /// Seconds spent copying weights.
+    #[serde(deserialize_with = "null_is_nan")]
     pub read_weights_s: f64,
     /// Times this actor was started again after it died.
     pub restarts: u64,
@@ -180,10 +221,13 @@ pub struct Summary {
     /// How the run ended.
     pub exit: Exit,
     /// Seconds from process start until this file was written.
+    #[serde(deserialize_with = "null_is_nan")]
     pub wall_s: f64,
     /// Seconds from process start to the first collected rollout.
+    #[serde(deserialize_with = "null_is_nan")]
     pub startup_s: f64,
     /// Seconds the learner's loop ran.
+    #[serde(deserialize_with = "null_is_nan")]
     pub train_s: f64,
     /// Frames consumed by learning.
     pub frames: u64,
@@ -192,6 +236,7 @@ pub struct Summary {
     /// Learner updates.
     pub updates: u64,
     /// `frames / train_s`.
+    #[serde(deserialize_with = "null_is_nan")]
     pub frames_per_s: f64,
     /// Whether the mean of the last 100 finished training episodes reached the threshold.
     pub solved: bool,
@@ -201,6 +246,8 @@ pub struct Summary {
     pub solved_s: Option<f64>,
     /// Mean return of the last 100 finished training episodes.
     pub score_last100: Option<f64>,
+    /// Mean of the last 100 training returns that counts as solved; empty for an environment without one.
+    pub score_threshold: Option<f64>,
     /// Greedy evaluation at the end.
     pub eval: Option<EvalSummary>,
     /// Latency of each stage by tag, µs.
@@ -212,8 +259,10 @@ pub struct Summary {
     /// One entry an actor.
     pub actors: Vec<ActorSummary>,
     /// Seconds the learner waited for slots.
+    #[serde(deserialize_with = "null_is_nan")]
     pub learner_wait_s: f64,
     /// Share of the learner's update time in which at least one actor was collecting, 0 to 1.
+    #[serde(deserialize_with = "null_is_nan")]
     pub collected_during_updates: f64,
     /// Rollouts that were published and never learned from.
     pub rollouts_dropped: u64,
