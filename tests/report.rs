@@ -574,7 +574,11 @@ fn a_killed_run_is_readable_and_says_what_is_missing() {
     let root = TempDir::new().unwrap();
     let run = synthetic_run::write(&root.path().join("run"), 60, |_| ());
     fs::remove_file(run.summary()).unwrap();
-    cut(&run.metrics(), 40);
+    let metrics = fs::read_to_string(run.metrics())
+        .unwrap()
+        .replacen("\n", "\n1.0,broken\n", 4);
+    fs::write(run.metrics(), metrics).unwrap();
+    cut(&run.metrics(), 3);
     cut(&run.latency(), 300);
     fs::write(run.meta(), "{").unwrap();
     let page = report_of(&run);
@@ -583,6 +587,8 @@ fn a_killed_run_is_readable_and_says_what_is_missing() {
         "summary.json: ",
         "meta.json: ",
         "latency.hlog: the last line",
+        "metrics.csv: the last line",
+        "metrics.csv: 4 unreadable row(s)",
         "Not ended",
     ] {
         assert!(page.contains(said), "{said:?} is not on the page");
@@ -590,7 +596,7 @@ fn a_killed_run_is_readable_and_says_what_is_missing() {
     assert_eq!(
         outlines(&plot(&run, "entropy"))[0].len(),
         59,
-        "all rows but the broken one"
+        "all rows but the cut one"
     );
     assert_eq!(
         outlines(&plot(&run, "percentiles")).len(),

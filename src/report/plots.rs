@@ -54,53 +54,69 @@ impl Over {
 /// All plots of a run, in reading order.
 pub fn sections(run: &RunData) -> Vec<Section> {
     vec![
-        Section {
-            title: "Did it learn?",
-            intro: "The score of an episode is its undiscounted sum of rewards. The losses say how the \
-                    learner got there; their sizes matter less than that they stay finite and settle.",
-            charts: vec![
-                score(run, Over::Frames, "score_frames"),
-                score(run, Over::Seconds, "score_seconds"),
-                losses(&run.rows),
-                entropy(&run.rows),
-            ],
-        },
-        Section {
-            title: "How far apart were actors and learner?",
-            intro: "Actors play with weights that are a few updates old. V-trace corrects for that with \
-                    importance ratios: how much more likely the learner's policy π would have chosen the \
-                    same action than the actor's policy μ did.",
-            charts: vec![
-                importance_ratio(&run.rows),
-                policy_lag(&run.rows),
-                kl(&run.rows),
-                ring_occupancy(&run.rows),
-            ],
-        },
-        Section {
-            title: "Was optimisation healthy?",
-            intro: "A critic that predicts nothing, a gradient that grows without end, a learning rate \
-                    that is not what was asked for: they show here first.",
-            charts: vec![
-                explained_variance(&run.rows),
-                gradient_norm(&run.rows),
-                learning_rate(&run.rows),
-            ],
-        },
-        Section {
-            title: "How fast was it, and where did the time go?",
-            intro: "The learner's loop is cut into stages without a gap between them, so their times add \
-                    up to all of its time.",
-            charts: vec![
-                throughput(&run.rows, Over::Frames, "throughput_frames"),
-                throughput(&run.rows, Over::Seconds, "throughput_seconds"),
-                stage_times(&run.rows),
-                stage_shares(&run.rows),
-                percentiles(run),
-                actor_times(run),
-            ],
-        },
+        learning(run),
+        distance(&run.rows),
+        optimisation(&run.rows),
+        speed(run),
     ]
+}
+
+fn learning(run: &RunData) -> Section {
+    Section {
+        title: "Did it learn?",
+        intro: "The score of an episode is its undiscounted sum of rewards. The losses say how the \
+                learner got there; their sizes matter less than that they stay finite and settle.",
+        charts: vec![
+            score(run, Over::Frames, "score_frames"),
+            score(run, Over::Seconds, "score_seconds"),
+            losses(&run.rows),
+            entropy(&run.rows),
+        ],
+    }
+}
+
+fn distance(rows: &[MetricsRow]) -> Section {
+    Section {
+        title: "How far apart were actors and learner?",
+        intro: "Actors play with weights that are a few updates old. V-trace corrects for that with \
+                importance ratios: how much more likely the learner's policy π would have chosen the \
+                same action than the actor's policy μ did.",
+        charts: vec![
+            importance_ratio(rows),
+            policy_lag(rows),
+            kl(rows),
+            ring_occupancy(rows),
+        ],
+    }
+}
+
+fn optimisation(rows: &[MetricsRow]) -> Section {
+    Section {
+        title: "Was optimisation healthy?",
+        intro: "A critic that predicts nothing, a gradient that grows without end, a learning rate \
+                that is not what was asked for: they show here first.",
+        charts: vec![
+            explained_variance(rows),
+            gradient_norm(rows),
+            learning_rate(rows),
+        ],
+    }
+}
+
+fn speed(run: &RunData) -> Section {
+    Section {
+        title: "How fast was it, and where did the time go?",
+        intro: "The learner's loop is cut into stages without a gap between them, so their times add \
+                up to all of its time.",
+        charts: vec![
+            throughput(&run.rows, Over::Frames, "throughput_frames"),
+            throughput(&run.rows, Over::Seconds, "throughput_seconds"),
+            stage_times(&run.rows),
+            stage_shares(&run.rows),
+            percentiles(run),
+            actor_times(run),
+        ],
+    }
 }
 
 fn points(rows: &[MetricsRow], over: Over, column: Column) -> Vec<Point> {
@@ -286,8 +302,8 @@ fn importance_ratio(rows: &[MetricsRow]) -> Chart {
         Colour::Orange,
         |r| Some(r.rho_clipped),
     )];
-    let caption = "Look for a mean near 1: actors and learner agree; a wide band or much clipping means that \
-                   the actors' weights are too old.";
+    let caption = "Look for a mean near 1 and a narrow band: actors and learner then agree; near a half is \
+                   clipped even so, because half of all ratios lie above 1.";
     let panels = vec![
         Panel::fit("π(a|x) / μ(a|x)", Scale::Log, ratios),
         Panel::fit("clipped", Scale::Share, clipped),

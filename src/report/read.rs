@@ -40,6 +40,8 @@ pub struct RunData {
     pub notes: Vec<String>,
 }
 
+const LAST_LINE_INCOMPLETE: &str = "the last line is incomplete and left out";
+
 /// One histogram of nanoseconds for each stage that was measured.
 #[derive(Default)]
 pub struct Latencies {
@@ -106,7 +108,11 @@ impl RunData {
             return;
         };
         // A line that is still being written may be cut inside a number and yet parse.
-        text.truncate(text.rfind('\n').map_or(0, |end| end + 1));
+        let complete = text.rfind('\n').map_or(0, |end| end + 1);
+        if complete < text.len() {
+            self.note(path, &LAST_LINE_INCOMPLETE);
+        }
+        text.truncate(complete);
         let mut reader = csv::ReaderBuilder::new()
             .flexible(true)
             .from_reader(text.as_bytes());
@@ -142,7 +148,7 @@ impl RunData {
             let added = match entry {
                 Ok(LogEntry::Interval(interval)) => self.add_interval(&interval),
                 Ok(LogEntry::StartTime(_) | LogEntry::BaseTime(_)) => Ok(()),
-                Err(_) => Err("the last line is incomplete and left out".to_owned()),
+                Err(_) => Err(LAST_LINE_INCOMPLETE.to_owned()),
             };
             added.unwrap_or_else(|reason| self.note(path, &reason));
         }
