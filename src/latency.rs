@@ -127,7 +127,9 @@ pub struct StageHistograms {
 
 impl Default for StageHistograms {
     fn default() -> Self {
-        StageHistograms { by_stage: Stage::ALL.iter().map(|_| histogram()).collect() }
+        StageHistograms {
+            by_stage: Stage::ALL.iter().map(|_| histogram()).collect(),
+        }
     }
 }
 

@@ -1,0 +1,438 @@
+//! The page: headline, judgement, plots and tables, from what was read and drawn.
+//!
+//! Owns which figures appear and in which words; `report.html` beside this file owns the layout. Does
+//! not read files.
+
+use askama::Template;
+
+use super::DrawnSection;
+use super::bottleneck::{self, Diagnosis, actor_loop_s};
+use super::palette;
+use super::read::RunData;
+use super::units::{DASH, counted, grouped, micros, percent, seconds, short};
+use crate::latency::Stage;
+use crate::telemetry::{Exit, LatencySummary, Summary};
+
+/// Fills the page.
+pub fn page(run: &RunData, sections: &[DrawnSection]) -> askama::Result<String> {
+    let summary = run.summary.as_ref();
+    let n_cores = run.meta.as_ref().map(|meta| meta.n_cores);
+    let diagnosis = summary.map(|summary| bottleneck::diagnose(summary, n_cores));
+    let page = Page {
+        colours: palette::css(),
+        title: summary.map_or_else(
+            || run.name.clone(),
+            |s| format!("{}, seed {}", s.env, s.seed),
+        ),
+        run_name: &run.name,
+        status: Status::of(run),
+        lead: lead(run),
+        tiles: tiles(run),
+        diagnosis,
+        sections,
+        stages: stage_groups(run),
+        waits: waits(summary),
+        settings: settings(&run.config),
+        system: system(run),
+        notes: &run.notes,
+    };
+    page.render()
+}
+
+#[derive(Template)]
+#[template(path = "report.html", config = "src/report/askama.toml")]
+struct Page<'a> {
+    colours: String,
+    title: String,
+    run_name: &'a str,
+    status: Status,
+    lead: String,
+    tiles: Vec<Tile>,
+    diagnosis: Option<Diagnosis>,
+    sections: &'a [DrawnSection],
+    stages: Vec<StageGroup>,
+    waits: Vec<Wait>,
+    settings: Vec<SettingGroup>,
+    system: Vec<Fact>,
+    notes: &'a [String],
+}
+
+/// How the run ended, as a word and the class that colours it.
+struct Status {
+    word: &'static str,
+    class: &'static str,
+}
+
+impl Status {
+    fn of(run: &RunData) -> Status {
+        let from_meta = run.meta.as_ref().and_then(|meta| meta.exit);
+        let (word, class) = match from_meta.or(run.summary.as_ref().map(|summary| summary.exit)) {
+            Some(Exit::Solved) => ("Solved", "good"),
+            Some(Exit::Finished) => ("Finished", "good"),
+            Some(Exit::Interrupted) => ("Interrupted", "fair"),
+            Some(Exit::Failed) => ("Failed", "bad"),
+            None => ("Not ended", "fair"),
+        };
+        Status { word, class }
+    }
+}
+
+fn lead(run: &RunData) -> String {
+    let Some(summary) = &run.summary else {
+        return "A run of an IMPALA engine: actor processes play, one learner improves the policy they play with.".to_owned();
+    };
+    format!(
+        "{} {} played {} and passed what they saw through shared memory to one learner ({} backend), which \
+         improved the policy with IMPALA and kept sending it back. It learned from {} in {}.",
+        summary.actors.len(),
+        if summary.actors.len() == 1 {
+            "actor process"
+        } else {
+            "actor processes"
+        },
+        summary.env,
+        summary.learner,
+        counted(summary.frames, "frame"),
+        counted(summary.updates, "update"),
+    )
+}
+
+/// A headline number.
+struct Tile {
+    label: &'static str,
+    value: String,
+    detail: String,
+}
+
+impl Tile {
+    fn new(label: &'static str, value: String, detail: String) -> Tile {
+        Tile {
+            label,
+            value,
+            detail,
+        }
+    }
+}
+
+fn tiles(run: &RunData) -> Vec<Tile> {
+    let Some(summary) = &run.summary else {
+        return tiles_of_last_row(run);
+    };
+    vec![
+        solved(summary),
+        speed(summary),
+        greedy(summary),
+        wall(summary),
+        lag(summary),
+    ]
+}
+
+fn solved(summary: &Summary) -> Tile {
+    let threshold = summary
+        .score_threshold
+        .map_or_else(|| "the threshold".to_owned(), short);
+    let Some(frames) = summary.solved_frames.filter(|_| summary.solved) else {
+        let reached = summary.score_last100.map_or_else(|| DASH.to_owned(), short);
+        let detail = format!("last 100 episodes: mean {reached}, asked for {threshold}");
+        return Tile::new("Solved", "no".to_owned(), detail);
+    };
+    let when = summary.solved_s.map_or_else(|| DASH.to_owned(), seconds);
+    let detail = format!(
+        "{} frames; the mean of 100 episodes reached {threshold}",
+        grouped(frames)
+    );
+    Tile::new("Solved after", when, detail)
+}
+
+fn speed(summary: &Summary) -> Tile {
+    let detail = format!(
+        "{} frames learned from in {}",
+        short(summary.frames as f64),
+        seconds(summary.train_s)
+    );
+    Tile::new("Frames per second", short(summary.frames_per_s), detail)
+}
+
+fn greedy(summary: &Summary) -> Tile {
+    const LABEL: &str = "Greedy score";
+    let Some(eval) = summary.eval else {
+        return Tile::new(
+            LABEL,
+            DASH.to_owned(),
+            "the final policy was not evaluated".to_owned(),
+        );
+    };
+    let detail = format!(
+        "mean of {}, from {} to {}",
+        counted(eval.episodes, "episode"),
+        short(eval.min),
+        short(eval.max)
+    );
+    Tile::new(LABEL, short(eval.mean), detail)
+}
+
+fn wall(summary: &Summary) -> Tile {
+    let detail = format!(
+        "of it {} until the first rollout",
+        seconds(summary.startup_s)
+    );
+    Tile::new("Wall time", seconds(summary.wall_s), detail)
+}
+
+fn lag(summary: &Summary) -> Tile {
+    let lag = summary.policy_lag;
+    let detail = format!("updates in the mean; p99 {}, largest {}", lag.p99, lag.max);
+    Tile::new("Policy lag", short(lag.mean), detail)
+}
+
+/// What can still be said of a run without a summary.
+fn tiles_of_last_row(run: &RunData) -> Vec<Tile> {
+    let Some(row) = run.rows.last() else {
+        return Vec::new();
+    };
+    let score = row.score_last100.map_or_else(|| DASH.to_owned(), short);
+    vec![
+        Tile::new("Score", score, "mean of the last 100 episodes".to_owned()),
+        Tile::new(
+            "Frames per second",
+            short(row.frames_per_s),
+            "in the last interval".to_owned(),
+        ),
+        Tile::new(
+            "Frames",
+            short(row.frames as f64),
+            "learned from so far".to_owned(),
+        ),
+        Tile::new("Time", seconds(row.time_s), "until the last row".to_owned()),
+    ]
+}
+
+/// The stages of one loop.
+struct StageGroup {
+    loop_name: &'static str,
+    rows: Vec<StageRow>,
+}
+
+struct StageRow {
+    tag: &'static str,
+    what: &'static str,
+    count: String,
+    mean: String,
+    p50: String,
+    p90: String,
+    p99: String,
+    max: String,
+    share: String,
+}
+
+const ACTOR_STAGES: [Stage; 4] = [
+    Stage::ActorClaim,
+    Stage::ActorReadWeights,
+    Stage::ActorAct,
+    Stage::ActorEnv,
+];
+
+fn stage_groups(run: &RunData) -> Vec<StageGroup> {
+    let groups: [(&'static str, &[Stage]); 3] = [
+        ("Learner, per update", &Stage::LEARNER),
+        ("Actors, per rollout", &ACTOR_STAGES),
+        ("Between them, per rollout", &[Stage::HandOver]),
+    ];
+    groups
+        .into_iter()
+        .map(|(loop_name, stages)| StageGroup {
+            loop_name,
+            rows: stage_rows(run, stages),
+        })
+        .filter(|group| !group.rows.is_empty())
+        .collect()
+}
+
+fn stage_rows(run: &RunData, stages: &[Stage]) -> Vec<StageRow> {
+    let measured: Vec<(Stage, LatencySummary)> = stages
+        .iter()
+        .filter_map(|&stage| Some((stage, latency(run, stage)?)))
+        .collect();
+    let loop_us: f64 = measured.iter().map(|(_, latency)| total_us(latency)).sum();
+    measured
+        .iter()
+        .map(|(stage, latency)| stage_row(*stage, latency, loop_us))
+        .collect()
+}
+
+/// The summary's figures; those of the log where the run left no summary.
+fn latency(run: &RunData, stage: Stage) -> Option<LatencySummary> {
+    match &run.summary {
+        Some(summary) => summary.latency_us.get(stage.tag()).copied(),
+        None => run.latencies.get(stage).map(LatencySummary::of),
+    }
+}
+
+fn total_us(latency: &LatencySummary) -> f64 {
+    latency.count as f64 * latency.mean
+}
+
+fn stage_row(stage: Stage, latency: &LatencySummary, loop_us: f64) -> StageRow {
+    let share = match stage {
+        Stage::HandOver => DASH.to_owned(),
+        _ => percent(total_us(latency) / loop_us),
+    };
+    StageRow {
+        tag: stage.tag(),
+        what: meaning(stage),
+        count: grouped(latency.count),
+        mean: micros(latency.mean),
+        p50: micros(latency.p50),
+        p90: micros(latency.p90),
+        p99: micros(latency.p99),
+        max: micros(latency.max),
+        share,
+    }
+}
+
+/// A stage in the fewest words that a newcomer understands.
+fn meaning(stage: Stage) -> &'static str {
+    match stage {
+        Stage::Wait => "waiting for rollouts",
+        Stage::Batching => "gathering rollouts into a batch",
+        Stage::Forward => "policy and value of every frame",
+        Stage::Vtrace => "importance ratios and V-trace targets",
+        Stage::Backward => "losses and gradient",
+        Stage::Optimizer => "gradient clipping and parameter step",
+        Stage::Publish => "handing new weights to the actors",
+        Stage::Release => "giving slots back",
+        Stage::Report => "measuring itself",
+        Stage::ActorClaim => "claiming a slot, waiting included",
+        Stage::ActorReadWeights => "copying the newest weights",
+        Stage::ActorAct => "choosing actions",
+        Stage::ActorEnv => "stepping the environments",
+        Stage::HandOver => "from published to taken",
+    }
+}
+
+/// What one process waited for.
+struct Wait {
+    process: String,
+    waited_for: &'static str,
+    time: String,
+    share: String,
+    frames: String,
+    rollouts: String,
+    restarts: String,
+}
+
+fn waits(summary: Option<&Summary>) -> Vec<Wait> {
+    let Some(summary) = summary else {
+        return Vec::new();
+    };
+    let learner = Wait {
+        process: "learner".to_owned(),
+        waited_for: "published rollouts",
+        time: seconds(summary.learner_wait_s),
+        share: percent(summary.learner_wait_s / learner_loop_s(summary)),
+        frames: grouped(summary.frames),
+        rollouts: DASH.to_owned(),
+        restarts: DASH.to_owned(),
+    };
+    let actors = summary.actors.iter().enumerate().map(|(k, actor)| Wait {
+        process: format!("actor {k}"),
+        waited_for: "a free slot in its ring",
+        time: seconds(actor.blocked_s),
+        share: percent(actor.blocked_s / actor_loop_s(actor, summary.train_s)),
+        frames: grouped(actor.frames),
+        rollouts: grouped(actor.rollouts),
+        restarts: grouped(actor.restarts),
+    });
+    std::iter::once(learner).chain(actors).collect()
+}
+
+/// The stages cover the learner's loops; several learner threads make more than `train_s`.
+fn learner_loop_s(summary: &Summary) -> f64 {
+    let stages = Stage::LEARNER
+        .iter()
+        .filter_map(|stage| summary.latency_us.get(stage.tag()));
+    let measured_s = stages.map(total_us).sum::<f64>() / 1e6;
+    if measured_s > 0.0 {
+        measured_s
+    } else {
+        summary.train_s
+    }
+}
+
+/// A name with its value.
+struct Fact {
+    name: String,
+    value: String,
+}
+
+impl Fact {
+    fn new(name: &str, value: impl Into<String>) -> Fact {
+        Fact {
+            name: name.to_owned(),
+            value: value.into(),
+        }
+    }
+}
+
+/// One table of the settings file.
+struct SettingGroup {
+    name: String,
+    facts: Vec<Fact>,
+}
+
+/// Heading of the settings outside any table, which come first.
+const TOP_LEVEL: &str = "general";
+
+fn settings(config: &toml::Table) -> Vec<SettingGroup> {
+    let mut groups = vec![SettingGroup {
+        name: TOP_LEVEL.to_owned(),
+        facts: Vec::new(),
+    }];
+    collect_settings(config, 0, &mut groups);
+    groups.retain(|group| !group.facts.is_empty());
+    groups
+}
+
+fn collect_settings(table: &toml::Table, group: usize, groups: &mut Vec<SettingGroup>) {
+    for (key, value) in table {
+        match value {
+            toml::Value::Table(inner) => {
+                let outer = &groups[group].name;
+                let name = if group == 0 {
+                    key.clone()
+                } else {
+                    format!("{outer}.{key}")
+                };
+                groups.push(SettingGroup {
+                    name,
+                    facts: Vec::new(),
+                });
+                collect_settings(inner, groups.len() - 1, groups);
+            }
+            toml::Value::String(text) => groups[group].facts.push(Fact::new(key, text)),
+            other => groups[group].facts.push(Fact::new(key, other.to_string())),
+        }
+    }
+}
+
+fn system(run: &RunData) -> Vec<Fact> {
+    let Some(meta) = &run.meta else {
+        return Vec::new();
+    };
+    let ended = meta
+        .ended
+        .map_or_else(|| DASH.to_owned(), |ended| ended.to_string());
+    vec![
+        Fact::new("started", meta.started.to_string()),
+        Fact::new("ended", ended),
+        Fact::new("ended because", meta.exit_reason.as_deref().unwrap_or(DASH)),
+        Fact::new("command", meta.command.join(" ")),
+        Fact::new("version", &meta.version),
+        Fact::new("commit", &meta.git_commit),
+        Fact::new("compiler", &meta.rustc),
+        Fact::new("processor", &meta.cpu_model),
+        Fact::new("cores", meta.n_cores.to_string()),
+        Fact::new("kernel", &meta.kernel),
+        Fact::new("host", &meta.host),
+    ]
+}

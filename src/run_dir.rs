@@ -1,0 +1,260 @@
+//! The folder of one run: its name, its place, and the path of every file in it.
+//!
+//! Owns naming, creation, and the `latest` link. Does not know what the files contain. The supervisor
+//! creates one; the sinks and the report ask it for paths.
+//!
+//! ```text
+//! results/
+//!   latest -> CartPole-v1-native-s1-20261122T140405Z
+//!   CartPole-v1-native-s1-20261122T140405Z/
+//!     meta.json  config.toml  metrics.csv  latency.hlog  summary.json    written by the run
+//!     checkpoint.safetensors                                             written by the learner
+//!     report.html  plots/*.svg                                           written by the report
+//! ```
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use jiff::Timestamp;
+
+/// Name of the link to the newest run, beside the runs.
+const LATEST: &str = "latest";
+
+/// Runs of one name started within one second; more is a loop gone wild, not a need.
+const MAX_SAME_NAME: u32 = 1000;
+
+/// A run folder that exists.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RunDir {
+    path: PathBuf,
+}
+
+/// What a run folder is named after: `<env>-<learner>-s<seed>-<timestamp>`.
+#[derive(Clone, Copy, Debug)]
+pub struct RunName<'a> {
+    /// Gymnasium id of the environment.
+    pub env: &'a str,
+    /// Learner backend.
+    pub learner: &'a str,
+    /// Seed of the run.
+    pub seed: u64,
+    /// When the run began.
+    pub started: Timestamp,
+}
+
+/// Why a run folder cannot be created or opened.
+#[derive(Debug, thiserror::Error)]
+pub enum RunDirError {
+    /// The folder, or one above it, cannot be made.
+    #[error("cannot create the folder {}: {source}; choose a folder that you may write to", path.display())]
+    Create {
+        /// The folder.
+        path: PathBuf,
+        /// The system's answer.
+        source: io::Error,
+    },
+    /// The folder holds an earlier run.
+    #[error("{} already holds a run; name another folder, or move that one away", .0.display())]
+    ExistingRun(PathBuf),
+    /// The folder holds something that is no run of ours.
+    #[error("{} exists and is not an empty folder; name a new or an empty one", .0.display())]
+    NotEmpty(PathBuf),
+    /// `latest` could not be switched to the new run.
+    #[error(
+        "cannot point {} at the new run: {source}; if it is a file or a folder, move it away, \
+         else see whether you may write there", path.display()
+    )]
+    Latest {
+        /// The link.
+        path: PathBuf,
+        /// The system's answer.
+        source: io::Error,
+    },
+    /// The folder to open cannot be reached.
+    #[error("cannot open the run folder {}: {source}; name a folder below results/", path.display())]
+    Open {
+        /// The folder.
+        path: PathBuf,
+        /// The system's answer.
+        source: io::Error,
+    },
+    /// The folder to open has none of the files of a run.
+    #[error(
+        "{} is not a run folder (it has no meta.json, metrics.csv or summary.json); \
+         name a folder below results/", .0.display()
+    )]
+    NotARun(PathBuf),
+}
+
+impl RunDir {
+    /// Creates a folder named after the run below `results_root` and points `results_root/latest` at it.
+    ///
+    /// Two runs of one name and second get folders of their own. The link changes in one step: a
+    /// reader sees the old run or the new one, never nothing.
+    ///
+    /// # Errors
+    /// [`RunDirError::Create`] where the folder cannot be made, [`RunDirError::Latest`] where only the
+    /// link cannot.
+    pub fn create(results_root: &Path, name: RunName) -> Result<RunDir, RunDirError> {
+        create_with_parents(results_root)?;
+        let path = create_unused(results_root, &name.to_string())?;
+        point_latest_at(results_root, &path)?;
+        Ok(RunDir { path })
+    }
+
+    /// Creates the run folder at `path` itself; an empty folder that is there already is taken.
+    /// No link is touched: who names a folder knows where it is.
+    ///
+    /// # Errors
+    /// [`RunDirError::ExistingRun`], [`RunDirError::NotEmpty`] or [`RunDirError::Create`].
+    pub fn create_at(path: &Path) -> Result<RunDir, RunDirError> {
+        if path.exists() {
+            refuse_unless_empty(path)?;
+        }
+        create_with_parents(path)?;
+        Ok(RunDir {
+            path: path.to_owned(),
+        })
+    }
+
+    /// Opens an existing run folder; links such as `results/latest` are followed.
+    ///
+    /// # Errors
+    /// [`RunDirError::Open`] where there is no such folder, [`RunDirError::NotARun`] where it is
+    /// something else.
+    pub fn open(path: &Path) -> Result<RunDir, RunDirError> {
+        let path = fs::canonicalize(path).map_err(|source| RunDirError::Open {
+            path: path.to_owned(),
+            source,
+        })?;
+        let run = RunDir { path };
+        if run.holds_a_run() {
+            Ok(run)
+        } else {
+            Err(RunDirError::NotARun(run.path))
+        }
+    }
+
+    /// The folder.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Program, machine, command, start and end.
+    pub fn meta(&self) -> PathBuf {
+        self.path.join("meta.json")
+    }
+
+    /// Every setting of the run, defaults included.
+    pub fn config(&self) -> PathBuf {
+        self.path.join("config.toml")
+    }
+
+    /// One row a reporting interval.
+    pub fn metrics(&self) -> PathBuf {
+        self.path.join("metrics.csv")
+    }
+
+    /// HdrHistogram interval log of every stage.
+    pub fn latency(&self) -> PathBuf {
+        self.path.join("latency.hlog")
+    }
+
+    /// The whole run in one object.
+    pub fn summary(&self) -> PathBuf {
+        self.path.join("summary.json")
+    }
+
+    /// The trained network.
+    pub fn checkpoint(&self) -> PathBuf {
+        self.path.join("checkpoint.safetensors")
+    }
+
+    /// The finished page.
+    pub fn report(&self) -> PathBuf {
+        self.path.join("report.html")
+    }
+
+    /// Folder of the report's plots, one SVG each.
+    pub fn plots(&self) -> PathBuf {
+        self.path.join("plots")
+    }
+
+    fn holds_a_run(&self) -> bool {
+        [self.meta(), self.metrics(), self.summary()]
+            .iter()
+            .any(|file| file.is_file())
+    }
+}
+
+impl std::fmt::Display for RunName<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter) -> std::fmt::Result {
+        let RunName {
+            env,
+            learner,
+            seed,
+            started,
+        } = self;
+        // An id such as `ALE/Pong-v5` must not become two folders.
+        let env = env.replace(['/', '\\'], "_");
+        write!(
+            f,
+            "{env}-{learner}-s{seed}-{}",
+            started.strftime("%Y%m%dT%H%M%SZ")
+        )
+    }
+}
+
+fn create_with_parents(path: &Path) -> Result<(), RunDirError> {
+    fs::create_dir_all(path).map_err(|source| RunDirError::Create {
+        path: path.to_owned(),
+        source,
+    })
+}
+
+/// `create_dir` fails on what exists, so that of two processes with one name only one gets it.
+fn create_unused(root: &Path, name: &str) -> Result<PathBuf, RunDirError> {
+    let mut path = root.join(name);
+    for attempt in 2..=MAX_SAME_NAME {
+        match fs::create_dir(&path) {
+            Ok(()) => return Ok(path),
+            Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {
+                path = root.join(format!("{name}-{attempt}"));
+            }
+            Err(source) => return Err(RunDirError::Create { path, source }),
+        }
+    }
+    Err(RunDirError::ExistingRun(path))
+}
+
+/// A link made aside and renamed over the old one, since a link cannot be overwritten in place.
+fn point_latest_at(root: &Path, run: &Path) -> Result<(), RunDirError> {
+    let Some(name) = run.file_name() else {
+        return Ok(());
+    };
+    let latest = root.join(LATEST);
+    let aside = root.join(format!(".{LATEST}-{}", name.to_string_lossy()));
+    let switched = std::os::unix::fs::symlink(name, &aside)
+        .and_then(|()| fs::rename(&aside, &latest))
+        .inspect_err(|_| drop(fs::remove_file(&aside)));
+    switched.map_err(|source| RunDirError::Latest {
+        path: latest,
+        source,
+    })
+}
+
+fn refuse_unless_empty(path: &Path) -> Result<(), RunDirError> {
+    let run = RunDir {
+        path: path.to_owned(),
+    };
+    if run.holds_a_run() {
+        return Err(RunDirError::ExistingRun(run.path));
+    }
+    let is_empty = fs::read_dir(path).is_ok_and(|mut entries| entries.next().is_none());
+    if is_empty {
+        Ok(())
+    } else {
+        Err(RunDirError::NotEmpty(run.path))
+    }
+}

@@ -1,0 +1,263 @@
+//! The files of a run, written while it runs.
+//!
+//! Owns the formats of `meta.json`, `config.toml`, `metrics.csv`, `latency.hlog` and `summary.json`;
+//! `docs/metrics.md` says what each value means. Reads no clock and knows no process. The supervisor
+//! calls it; the report and standard tools read what it writes.
+//!
+//! A run can be killed, and a disk can fill, at any moment. So each JSON file is replaced in one step,
+//! each log grows by whole batches of lines, and a failed write is returned, not fatal: what had been
+//! written stays readable and the next write may succeed.
+
+use std::fs::{self, File};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
+
+use hdrhistogram::Histogram;
+use hdrhistogram::serialization::V2DeflateSerializer;
+use hdrhistogram::serialization::interval_log::{IntervalLogWriterBuilder, Tag};
+use serde::Serialize;
+
+use crate::latency::Stage;
+use crate::meta::Meta;
+use crate::run_dir::RunDir;
+use crate::telemetry::{Exit, MetricsRow, Summary};
+
+/// The first line of the log says its format, as the Java `HistogramLogWriter` does; the last comment
+/// says the unit, which the format leaves open.
+const HLOG_COMMENTS: [&str; 2] = [
+    "[Histogram log format version 1.3]",
+    "Values and Interval_Max are nanoseconds (ratio 1); one line a stage (Tag) and interval.",
+];
+
+/// Column titles of the log, as the standard tools write them.
+const HLOG_LEGEND: &str =
+    "\"StartTimestamp\",\"Interval_Length\",\"Interval_Max\",\"Interval_Compressed_Histogram\"\n";
+
+/// Why a file of the run could not be written.
+#[derive(Debug, thiserror::Error)]
+pub enum FilesError {
+    /// The system refused the write.
+    #[error("cannot write {}: {source}; see whether the disk is full and the folder still there", path.display())]
+    Write {
+        /// The file.
+        path: PathBuf,
+        /// The system's answer.
+        source: io::Error,
+    },
+    /// A value cannot be expressed in the file's format.
+    #[error("cannot express a value in {}: {reason}; this is a defect, please report it", path.display())]
+    Encode {
+        /// The file.
+        path: PathBuf,
+        /// What the encoder says.
+        reason: String,
+    },
+}
+
+/// The span one set of histograms was recorded over, in nanoseconds since the process started: the
+/// origin of [`MetricsRow::time_s`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Interval {
+    /// Begin, ns.
+    pub start_ns: u64,
+    /// End, ns; not before the begin.
+    pub end_ns: u64,
+}
+
+/// The open files of a running run.
+pub struct RunFiles {
+    run: RunDir,
+    meta: Meta,
+    metrics: LineLog,
+    latency: LineLog,
+}
+
+impl RunFiles {
+    /// Writes `meta.json` (exit unknown yet), `config.toml`, and the headers of `metrics.csv` and
+    /// `latency.hlog`. From here on the folder is a run that the report can read.
+    ///
+    /// # Errors
+    /// [`FilesError::Write`] with the first file that cannot be written.
+    pub fn create(run: &RunDir, meta: Meta, config_toml: &str) -> Result<RunFiles, FilesError> {
+        write_json(&run.meta(), &meta)?;
+        replace(&run.config(), config_toml.as_bytes())?;
+        let mut metrics = LineLog::create(run.metrics())?;
+        metrics.append(format!("{}\n", metrics_columns().join(",")).as_bytes())?;
+        let mut latency = LineLog::create(run.latency())?;
+        latency.append(&hlog_header(SystemTime::from(meta.started)))?;
+        Ok(RunFiles {
+            run: run.clone(),
+            meta,
+            metrics,
+            latency,
+        })
+    }
+
+    /// Appends rows to `metrics.csv`, all or none of them. An absent value is an empty cell.
+    ///
+    /// # Errors
+    /// [`FilesError::Write`]; the rows are lost, the file ends with the row before them.
+    pub fn append_rows(&mut self, rows: &[MetricsRow]) -> Result<(), FilesError> {
+        let lines = csv_lines(rows, false).map_err(|e| self.metrics.encode_error(&e))?;
+        self.metrics.append(&lines)
+    }
+
+    /// Appends one line to `latency.hlog` for every stage that has measurements; histograms of
+    /// nanoseconds.
+    ///
+    /// # Errors
+    /// [`FilesError::Write`]; the interval is lost, the file ends with the one before it.
+    pub fn append_latencies<'a>(
+        &mut self,
+        interval: Interval,
+        stages: impl IntoIterator<Item = (Stage, &'a Histogram<u64>)>,
+    ) -> Result<(), FilesError> {
+        let measured = stages
+            .into_iter()
+            .filter(|(_, histogram)| !histogram.is_empty());
+        let lines = hlog_lines(interval, measured).map_err(|e| self.latency.encode_error(&e))?;
+        self.latency.append(&lines)
+    }
+
+    /// Replaces `summary.json`. What is not finite becomes `null`.
+    ///
+    /// # Errors
+    /// [`FilesError::Write`]; an earlier summary stays.
+    pub fn write_summary(&self, summary: &Summary) -> Result<(), FilesError> {
+        write_json(&self.run.summary(), summary)
+    }
+
+    /// Records in `meta.json` how and when the run ended.
+    ///
+    /// # Errors
+    /// [`FilesError::Write`]; the file then still says that the run is running.
+    pub fn finish(mut self, exit: Exit, reason: &str) -> Result<(), FilesError> {
+        self.meta.end(exit, reason);
+        write_json(&self.run.meta(), &self.meta)
+    }
+}
+
+/// The header of `metrics.csv`.
+fn metrics_columns() -> Vec<String> {
+    let lines = csv_lines(&[MetricsRow::default()], true)
+        .expect("a row of numbers is expressible, and memory takes every write");
+    let header = String::from_utf8_lossy(&lines);
+    header
+        .lines()
+        .next()
+        .unwrap_or_default()
+        .split(',')
+        .map(str::to_owned)
+        .collect()
+}
+
+/// A file that only ever grows by whole batches of lines.
+struct LineLog {
+    path: PathBuf,
+    file: File,
+    /// Length of the file up to the end of the last complete batch.
+    complete_bytes: u64,
+}
+
+impl LineLog {
+    fn create(path: PathBuf) -> Result<LineLog, FilesError> {
+        match File::create(&path) {
+            Ok(file) => Ok(LineLog {
+                path,
+                file,
+                complete_bytes: 0,
+            }),
+            Err(source) => Err(FilesError::Write { path, source }),
+        }
+    }
+
+    /// A full disk takes a part of a batch; that part is cut off again, since half a line would spoil
+    /// the first line of the next batch as well.
+    fn append(&mut self, lines: &[u8]) -> Result<(), FilesError> {
+        use io::Seek;
+        let written = self.file.write_all(lines);
+        if let Err(source) = written {
+            // Cutting needs no space; where even that fails, the reader skips the broken line.
+            let _ = self.file.set_len(self.complete_bytes);
+            let _ = self.file.seek(io::SeekFrom::Start(self.complete_bytes));
+            return Err(FilesError::Write {
+                path: self.path.clone(),
+                source,
+            });
+        }
+        self.complete_bytes += lines.len() as u64;
+        Ok(())
+    }
+
+    fn encode_error(&self, reason: &dyn std::fmt::Display) -> FilesError {
+        FilesError::Encode {
+            path: self.path.clone(),
+            reason: reason.to_string(),
+        }
+    }
+}
+
+fn csv_lines(rows: &[MetricsRow], with_header: bool) -> csv::Result<Vec<u8>> {
+    let mut writer = csv::WriterBuilder::new()
+        .has_headers(with_header)
+        .from_writer(Vec::new());
+    for row in rows {
+        writer.serialize(row)?;
+    }
+    writer.into_inner().map_err(|e| e.into_error().into())
+}
+
+/// Both times are given, because without BaseTime the standard reader guesses from their size whether
+/// intervals count from the epoch or from the start.
+fn hlog_header(started: SystemTime) -> Vec<u8> {
+    let mut header = Vec::new();
+    let mut builder = IntervalLogWriterBuilder::new();
+    for comment in HLOG_COMMENTS {
+        builder.add_comment(comment);
+    }
+    builder.with_start_time(started).with_base_time(started);
+    builder
+        .begin_log_with(&mut header, &mut V2DeflateSerializer::new())
+        .expect("memory takes every write");
+    header.extend_from_slice(HLOG_LEGEND.as_bytes());
+    header
+}
+
+fn hlog_lines<'a>(
+    interval: Interval,
+    stages: impl Iterator<Item = (Stage, &'a Histogram<u64>)>,
+) -> Result<Vec<u8>, Box<dyn std::error::Error>> {
+    let start = Duration::from_nanos(interval.start_ns);
+    let length = Duration::from_nanos(interval.end_ns.saturating_sub(interval.start_ns));
+    let mut lines = Vec::new();
+    let mut serializer = V2DeflateSerializer::new();
+    // A builder without comments and times writes no header.
+    let mut log = IntervalLogWriterBuilder::new().begin_log_with(&mut lines, &mut serializer)?;
+    for (stage, histogram) in stages {
+        log.write_histogram(histogram, start, length, Tag::new(stage.tag()))?;
+    }
+    Ok(lines)
+}
+
+fn write_json(path: &Path, value: &impl Serialize) -> Result<(), FilesError> {
+    let mut text = serde_json::to_vec_pretty(value).map_err(|e| FilesError::Encode {
+        path: path.to_owned(),
+        reason: e.to_string(),
+    })?;
+    text.push(b'\n');
+    replace(path, &text)
+}
+
+/// Written aside and renamed: a reader, or a kill, meets the old content or the new one.
+fn replace(path: &Path, content: &[u8]) -> Result<(), FilesError> {
+    let mut aside = path.as_os_str().to_owned();
+    aside.push(".tmp");
+    fs::write(&aside, content)
+        .and_then(|()| fs::rename(&aside, path))
+        .inspect_err(|_| drop(fs::remove_file(&aside)))
+        .map_err(|source| FilesError::Write {
+            path: path.to_owned(),
+            source,
+        })
+}

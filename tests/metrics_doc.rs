@@ -1,0 +1,108 @@
+//! `docs/metrics.md` names every value that a run writes, and no other.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::Path;
+
+use impala::latency::Stage;
+use impala::run_dir::RunDir;
+use serde_json::Value;
+use tempfile::TempDir;
+
+mod synthetic_run;
+
+const DOC: &str = include_str!("../docs/metrics.md");
+
+/// Names in the first column of the table below the heading of this file.
+fn documented(file: &str) -> BTreeSet<String> {
+    let heading = format!("## {file}");
+    let section = DOC
+        .split("\n## ")
+        .find(|part| part.starts_with(&heading[3..]));
+    let rows = section
+        .unwrap_or_else(|| panic!("docs/metrics.md has no section {heading:?}"))
+        .lines();
+    let names: Vec<String> = rows
+        .filter_map(|line| line.strip_prefix("| `")?.split_once('`'))
+        .map(|(name, _)| name.to_owned())
+        .collect();
+    let unique: BTreeSet<String> = names.iter().cloned().collect();
+    assert_eq!(unique.len(), names.len(), "{heading} names a value twice");
+    unique
+}
+
+/// Dotted names of all values in an object; a stage's tag or an actor's number is `*`.
+fn collect_names(value: &Value, prefix: &str, names: &mut BTreeSet<String>) {
+    match value {
+        Value::Object(fields) => {
+            for (key, field) in fields {
+                let key = if Stage::from_tag(key).is_some() {
+                    "*"
+                } else {
+                    key
+                };
+                let dot = if prefix.is_empty() { "" } else { "." };
+                collect_names(field, &format!("{prefix}{dot}{key}"), names);
+            }
+        }
+        Value::Array(entries) if entries.iter().all(Value::is_object) => {
+            entries
+                .iter()
+                .for_each(|entry| collect_names(entry, &format!("{prefix}.*"), names));
+        }
+        _ => drop(names.insert(prefix.to_owned())),
+    }
+}
+
+/// A run with everything that can be measured.
+fn full_run() -> (TempDir, RunDir) {
+    let root = TempDir::new().unwrap();
+    let run = synthetic_run::write(&root.path().join("run"), 10, |_| ());
+    (root, run)
+}
+
+fn names_in(json: &Path) -> BTreeSet<String> {
+    let mut names = BTreeSet::new();
+    let value = serde_json::from_str(&fs::read_to_string(json).unwrap()).unwrap();
+    collect_names(&value, "", &mut names);
+    names
+}
+
+#[test]
+fn metrics_csv() {
+    let (_root, run) = full_run();
+    let text = fs::read_to_string(run.metrics()).unwrap();
+    let header = text
+        .lines()
+        .next()
+        .unwrap()
+        .split(',')
+        .map(str::to_owned)
+        .collect();
+    assert_eq!(documented("metrics.csv"), header);
+}
+
+#[test]
+fn summary_json() {
+    let (_root, run) = full_run();
+    assert_eq!(documented("summary.json"), names_in(&run.summary()));
+}
+
+#[test]
+fn latency_hlog() {
+    let (_root, run) = full_run();
+    let text = fs::read_to_string(run.latency()).unwrap();
+    let tags = text
+        .lines()
+        .filter_map(|line| line.strip_prefix("Tag=")?.split_once(','));
+    assert_eq!(
+        documented("latency.hlog"),
+        tags.map(|(tag, _)| tag.to_owned()).collect()
+    );
+}
+
+#[test]
+fn meta_json() {
+    let (_root, run) = full_run();
+    assert_eq!(documented("meta.json"), names_in(&run.meta()));
+}
