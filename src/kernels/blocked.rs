@@ -20,7 +20,7 @@
 //! up the lanes once at the end: that costs as much as some ten frames, so tiles of frames would be
 //! dearer than reading the rows from L2.
 
-use ndarray::{ArrayView1, ArrayView2, ArrayViewMut1, ArrayViewMut2};
+use ndarray::{ArrayView1, ArrayView2, ArrayViewMut1, ArrayViewMut2, Axis};
 
 use super::vector::{self, Span, Vector};
 use super::{Activation, check_layer};
@@ -28,8 +28,8 @@ use super::{Activation, check_layer};
 /// The most outputs in a block of a layer that [`row_blocks`] knows.
 pub(super) const MOST_ROWS: usize = 8;
 
-/// Inputs in a block of a weight gradient: as many as [`Vector::sums`] adds up together.
-const GRADIENT_INPUTS: usize = 4;
+/// Vectors that [`Vector::sums`] adds up together: the inputs in a block of a weight gradient.
+const SUMS: usize = 4;
 
 /// Where a matrix lies: element (row, column) at `first + row · row_stride + column · column_stride`.
 /// Written through only where it was made from a mutable view.
@@ -202,8 +202,9 @@ impl<V: Vector> Ends<V> for Slopes<V::Cpu> {
 
 /// What the sums of a product start from, and what becomes of them while they are in registers.
 ///
-/// A trait and not two closures, because only a named function can be inlined without fail, and one
-/// call left over costs more than a whole block.
+/// A trait and not two closures: a closure is inlined or not as the compiler likes, and lacks the
+/// target features when it is not. One call left over costs more than a whole block. For the same
+/// reason arrays of vectors are filled by loops, not by `map` or `from_fn`.
 trait Ends<V>: Copy {
     /// The first summand of a row.
     fn start(self, row: usize) -> V;
@@ -297,14 +298,18 @@ impl Product {
         (row, column, span): Place,
         ends: impl Ends<V>,
     ) {
-        let mut sums: [[V; C]; R] = std::array::from_fn(|r| [ends.start(row + r); C]);
+        let mut right = [V::splat(cpu, 0.0); C];
+        let mut sums = [right; R];
+        for (r, sums) in sums.iter_mut().enumerate() {
+            *sums = [ends.start(row + r); C];
+        }
         for k in 0..self.depth {
             // SAFETY: K2: k is one of the right matrix's rows and of the left one's columns; the rest
             // is the caller's promise.
             unsafe {
-                let right: [V; C] = std::array::from_fn(|c| {
-                    V::load(cpu, self.right.at(k, column + c * V::LANES), span)
-                });
+                for (c, right) in right.iter_mut().enumerate() {
+                    *right = V::load(cpu, self.right.at(k, column + c * V::LANES), span);
+                }
                 for (r, sums) in sums.iter_mut().enumerate() {
                     let left = V::splat(cpu, *self.left.at(row + r, k));
                     for (sum, right) in sums.iter_mut().zip(right) {
@@ -347,9 +352,52 @@ pub(super) fn weight_gradient<V: Vector>(
             _ => unreachable!("a block of a gradient has 2 or 4 rows"),
         }
     }
-    for (db, dy) in db.iter_mut().zip(dy.rows()) {
-        *db += dy.sum();
+    for (first, db) in (0..)
+        .step_by(SUMS)
+        .zip(db.axis_chunks_iter_mut(Axis(0), SUMS))
+    {
+        let rows = four_from(first, dy.nrows());
+        // SAFETY: K2: these rows exist.
+        let sums = unsafe { row_sums::<V>(cpu, left, rows, dy.ncols()) };
+        db.into_iter()
+            .zip(V::sums(sums))
+            .for_each(|(db, sum)| *db += sum);
     }
+}
+
+/// Four rows from `first` on; the last of `rows` stands in for those beyond, whose results are not used.
+#[inline(always)]
+fn four_from(first: usize, rows: usize) -> [usize; SUMS] {
+    let last = rows - 1;
+    [
+        first,
+        last.min(first + 1),
+        last.min(first + 2),
+        last.min(first + 3),
+    ]
+}
+
+/// The sums of four rows over all columns but for the lanes of a vector.
+///
+/// # Safety
+///
+/// The rows exist and have that many columns.
+#[inline(always)]
+unsafe fn row_sums<V: Vector>(
+    cpu: V::Cpu,
+    matrix: Matrix,
+    rows: [usize; SUMS],
+    columns: usize,
+) -> [V; SUMS] {
+    let mut sums = [V::splat(cpu, 0.0); SUMS];
+    for column in (0..columns).step_by(V::LANES) {
+        let span = Span::First(V::LANES.min(columns - column));
+        for (sum, row) in sums.iter_mut().zip(rows) {
+            // SAFETY: K2: the span ends at the last column at most.
+            *sum = *sum + unsafe { V::load(cpu, matrix.at(row, column), span) };
+        }
+    }
+    sums
 }
 
 /// `result[rows, columns] += left[rows, depth] · right[columns, depth]ᵀ` in blocks of R × 4.
@@ -368,8 +416,8 @@ unsafe fn add_row_products<V: Vector, const R: usize>(
     for row in (0..rows).step_by(R) {
         // The last block repeats the last row: those sums are computed again and not used.
         let left_rows: [usize; R] = std::array::from_fn(|r| (row + r).min(rows - 1));
-        for column in (0..columns).step_by(GRADIENT_INPUTS) {
-            let right_rows = std::array::from_fn(|c| (column + c).min(columns - 1));
+        for column in (0..columns).step_by(SUMS) {
+            let right_rows = four_from(column, columns);
             // SAFETY: K2: all these rows exist, and so do the elements written.
             unsafe {
                 let sums = row_products::<V, R>(cpu, (left, left_rows), (right, right_rows), depth);
@@ -393,10 +441,10 @@ unsafe fn add_row_products<V: Vector, const R: usize>(
 unsafe fn row_products<V: Vector, const R: usize>(
     cpu: V::Cpu,
     (left, left_rows): (Matrix, [usize; R]),
-    (right, right_rows): (Matrix, [usize; GRADIENT_INPUTS]),
+    (right, right_rows): (Matrix, [usize; SUMS]),
     columns: usize,
-) -> [[V; GRADIENT_INPUTS]; R] {
-    let mut sums = [[V::splat(cpu, 0.0); GRADIENT_INPUTS]; R];
+) -> [[V; SUMS]; R] {
+    let mut sums = [[V::splat(cpu, 0.0); SUMS]; R];
     let whole = columns / V::LANES * V::LANES;
     // SAFETY: K2: no span goes beyond the last column; the rest is the caller's promise.
     unsafe {
@@ -420,17 +468,20 @@ unsafe fn row_products<V: Vector, const R: usize>(
 #[inline(always)]
 unsafe fn add_products<V: Vector, const R: usize>(
     cpu: V::Cpu,
-    mut sums: [[V; GRADIENT_INPUTS]; R],
+    mut sums: [[V; SUMS]; R],
     (left, left_rows): (Matrix, [usize; R]),
-    (right, right_rows): (Matrix, [usize; GRADIENT_INPUTS]),
+    (right, right_rows): (Matrix, [usize; SUMS]),
     (column, span): (usize, Span),
-) -> [[V; GRADIENT_INPUTS]; R] {
+) -> [[V; SUMS]; R] {
     // SAFETY: K2: the caller's promise.
     unsafe {
-        let right = right_rows.map(|row| V::load(cpu, right.at(row, column), span));
+        let mut loaded = [V::splat(cpu, 0.0); SUMS];
+        for (loaded, row) in loaded.iter_mut().zip(right_rows) {
+            *loaded = V::load(cpu, right.at(row, column), span);
+        }
         for (sums, row) in sums.iter_mut().zip(left_rows) {
             let left = V::load(cpu, left.at(row, column), span);
-            for (sum, right) in sums.iter_mut().zip(right) {
+            for (sum, right) in sums.iter_mut().zip(loaded) {
                 *sum = left.mul_add(right, *sum);
             }
         }
@@ -511,17 +562,18 @@ pub(super) fn exp<V: Vector>(cpu: V::Cpu, x: &[f32], y: &mut [f32]) {
 /// best. Returns the floating-point operations that this was.
 #[inline(always)]
 pub(super) fn multiply_adds<V: Vector>(cpu: V::Cpu, rounds: usize) -> usize {
-    const SUMS: usize = 12;
+    const CHAINS: usize = 12;
     let factor = V::splat(cpu, std::hint::black_box(0.5));
-    let mut sums = [factor; SUMS];
+    let mut sums = [factor; CHAINS];
     for _ in 0..rounds {
-        sums = sums.map(|sum| sum.mul_add(factor, factor));
+        for sum in &mut sums {
+            *sum = sum.mul_add(factor, factor);
+        }
     }
-    std::hint::black_box(V::sums(std::array::from_fn(|quarter| {
-        let [a, b, c] = std::array::from_fn(|i| sums[3 * quarter + i]);
-        a + b + c
-    })));
-    2 * rounds * SUMS * V::LANES
+    for four in sums.as_chunks().0 {
+        std::hint::black_box(V::sums(*four));
+    }
+    2 * rounds * CHAINS * V::LANES
 }
 
 /// Implements `Kernels<f32>` for the proof that a CPU has some instructions: each method calls one
