@@ -256,6 +256,12 @@ pub enum ConfigError {
         /// What would work.
         remedy: String,
     },
+    /// The libtorch learner is asked for and not built in.
+    #[error(
+        "learner = torch: this build has no libtorch; use `make train LEARNER=torch`, \
+         or build with `cargo build --release --features torch`"
+    )]
+    NoTorch,
 }
 
 impl Config {
@@ -274,6 +280,7 @@ impl Config {
     /// Checks every setting on its own and against the others.
     pub fn check(&self) -> Result<(), ConfigError> {
         self.check_env()?;
+        self.check_learner()?;
         self.simd()?;
         self.check_sizes()?;
         self.check_loss()?;
@@ -345,6 +352,13 @@ impl Config {
         // TOML's integers are signed: a larger value could not be written to the run's config.toml.
         within("seed", self.seed, 0, i64::MAX as u64)?;
         within("frames", self.frames, 1, i64::MAX as u64)
+    }
+
+    fn check_learner(&self) -> Result<(), ConfigError> {
+        match self.learner {
+            LearnerKind::Torch if !cfg!(feature = "torch") => Err(ConfigError::NoTorch),
+            _ => Ok(()),
+        }
     }
 
     fn check_sizes(&self) -> Result<(), ConfigError> {

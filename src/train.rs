@@ -14,6 +14,7 @@ use crate::meta::Meta;
 use crate::report::{self, ReportError};
 use crate::run_dir::{RunDir, RunDirError, RunName};
 use crate::seeds::{Stream, stream_seed};
+use crate::shm::SegmentError;
 use crate::sinks::files::{FilesError, RunFiles};
 use crate::sinks::terminal::Terminal;
 use crate::supervisor::{ActorFigures, RunOutcome, Supervisor, SupervisorError, create_segment};
@@ -70,7 +71,14 @@ pub enum TrainError {
 impl TrainError {
     /// Whether it was the user's mistake, found before anything was started.
     pub fn is_usage(&self) -> bool {
-        matches!(self, TrainError::Config(_) | TrainError::RunDir(_))
+        use SegmentError::{Layout, TooSmall};
+        match self {
+            TrainError::Config(_) | TrainError::RunDir(_) => true,
+            TrainError::Supervisor(SupervisorError::Segment(error)) => {
+                matches!(error, Layout(_) | TooSmall { .. })
+            }
+            _ => false,
+        }
     }
 }
 
@@ -88,8 +96,8 @@ pub fn train(
 ) -> Result<TrainedRun, TrainError> {
     config.check()?;
     let meta = Meta::collect();
-    let run = create_run_dir(config, destination, &meta)?;
     let segment = create_segment(config)?;
+    let run = create_run_dir(config, destination, &meta)?;
     let mut files = RunFiles::create(&run, meta, &config.to_toml())?;
     let mut terminal = Terminal::new(config.frames);
     let supervisor =

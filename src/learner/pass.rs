@@ -129,11 +129,5 @@ fn make_torch(config: &Config) -> Result<Box<dyn Backend>, ConfigError> {
 
 #[cfg(not(feature = "torch"))]
 fn make_torch(_config: &Config) -> Result<Box<dyn Backend>, ConfigError> {
-    Err(ConfigError::Value {
-        field: "learner",
-        value: "torch".into(),
-        remedy: "this build has no libtorch; use `make train LEARNER=torch`, or build with \
-                 `cargo build --release --features torch`"
-            .into(),
-    })
+    Err(ConfigError::NoTorch)
 }

@@ -1,0 +1,233 @@
+//! The command as a user meets it: help, refusals, a run's files, evaluation, the report again.
+
+use std::path::Path;
+use std::process::{Command, Output};
+
+use impala::checkpoint::Checkpoint;
+use impala::config::Config;
+use impala::telemetry::{Exit, MetricsRow, Summary};
+
+fn impala(args: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_impala")).args(args).output().unwrap()
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8(bytes.to_vec()).unwrap()
+}
+
+/// Runs `impala train` with flags that must be refused, and returns the one line it says.
+fn refusal(folder: &Path, args: &[&str]) -> String {
+    let run_dir = folder.join("run");
+    let run_dir = run_dir.to_str().unwrap();
+    let output = impala(&[&["train", "--run-dir", run_dir], args].concat());
+    let stderr = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(2), "{args:?}: {stderr}");
+    assert_eq!(stderr.lines().count(), 1, "{args:?}: one line, not {stderr}");
+    assert!(!Path::new(run_dir).exists(), "{args:?}: nothing may have been started");
+    stderr
+}
+
+/// The same for a configuration file with this text.
+fn refused_file(folder: &Path, toml: &str) -> String {
+    let file = folder.join("bad.toml");
+    std::fs::write(&file, toml).unwrap();
+    refusal(folder, &["--config", file.to_str().unwrap()])
+}
+
+#[test]
+fn help_teaches_every_command() {
+    for (command, words) in [
+        ("train", ["--seed", "--frames", "--stop-when-solved", "Examples:"]),
+        ("eval", ["checkpoint", "--episodes", "--seed", "most probable actions"]),
+        ("report", ["results/latest", "Render", "run", "report"]),
+    ] {
+        let output = impala(&[command, "--help"]);
+        assert!(output.status.success());
+        let help = text(&output.stdout).to_lowercase();
+        for word in words {
+            assert!(help.contains(&word.to_lowercase()), "{command}: no {word} in {help}");
+        }
+    }
+}
+
+#[test]
+fn settings_that_cannot_work_are_refused_by_name_value_and_remedy() {
+    let folder = tempfile::tempdir().unwrap();
+    for (toml, expected) in [
+        ("env = \"CartPole-v9\"", ["env = CartPole-v9", "CartPole-v1"]),
+        ("frames = 0", ["frames = 0", "1 to"]),
+        ("kernels = \"mmx\"", ["kernels = mmx", "portable"]),
+        ("[actors]\ncount = 0", ["actors.count = 0", "1 to 256"]),
+        ("[actors]\ncount = 257", ["actors.count = 257", "1 to 256"]),
+        ("[actors]\nenvs_per_actor = 0", ["actors.envs_per_actor = 0", "1 to"]),
+        ("[actors]\nunroll_length = 0", ["actors.unroll_length = 0", "1 to"]),
+        ("[actors]\nslots_per_actor = 0", ["actors.slots_per_actor = 0", "1 to"]),
+        ("[network]\nhidden = []", ["network.hidden", "1 to"]),
+        ("[network]\nhidden = [64, 0]", ["network.hidden = 0", "1 to"]),
+        ("[loss]\nbatch_slots = 0", ["loss.batch_slots = 0", "1 to 4"]),
+        ("[loss]\nbatch_slots = 5", ["loss.batch_slots = 5", "actors.slots_per_actor"]),
+        ("[loss]\ndiscount = 1.5", ["loss.discount = 1.5", "0 to 1"]),
+        ("[loss]\ndiscount = nan", ["loss.discount = NaN", "0 to 1"]),
+        ("[loss]\nrho_bar = inf", ["loss.rho_bar = inf", "to"]),
+        ("[loss]\nlambda = -0.1", ["loss.lambda = -0.1", "0 to 1"]),
+        ("[optimizer]\nlearning_rate = -1.0", ["optimizer.learning_rate = -1", "0 to"]),
+        ("[optimizer]\nlearning_rate_floor = 2.0", ["optimizer.learning_rate_floor = 2", "0 to 1"]),
+        ("[optimizer]\nmax_grad_norm = 0.0", ["optimizer.max_grad_norm = 0", "to"]),
+        ("[optimizer]\nepsilon = 0.0", ["optimizer.epsilon = 0", "to"]),
+        ("[report]\nrows = 0", ["report.rows = 0", "1 to"]),
+    ] {
+        let message = refused_file(folder.path(), toml);
+        assert!(expected.iter().all(|part| message.contains(part)), "{toml}: {message}");
+    }
+}
+
+#[test]
+fn files_that_are_no_configuration_are_refused_by_line_and_text() {
+    let folder = tempfile::tempdir().unwrap();
+    for (toml, expected) in [
+        ("seed = 1\nlearning_speed = 3", ["bad.toml:2:", "unknown field `learning_speed`"]),
+        ("[actors]\n\ncuont = 3", ["bad.toml:3:", "unknown field `cuont`"]),
+        ("seed = \"one\"", ["bad.toml:1: `seed = \"one\"`", "expected"]),
+        ("seed = -4", ["bad.toml:1: `seed = -4`", "expected"]),
+        ("frames = 1.5", ["bad.toml:1: `frames = 1.5`", "expected"]),
+        ("learner = \"jax\"", ["bad.toml:1:", "`native`"]),
+        ("frames = 99999999999999999999", ["bad.toml:1:", "frames"]),
+        ("seed = ", ["bad.toml:1:", "seed"]),
+        ("[actors\ncount = 1", ["bad.toml:1:", "[actors"]),
+    ] {
+        let message = refused_file(folder.path(), toml);
+        assert!(expected.iter().all(|part| message.contains(part)), "{toml}: {message}");
+    }
+    let missing = refusal(folder.path(), &["--config", "nowhere.toml"]);
+    assert!(missing.contains("nowhere.toml: cannot read"), "{missing}");
+}
+
+#[test]
+fn sizes_that_overflow_or_exceed_memory_are_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let run_dir = folder.path().join("run");
+    let flags = ["--actors", "256", "--envs-per-actor", "65536", "--unroll", "65536"];
+    let output =
+        impala(&[&["train", "--run-dir", run_dir.to_str().unwrap()], &flags[..]].concat());
+    let message = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(2), "{message}");
+    assert!(message.contains("bytes") && message.contains("fewer actors"), "{message}");
+}
+
+#[test]
+fn folders_that_cannot_take_a_run_are_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("file");
+    std::fs::write(&file, "").unwrap();
+    for run_dir in [file.join("run"), file.clone(), folder.path().to_owned()] {
+        let output = impala(&["train", "--run-dir", run_dir.to_str().unwrap()]);
+        let message = text(&output.stderr);
+        assert_eq!(output.status.code(), Some(2), "{message}");
+        assert!(message.contains(run_dir.to_str().unwrap()), "{message}");
+    }
+}
+
+#[cfg(not(feature = "torch"))]
+#[test]
+fn a_build_without_libtorch_says_how_to_get_one() {
+    let folder = tempfile::tempdir().unwrap();
+    let message = refusal(folder.path(), &["--learner", "torch"]);
+    assert!(message.contains("learner = torch") && message.contains("--features torch"));
+}
+
+fn rows(run_dir: &Path) -> Vec<MetricsRow> {
+    let mut reader = csv::Reader::from_path(run_dir.join("metrics.csv")).unwrap();
+    reader.deserialize().collect::<Result<_, _>>().unwrap()
+}
+
+#[test]
+fn a_run_learns_and_leaves_all_its_files() {
+    let folder = tempfile::tempdir().unwrap();
+    let run_dir = folder.path().join("run");
+    let path = run_dir.to_str().unwrap();
+    let output = impala(&["train", "--seed", "3", "--frames", "400000", "--run-dir", path]);
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    assert!(text(&output.stdout).contains("report.html"));
+
+    let summary = std::fs::read_to_string(run_dir.join("summary.json")).unwrap();
+    let summary: Summary = serde_json::from_str(&summary).unwrap();
+    assert_eq!((summary.exit, summary.seed, summary.learner.as_str()), (Exit::Finished, 3, "native"));
+    assert!(summary.solved, "{summary:?}");
+    assert!(summary.solved_frames.unwrap() <= 400_000);
+    assert_eq!(summary.eval.unwrap().episodes, 100);
+    assert!(summary.eval.unwrap().mean > 400.0);
+    assert_eq!(summary.frames, summary.updates * 640);
+    assert!(summary.frames >= 400_000 && summary.frames_produced >= summary.frames);
+    assert_eq!(summary.frames_produced, summary.actors.iter().map(|actor| actor.frames).sum::<u64>());
+    assert!(summary.collected_during_updates > 0.0 && summary.collected_during_updates <= 1.0);
+    assert!(summary.rho.min > 0.0 && summary.rho.min <= 1.0 && summary.rho.max >= 1.0);
+    stages_add_up(&summary);
+
+    let rows = rows(&run_dir);
+    assert!((150..=210).contains(&rows.len()), "{} rows", rows.len());
+    assert!(rows.windows(2).all(|pair| pair[0].frames < pair[1].frames));
+    assert_eq!(rows.last().unwrap().frames, summary.frames);
+    assert!(rows.last().unwrap().entropy > 0.0 && rows.last().unwrap().entropy <= 2.0_f64.ln());
+
+    let config = Config::from_file(&run_dir.join("config.toml")).unwrap();
+    assert_eq!((config.seed, config.frames), (3, 400_000));
+    let checkpoint = Checkpoint::load(&run_dir.join("checkpoint.safetensors")).unwrap();
+    assert_eq!((checkpoint.frames, checkpoint.updates), (summary.frames, summary.updates));
+
+    evaluates(&run_dir);
+    renders_again(&run_dir);
+}
+
+/// The learner's stages are laps without a gap: together they are its time.
+fn stages_add_up(summary: &Summary) {
+    let stages = ["wait", "batching", "forward", "vtrace", "backward", "optimizer", "publish"];
+    let total_us: f64 = stages
+        .iter()
+        .chain(&["release", "report"])
+        .map(|stage| summary.latency_us[*stage])
+        .map(|latency| latency.mean * latency.count as f64)
+        .sum();
+    let share = total_us / 1e6 / summary.train_s;
+    // Histograms keep two digits; before the first update there is the wait for the first slot.
+    assert!((0.95..1.05).contains(&share), "stages are {share} of {} s", summary.train_s);
+    for stage in stages {
+        assert_eq!(summary.latency_us[stage].count, summary.updates, "{stage}");
+    }
+}
+
+fn evaluates(run_dir: &Path) {
+    let checkpoint = run_dir.join("checkpoint.safetensors");
+    let output = impala(&["eval", checkpoint.to_str().unwrap(), "--episodes", "300"]);
+    assert!(text(&output.stdout).contains("CartPole-v1: 300 greedy episodes"), "{output:?}");
+    let output = impala(&["eval", run_dir.join("config.toml").to_str().unwrap()]);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(text(&output.stderr).contains("not a safetensors file"));
+}
+
+fn renders_again(run_dir: &Path) {
+    let report = run_dir.join("report.html");
+    std::fs::remove_file(&report).unwrap();
+    let output = impala(&["report", run_dir.to_str().unwrap()]);
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    assert!(std::fs::read_to_string(&report).unwrap().contains("CartPole-v1"));
+    assert_eq!(impala(&["report", "no/such/run"]).status.code(), Some(2));
+}
+
+#[test]
+fn a_resolved_configuration_reproduces_the_settings() {
+    let folder = tempfile::tempdir().unwrap();
+    let [first, second] = ["first", "second"].map(|name| folder.path().join(name));
+    let flags = ["--frames", "5000", "--actors", "2", "--unroll", "7", "--seed", "9"];
+    impala(&[&["train", "--run-dir", first.to_str().unwrap()], &flags[..]].concat());
+    let config = first.join("config.toml");
+    let output = impala(&[
+        "train",
+        "--run-dir",
+        second.to_str().unwrap(),
+        "--config",
+        config.to_str().unwrap(),
+    ]);
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    let read = |run: &Path| std::fs::read_to_string(run.join("config.toml")).unwrap();
+    assert_eq!(read(&first), read(&second));
+}

@@ -1,0 +1,178 @@
+//! Workers and supervisor as processes: deaths, signals, and what is left behind. Each test starts
+//! the real binary.
+
+use std::collections::HashSet;
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use impala::telemetry::{Exit, Summary};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+/// A watchdog, not a measurement: a loaded machine may take long.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+struct Training {
+    supervisor: Child,
+    run_dir: PathBuf,
+    _folder: tempfile::TempDir,
+}
+
+impl Training {
+    /// Starts a run that would last for minutes, and waits for its five workers.
+    fn start() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let run_dir = folder.path().join("run");
+        let supervisor = Command::new(env!("CARGO_BIN_EXE_impala"))
+            .args(["train", "--frames", "100000000000", "--run-dir", run_dir.to_str().unwrap()])
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let training = Training { supervisor, run_dir, _folder: folder };
+        wait_until("five workers", || training.workers().len() == 5);
+        training
+    }
+
+    fn pid(&self) -> Pid {
+        Pid::from_raw(self.supervisor.id() as i32)
+    }
+
+    /// Living children of the supervisor, oldest first: the learner, then the actors.
+    fn workers(&self) -> Vec<Pid> {
+        let pid = self.supervisor.id();
+        let children = std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/children"));
+        let children = children.unwrap_or_default();
+        children.split_whitespace().map(|child| Pid::from_raw(child.parse().unwrap())).collect()
+    }
+
+    fn signal(&self, signal: Signal) {
+        kill(self.pid(), signal).unwrap();
+    }
+
+    /// Waits for the supervisor's end; returns its exit code and what it said.
+    fn end(mut self) -> (Option<i32>, String, Option<Summary>) {
+        wait_until("the supervisor's end", || self.supervisor.try_wait().unwrap().is_some());
+        let status = self.supervisor.wait().unwrap();
+        let mut said = String::new();
+        let stderr = self.supervisor.stderr.as_mut().unwrap();
+        std::io::Read::read_to_string(stderr, &mut said).unwrap();
+        let summary = std::fs::read_to_string(self.run_dir.join("summary.json")).ok();
+        (status.code(), said, summary.map(|text| serde_json::from_str(&text).unwrap()))
+    }
+}
+
+impl Drop for Training {
+    fn drop(&mut self) {
+        // Ends a run whose test failed; one that has ended has no process to kill.
+        let _ = self.supervisor.kill();
+        let _ = self.supervisor.wait();
+    }
+}
+
+fn wait_until(what: &str, mut is_so: impl FnMut() -> bool) {
+    let start = Instant::now();
+    while !is_so() {
+        assert!(start.elapsed() < PATIENCE, "waited too long for {what}");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+fn is_alive(pid: Pid) -> bool {
+    // A zombie that nobody has reaped yet is dead for our purposes.
+    std::fs::read_to_string(format!("/proc/{pid}/stat"))
+        .is_ok_and(|stat| !stat.rsplit(')').next().unwrap_or_default().starts_with(" Z"))
+}
+
+fn shared_memory_files() -> HashSet<String> {
+    let files = std::fs::read_dir("/dev/shm").unwrap();
+    files.map(|file| file.unwrap().file_name().to_string_lossy().into_owned()).collect()
+}
+
+#[test]
+fn a_killed_actor_is_replaced_and_training_goes_on() {
+    let training = Training::start();
+    let before = training.workers();
+    kill(before[2], Signal::SIGKILL).unwrap();
+    wait_until("a replacement", || {
+        let now = training.workers();
+        now.len() == 5 && !now.contains(&before[2])
+    });
+    training.signal(Signal::SIGTERM);
+    let (code, said, summary) = training.end();
+    let summary = summary.unwrap();
+    assert_eq!(code, Some(0), "{said}");
+    assert!(said.contains("was killed by SIGKILL; started again"), "{said}");
+    assert_eq!(summary.actors.iter().map(|actor| actor.restarts).collect::<Vec<_>>(), [0, 1, 0, 0]);
+    assert!(summary.actors[1].rollouts > 0);
+}
+
+#[test]
+fn an_actor_that_dies_again_and_again_is_given_up() {
+    let training = Training::start();
+    let mut killed = HashSet::new();
+    wait_until("giving up", || {
+        let workers = training.workers();
+        // The youngest is always the replacement of the one killed last.
+        if workers.len() == 5 && killed.insert(workers[4]) {
+            kill(workers[4], Signal::SIGKILL).unwrap();
+        }
+        workers.len() == 4 && killed.len() > 5
+    });
+    training.signal(Signal::SIGTERM);
+    let (code, said, summary) = training.end();
+    assert_eq!(code, Some(0), "{said}");
+    assert!(said.contains("; given up"), "{said}");
+    assert_eq!(summary.unwrap().actors[3].restarts, 5);
+}
+
+#[test]
+fn a_dead_learner_ends_the_run_with_its_reason() {
+    let training = Training::start();
+    kill(training.workers()[0], Signal::SIGKILL).unwrap();
+    let (code, said, summary) = training.end();
+    assert_eq!(code, Some(1));
+    assert!(said.contains("the learner was killed by SIGKILL"), "{said}");
+    assert_eq!(summary.unwrap().exit, Exit::Failed);
+}
+
+#[test]
+fn one_signal_stops_in_order_with_all_files() {
+    for signal in [Signal::SIGINT, Signal::SIGTERM] {
+        let training = Training::start();
+        let workers = training.workers();
+        let run_dir = training.run_dir.clone();
+        let folder = training._folder.path().to_owned();
+        training.signal(signal);
+        wait_until("the workers' end", || !workers.iter().any(|worker| is_alive(*worker)));
+        wait_until("the report", || run_dir.join("report.html").exists() || !folder.exists());
+        for file in ["checkpoint.safetensors", "latency.hlog", "meta.json", "metrics.csv"] {
+            assert!(run_dir.join(file).exists(), "{file}");
+        }
+        let (code, said, summary) = training.end();
+        assert_eq!(code, Some(0), "{said}");
+        assert_eq!(summary.unwrap().exit, Exit::Interrupted);
+    }
+}
+
+#[test]
+fn children_die_with_a_killed_supervisor_and_nothing_is_left() {
+    let files_before = shared_memory_files();
+    let training = Training::start();
+    let workers = training.workers();
+    training.signal(Signal::SIGKILL);
+    wait_until("the workers' end", || !workers.iter().any(|worker| is_alive(*worker)));
+    let new_files: Vec<_> = shared_memory_files().difference(&files_before).cloned().collect();
+    assert_eq!(new_files, Vec::<String>::new());
+}
+
+#[test]
+fn a_running_segment_has_no_name() {
+    let files_before = shared_memory_files();
+    let training = Training::start();
+    let new_files: Vec<_> = shared_memory_files().difference(&files_before).cloned().collect();
+    assert_eq!(new_files, Vec::<String>::new());
+    training.signal(Signal::SIGTERM);
+    training.end();
+}
