@@ -1,9 +1,9 @@
 //! What the benchmarks share: training runs of the real binary, and the machine they ran on.
 
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Command;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result};
 use impala::meta::Meta;
 use impala::telemetry::Summary;
 use serde::Serialize;
@@ -56,22 +56,6 @@ pub fn load_average() -> f64 {
 /// The `impala` binary that cargo built beside this benchmark.
 pub fn impala() -> Command {
     Command::new(env!("CARGO_BIN_EXE_impala"))
-}
-
-/// Trains with these flags into a new folder below `folder` and returns the summary.
-pub fn train(folder: &Path, name: &str, flags: &[String]) -> Result<Summary> {
-    let run_dir = folder.join(name);
-    let output = impala()
-        .args(["train", "--run-dir"])
-        .arg(&run_dir)
-        .args(flags)
-        .stdout(Stdio::null())
-        .stderr(Stdio::piped())
-        .output()
-        .context("cannot start impala")?;
-    let stderr = String::from_utf8_lossy(&output.stderr);
-    ensure!(output.status.success(), "impala train {flags:?}: {}: {stderr}", output.status);
-    read_summary(&run_dir)
 }
 
 /// The summary of a finished run.

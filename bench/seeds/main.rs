@@ -9,10 +9,11 @@ mod common;
 
 use std::fmt::Write;
 use std::path::Path;
+use std::process::Stdio;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use clap::Parser;
-use common::{Setting, median, save, train};
+use common::{Setting, impala, median, read_summary, save};
 use impala::telemetry::{MetricsRow, Summary};
 use serde::Serialize;
 
@@ -103,6 +104,22 @@ fn run_seed(folder: &Path, seed: u64, flags: &[String]) -> Result<Row> {
         frames_per_s: summary.frames_per_s,
         policy_lag_mean: summary.policy_lag.mean,
     })
+}
+
+/// Trains with these flags into a new folder below `folder` and returns the summary.
+fn train(folder: &Path, name: &str, flags: &[String]) -> Result<Summary> {
+    let run_dir = folder.join(name);
+    let output = impala()
+        .args(["train", "--run-dir"])
+        .arg(&run_dir)
+        .args(flags)
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .output()
+        .context("cannot start impala")?;
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    ensure!(output.status.success(), "impala train {flags:?}: {}: {stderr}", output.status);
+    read_summary(&run_dir)
 }
 
 fn stayed_solved(run_dir: &Path, summary: &Summary) -> Result<f64> {

@@ -1,0 +1,126 @@
+//! The parts alone, each on one core and from memory: what the whole could be at best.
+
+use std::time::{Duration, Instant};
+
+use anyhow::Result;
+use impala::collector::Collector;
+use impala::config::Config;
+use impala::env::{EpisodeLog, StepKind};
+use impala::latency::StageClock;
+use impala::learner::optim::{Optimizer, UpdateRule, clip_grad_norm};
+use impala::learner::pass::Pass;
+use impala::params::ParamLayout;
+use impala::rollout::RolloutBuffer;
+use impala::shm::Segment;
+use impala::shm::layout::SegmentShape;
+use ndarray::Array2;
+
+use super::{Effort, Row};
+
+/// Every part's row.
+pub fn rows(effort: Effort) -> Result<Vec<Row>> {
+    let config = Config::default();
+    let part = "parts, one core, from memory";
+    let speed = |name: &str, values: Vec<f64>| Row::new(part, name, "M frames/s", &values);
+    let mut rows = vec![
+        speed("environment only", env_only(&config, effort)?),
+        speed("actor only", actor_only(&config, effort)?),
+        speed("learner only, native", learner_only(&config, effort)?),
+    ];
+    let [publish, read] = weights(&config, effort)?;
+    rows.push(Row::new(part, "weights publish, 4,675 f32", "µs", &publish));
+    rows.push(Row::new(part, "weights read, 4,675 f32", "µs", &read));
+    Ok(rows)
+}
+
+/// Repeats `work`, which does `n_frames`, for the time of a part, `n_runs` times; M frames/s each.
+fn m_frames_per_s(effort: Effort, n_frames: u64, mut work: impl FnMut()) -> Vec<f64> {
+    let seconds = seconds_each(effort, &mut work);
+    seconds.iter().map(|seconds| n_frames as f64 / seconds / 1e6).collect()
+}
+
+/// Seconds that one `work` takes, the mean of a part's time, `n_runs` times.
+fn seconds_each(effort: Effort, work: &mut impl FnMut()) -> Vec<f64> {
+    work();
+    let mean = |_| {
+        let (start, mut n) = (Instant::now(), 0);
+        while start.elapsed() < effort.part.max(Duration::from_millis(1)) {
+            work();
+            n += 1;
+        }
+        start.elapsed().as_secs_f64() / f64::from(n)
+    };
+    (0..effort.n_runs).map(mean).collect()
+}
+
+fn env_only(config: &Config, effort: Effort) -> Result<Vec<f64>> {
+    const N_ENVS: usize = 32;
+    const N_STEPS: usize = 20;
+    let mut envs = config.make_vec(N_ENVS, 1)?;
+    let mut obs = Array2::zeros((config.spec()?.obs_dim, N_ENVS));
+    let (mut rewards, mut kinds) = ([0.0; N_ENVS], [StepKind::ORDINARY; N_ENVS]);
+    let (mut returns, mut lengths) = ([0.0; N_ENVS], [0; N_ENVS]);
+    envs.reset(obs.view_mut());
+    Ok(m_frames_per_s(effort, (N_ENVS * N_STEPS) as u64, || {
+        for step in 0..N_STEPS {
+            let actions = [(step % 2) as i32; N_ENVS];
+            let mut log = EpisodeLog::new(&mut returns, &mut lengths);
+            envs.step(&actions, obs.view_mut(), &mut rewards, &mut kinds, &mut log);
+        }
+    }))
+}
+
+fn actor_only(config: &Config, effort: Effort) -> Result<Vec<f64>> {
+    let mut slot = RolloutBuffer::new(config.rollout_shape()?);
+    let mut collector = Collector::new(config, 0, 0)?;
+    let params = ParamLayout::new(&config.network_shape()?).init(1);
+    collector.params_mut().copy_from_slice(&params);
+    let n_frames = collector.frames_per_rollout();
+    Ok(m_frames_per_s(effort, n_frames, || {
+        collector.collect(&mut slot.view_mut());
+    }))
+}
+
+fn learner_only(config: &Config, effort: Effort) -> Result<Vec<f64>> {
+    let mut slot = RolloutBuffer::new(config.rollout_shape()?);
+    let mut collector = Collector::new(config, 0, 0)?;
+    let layout = ParamLayout::new(&config.network_shape()?);
+    let mut params = layout.init(1);
+    collector.params_mut().copy_from_slice(&params);
+    collector.collect(&mut slot.view_mut());
+    let mut pass = Pass::new(config)?;
+    let mut optimizer = Optimizer::new(UpdateRule::of(&config.optimizer), layout.len());
+    let mut grad = vec![0.0; layout.len()];
+    let mut clock = StageClock::start();
+    Ok(m_frames_per_s(effort, collector.frames_per_rollout(), || {
+        grad.fill(0.0);
+        pass.learn(&[slot.view()], &params, &mut grad, &mut clock);
+        clip_grad_norm(&mut grad, config.optimizer.max_grad_norm);
+        // A rate of zero keeps the weights, and with them the work, the same.
+        optimizer.step(&mut params, &grad, 0.0);
+    }))
+}
+
+fn weights(config: &Config, effort: Effort) -> Result<[Vec<f64>; 2]> {
+    let n_params = ParamLayout::new(&config.network_shape()?).len();
+    let rollout = config.rollout_shape()?;
+    let shape = SegmentShape { n_actors: 1, slots_per_actor: 1, n_params, rollout };
+    let segment = Segment::create(&shape)?;
+    let (mut writer, mut reader) = (segment.weights_writer()?, segment.weights_reader());
+    let mut params = vec![0.5; n_params];
+    let mut version = 0;
+    let mut publish = || {
+        version += 1;
+        writer.publish(version, &params);
+    };
+    let published = seconds_each(effort, &mut publish);
+    let mut both = || {
+        version += 1;
+        writer.publish(version, &params);
+        reader.read_if_newer(&mut params);
+    };
+    let read = seconds_each(effort, &mut both);
+    let us = |seconds: &f64| seconds * 1e6;
+    let read = read.iter().zip(&published).map(|(both, publish)| us(&(both - publish)));
+    Ok([published.iter().map(us).collect(), read.collect()])
+}
