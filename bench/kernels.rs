@@ -84,17 +84,10 @@ fn calls_in(time: Duration, call: &mut impl FnMut()) -> usize {
 }
 
 /// The most floating-point operations this core does with these kernels' instructions.
-///
-/// The portable kernels have no instructions of their own; they are measured against the best.
 fn peak_gflops(simd: Simd, stopwatch: &Stopwatch) -> f64 {
     const ROUNDS: usize = 10_000;
-    let simd = if simd.multiply_adds(0).is_some() {
-        simd
-    } else {
-        Simd::detect()
-    };
-    let flops = simd.multiply_adds(ROUNDS).unwrap_or(0);
-    flops as f64 / stopwatch.best_ns(|| _ = simd.multiply_adds(ROUNDS))
+    let flops = simd.multiply_adds(ROUNDS) as f64;
+    flops / stopwatch.best_ns(|| _ = simd.multiply_adds(ROUNDS))
 }
 
 /// Prints one line for each kernel at its place in the network, and for the network.

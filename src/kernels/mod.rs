@@ -134,6 +134,19 @@ pub enum UnknownKernels {
     },
 }
 
+/// Calls the same method on whichever kernels were chosen.
+macro_rules! dispatch {
+    ($simd:ident.$method:ident($($argument:expr),*)) => {
+        match $simd.0 {
+            #[cfg(target_arch = "x86_64")]
+            Isa::Avx512(kernels) => kernels.$method($($argument),*),
+            #[cfg(target_arch = "x86_64")]
+            Isa::Avx2(kernels) => kernels.$method($($argument),*),
+            Isa::Portable(kernels) => kernels.$method($($argument),*),
+        }
+    };
+}
+
 impl Simd {
     /// The fastest kernels that this CPU supports.
     pub fn detect() -> Simd {
@@ -196,30 +209,11 @@ impl Simd {
         }
     }
 
-    /// Keeps the multiply-add units as busy as they can be for `rounds` rounds, the yardstick of the
-    /// kernels' benchmark. Returns the floating-point operations done; none with portable kernels.
-    pub fn multiply_adds(self, rounds: usize) -> Option<usize> {
-        match self.0 {
-            #[cfg(target_arch = "x86_64")]
-            Isa::Avx512(kernels) => Some(kernels.multiply_adds(rounds)),
-            #[cfg(target_arch = "x86_64")]
-            Isa::Avx2(kernels) => Some(kernels.multiply_adds(rounds)),
-            Isa::Portable(_) => None,
-        }
+    /// Keeps the multiply-add units as busy as these instructions can for `rounds` rounds: the yardstick
+    /// of the kernels' benchmark. Returns the floating-point operations done.
+    pub fn multiply_adds(self, rounds: usize) -> usize {
+        dispatch!(self.multiply_adds(rounds))
     }
-}
-
-/// Calls the same method on whichever kernels were chosen.
-macro_rules! dispatch {
-    ($simd:ident.$method:ident($($argument:expr),*)) => {
-        match $simd.0 {
-            #[cfg(target_arch = "x86_64")]
-            Isa::Avx512(kernels) => kernels.$method($($argument),*),
-            #[cfg(target_arch = "x86_64")]
-            Isa::Avx2(kernels) => kernels.$method($($argument),*),
-            Isa::Portable(kernels) => kernels.$method($($argument),*),
-        }
-    };
 }
 
 impl Kernels<f32> for Simd {
