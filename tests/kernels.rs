@@ -3,8 +3,13 @@
 //!
 //! The sweeps of every float take minutes: `cargo test --release --test kernels -- --ignored`.
 
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::cell::Cell;
+use std::num::NonZeroUsize;
+
 use impala::kernels::{Activation, Kernels, Portable, Simd, UnknownKernels};
 use ndarray::{Array1, Array2, ArrayView1, ArrayView2, ArrayViewMut2, array, s};
+use nix::sys::mman::{MapFlags, ProtFlags, mmap_anonymous, mprotect};
 use proptest::prelude::*;
 use proptest::strategy::ValueTree;
 
@@ -19,6 +24,30 @@ const TANH_ERROR: f64 = 7e-7;
 
 /// Relative error of the vectorised exp where the result is a normal float.
 const EXP_ERROR: f64 = 2e-7;
+
+/// Counts the allocations of each thread.
+struct Counting;
+
+thread_local! {
+    static ALLOCATIONS: Cell<u64> = const { Cell::new(0) };
+}
+
+// SAFETY: hands every request on to the system's allocator unchanged.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        ALLOCATIONS.with(|count| count.set(count.get() + 1));
+        // SAFETY: the caller's promise.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, memory: *mut u8, layout: Layout) {
+        // SAFETY: the caller's promise.
+        unsafe { System.dealloc(memory, layout) }
+    }
+}
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
 
 fn widened(matrix: ArrayView2<f32>) -> Array2<f64> {
     matrix.mapv(f64::from)
@@ -531,6 +560,40 @@ fn log_softmax_of_extreme_logits() {
     }
 }
 
+/// Two logits that differ by 0..20: log p of the larger is −log(1 + e^−d); equal logits of A actions:
+/// −log A. Together they try the logarithm at all mantissas.
+#[test]
+fn log_softmax_is_exact_to_a_few_roundings() {
+    const FRAMES: usize = 20_000;
+    let difference = |frame: usize| frame as f32 / 1000.0;
+    let two = Array2::from_shape_fn((2, FRAMES), |(a, frame)| a as f32 * -difference(frame));
+    for simd in all_simd() {
+        let (mut log_p, mut p) = (two.clone(), two.clone());
+        simd.log_softmax(two.view(), log_p.view_mut(), p.view_mut());
+        for frame in 0..FRAMES {
+            let expected = -(-f64::from(difference(frame))).exp().ln_1p();
+            let error = (f64::from(log_p[[0, frame]]) - expected).abs();
+            assert!(
+                error < 2e-7,
+                "{}: {error} at {}",
+                simd.name(),
+                difference(frame)
+            );
+        }
+        for actions in 1..300 {
+            let equal = Array2::zeros((actions, 1));
+            let (mut log_p, mut p) = (equal.clone(), equal.clone());
+            simd.log_softmax(equal.view(), log_p.view_mut(), p.view_mut());
+            let expected = -(actions as f64).ln();
+            let error = (f64::from(log_p[[0, 0]]) - expected).abs();
+            assert!(
+                error <= 2e-7 * expected.abs().max(1.0),
+                "{actions} actions: {error}"
+            );
+        }
+    }
+}
+
 #[test]
 fn no_frames_no_inputs_no_outputs() {
     for simd in all_simd() {
@@ -562,6 +625,80 @@ fn no_frames_no_inputs_no_outputs() {
             (dw, db),
             (Array2::ones((2, 3)), Array1::ones(2)),
             "no frames add nothing"
+        );
+    }
+}
+
+#[test]
+fn no_kernel_allocates() {
+    let (b, w, x) = (Array1::ones(5), Array2::ones((5, 7)), Array2::ones((7, 50)));
+    let (mut db, mut dw, mut dx) = (b.clone(), w.clone(), x.clone());
+    let mut y = Array2::ones((5, 50));
+    let mut p = y.clone();
+    for simd in all_simd() {
+        let before = ALLOCATIONS.with(Cell::get);
+        simd.dense(w.view(), b.view(), x.view(), Activation::Tanh, y.view_mut());
+        simd.weight_gradient(y.view(), x.view(), dw.view_mut(), db.view_mut());
+        simd.input_gradient(w.view(), y.view(), x.view(), dx.view_mut());
+        simd.log_softmax(y.view(), dx.slice_mut(s![..5, ..]), p.view_mut());
+        simd.exp(x.as_slice().unwrap(), dx.as_slice_mut().unwrap());
+        let allocations = ALLOCATIONS.with(Cell::get) - before;
+        assert_eq!(allocations, 0, "{}", simd.name());
+    }
+}
+
+/// A matrix whose last element is the last of its page; touching what follows kills the process.
+/// The pages stay mapped: the tests need few of them.
+fn before_a_guard_page(rows: usize, columns: usize) -> ArrayViewMut2<'static, f32> {
+    const PAGE_BYTES: usize = 4096;
+    let bytes = rows * columns * size_of::<f32>();
+    let pages_bytes = bytes.next_multiple_of(PAGE_BYTES);
+    let length = NonZeroUsize::new(pages_bytes + PAGE_BYTES).unwrap();
+    let access = ProtFlags::PROT_READ | ProtFlags::PROT_WRITE;
+    // SAFETY: a fresh mapping that nobody else knows; the view ends where the guard page begins.
+    unsafe {
+        let start = mmap_anonymous(None, length, access, MapFlags::MAP_PRIVATE).unwrap();
+        mprotect(
+            start.byte_add(pages_bytes),
+            PAGE_BYTES,
+            ProtFlags::PROT_NONE,
+        )
+        .unwrap();
+        let first = start.byte_add(pages_bytes - bytes).cast();
+        ArrayViewMut2::from_shape_ptr((rows, columns), first.as_ptr())
+    }
+}
+
+#[test]
+fn nothing_behind_a_matrix_is_touched() {
+    let (outputs, inputs) = (3, 5);
+    for frames in 1..70 {
+        let (mut w, mut dw) = (
+            before_a_guard_page(outputs, inputs),
+            before_a_guard_page(outputs, inputs),
+        );
+        let (mut x, mut dx) = (
+            before_a_guard_page(inputs, frames),
+            before_a_guard_page(inputs, frames),
+        );
+        let (mut y, mut p) = (
+            before_a_guard_page(outputs, frames),
+            before_a_guard_page(outputs, frames),
+        );
+        let (b, mut db) = (Array1::ones(outputs), Array1::ones(outputs));
+        w.fill(0.1);
+        x.fill(0.2);
+        for simd in all_simd() {
+            simd.dense(w.view(), b.view(), x.view(), Activation::Tanh, y.view_mut());
+            simd.weight_gradient(y.view(), x.view(), dw.view_mut(), db.view_mut());
+            simd.input_gradient(w.view(), y.view(), x.view(), dx.view_mut());
+            simd.log_softmax(y.view(), dx.slice_mut(s![..3, ..]), p.view_mut());
+            simd.exp(x.as_slice().unwrap(), dx.as_slice_mut().unwrap());
+        }
+        let sum = f64::from(outputs as u32 * frames as u32) / 3.0;
+        assert!(
+            (f64::from(p.sum()) - sum).abs() < 1e-3,
+            "equal logits share the probability"
         );
     }
 }

@@ -17,15 +17,15 @@
 //!
 //! **Gradients of weights** are dot products of rows that are N frames long. A block of `GRADIENT_ROWS`
 //! outputs × 4 inputs runs over all frames with one vector of partial sums for each weight, and adds
-//! up the lanes once at the end: that costs as much as some ten frames, so tiles of frames would be
-//! dearer than reading the rows from L2.
+//! up the lanes once at the end. That costs about as much as a hundred frames, so tiles of frames would
+//! be dearer than reading the rows from L2.
 
 use ndarray::{ArrayView1, ArrayView2, ArrayViewMut1, ArrayViewMut2, Axis};
 
 use super::vector::{self, Span, Vector};
 use super::{Activation, check_layer};
 
-/// The most outputs in a block of a layer that [`row_blocks`] knows.
+/// The most outputs in a block of a layer that `Product::tile` knows.
 pub(super) const MOST_ROWS: usize = 8;
 
 /// Vectors that [`Vector::sums`] adds up together: the inputs in a block of a weight gradient.

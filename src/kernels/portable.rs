@@ -12,6 +12,23 @@ use super::{Activation, Kernels, check_layer};
 #[derive(Clone, Copy, Debug)]
 pub struct Portable;
 
+impl Portable {
+    /// As many multiplications and additions as `rounds` passes over a few registers take; see
+    /// [`super::Simd::multiply_adds`].
+    pub(super) fn multiply_adds(self, rounds: usize) -> usize {
+        const CHAINS: usize = 48;
+        let factor = std::hint::black_box(0.5_f32);
+        let mut sums = [factor; CHAINS];
+        for _ in 0..rounds {
+            for sum in &mut sums {
+                *sum = *sum * factor + factor;
+            }
+        }
+        std::hint::black_box(sums);
+        2 * rounds * CHAINS
+    }
+}
+
 impl<R: NdFloat> Kernels<R> for Portable {
     fn dense(
         self,
