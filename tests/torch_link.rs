@@ -15,7 +15,8 @@ fn loaded_libtorch_is_the_pinned_one() {
     let header = loaded_libtorch().join("include/torch/headeronly/version.h");
     let text = fs::read_to_string(&header).expect("libtorch lies beside its headers");
     let part = |name: &str| {
-        let line = text.lines().find(|line| line.starts_with(&format!("#define TORCH_VERSION_{name} ")));
+        let line =
+            text.lines().find(|line| line.starts_with(&format!("#define TORCH_VERSION_{name} ")));
         line.and_then(|line| line.split_whitespace().nth(2)).expect("version.h defines its parts")
     };
     assert_eq!([part("MAJOR"), part("MINOR"), part("PATCH")].join("."), LIBTORCH_VERSION);
