@@ -23,12 +23,8 @@ fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     // `cargo bench` says so with --bench; without it this is a test that everything runs.
     let quick = !arguments.iter().any(|argument| argument == "--bench")
-        || arguments
-            .iter()
-            .any(|argument| argument == "quick" || argument == "--test");
-    let stopwatch = Stopwatch {
-        repetitions: if quick { 2 } else { 600 },
-    };
+        || arguments.iter().any(|argument| argument == "quick" || argument == "--test");
+    let stopwatch = Stopwatch { repetitions: if quick { 2 } else { 600 } };
     let asked = |simd: &Simd| match arguments.iter().find_map(|name| Simd::named(name).ok()) {
         Some(only) => only.name() == simd.name(),
         None => true,
@@ -40,14 +36,7 @@ fn main() {
             "{:<24} {:>4} {:>4} {:>9} {:>7} {:>9} {:>9}",
             "kernel", "H", "N", "GFLOP/s", "% peak", "ns/frame", "Mframe/s"
         );
-        for (hidden, frames) in [
-            (32, 32),
-            (32, 672),
-            (64, 32),
-            (64, 672),
-            (128, 32),
-            (128, 672),
-        ] {
+        for (hidden, frames) in [(32, 32), (32, 672), (64, 32), (64, 672), (128, 32), (128, 672)] {
             measure(simd, hidden, frames, peak, &stopwatch);
         }
     }
@@ -66,9 +55,7 @@ impl Stopwatch {
             (0..calls).for_each(|_| call());
             start.elapsed().as_nanos() as f64 / calls as f64
         };
-        std::iter::repeat_with(one)
-            .take(self.repetitions)
-            .fold(f64::INFINITY, f64::min)
+        std::iter::repeat_with(one).take(self.repetitions).fold(f64::INFINITY, f64::min)
     }
 }
 
@@ -100,9 +87,7 @@ const LINES: [Line; 12] = [
     ("dense heads", heads, |net| net.dense(2)),
     ("weight_gradient heads", heads, |net| net.weight_gradient(2)),
     ("input_gradient heads", heads, |net| net.input_gradient(2)),
-    ("weight_gradient middle", middle, |net| {
-        net.weight_gradient(1)
-    }),
+    ("weight_gradient middle", middle, |net| net.weight_gradient(1)),
     ("input_gradient middle", middle, |net| net.input_gradient(1)),
     ("weight_gradient first", first, |net| net.weight_gradient(0)),
     ("log_softmax", |_| 0, Network::log_softmax),
@@ -189,15 +174,10 @@ impl Network {
 
     fn dense_tile(&mut self, layer: usize, tile: std::ops::Range<usize>) {
         let (below, above) = self.values.split_at_mut(layer + 1);
-        let activation = if layer == 2 {
-            Activation::Identity
-        } else {
-            Activation::Tanh
-        };
+        let activation = if layer == 2 { Activation::Identity } else { Activation::Tanh };
         let x = below[layer].slice(s![.., tile.clone()]);
         let y = above[0].slice_mut(s![.., tile]);
-        self.simd
-            .dense(self.w[layer].view(), self.b[layer].view(), x, activation, y);
+        self.simd.dense(self.w[layer].view(), self.b[layer].view(), x, activation, y);
     }
 
     fn weight_gradient(&mut self, layer: usize) {
@@ -209,8 +189,7 @@ impl Network {
     fn input_gradient(&mut self, layer: usize) {
         let (below, above) = self.errors.split_at_mut(layer + 1);
         let (dy, dx) = (above[0].view(), below[layer].view_mut());
-        self.simd
-            .input_gradient(self.w[layer].view(), dy, self.values[layer].view(), dx);
+        self.simd.input_gradient(self.w[layer].view(), dy, self.values[layer].view(), dx);
     }
 
     fn log_softmax(&mut self) {

@@ -107,8 +107,7 @@ fn sizes_that_overflow_or_exceed_memory_are_refused() {
     let folder = tempfile::tempdir().unwrap();
     let run_dir = folder.path().join("run");
     let flags = ["--actors", "256", "--envs-per-actor", "65536", "--unroll", "65536"];
-    let output =
-        impala(&[&["train", "--run-dir", run_dir.to_str().unwrap()], &flags[..]].concat());
+    let output = impala(&[&["train", "--run-dir", run_dir.to_str().unwrap()], &flags[..]].concat());
     let message = text(&output.stderr);
     assert_eq!(output.status.code(), Some(2), "{message}");
     assert!(message.contains("bytes") && message.contains("fewer actors"), "{message}");
@@ -151,14 +150,20 @@ fn a_run_learns_and_leaves_all_its_files() {
 
     let summary = std::fs::read_to_string(run_dir.join("summary.json")).unwrap();
     let summary: Summary = serde_json::from_str(&summary).unwrap();
-    assert_eq!((summary.exit, summary.seed, summary.learner.as_str()), (Exit::Finished, 3, "native"));
+    assert_eq!(
+        (summary.exit, summary.seed, summary.learner.as_str()),
+        (Exit::Finished, 3, "native")
+    );
     assert!(summary.solved, "{summary:?}");
     assert!(summary.solved_frames.unwrap() <= 400_000);
     assert_eq!(summary.eval.unwrap().episodes, 100);
     assert!(summary.eval.unwrap().mean > 400.0);
     assert_eq!(summary.frames, summary.updates * 640);
     assert!(summary.frames >= 400_000 && summary.frames_produced >= summary.frames);
-    assert_eq!(summary.frames_produced, summary.actors.iter().map(|actor| actor.frames).sum::<u64>());
+    assert_eq!(
+        summary.frames_produced,
+        summary.actors.iter().map(|actor| actor.frames).sum::<u64>()
+    );
     assert!(summary.collected_during_updates > 0.0 && summary.collected_during_updates <= 1.0);
     assert!(summary.rho.min > 0.0 && summary.rho.min <= 1.0 && summary.rho.max >= 1.0);
     stages_add_up(&summary);

@@ -75,8 +75,7 @@ fn behaviour_log_probs_belong_to_the_observation_of_their_own_step() {
     let (mut collector, params) = collector(&config);
     let mut slot = RolloutBuffer::new(config.rollout_shape().unwrap());
     collector.collect(&mut slot.view_mut());
-    let mut policy =
-        Policy::new(&config.network_shape().unwrap(), config.simd().unwrap(), 6, 0);
+    let mut policy = Policy::new(&config.network_shape().unwrap(), config.simd().unwrap(), 6, 0);
     policy.params_mut().copy_from_slice(&params);
     let (mut log_probs, mut actions) = (Array2::zeros((2, 6)), [0; 6]);
     let rollout = slot.view();
@@ -97,7 +96,8 @@ fn actions_are_drawn_from_the_recorded_policy() {
     collector.collect(&mut slot.view_mut());
     let rollout = slot.view();
     let n = rollout.actions.len() as f64;
-    let expected: f64 = rollout.behaviour_log_probs.row(1).iter().map(|lp| f64::from(lp.exp())).sum();
+    let expected: f64 =
+        rollout.behaviour_log_probs.row(1).iter().map(|lp| f64::from(lp.exp())).sum();
     let drawn = rollout.actions.iter().filter(|action| **action == 1).count() as f64;
     // Six standard deviations of a sum of n Bernoulli draws, each at most 1/2.
     assert!((drawn - expected).abs() < 3.0 * n.sqrt(), "{drawn} of {n}, expected {expected}");

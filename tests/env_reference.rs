@@ -62,12 +62,7 @@ impl Player {
     fn new(id: &str, n_envs: usize, seed: u64) -> Self {
         let envs = env::make_vec(id, n_envs, seed).unwrap();
         let obs = Array2::zeros((envs.spec().obs_dim, n_envs));
-        Self {
-            envs,
-            obs,
-            rewards: vec![0.0; n_envs],
-            kinds: vec![StepKind::ORDINARY; n_envs],
-        }
+        Self { envs, obs, rewards: vec![0.0; n_envs], kinds: vec![StepKind::ORDINARY; n_envs] }
     }
 
     fn reset(&mut self) {
@@ -78,37 +73,21 @@ impl Player {
     fn step(&mut self, actions: &[i32]) -> Vec<(f32, u32)> {
         let (mut returns, mut lengths) = (vec![0.0; actions.len()], vec![0; actions.len()]);
         let mut log = EpisodeLog::new(&mut returns, &mut lengths);
-        self.envs.step(
-            actions,
-            self.obs.view_mut(),
-            &mut self.rewards,
-            &mut self.kinds,
-            &mut log,
-        );
+        self.envs.step(actions, self.obs.view_mut(), &mut self.rewards, &mut self.kinds, &mut log);
         let n_episodes = log.n_episodes();
         returns.into_iter().zip(lengths).take(n_episodes).collect()
     }
 
     fn assert_obs(&self, e: usize, expected: &[f32], what: &str) {
-        let bits = |numbers: &[f32]| {
-            numbers
-                .iter()
-                .map(|number| number.to_bits())
-                .collect::<Vec<_>>()
-        };
+        let bits =
+            |numbers: &[f32]| numbers.iter().map(|number| number.to_bits()).collect::<Vec<_>>();
         let obs = self.obs.column(e).to_vec();
-        assert_eq!(
-            bits(&obs),
-            bits(expected),
-            "{what}: {obs:?}, Gymnasium has {expected:?}"
-        );
+        assert_eq!(bits(&obs), bits(expected), "{what}: {obs:?}, Gymnasium has {expected:?}");
     }
 }
 
 fn lines(file: &str) -> Vec<String> {
-    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR"))
-        .join("tests/reference")
-        .join(file);
+    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/reference").join(file);
     let text = std::fs::read_to_string(&path);
     let text = text.unwrap_or_else(|error| panic!("{}: {error}; record it first", path.display()));
     text.lines().map(str::to_owned).collect()
@@ -143,11 +122,7 @@ fn replay(id: &str, recording: &Recording) {
         let what = format!("{id}, seed {}, step {t}", recording.seed);
         player.step(&[action]);
         player.assert_obs(0, &recording.obs[t + 1], &what);
-        assert_eq!(
-            player.rewards[0].to_bits(),
-            recording.reward[t].to_bits(),
-            "{what}"
-        );
+        assert_eq!(player.rewards[0].to_bits(), recording.reward[t].to_bits(), "{what}");
         assert_eq!(
             player.kinds[0],
             expected_kind(recording.terminated[t], recording.truncated[t]),
@@ -166,9 +141,7 @@ fn every_registered_environment_replays_its_recordings() {
         let recordings = lines(&format!("{}.jsonl", spec.id));
         assert!(!recordings.is_empty(), "{} has no recording", spec.id);
         let recordings: Vec<Recording> = recordings.iter().map(|line| parsed(line)).collect();
-        recordings
-            .iter()
-            .for_each(|recording| replay(spec.id, recording));
+        recordings.iter().for_each(|recording| replay(spec.id, recording));
         let truncated = |recording: &Recording| recording.truncated.last() == Some(&true);
         assert!(
             recordings.iter().any(truncated),
@@ -182,10 +155,7 @@ fn every_registered_environment_replays_its_recordings() {
 fn a_vector_ends_and_resets_on_the_rows_on_which_gymnasium_does() {
     let file = lines("CartPole-v1.vector.jsonl");
     let settings: VectorSettings = parsed(&file[0]);
-    let mut events = file[1..]
-        .iter()
-        .map(|line| parsed::<VectorEvent>(line))
-        .peekable();
+    let mut events = file[1..].iter().map(|line| parsed::<VectorEvent>(line)).peekable();
     let mut player = Player::new(&settings.env, settings.n_envs, settings.seed.into());
     player.reset();
     for (e, obs) in settings.obs.iter().enumerate() {
@@ -199,11 +169,7 @@ fn a_vector_ends_and_resets_on_the_rows_on_which_gymnasium_does() {
             let event = events.next_if(|event| (event.t, event.e) == (t, e));
             assert_row(&player, t, e, event.as_ref(), &mut episodes);
         }
-        assert_eq!(
-            episodes.next(),
-            None,
-            "step {t}: episodes that Gymnasium does not have"
-        );
+        assert_eq!(episodes.next(), None, "step {t}: episodes that Gymnasium does not have");
     }
     assert_eq!(events.count(), 0, "events that were never reached");
 }
@@ -212,11 +178,7 @@ fn a_vector_ends_and_resets_on_the_rows_on_which_gymnasium_does() {
 fn vector_actions(obs: &Array2<f32>, lcg: &mut u32) -> Vec<i32> {
     let act = |(e, row): (usize, ndarray::ArrayView1<f32>)| {
         *lcg = lcg_next(*lcg);
-        if e % 2 == 0 {
-            (*lcg >> 31) as i32
-        } else {
-            balance(&row.to_vec())
-        }
+        if e % 2 == 0 { (*lcg >> 31) as i32 } else { balance(&row.to_vec()) }
     };
     obs.columns().into_iter().enumerate().map(act).collect()
 }
@@ -243,11 +205,7 @@ fn assert_row(
                 expected_kind(kind == "terminated", kind == "truncated"),
                 "{what}"
             );
-            assert_eq!(
-                episodes.next(),
-                Some((event.length as f32, event.length)),
-                "{what}"
-            );
+            assert_eq!(episodes.next(), Some((event.length as f32, event.length)), "{what}");
         }
     }
 }

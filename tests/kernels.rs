@@ -70,32 +70,23 @@ struct Padded {
 /// The shape alone: a failing case is found again from proptest's seed, and its numbers tell nothing.
 impl std::fmt::Debug for Padded {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(
-            f,
-            "{:?} at stride {}",
-            self.view().dim(),
-            self.storage.ncols()
-        )
+        write!(f, "{:?} at stride {}", self.view().dim(), self.storage.ncols())
     }
 }
 
 impl Padded {
     fn view(&self) -> ArrayView2<'_, f32> {
-        self.storage
-            .slice(s![.., self.left..self.left + self.columns])
+        self.storage.slice(s![.., self.left..self.left + self.columns])
     }
 
     fn view_mut(&mut self) -> ArrayViewMut2<'_, f32> {
-        self.storage
-            .slice_mut(s![.., self.left..self.left + self.columns])
+        self.storage.slice_mut(s![.., self.left..self.left + self.columns])
     }
 
     /// Nothing was written beside the matrix.
     fn is_intact(&self) -> bool {
         let inside = self.left..self.left + self.columns;
-        self.storage
-            .indexed_iter()
-            .all(|((_, c), value)| inside.contains(&c) || value.is_nan())
+        self.storage.indexed_iter().all(|((_, c), value)| inside.contains(&c) || value.is_nan())
     }
 }
 
@@ -105,14 +96,8 @@ fn padded(rows: usize, columns: usize) -> impl Strategy<Value = Padded> {
     (numbers, 0_usize..20, 0_usize..20).prop_map(move |(numbers, left, right)| {
         let mut storage = Array2::from_elem((rows, left + columns + right), f32::NAN);
         let matrix = Array2::from_shape_vec((rows, columns), numbers).unwrap();
-        storage
-            .slice_mut(s![.., left..left + columns])
-            .assign(&matrix);
-        Padded {
-            storage,
-            columns,
-            left,
-        }
+        storage.slice_mut(s![.., left..left + columns]).assign(&matrix);
+        Padded { storage, columns, left }
     })
 }
 
@@ -129,12 +114,7 @@ struct Layer {
 fn layer() -> impl Strategy<Value = Layer> {
     (0_usize..22, 0_usize..40, 0_usize..80).prop_flat_map(|(outputs, inputs, frames)| {
         let b = prop::collection::vec(-2.0_f32..2.0, outputs).prop_map(Array1::from_vec);
-        (
-            padded(outputs, inputs),
-            b,
-            padded(inputs, frames),
-            padded(outputs, frames),
-        )
+        (padded(outputs, inputs), b, padded(inputs, frames), padded(outputs, frames))
             .prop_map(|(w, b, x, dy)| Layer { w, b, x, dy })
     })
 }
@@ -154,10 +134,7 @@ fn assert_close(
         let bound = (terms + 2) as f64 * (ROUNDING * absolute_product[index] + SMALLEST)
             + also_relative * expected.abs();
         let error = (f64::from(actual) - expected).abs();
-        prop_assert!(
-            error <= bound,
-            "{index:?}: {actual} for {expected}, allowed {bound}"
-        );
+        prop_assert!(error <= bound, "{index:?}: {actual} for {expected}, allowed {bound}");
     }
     Ok(())
 }
@@ -174,19 +151,9 @@ fn check_dense(simd: Simd, layer: &Layer, activation: Activation) -> Result<(), 
     prop_assert!(y.is_intact());
     let mut expected = Array2::zeros((w.nrows(), x.ncols()));
     let b = b.mapv(f64::from);
-    Portable.dense(
-        widened(w).view(),
-        b.view(),
-        widened(x).view(),
-        activation,
-        expected.view_mut(),
-    );
+    Portable.dense(widened(w).view(), b.view(), widened(x).view(), activation, expected.view_mut());
     let magnitude = absolute(w).dot(&absolute(x)) + b.mapv(f64::abs).insert_axis(ndarray::Axis(1));
-    let also = if activation == Activation::Tanh {
-        TANH_ERROR
-    } else {
-        0.0
-    };
+    let also = if activation == Activation::Tanh { TANH_ERROR } else { 0.0 };
     assert_close(y.view(), expected.view(), magnitude.view(), w.ncols(), also)
 }
 
@@ -203,25 +170,13 @@ fn check_weight_gradient(simd: Simd, layer: &Layer) -> Result<(), TestCaseError>
         db_expected.view_mut(),
     );
     let dw_magnitude = absolute(dy).dot(&absolute(x).t()) + absolute(layer.w.view());
-    assert_close(
-        dw.view(),
-        dw_expected.view(),
-        dw_magnitude.view(),
-        x.ncols(),
-        0.0,
-    )?;
+    assert_close(dw.view(), dw_expected.view(), dw_magnitude.view(), x.ncols(), 0.0)?;
     let column = |vector: &Array1<f64>| vector.clone().insert_axis(ndarray::Axis(1));
     let db_magnitude =
         absolute(dy).sum_axis(ndarray::Axis(1)) + layer.b.mapv(|b| f64::from(b.abs()));
     let db = db.insert_axis(ndarray::Axis(1));
     let expected = column(&db_expected);
-    assert_close(
-        db.view(),
-        expected.view(),
-        column(&db_magnitude).view(),
-        x.ncols(),
-        0.0,
-    )
+    assert_close(db.view(), expected.view(), column(&db_magnitude).view(), x.ncols(), 0.0)
 }
 
 fn check_input_gradient(simd: Simd, layer: &Layer) -> Result<(), TestCaseError> {
@@ -231,21 +186,10 @@ fn check_input_gradient(simd: Simd, layer: &Layer) -> Result<(), TestCaseError> 
     prop_assert!(dx.is_intact());
     let mut expected = Array2::zeros(x.dim());
     let wide = (widened(w), widened(dy), widened(x));
-    Portable.input_gradient(
-        wide.0.view(),
-        wide.1.view(),
-        wide.2.view(),
-        expected.view_mut(),
-    );
+    Portable.input_gradient(wide.0.view(), wide.1.view(), wide.2.view(), expected.view_mut());
     // |1 − x²| may cancel: bound its rounding by 1 + x².
     let magnitude = absolute(w).t().dot(&absolute(dy)) * wide.2.mapv(|x| 1.0 + x * x);
-    assert_close(
-        dx.view(),
-        expected.view(),
-        magnitude.view(),
-        w.nrows() + 1,
-        0.0,
-    )
+    assert_close(dx.view(), expected.view(), magnitude.view(), w.nrows() + 1, 0.0)
 }
 
 fn check_log_softmax(simd: Simd, logits: &Padded) -> Result<(), TestCaseError> {
@@ -254,49 +198,30 @@ fn check_log_softmax(simd: Simd, logits: &Padded) -> Result<(), TestCaseError> {
     prop_assert!(log_p.is_intact() && p.is_intact());
     let wide = widened(logits.view());
     let (mut log_p_expected, mut p_expected) = (wide.clone(), wide.clone());
-    Portable.log_softmax(
-        wide.view(),
-        log_p_expected.view_mut(),
-        p_expected.view_mut(),
-    );
+    Portable.log_softmax(wide.view(), log_p_expected.view_mut(), p_expected.view_mut());
     // The frame's largest logit is subtracted first, and the difference is rounded.
     let mut difference = wide.clone();
     for mut frame in difference.columns_mut() {
         let largest = frame.fold(0.0, |largest: f64, logit| largest.max(logit.abs()));
         frame.fill(8.0 + 2.0 * largest);
     }
-    assert_close(
-        log_p.view(),
-        log_p_expected.view(),
-        difference.view(),
-        2,
-        0.0,
-    )?;
+    assert_close(log_p.view(), log_p_expected.view(), difference.view(), 2, 0.0)?;
     let spread = difference * &p_expected;
-    assert_close(
-        p.view(),
-        p_expected.view(),
-        spread.view(),
-        logits.view().nrows() + 2,
-        EXP_ERROR,
-    )?;
+    assert_close(p.view(), p_expected.view(), spread.view(), logits.view().nrows() + 2, EXP_ERROR)?;
     let sums = p.view().sum_axis(ndarray::Axis(0));
     prop_assert!(logits.view().is_empty() || sums.iter().all(|sum| (sum - 1.0).abs() < 1e-5));
     Ok(())
 }
 
 fn logits() -> impl Strategy<Value = Padded> {
-    (
-        0_usize..9,
-        0_usize..80,
-        prop::sample::select(vec![1.0_f32, 30.0, 1e4]),
-    )
-        .prop_flat_map(|(actions, frames, scale)| {
+    (0_usize..9, 0_usize..80, prop::sample::select(vec![1.0_f32, 30.0, 1e4])).prop_flat_map(
+        |(actions, frames, scale)| {
             padded(actions, frames).prop_map(move |mut logits| {
                 logits.storage.mapv_inplace(|logit| logit * scale);
                 logits
             })
-        })
+        },
+    )
 }
 
 proptest! {
@@ -348,12 +273,7 @@ fn layers_of_real_size() {
     let mut runner = proptest::test_runner::TestRunner::deterministic();
     for (outputs, inputs, frames) in [(64, 4, 672), (64, 64, 672), (3, 64, 672), (128, 128, 33)] {
         let b = prop::collection::vec(-2.0_f32..2.0, outputs).prop_map(Array1::from_vec);
-        let sized = (
-            padded(outputs, inputs),
-            b,
-            padded(inputs, frames),
-            padded(outputs, frames),
-        );
+        let sized = (padded(outputs, inputs), b, padded(inputs, frames), padded(outputs, frames));
         let (w, b, x, dy) = sized.new_tree(&mut runner).unwrap().current();
         let layer = Layer { w, b, x, dy };
         for simd in all_simd() {
@@ -374,22 +294,10 @@ fn portable_gradients_are_finite_differences() {
     let c = array![[1.0, 2.0, -1.0], [0.5, -1.5, 1.0]];
     let loss = |w: &Array2<f64>, b: &Array1<f64>| {
         let mut hidden = Array2::zeros((3, 3));
-        Portable.dense(
-            w.view(),
-            b.view(),
-            x.view(),
-            Activation::Tanh,
-            hidden.view_mut(),
-        );
+        Portable.dense(w.view(), b.view(), x.view(), Activation::Tanh, hidden.view_mut());
         let mut y = Array2::zeros((2, 3));
         let e = array![0.0, 0.0];
-        Portable.dense(
-            v.view(),
-            e.view(),
-            hidden.view(),
-            Activation::Identity,
-            y.view_mut(),
-        );
+        Portable.dense(v.view(), e.view(), hidden.view(), Activation::Identity, y.view_mut());
         ((&c * &y).sum(), hidden)
     };
     let hidden = loss(&w, &b).1;
@@ -433,14 +341,8 @@ fn assert_tanh(x: f32, y: f32) {
     let expected = f64::from(x).tanh();
     // A subnormal is off by no more than itself is rounded.
     let bound = TANH_ERROR * expected.abs() + SMALLEST;
-    assert!(
-        (f64::from(y) - expected).abs() <= bound,
-        "tanh({x:e}) = {y:e}, not {expected:e}"
-    );
-    assert!(
-        y.abs() <= 1.0 && y.is_sign_negative() == x.is_sign_negative(),
-        "tanh({x:e}) = {y:e}"
-    );
+    assert!((f64::from(y) - expected).abs() <= bound, "tanh({x:e}) = {y:e}, not {expected:e}");
+    assert!(y.abs() <= 1.0 && y.is_sign_negative() == x.is_sign_negative(), "tanh({x:e}) = {y:e}");
 }
 
 fn assert_exp(x: f32, y: f32) {
@@ -450,16 +352,10 @@ fn assert_exp(x: f32, y: f32) {
     let expected = f64::from(x).exp();
     if expected > f64::from(f32::MAX) {
         let nearly = expected * (1.0 - EXP_ERROR) < f64::from(f32::MAX);
-        return assert!(
-            y == f32::INFINITY || nearly && y == f32::MAX,
-            "exp({x}) = {y:e}"
-        );
+        return assert!(y == f32::INFINITY || nearly && y == f32::MAX, "exp({x}) = {y:e}");
     }
     let bound = EXP_ERROR * expected + SMALLEST;
-    assert!(
-        (f64::from(y) - expected).abs() <= bound,
-        "exp({x:e}) = {y:e}, not {expected:e}"
-    );
+    assert!((f64::from(y) - expected).abs() <= bound, "exp({x:e}) = {y:e}, not {expected:e}");
 }
 
 /// Applies every vectorised tanh and exp to every `stride`-th float, bit pattern after bit pattern.
@@ -499,24 +395,8 @@ fn tanh_and_exp_at_all_floats() {
 #[test]
 fn elementary_functions_at_special_points() {
     let tiny = f32::from_bits(1);
-    let x = [
-        0.0,
-        -0.0,
-        tiny,
-        -tiny,
-        f32::MIN_POSITIVE,
-        50.0,
-        -50.0,
-        1000.0,
-        -1000.0,
-    ];
-    let extremes = [
-        f32::INFINITY,
-        f32::NEG_INFINITY,
-        f32::MAX,
-        f32::MIN,
-        f32::NAN,
-    ];
+    let x = [0.0, -0.0, tiny, -tiny, f32::MIN_POSITIVE, 50.0, -50.0, 1000.0, -1000.0];
+    let extremes = [f32::INFINITY, f32::NEG_INFINITY, f32::MAX, f32::MIN, f32::NAN];
     let x = [x.as_slice(), &extremes].concat();
     for simd in all_simd() {
         let mut y = vec![0.0; x.len()];
@@ -525,27 +405,16 @@ fn elementary_functions_at_special_points() {
         simd.exp(&x, &mut y);
         x.iter().zip(&y).for_each(|(&x, &y)| assert_exp(x, y));
         assert_eq!(y[..4], [1.0; 4], "exp(0) is 1");
-        assert_eq!(
-            y[7..11],
-            [f32::INFINITY, 0.0, f32::INFINITY, 0.0],
-            "{}",
-            simd.name()
-        );
+        assert_eq!(y[7..11], [f32::INFINITY, 0.0, f32::INFINITY, 0.0], "{}", simd.name());
     }
 }
 
 #[test]
 fn log_softmax_of_extreme_logits() {
     let masked = f32::NEG_INFINITY;
-    let logits = array![
-        [1e30, -1e30, 0.0, masked, 88.0],
-        [1e30, 1e30, 0.0, 2.0, -88.0]
-    ];
+    let logits = array![[1e30, -1e30, 0.0, masked, 88.0], [1e30, 1e30, 0.0, 2.0, -88.0]];
     let half = 0.5_f32.ln();
-    let log_p_expected = array![
-        [half, masked, half, masked, 0.0],
-        [half, 0.0, half, 0.0, -176.0]
-    ];
+    let log_p_expected = array![[half, masked, half, masked, 0.0], [half, 0.0, half, 0.0, -176.0]];
     let p_expected = array![[0.5, 0.0, 0.5, 0.0, 1.0], [0.5, 1.0, 0.5, 1.0, 0.0]];
     for simd in all_simd() {
         let (mut log_p, mut p) = (logits.clone(), logits.clone());
@@ -573,12 +442,7 @@ fn log_softmax_is_exact_to_a_few_roundings() {
         for frame in 0..FRAMES {
             let expected = -(-f64::from(difference(frame))).exp().ln_1p();
             let error = (f64::from(log_p[[0, frame]]) - expected).abs();
-            assert!(
-                error < 2e-7,
-                "{}: {error} at {}",
-                simd.name(),
-                difference(frame)
-            );
+            assert!(error < 2e-7, "{}: {error} at {}", simd.name(), difference(frame));
         }
         for actions in 1..300 {
             let equal = Array2::zeros((actions, 1));
@@ -586,10 +450,7 @@ fn log_softmax_is_exact_to_a_few_roundings() {
             simd.log_softmax(equal.view(), log_p.view_mut(), p.view_mut());
             let expected = -(actions as f64).ln();
             let error = (f64::from(log_p[[0, 0]]) - expected).abs();
-            assert!(
-                error <= 2e-7 * expected.abs().max(1.0),
-                "{actions} actions: {error}"
-            );
+            assert!(error <= 2e-7 * expected.abs().max(1.0), "{actions} actions: {error}");
         }
     }
 }
@@ -600,18 +461,8 @@ fn no_frames_no_inputs_no_outputs() {
         let b = array![0.5, -0.5];
         let mut y = Array2::zeros((2, 3));
         let (w, x) = (Array2::zeros((2, 0)), Array2::zeros((0, 3)));
-        simd.dense(
-            w.view(),
-            b.view(),
-            x.view(),
-            Activation::Identity,
-            y.view_mut(),
-        );
-        assert_eq!(
-            y,
-            array![[0.5, 0.5, 0.5], [-0.5, -0.5, -0.5]],
-            "no inputs leave the bias"
-        );
+        simd.dense(w.view(), b.view(), x.view(), Activation::Identity, y.view_mut());
+        assert_eq!(y, array![[0.5, 0.5, 0.5], [-0.5, -0.5, -0.5]], "no inputs leave the bias");
 
         let mut dx = Array2::ones((2, 3));
         let (w, dy) = (Array2::zeros((0, 2)), Array2::zeros((0, 3)));
@@ -621,11 +472,7 @@ fn no_frames_no_inputs_no_outputs() {
         let (mut dw, mut db) = (Array2::ones((2, 3)), Array1::ones(2));
         let (dy, x) = (Array2::zeros((2, 0)), Array2::zeros((3, 0)));
         simd.weight_gradient(dy.view(), x.view(), dw.view_mut(), db.view_mut());
-        assert_eq!(
-            (dw, db),
-            (Array2::ones((2, 3)), Array1::ones(2)),
-            "no frames add nothing"
-        );
+        assert_eq!((dw, db), (Array2::ones((2, 3)), Array1::ones(2)), "no frames add nothing");
     }
 }
 
@@ -658,12 +505,7 @@ fn before_a_guard_page(rows: usize, columns: usize) -> ArrayViewMut2<'static, f3
     // SAFETY: a fresh mapping that nobody else knows; the view ends where the guard page begins.
     unsafe {
         let start = mmap_anonymous(None, length, access, MapFlags::MAP_PRIVATE).unwrap();
-        mprotect(
-            start.byte_add(pages_bytes),
-            PAGE_BYTES,
-            ProtFlags::PROT_NONE,
-        )
-        .unwrap();
+        mprotect(start.byte_add(pages_bytes), PAGE_BYTES, ProtFlags::PROT_NONE).unwrap();
         let first = start.byte_add(pages_bytes - bytes).cast();
         ArrayViewMut2::from_shape_ptr((rows, columns), first.as_ptr())
     }
@@ -673,18 +515,12 @@ fn before_a_guard_page(rows: usize, columns: usize) -> ArrayViewMut2<'static, f3
 fn nothing_behind_a_matrix_is_touched() {
     let (outputs, inputs) = (3, 5);
     for frames in 1..70 {
-        let (mut w, mut dw) = (
-            before_a_guard_page(outputs, inputs),
-            before_a_guard_page(outputs, inputs),
-        );
-        let (mut x, mut dx) = (
-            before_a_guard_page(inputs, frames),
-            before_a_guard_page(inputs, frames),
-        );
-        let (mut y, mut p) = (
-            before_a_guard_page(outputs, frames),
-            before_a_guard_page(outputs, frames),
-        );
+        let (mut w, mut dw) =
+            (before_a_guard_page(outputs, inputs), before_a_guard_page(outputs, inputs));
+        let (mut x, mut dx) =
+            (before_a_guard_page(inputs, frames), before_a_guard_page(inputs, frames));
+        let (mut y, mut p) =
+            (before_a_guard_page(outputs, frames), before_a_guard_page(outputs, frames));
         let (b, mut db) = (Array1::ones(outputs), Array1::ones(outputs));
         w.fill(0.1);
         x.fill(0.2);
@@ -696,10 +532,7 @@ fn nothing_behind_a_matrix_is_touched() {
             simd.exp(x.as_slice().unwrap(), dx.as_slice_mut().unwrap());
         }
         let sum = f64::from(outputs as u32 * frames as u32) / 3.0;
-        assert!(
-            (f64::from(p.sum()) - sum).abs() < 1e-3,
-            "equal logits share the probability"
-        );
+        assert!((f64::from(p.sum()) - sum).abs() < 1e-3, "equal logits share the probability");
     }
 }
 
@@ -711,13 +544,7 @@ fn columns_must_be_contiguous() {
     };
     let (x, b, mut y) = (Array2::zeros((3, 2)), array![0.0], Array2::zeros((1, 3)));
     let w = Array2::zeros((1, 2));
-    simd.dense(
-        w.view(),
-        b.view(),
-        x.t(),
-        Activation::Identity,
-        y.view_mut(),
-    );
+    simd.dense(w.view(), b.view(), x.t(), Activation::Identity, y.view_mut());
 }
 
 #[test]
@@ -725,13 +552,7 @@ fn columns_must_be_contiguous() {
 fn shapes_must_fit() {
     let (x, b, mut y) = (Array2::zeros((3, 2)), array![0.0], Array2::zeros((1, 2)));
     let w = Array2::zeros((1, 4));
-    Simd::detect().dense(
-        w.view(),
-        b.view(),
-        x.view(),
-        Activation::Identity,
-        y.view_mut(),
-    );
+    Simd::detect().dense(w.view(), b.view(), x.view(), Activation::Identity, y.view_mut());
 }
 
 #[test]
@@ -742,11 +563,6 @@ fn kernels_by_name() {
     assert_eq!(Simd::named("auto").unwrap().name(), Simd::detect().name());
     assert_eq!(Simd::named("portable").unwrap().name(), "portable");
     let error = Simd::named("sse9").unwrap_err();
-    assert_eq!(
-        error,
-        UnknownKernels::NoSuchName {
-            name: "sse9".into()
-        }
-    );
+    assert_eq!(error, UnknownKernels::NoSuchName { name: "sse9".into() });
     assert!(error.to_string().contains("auto, avx512, avx2 or portable"));
 }

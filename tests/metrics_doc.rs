@@ -16,12 +16,9 @@ const DOC: &str = include_str!("../docs/metrics.md");
 /// Names in the first column of the table below the heading of this file.
 fn documented(file: &str) -> BTreeSet<String> {
     let heading = format!("## {file}");
-    let section = DOC
-        .split("\n## ")
-        .find(|part| part.starts_with(&heading[3..]));
-    let rows = section
-        .unwrap_or_else(|| panic!("docs/metrics.md has no section {heading:?}"))
-        .lines();
+    let section = DOC.split("\n## ").find(|part| part.starts_with(&heading[3..]));
+    let rows =
+        section.unwrap_or_else(|| panic!("docs/metrics.md has no section {heading:?}")).lines();
     let names: Vec<String> = rows
         .filter_map(|line| line.strip_prefix("| `")?.split_once('`'))
         .map(|(name, _)| name.to_owned())
@@ -36,19 +33,13 @@ fn collect_names(value: &Value, prefix: &str, names: &mut BTreeSet<String>) {
     match value {
         Value::Object(fields) => {
             for (key, field) in fields {
-                let key = if Stage::from_tag(key).is_some() {
-                    "*"
-                } else {
-                    key
-                };
+                let key = if Stage::from_tag(key).is_some() { "*" } else { key };
                 let dot = if prefix.is_empty() { "" } else { "." };
                 collect_names(field, &format!("{prefix}{dot}{key}"), names);
             }
         }
         Value::Array(entries) if entries.iter().all(Value::is_object) => {
-            entries
-                .iter()
-                .for_each(|entry| collect_names(entry, &format!("{prefix}.*"), names));
+            entries.iter().for_each(|entry| collect_names(entry, &format!("{prefix}.*"), names));
         }
         _ => drop(names.insert(prefix.to_owned())),
     }
@@ -72,13 +63,7 @@ fn names_in(json: &Path) -> BTreeSet<String> {
 fn metrics_csv() {
     let (_root, run) = full_run();
     let text = fs::read_to_string(run.metrics()).unwrap();
-    let header = text
-        .lines()
-        .next()
-        .unwrap()
-        .split(',')
-        .map(str::to_owned)
-        .collect();
+    let header = text.lines().next().unwrap().split(',').map(str::to_owned).collect();
     assert_eq!(documented("metrics.csv"), header);
 }
 
@@ -92,13 +77,8 @@ fn summary_json() {
 fn latency_hlog() {
     let (_root, run) = full_run();
     let text = fs::read_to_string(run.latency()).unwrap();
-    let tags = text
-        .lines()
-        .filter_map(|line| line.strip_prefix("Tag=")?.split_once(','));
-    assert_eq!(
-        documented("latency.hlog"),
-        tags.map(|(tag, _)| tag.to_owned()).collect()
-    );
+    let tags = text.lines().filter_map(|line| line.strip_prefix("Tag=")?.split_once(','));
+    assert_eq!(documented("latency.hlog"), tags.map(|(tag, _)| tag.to_owned()).collect());
 }
 
 #[test]

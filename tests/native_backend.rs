@@ -159,7 +159,10 @@ fn every_kernel_agrees_with_f64() {
         approx::assert_relative_eq!(found.total(&COSTS), losses.total(&COSTS), max_relative = 1e-4);
         for (k, (found, expected)) in found_grad.iter().zip(&grad).enumerate() {
             let error = (f64::from(*found) - expected).abs();
-            assert!(error <= 1e-4 * expected.abs() + 1e-5 * scale, "{name} {k}: {found} {expected}");
+            assert!(
+                error <= 1e-4 * expected.abs() + 1e-5 * scale,
+                "{name} {k}: {found} {expected}"
+            );
         }
     }
 }

@@ -32,10 +32,8 @@ fn on_policy(kinds: [StepKind; 3]) -> (Vec<f32>, Vec<f32>) {
     let mut slot = RolloutBuffer::new(SHAPE);
     slot.view_mut().rewards.copy_from_slice(&[10.0, 20.0, 30.0]);
     slot.view_mut().kinds.copy_from_slice(&kinds);
-    let outputs = Outputs {
-        log_probs: Array2::zeros((2, 3)),
-        values: vec![100.0, 200.0, 300.0, 400.0],
-    };
+    let outputs =
+        Outputs { log_probs: Array2::zeros((2, 3)), values: vec![100.0, 200.0, 300.0, 400.0] };
     let mut builder = target_builder(3);
     let (targets, _) = builder.solve(&Batch::from_rollout(&slot.view()), &outputs);
     (targets.vs.to_vec(), targets.pg_advantages.to_vec())
@@ -78,7 +76,11 @@ fn an_end_in_the_last_row_is_treated_alike() {
 fn ratios_are_target_over_behaviour_of_the_taken_action() {
     let mut slot = RolloutBuffer::new(SHAPE);
     slot.view_mut().actions.copy_from_slice(&[0, 1, 1]);
-    slot.view_mut().kinds.copy_from_slice(&[StepKind::ORDINARY, StepKind::ORDINARY, StepKind::RESET]);
+    slot.view_mut().kinds.copy_from_slice(&[
+        StepKind::ORDINARY,
+        StepKind::ORDINARY,
+        StepKind::RESET,
+    ]);
     let behaviour = [[0.5_f32, 0.8, 0.1], [0.5, 0.2, 0.9]];
     let target = [[0.25_f32, 0.2, 0.1], [0.75, 0.8, 0.9]];
     let logs = |rows: [[f32; 3]; 2]| ndarray::arr2(&rows).mapv(f32::ln);

@@ -22,12 +22,7 @@ use synthetic_run::{CONFIG, of_all};
 
 fn name(seed: u64) -> RunName<'static> {
     let started = "2026-11-22T14:04:05Z".parse().unwrap();
-    RunName {
-        env: "CartPole-v1",
-        learner: "native",
-        seed,
-        started,
-    }
+    RunName { env: "CartPole-v1", learner: "native", seed, started }
 }
 
 fn report_of(run: &RunDir) -> String {
@@ -43,52 +38,23 @@ fn a_run_folder_is_named_after_the_run_and_latest_follows() {
     let root = TempDir::new().unwrap();
     let results = root.path().join("results");
     let first = RunDir::create(&results, name(1)).unwrap();
-    assert_eq!(
-        first.path(),
-        results.join("CartPole-v1-native-s1-20261122T140405Z")
-    );
+    assert_eq!(first.path(), results.join("CartPole-v1-native-s1-20261122T140405Z"));
     let again = RunDir::create(&results, name(1)).unwrap();
-    assert_eq!(
-        again.path(),
-        results.join("CartPole-v1-native-s1-20261122T140405Z-2")
-    );
+    assert_eq!(again.path(), results.join("CartPole-v1-native-s1-20261122T140405Z-2"));
     RunFiles::create(&again, Meta::collect(), CONFIG).unwrap();
     let latest = results.join("latest");
     assert!(fs::symlink_metadata(&latest).unwrap().is_symlink());
-    assert!(
-        fs::read_link(&latest).unwrap().is_relative(),
-        "results/ can be moved as a whole"
-    );
-    assert_eq!(
-        RunDir::open(&latest).unwrap().path(),
-        again.path().canonicalize().unwrap()
-    );
-    let left: Vec<_> = fs::read_dir(&results)
-        .unwrap()
-        .map(|e| e.unwrap().file_name())
-        .collect();
-    assert_eq!(
-        left.len(),
-        3,
-        "two runs and the link, nothing else: {left:?}"
-    );
+    assert!(fs::read_link(&latest).unwrap().is_relative(), "results/ can be moved as a whole");
+    assert_eq!(RunDir::open(&latest).unwrap().path(), again.path().canonicalize().unwrap());
+    let left: Vec<_> = fs::read_dir(&results).unwrap().map(|e| e.unwrap().file_name()).collect();
+    assert_eq!(left.len(), 3, "two runs and the link, nothing else: {left:?}");
 }
 
 #[test]
 fn an_environment_id_with_a_slash_is_one_folder() {
     let root = TempDir::new().unwrap();
-    let run = RunDir::create(
-        root.path(),
-        RunName {
-            env: "ALE/Pong-v5",
-            ..name(3)
-        },
-    )
-    .unwrap();
-    assert_eq!(
-        run.path(),
-        root.path().join("ALE_Pong-v5-native-s3-20261122T140405Z")
-    );
+    let run = RunDir::create(root.path(), RunName { env: "ALE/Pong-v5", ..name(3) }).unwrap();
+    assert_eq!(run.path(), root.path().join("ALE_Pong-v5-native-s3-20261122T140405Z"));
 }
 
 #[test]
@@ -96,20 +62,13 @@ fn a_named_folder_must_be_new_or_empty() {
     let root = TempDir::new().unwrap();
     let path = root.path().join("mine");
     let run = RunDir::create_at(&path).unwrap();
-    assert_eq!(
-        RunDir::create_at(&path).unwrap(),
-        run,
-        "empty, so it may be taken"
-    );
+    assert_eq!(RunDir::create_at(&path).unwrap(), run, "empty, so it may be taken");
     fs::write(path.join("notes.txt"), "").unwrap();
     assert!(matches!(RunDir::create_at(&path), Err(RunDirError::NotEmpty(p)) if p == path));
     fs::write(run.metrics(), "").unwrap();
     let refused = RunDir::create_at(&path).unwrap_err();
     assert!(matches!(&refused, RunDirError::ExistingRun(p) if *p == path));
-    assert!(
-        refused.to_string().contains("name another folder"),
-        "{refused}"
-    );
+    assert!(refused.to_string().contains("name another folder"), "{refused}");
 }
 
 #[test]
@@ -117,22 +76,12 @@ fn errors_name_the_path_and_the_remedy() {
     let root = TempDir::new().unwrap();
     let file = root.path().join("file");
     fs::write(&file, "").unwrap();
-    let below_a_file = RunDir::create(&file.join("results"), name(1))
-        .unwrap_err()
-        .to_string();
+    let below_a_file = RunDir::create(&file.join("results"), name(1)).unwrap_err().to_string();
     assert!(below_a_file.contains("file/results"), "{below_a_file}");
     assert!(below_a_file.contains("choose a folder"), "{below_a_file}");
-    let missing = RunDir::open(&root.path().join("gone"))
-        .unwrap_err()
-        .to_string();
-    assert!(
-        missing.contains("gone") && missing.contains("below results/"),
-        "{missing}"
-    );
-    assert!(matches!(
-        RunDir::open(root.path()),
-        Err(RunDirError::NotARun(_))
-    ));
+    let missing = RunDir::open(&root.path().join("gone")).unwrap_err().to_string();
+    assert!(missing.contains("gone") && missing.contains("below results/"), "{missing}");
+    assert!(matches!(RunDir::open(root.path()), Err(RunDirError::NotARun(_))));
     fs::create_dir(root.path().join("latest")).unwrap();
     let taken = RunDir::create(root.path(), name(1)).unwrap_err();
     assert!(matches!(&taken, RunDirError::Latest { path, .. } if path.ends_with("latest")));
@@ -145,10 +94,7 @@ fn metrics_come_back_as_they_were_written() {
     let root = TempDir::new().unwrap();
     let run = synthetic_run::write(&root.path().join("run"), 200, |_| ());
     let written: Vec<MetricsRow> = (0..200).map(|i| synthetic_run::row(i, 200)).collect();
-    assert!(
-        written.iter().any(|row| row.score_mean.is_none()),
-        "an empty cell must be tried"
-    );
+    assert!(written.iter().any(|row| row.score_mean.is_none()), "an empty cell must be tried");
     let mut reader = csv::Reader::from_path(run.metrics()).unwrap();
     let read: Vec<MetricsRow> = reader.deserialize().map(Result::unwrap).collect();
     assert_eq!(read, written);
@@ -169,16 +115,8 @@ fn meta_says_how_the_run_ended_only_when_it_has() {
     assert_eq!(ended.exit_reason.as_deref(), Some("Ctrl-C"));
     assert!(ended.ended.unwrap() >= ended.started);
     assert_eq!(fs::read_to_string(run.config()).unwrap(), CONFIG);
-    let left: Vec<_> = fs::read_dir(run.path())
-        .unwrap()
-        .map(|e| e.unwrap().file_name())
-        .collect();
-    assert!(
-        !left
-            .iter()
-            .any(|file| file.to_string_lossy().ends_with(".tmp")),
-        "{left:?}"
-    );
+    let left: Vec<_> = fs::read_dir(run.path()).unwrap().map(|e| e.unwrap().file_name()).collect();
+    assert!(!left.iter().any(|file| file.to_string_lossy().ends_with(".tmp")), "{left:?}");
 }
 
 #[test]
@@ -210,16 +148,9 @@ fn parse_hlog(text: &str) -> Vec<(u128, u128, String, Histogram<u64>)> {
         .map(|interval| {
             let decoder = base64::engine::general_purpose::STANDARD;
             let bytes = decoder.decode(interval.encoded_histogram()).unwrap();
-            let histogram = Deserializer::new()
-                .deserialize(&mut bytes.as_slice())
-                .unwrap();
+            let histogram = Deserializer::new().deserialize(&mut bytes.as_slice()).unwrap();
             let (start, length) = (interval.start_timestamp(), interval.duration());
-            (
-                start.as_millis(),
-                length.as_millis(),
-                interval.tag().unwrap().to_string(),
-                histogram,
-            )
+            (start.as_millis(), length.as_millis(), interval.tag().unwrap().to_string(), histogram)
         })
         .collect()
 }
@@ -232,25 +163,14 @@ fn the_latency_log_comes_back_equal() {
     let (first, second) = (synthetic_run::histograms(0), synthetic_run::histograms(1));
     let mut only_wait = StageHistograms::default();
     only_wait.record(Stage::Wait, 4_321);
-    let spans = [
-        (0, 250_000_000),
-        (250_000_000, 500_000_000),
-        (500_000_000, 1_500_000_000),
-    ];
+    let spans = [(0, 250_000_000), (250_000_000, 500_000_000), (500_000_000, 1_500_000_000)];
     for ((start_ns, end_ns), histograms) in spans.into_iter().zip([&first, &second, &only_wait]) {
-        files
-            .append_latencies(Interval { start_ns, end_ns }, of_all(histograms))
-            .unwrap();
+        files.append_latencies(Interval { start_ns, end_ns }, of_all(histograms)).unwrap();
     }
     let read = parse_hlog(&fs::read_to_string(run.latency()).unwrap());
     let stages = || Stage::ALL.into_iter();
     let of = |start_ms, length_ms, histograms: &StageHistograms, stage: Stage| {
-        (
-            start_ms,
-            length_ms,
-            stage.tag().to_owned(),
-            histograms.get(stage).clone(),
-        )
+        (start_ms, length_ms, stage.tag().to_owned(), histograms.get(stage).clone())
     };
     let mut expected: Vec<_> = stages().map(|stage| of(0, 250, &first, stage)).collect();
     expected.extend(stages().map(|stage| of(250, 250, &second, stage)));
@@ -273,10 +193,7 @@ fn the_latency_log_has_the_marks_of_the_format() {
     assert_eq!(lines.len(), 5 + Stage::ALL.len());
     for line in &lines[5..] {
         let fields: Vec<&str> = line.split(',').collect();
-        assert!(
-            fields[0].starts_with("Tag=") && fields[4].starts_with("HISTFAAA"),
-            "{line}"
-        );
+        assert!(fields[0].starts_with("Tag=") && fields[4].starts_with("HISTFAAA"), "{line}");
     }
 }
 
@@ -300,13 +217,9 @@ fn write_until_the_disk_is_full() {
     let run = RunDir::create_at(Path::new(&std::env::var("FULL_DISK_RUN").unwrap())).unwrap();
     let mut files = RunFiles::create(&run, Meta::collect(), CONFIG).unwrap();
     let batch: Vec<MetricsRow> = (0..10).map(|i| synthetic_run::row(i, 10)).collect();
-    let n_written = (0..1000)
-        .take_while(|_| files.append_rows(&batch).is_ok())
-        .count();
+    let n_written = (0..1000).take_while(|_| files.append_rows(&batch).is_ok()).count();
     assert!(n_written < 1000, "the limit was never met");
-    files
-        .append_rows(&batch[..1])
-        .expect("one row fits where ten did not");
+    files.append_rows(&batch[..1]).expect("one row fits where ten did not");
     assert!(files.append_rows(&batch).is_err());
 }
 
@@ -369,24 +282,14 @@ fn outlines(svg: &str) -> Vec<Vec<(i32, i32)>> {
     };
     svg.split("points=\"")
         .skip(1)
-        .map(|rest| {
-            rest.split('"')
-                .next()
-                .unwrap()
-                .split_whitespace()
-                .map(point)
-                .collect()
-        })
+        .map(|rest| rest.split('"').next().unwrap().split_whitespace().map(point).collect())
         .filter(|points: &Vec<_>| points.len() > 2)
         .collect()
 }
 
 /// Boxes of the data; one is the background, and those of the legend are of one height.
 fn data_boxes(svg: &str) -> usize {
-    let boxes = svg
-        .lines()
-        .filter(|line| line.starts_with("<rect "))
-        .count();
+    let boxes = svg.lines().filter(|line| line.starts_with("<rect ")).count();
     boxes - 1 - svg.matches("height=\"22\"").count()
 }
 
@@ -398,11 +301,7 @@ fn the_report_has_every_plot_with_its_data() {
     let mut n_files = 0;
     for (id, n_data) in PLOTS {
         let svg = plot(&run, id);
-        let shapes = if id == "actor_times" {
-            data_boxes(&svg)
-        } else {
-            outlines(&svg).len()
-        };
+        let shapes = if id == "actor_times" { data_boxes(&svg) } else { outlines(&svg).len() };
         assert_eq!(shapes, n_data, "{id}");
         assert!(page.contains(&svg), "{id} is not on the page");
         assert!(!svg.contains("nothing was measured"), "{id}");
@@ -422,17 +321,11 @@ fn a_curve_is_where_its_numbers_are() {
     assert_eq!(rates.len(), 200);
     let (first, floor) = (rates[0], rates[199]);
     let middle = rates[99];
-    assert!(
-        rates.is_sorted_by(|a, b| a.0 < b.0 && a.1 <= b.1),
-        "down and to the right"
-    );
+    assert!(rates.is_sorted_by(|a, b| a.0 < b.0 && a.1 <= b.1), "down and to the right");
     assert_eq!(rates[195].1, floor.1, "level at the floor");
     // From 0.995 of the start to 0.05 in all, and to 0.5 in the middle.
     let share = f64::from(middle.1 - first.1) / f64::from(floor.1 - first.1);
-    assert!(
-        (share - (0.995 - 0.5) / (0.995 - 0.05)).abs() < 0.01,
-        "{share}"
-    );
+    assert!((share - (0.995 - 0.5) / (0.995 - 0.05)).abs() < 0.01, "{share}");
 }
 
 #[test]
@@ -440,19 +333,11 @@ fn the_page_stands_alone_and_tells_the_run() {
     let root = TempDir::new().unwrap();
     let run = synthetic_run::write(&root.path().join("run"), 200, |_| ());
     let page = report_of(&run).replace('\u{a0}', " ");
-    for (from_outside, allowed) in [
-        ("http", PLOTS.len()),
-        ("<script", 0),
-        ("src=", 0),
-        ("url(", 0),
-        ("@import", 0),
-    ] {
+    for (from_outside, allowed) in
+        [("http", PLOTS.len()), ("<script", 0), ("src=", 0), ("url(", 0), ("@import", 0)]
+    {
         // The name of the SVG language looks like an address; nothing is fetched from it.
-        assert_eq!(
-            page.matches(from_outside).count(),
-            allowed,
-            "{from_outside}"
-        );
+        assert_eq!(page.matches(from_outside).count(), allowed, "{from_outside}");
     }
     for told in [
         "CartPole-v1, seed 7",
@@ -467,11 +352,7 @@ fn the_page_stands_alone_and_tells_the_run() {
         assert!(page.contains(told), "{told:?} is not on the page");
     }
     for stage in Stage::ALL {
-        assert!(
-            page.contains(&format!("<code>{}</code>", stage.tag())),
-            "{}",
-            stage.tag()
-        );
+        assert!(page.contains(&format!("<code>{}</code>", stage.tag())), "{}", stage.tag());
     }
     assert!(!page.contains("What is missing here"));
 }
@@ -493,10 +374,7 @@ fn assert_drawn_well(run: &RunDir, page: &str) {
         }
         outlines(&svg);
     }
-    assert!(
-        !page.contains("NaN") && !page.contains(">inf"),
-        "a value is not a number"
-    );
+    assert!(!page.contains("NaN") && !page.contains(">inf"), "a value is not a number");
     assert!(page.contains("</html>"));
 }
 
@@ -508,10 +386,7 @@ fn short_runs_are_readable() {
         let page = report_of(&run);
         assert_drawn_well(&run, &page);
         assert_eq!(page.contains("nothing was measured"), n == 0, "{n} rows");
-        assert!(
-            plot(&run, "entropy").contains("<circle") == (n > 0),
-            "a point of its own is seen"
-        );
+        assert!(plot(&run, "entropy").contains("<circle") == (n > 0), "a point of its own is seen");
     }
 }
 
@@ -519,22 +394,12 @@ fn short_runs_are_readable() {
 fn a_run_without_episodes_or_evaluation_is_readable() {
     let root = TempDir::new().unwrap();
     let run = synthetic_run::write(&root.path().join("run"), 50, |row| {
-        (
-            row.score_mean,
-            row.score_min,
-            row.score_max,
-            row.score_last100,
-        ) = (None, None, None, None);
+        (row.score_mean, row.score_min, row.score_max, row.score_last100) =
+            (None, None, None, None);
     });
     let mut summary: BTreeMap<String, serde_json::Value> =
         serde_json::from_str(&fs::read_to_string(run.summary()).unwrap()).unwrap();
-    for absent in [
-        "eval",
-        "solved_frames",
-        "solved_s",
-        "score_last100",
-        "score_threshold",
-    ] {
+    for absent in ["eval", "solved_frames", "solved_s", "score_last100", "score_threshold"] {
         summary.insert(absent.to_owned(), serde_json::Value::Null);
     }
     summary.insert("solved".to_owned(), false.into());
@@ -561,10 +426,7 @@ fn a_diverged_run_is_readable_and_says_what_is_left_out() {
     let page = report_of(&run);
     assert_drawn_well(&run, &page);
     // 30 rows with six such values each, ten of them without a time.
-    assert!(
-        page.contains("metrics.csv: 190 value(s) are not finite or too large"),
-        "{page}"
-    );
+    assert!(page.contains("metrics.csv: 190 value(s) are not finite or too large"), "{page}");
     let critic = &outlines(&plot(&run, "loss"))[0];
     assert_eq!(critic.len(), 30, "what is finite is still drawn");
 }
@@ -574,9 +436,7 @@ fn a_killed_run_is_readable_and_says_what_is_missing() {
     let root = TempDir::new().unwrap();
     let run = synthetic_run::write(&root.path().join("run"), 60, |_| ());
     fs::remove_file(run.summary()).unwrap();
-    let metrics = fs::read_to_string(run.metrics())
-        .unwrap()
-        .replacen("\n", "\n1.0,broken\n", 4);
+    let metrics = fs::read_to_string(run.metrics()).unwrap().replacen("\n", "\n1.0,broken\n", 4);
     fs::write(run.metrics(), metrics).unwrap();
     cut(&run.metrics(), 3);
     cut(&run.latency(), 300);
@@ -593,26 +453,14 @@ fn a_killed_run_is_readable_and_says_what_is_missing() {
     ] {
         assert!(page.contains(said), "{said:?} is not on the page");
     }
-    assert_eq!(
-        outlines(&plot(&run, "entropy"))[0].len(),
-        59,
-        "all rows but the cut one"
-    );
-    assert_eq!(
-        outlines(&plot(&run, "percentiles")).len(),
-        7,
-        "from the log alone"
-    );
-    assert!(
-        page.contains("<code>backward</code>"),
-        "the stage table comes from the log"
-    );
+    assert_eq!(outlines(&plot(&run, "entropy"))[0].len(), 59, "all rows but the cut one");
+    assert_eq!(outlines(&plot(&run, "percentiles")).len(), 7, "from the log alone");
+    assert!(page.contains("<code>backward</code>"), "the stage table comes from the log");
 }
 
 fn cut(path: &Path, n_bytes: u64) {
     let file = fs::OpenOptions::new().write(true).open(path).unwrap();
-    file.set_len(file.metadata().unwrap().len() - n_bytes)
-        .unwrap();
+    file.set_len(file.metadata().unwrap().len() - n_bytes).unwrap();
 }
 
 #[test]
@@ -630,8 +478,5 @@ fn a_long_run_makes_a_page_under_two_megabytes() {
     assert!((500..=1000).contains(&kl.len()), "{} points", kl.len());
     let top = kl.iter().map(|point| point.1).min().unwrap();
     let others = kl.iter().filter(|point| point.1 < top + 100).count();
-    assert_eq!(
-        others, 1,
-        "the one spike of 20,000 rows is seen, and seen alone"
-    );
+    assert_eq!(others, 1, "the one spike of 20,000 rows is seen, and seen alone");
 }

@@ -66,7 +66,12 @@ pub fn read_summary(run_dir: &Path) -> Result<Summary> {
 }
 
 /// Writes `<name>.json` and `<name>.md` into `folder`; returns their paths.
-pub fn save<T: Serialize>(folder: &Path, name: &str, data: &T, table: &str) -> Result<[PathBuf; 2]> {
+pub fn save<T: Serialize>(
+    folder: &Path,
+    name: &str,
+    data: &T,
+    table: &str,
+) -> Result<[PathBuf; 2]> {
     std::fs::create_dir_all(folder)?;
     let (json, markdown) = (folder.join(format!("{name}.json")), folder.join(format!("{name}.md")));
     std::fs::write(&json, serde_json::to_string_pretty(data)? + "\n")?;

@@ -136,8 +136,10 @@ fn stayed_solved(run_dir: &Path, summary: &Summary) -> Result<f64> {
 
 fn markdown(table: &Table) -> String {
     let rows = &table.rows;
-    let mut text = format!("# Seeds 1 to {}\n\n`impala train {}`\n\n", rows.len(), table.flags.join(" "));
-    text += "| seed | solved at frames | seconds | greedy mean | min | stayed ≥ 475 | M frames/s |\n";
+    let mut text =
+        format!("# Seeds 1 to {}\n\n`impala train {}`\n\n", rows.len(), table.flags.join(" "));
+    text +=
+        "| seed | solved at frames | seconds | greedy mean | min | stayed ≥ 475 | M frames/s |\n";
     text += "|---:|---:|---:|---:|---:|---:|---:|\n";
     for row in rows {
         let frames = row.solved_frames.map_or("–".into(), |frames| frames.to_string());
@@ -155,7 +157,8 @@ fn markdown(table: &Table) -> String {
 
 fn summary_lines(table: &Table) -> String {
     let rows = &table.rows;
-    let solved: Vec<f64> = rows.iter().filter_map(|row| row.solved_frames).map(|f| f as f64).collect();
+    let solved: Vec<f64> =
+        rows.iter().filter_map(|row| row.solved_frames).map(|f| f as f64).collect();
     let seconds: Vec<f64> = rows.iter().filter_map(|row| row.solved_s).collect();
     let within = solved.iter().filter(|frames| **frames <= 400_000.0).count();
     let perfect = rows.iter().filter(|row| row.greedy_min >= 500.0).count();

@@ -71,7 +71,12 @@ struct Row {
 }
 
 impl Row {
-    fn new(group: &'static str, name: impl Into<String>, unit: &'static str, values: &[f64]) -> Self {
+    fn new(
+        group: &'static str,
+        name: impl Into<String>,
+        unit: &'static str,
+        values: &[f64],
+    ) -> Self {
         let fold = |better: fn(f64, f64) -> f64| values.iter().copied().fold(f64::NAN, better);
         Row {
             group,
@@ -123,7 +128,10 @@ fn markdown(table: &Table) -> String {
     for row in &table.rows {
         if row.group != group {
             group = row.group;
-            let _ = write!(text, "\n| {group} | median | min – max | unit | runs |\n|---|---:|---:|---|---:|\n");
+            let _ = write!(
+                text,
+                "\n| {group} | median | min – max | unit | runs |\n|---|---:|---:|---|---:|\n"
+            );
         }
         let Row { name, unit, n, .. } = row;
         let (median, min, max) = (figure(row.median), figure(row.min), figure(row.max));

@@ -92,7 +92,7 @@ mod tests {
     #[test]
     fn an_interval_is_taken_once() {
         let mut score = Score::default();
-        [30.0, -10.0, 10.0].map(|value| score.add(value));
+        [30.0, -10.0, 10.0].into_iter().for_each(|value| score.add(value));
         let expected = IntervalScore { mean: 10.0, min: -10.0, max: 30.0 };
         assert_eq!(score.take_interval(), Some(expected));
         assert_eq!(score.take_interval(), None);

@@ -50,7 +50,8 @@ impl RandomBatch {
     pub fn new(shape: &NetworkShape, n_steps: usize, n_trajectories: usize, seed: u64) -> Self {
         let mut random = Uniform::seeded(seed);
         let n = n_steps * n_trajectories;
-        let kinds = [StepKind::ORDINARY, StepKind::TERMINATED, StepKind::TRUNCATED, StepKind::RESET];
+        let kinds =
+            [StepKind::ORDINARY, StepKind::TERMINATED, StepKind::TRUNCATED, StepKind::RESET];
         let kinds: Vec<StepKind> = (0..n).map(|_| kinds[random.below(4)]).collect();
         let weight = |kind: &StepKind| if kind.is_learned() { 1.0 } else { 0.0 };
         let weights: Vec<f64> = kinds.iter().map(weight).collect();

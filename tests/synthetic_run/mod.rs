@@ -58,10 +58,7 @@ pub fn noise(i: u64) -> f64 {
 }
 
 fn stage_us(stage: Stage, i: u64) -> f64 {
-    let mean = STAGE_US
-        .iter()
-        .find(|(of, _)| *of == stage)
-        .map_or(0.0, |(_, us)| *us);
+    let mean = STAGE_US.iter().find(|(of, _)| *of == stage).map_or(0.0, |(_, us)| *us);
     mean * (0.9 + 0.2 * noise(i * 31 + stage as u64))
 }
 
@@ -128,12 +125,7 @@ pub fn histograms(interval: u64) -> StageHistograms {
 pub fn summary(rows: &[MetricsRow], totals: &StageHistograms) -> Summary {
     let last = rows.last().cloned().unwrap_or_default();
     let train_s = last.time_s - STARTUP_S;
-    let latency = |stage: Stage| {
-        (
-            stage.tag().to_owned(),
-            LatencySummary::of(totals.get(stage)),
-        )
-    };
+    let latency = |stage: Stage| (stage.tag().to_owned(), LatencySummary::of(totals.get(stage)));
     let wait = LatencySummary::of(totals.get(Stage::Wait));
     Summary {
         env: "CartPole-v1".to_owned(),
@@ -152,24 +144,10 @@ pub fn summary(rows: &[MetricsRow], totals: &StageHistograms) -> Summary {
         solved_s: Some(0.1041),
         score_last100: last.score_last100,
         score_threshold: Some(475.0),
-        eval: Some(EvalSummary {
-            episodes: 100,
-            mean: 500.0,
-            min: 500.0,
-            max: 500.0,
-        }),
+        eval: Some(EvalSummary { episodes: 100, mean: 500.0, min: 500.0, max: 500.0 }),
         latency_us: Stage::ALL.into_iter().map(latency).collect(),
-        policy_lag: LagSummary {
-            mean: 3.3,
-            p50: 3,
-            p99: 7,
-            max: 11,
-        },
-        rho: Spread {
-            min: 0.31,
-            mean: 1.001,
-            max: 3.2,
-        },
+        policy_lag: LagSummary { mean: 3.3, p50: 3, p99: 7, max: 11 },
+        rho: Spread { min: 0.31, mean: 1.001, max: 3.2 },
         actors: (0..4).map(|k| actor(k, train_s)).collect(),
         learner_wait_s: wait.count as f64 * wait.mean / 1e6,
         collected_during_updates: 0.93,
@@ -201,23 +179,15 @@ pub fn write(path: &Path, n: u64, change: impl Fn(&mut MetricsRow)) -> RunDir {
         files.append_rows(batch).unwrap();
         let histograms = histograms(k as u64);
         let end_ns = start_ns + (ROWS_AN_INTERVAL as f64 * ROW_S * 1e9) as u64;
-        files
-            .append_latencies(Interval { start_ns, end_ns }, of_all(&histograms))
-            .unwrap();
-        Stage::ALL
-            .into_iter()
-            .for_each(|stage| totals.add(stage, histograms.get(stage)));
+        files.append_latencies(Interval { start_ns, end_ns }, of_all(&histograms)).unwrap();
+        Stage::ALL.into_iter().for_each(|stage| totals.add(stage, histograms.get(stage)));
         start_ns = end_ns;
     }
     files.write_summary(&summary(&rows, &totals)).unwrap();
-    files
-        .finish(Exit::Finished, "the frame budget was consumed")
-        .unwrap();
+    files.finish(Exit::Finished, "the frame budget was consumed").unwrap();
     run
 }
 
 pub fn of_all(histograms: &StageHistograms) -> impl Iterator<Item = (Stage, &Histogram<u64>)> {
-    Stage::ALL
-        .into_iter()
-        .map(|stage| (stage, histograms.get(stage)))
+    Stage::ALL.into_iter().map(|stage| (stage, histograms.get(stage)))
 }

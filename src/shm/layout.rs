@@ -1,0 +1,407 @@
+//! Where everything lies in the segment: pure arithmetic from its shape to offsets.
+//!
+//! Owns: [`SegmentShape`], the order of the regions, alignment, and the hash by which two processes know
+//! that they mean the same layout. Touches no memory. Called by `shm/mod.rs`, and by whoever shows a
+//! layout to a person.
+
+use crate::rollout::{RolloutHeader, RolloutShape};
+
+/// Regions begin on pages, so that each can be protected on its own.
+pub const PAGE_BYTES: usize = 4096;
+
+/// What one process writes often stands this far from what another one does: two cache lines, because
+/// neighbouring lines are fetched in pairs.
+pub const LINE_BYTES: usize = 128;
+
+/// Fields of a slot begin on cache lines, which are also the widest vectors.
+pub const FIELD_ALIGN_BYTES: usize = 64;
+
+/// Lines of the segment's header, of a group on the status board, and of a doorbell.
+pub const HEADER_BYTES: usize = LINE_BYTES;
+/// See [`HEADER_BYTES`].
+pub const STATUS_BYTES: usize = LINE_BYTES;
+/// See [`HEADER_BYTES`].
+pub const DOORBELL_BYTES: usize = LINE_BYTES;
+/// The two indices of a ring, a line each.
+pub const RING_STATE_BYTES: usize = 2 * LINE_BYTES;
+/// The index of the cell in use and the two cells' heads, a line each.
+pub const WEIGHTS_STATE_BYTES: usize = 3 * LINE_BYTES;
+
+/// Goes up whenever the meaning of a byte changes without moving anything.
+const LAYOUT_REVISION: usize = 1;
+
+/// Everything that decides the size of a segment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct SegmentShape {
+    /// Number of actors, each with a ring of its own.
+    pub n_actors: usize,
+    /// Capacity of each ring.
+    pub slots_per_actor: usize,
+    /// Number of `f32` parameters of the policy.
+    pub n_params: usize,
+    /// What is in one slot.
+    pub rollout: RolloutShape,
+}
+
+impl SegmentShape {
+    /// Every number by the name under which the user knows it.
+    fn named(&self) -> [(&'static str, usize); 7] {
+        [
+            ("n_actors", self.n_actors),
+            ("slots_per_actor", self.slots_per_actor),
+            ("n_params", self.n_params),
+            ("unroll_length", self.rollout.unroll_length),
+            ("n_envs", self.rollout.n_envs),
+            ("obs_dim", self.rollout.obs_dim),
+            ("n_actions", self.rollout.n_actions),
+        ]
+    }
+}
+
+/// Why there is no layout for a shape.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum LayoutError {
+    /// A number that counts something in the segment is zero.
+    #[error("{field} is 0; it must be at least 1")]
+    Zero {
+        /// Which number.
+        field: &'static str,
+    },
+    /// The segment would be larger than the address space.
+    #[error("a segment of this shape has more bytes than can be addressed: {shape:?}; choose smaller numbers")]
+    TooLarge {
+        /// The shape asked for.
+        shape: SegmentShape,
+    },
+}
+
+/// A stretch of the segment, in bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Span {
+    /// Where it begins.
+    pub offset: usize,
+    /// How long it is.
+    pub n_bytes: usize,
+}
+
+impl Span {
+    /// The first byte behind it.
+    pub fn end(&self) -> usize {
+        self.offset + self.n_bytes
+    }
+}
+
+/// The fields of a slot; offsets count from the slot's beginning.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SlotLayout {
+    /// [`RolloutHeader`].
+    pub header: Span,
+    /// f32 `[D, T+1, E]`.
+    pub obs: Span,
+    /// i32 `[T, E]`.
+    pub actions: Span,
+    /// f32 `[T, E]`.
+    pub rewards: Span,
+    /// u32 `[T, E]`.
+    pub kinds: Span,
+    /// f32 `[A, T, E]`.
+    pub behaviour_log_probs: Span,
+    /// f32 `[T·E]`.
+    pub episode_returns: Span,
+    /// u32 `[T·E]`.
+    pub episode_lengths: Span,
+    /// From one slot to the next.
+    pub stride_bytes: usize,
+}
+
+/// A ring's region; offsets count from the region's beginning.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RingLayout {
+    /// Head and tail.
+    pub state: Span,
+    /// The doorbell on which the actor waits for a free slot.
+    pub doorbell: Span,
+    /// All slots.
+    pub slots: Span,
+    /// From one actor's region to the next.
+    pub stride_bytes: usize,
+}
+
+/// Where everything lies. Regions: header, board (with the learner's doorbell), weights, one ring an
+/// actor.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Layout {
+    /// The shape that it was computed from.
+    pub shape: SegmentShape,
+    /// Magic number, revision and hash; a page of its own.
+    pub header: Span,
+    /// Orders, learner, actors: a group of lines each.
+    pub board: Span,
+    /// The doorbell on which the learner waits for published slots; on the board's pages.
+    pub learner_doorbell: Span,
+    /// The cell in use and the cells' sequences; begins the weight region.
+    pub weights_state: Span,
+    /// The parameters of both cells.
+    pub weights_cells: [Span; 2],
+    /// All rings' regions together.
+    pub rings: Span,
+    /// What is in one ring's region.
+    pub ring: RingLayout,
+    /// What is in one slot.
+    pub slot: SlotLayout,
+    /// Size of the segment.
+    pub total_bytes: usize,
+}
+
+impl Layout {
+    /// The layout of a segment of this shape.
+    ///
+    /// # Errors
+    /// [`LayoutError`] if a number of the shape is zero or the segment is too large to be addressed.
+    pub fn new(shape: &SegmentShape) -> Result<Layout, LayoutError> {
+        if let Some((field, _)) = shape.named().into_iter().find(|&(_, number)| number == 0) {
+            return Err(LayoutError::Zero { field });
+        }
+        let layout = place_all(shape).filter(|layout| layout.total_bytes <= isize::MAX as usize);
+        layout.ok_or(LayoutError::TooLarge { shape: *shape })
+    }
+
+    /// The pages of the weight region: written by the learner, read by the actors.
+    pub fn weights(&self) -> Span {
+        let offset = self.weights_state.offset;
+        Span { offset, n_bytes: self.rings.offset - offset }
+    }
+
+    /// The pages of one actor's ring.
+    pub fn ring_region(&self, actor: usize) -> Span {
+        assert!(actor < self.shape.n_actors, "there is no actor {actor}");
+        let n_bytes = self.ring.stride_bytes;
+        Span { offset: self.rings.offset + actor * n_bytes, n_bytes }
+    }
+
+    /// Where slot `index` of an actor's ring begins; indices go round.
+    pub fn slot_offset(&self, actor: usize, index: u64) -> usize {
+        let slot_idx = (index % self.shape.slots_per_actor as u64) as usize;
+        self.ring_region(actor).offset + self.ring.slots.offset + slot_idx * self.slot.stride_bytes
+    }
+
+    /// A number that differs between layouts that differ anywhere (FNV-1a over shape, sizes and revision).
+    pub fn hash(&self) -> u64 {
+        let sizes = [LAYOUT_REVISION, self.total_bytes, self.slot.stride_bytes, self.ring.stride_bytes];
+        let numbers = self.shape.named().into_iter().map(|(_, number)| number).chain(sizes);
+        numbers
+            .flat_map(|number| (number as u64).to_le_bytes())
+            .fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3))
+    }
+}
+
+/// Places spans one behind the other; `None` where a number would overflow.
+#[derive(Default)]
+struct Cursor {
+    end: usize,
+}
+
+impl Cursor {
+    /// The next span whose offset is a multiple of `align`.
+    fn place(&mut self, align: usize, n_bytes: usize) -> Option<Span> {
+        let offset = self.end.checked_next_multiple_of(align)?;
+        self.end = offset.checked_add(n_bytes)?;
+        Some(Span { offset, n_bytes })
+    }
+}
+
+fn product(factors: &[usize]) -> Option<usize> {
+    factors.iter().try_fold(1usize, |product, &factor| product.checked_mul(factor))
+}
+
+fn place_all(shape: &SegmentShape) -> Option<Layout> {
+    let slot = place_slot(&shape.rollout)?;
+    let ring = place_ring(&slot, shape.slots_per_actor)?;
+    let n_workers = shape.n_actors.checked_add(1)?;
+    let cell_bytes = product(&[shape.n_params.div_ceil(2), size_of::<u64>()])?;
+    let mut cursor = Cursor::default();
+    let header = cursor.place(PAGE_BYTES, HEADER_BYTES)?;
+    let board = cursor.place(PAGE_BYTES, product(&[n_workers.checked_add(1)?, STATUS_BYTES])?)?;
+    let learner_doorbell = cursor.place(LINE_BYTES, DOORBELL_BYTES)?;
+    let weights_state = cursor.place(PAGE_BYTES, WEIGHTS_STATE_BYTES)?;
+    let weights_cells = [cursor.place(LINE_BYTES, cell_bytes)?, cursor.place(LINE_BYTES, cell_bytes)?];
+    let rings = cursor.place(PAGE_BYTES, product(&[shape.n_actors, ring.stride_bytes])?)?;
+    Some(Layout {
+        shape: *shape,
+        header,
+        board,
+        learner_doorbell,
+        weights_state,
+        weights_cells,
+        rings,
+        ring,
+        slot,
+        total_bytes: cursor.end,
+    })
+}
+
+fn place_ring(slot: &SlotLayout, n_slots: usize) -> Option<RingLayout> {
+    let mut cursor = Cursor::default();
+    Some(RingLayout {
+        state: cursor.place(LINE_BYTES, RING_STATE_BYTES)?,
+        doorbell: cursor.place(LINE_BYTES, DOORBELL_BYTES)?,
+        slots: cursor.place(LINE_BYTES, product(&[n_slots, slot.stride_bytes])?)?,
+        stride_bytes: cursor.end.checked_next_multiple_of(PAGE_BYTES)?,
+    })
+}
+
+fn place_slot(rollout: &RolloutShape) -> Option<SlotLayout> {
+    const WORD_BYTES: usize = 4;
+    let RolloutShape { unroll_length, n_envs, obs_dim, n_actions } = *rollout;
+    let per_frame = product(&[unroll_length, n_envs, WORD_BYTES])?;
+    let obs_bytes = product(&[obs_dim, unroll_length.checked_add(1)?, n_envs, WORD_BYTES])?;
+    let log_probs_bytes = product(&[n_actions, per_frame])?;
+    let mut cursor = Cursor::default();
+    let mut field = |n_bytes| cursor.place(FIELD_ALIGN_BYTES, n_bytes);
+    Some(SlotLayout {
+        header: field(size_of::<RolloutHeader>())?,
+        obs: field(obs_bytes)?,
+        actions: field(per_frame)?,
+        rewards: field(per_frame)?,
+        kinds: field(per_frame)?,
+        behaviour_log_probs: field(log_probs_bytes)?,
+        episode_returns: field(per_frame)?,
+        episode_lengths: field(per_frame)?,
+        stride_bytes: cursor.end.checked_next_multiple_of(LINE_BYTES)?,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn shape(numbers: [usize; 7]) -> SegmentShape {
+        let [n_actors, slots_per_actor, n_params, unroll_length, n_envs, obs_dim, n_actions] = numbers;
+        let rollout = RolloutShape { unroll_length, n_envs, obs_dim, n_actions };
+        SegmentShape { n_actors, slots_per_actor, n_params, rollout }
+    }
+
+    fn shifted(span: Span, by: usize) -> Span {
+        Span { offset: span.offset + by, ..span }
+    }
+
+    fn fields(slot: &SlotLayout) -> [Span; 8] {
+        [
+            slot.header,
+            slot.obs,
+            slot.actions,
+            slot.rewards,
+            slot.kinds,
+            slot.behaviour_log_probs,
+            slot.episode_returns,
+            slot.episode_lengths,
+        ]
+    }
+
+    /// Everything that is stored anywhere, with the alignment that it needs.
+    fn all_spans(layout: &Layout) -> Vec<(Span, usize)> {
+        let mut spans = vec![
+            (layout.header, PAGE_BYTES),
+            (layout.board, PAGE_BYTES),
+            (layout.learner_doorbell, LINE_BYTES),
+            (layout.weights_state, PAGE_BYTES),
+            (layout.weights_cells[0], LINE_BYTES),
+            (layout.weights_cells[1], LINE_BYTES),
+        ];
+        for actor in 0..layout.shape.n_actors {
+            let region = layout.ring_region(actor).offset;
+            spans.push((shifted(layout.ring.state, region), PAGE_BYTES));
+            spans.push((shifted(layout.ring.doorbell, region), LINE_BYTES));
+            for index in 0..layout.shape.slots_per_actor as u64 {
+                let slot = layout.slot_offset(actor, index);
+                spans.extend(fields(&layout.slot).map(|field| (shifted(field, slot), FIELD_ALIGN_BYTES)));
+            }
+        }
+        spans
+    }
+
+    fn sizes_expected(layout: &Layout) -> [usize; 8] {
+        let RolloutShape { unroll_length: t, n_envs: e, obs_dim: d, n_actions: a } = layout.shape.rollout;
+        [80, 4 * d * (t + 1) * e, 4 * t * e, 4 * t * e, 4 * t * e, 4 * a * t * e, 4 * t * e, 4 * t * e]
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+        #[test]
+        fn nothing_overlaps_and_everything_is_aligned_and_inside(
+            sizes in (1..6usize, 1..5usize, 1..3_000usize, 1..30usize, 1..40usize, 1..9usize, 1..7usize)
+        ) {
+            let shape = shape(sizes.into());
+            let layout = Layout::new(&shape).unwrap();
+            let mut spans = all_spans(&layout);
+            spans.sort_by_key(|(span, _)| span.offset);
+            for pair in spans.windows(2) {
+                prop_assert!(pair[0].0.end() <= pair[1].0.offset, "{pair:?}");
+            }
+            for (span, align) in &spans {
+                prop_assert_eq!(span.offset % align, 0);
+                prop_assert!(span.n_bytes > 0 && span.end() <= layout.total_bytes);
+            }
+            prop_assert_eq!(fields(&layout.slot).map(|field| field.n_bytes), sizes_expected(&layout));
+            prop_assert_eq!(layout.total_bytes % PAGE_BYTES, 0);
+            prop_assert_eq!(layout.total_bytes, layout.ring_region(shape.n_actors - 1).end());
+        }
+
+        #[test]
+        fn regions_share_no_page(
+            sizes in (1..6usize, 1..3usize, 1..3_000usize, 1..30usize, 1..9usize, 1..9usize, 1..7usize)
+        ) {
+            let layout = Layout::new(&shape(sizes.into())).unwrap();
+            let rings = (0..layout.shape.n_actors).map(|actor| layout.ring_region(actor));
+            let regions: Vec<Span> = [layout.header, layout.board, layout.weights()].into_iter().chain(rings).collect();
+            for pair in regions.windows(2) {
+                prop_assert!(pair[0].end().next_multiple_of(PAGE_BYTES) <= pair[1].offset);
+            }
+            prop_assert!(layout.weights_cells[1].end() <= layout.weights().end());
+            prop_assert!(layout.learner_doorbell.end() <= layout.weights().offset);
+        }
+
+        #[test]
+        fn another_shape_has_another_hash(
+            sizes in (1..6usize, 1..5usize, 1..3_000usize, 1..30usize, 1..40usize, 1..9usize, 1..7usize),
+            changed in 0..7usize
+        ) {
+            let mut other: [usize; 7] = sizes.into();
+            other[changed] += 1;
+            let hash = |sizes| Layout::new(&shape(sizes)).unwrap().hash();
+            prop_assert_ne!(hash(sizes.into()), hash(other));
+        }
+    }
+
+    #[test]
+    fn indices_go_round_the_slots() {
+        let layout = Layout::new(&shape([2, 3, 10, 5, 4, 4, 2])).unwrap();
+        assert_eq!(layout.slot_offset(1, 2), layout.slot_offset(1, 5));
+        assert_eq!(layout.slot_offset(0, 1) - layout.slot_offset(0, 0), layout.slot.stride_bytes);
+    }
+
+    #[test]
+    fn zeros_are_named() {
+        let names = shape([1; 7]).named().map(|(name, _)| name);
+        for (position, field) in names.into_iter().enumerate() {
+            let mut sizes = [1; 7];
+            sizes[position] = 0;
+            assert_eq!(Layout::new(&shape(sizes)), Err(LayoutError::Zero { field }));
+        }
+    }
+
+    #[test]
+    fn sizes_that_overflow_are_an_error_wherever_they_do() {
+        for position in 0..7 {
+            for huge in [usize::MAX, usize::MAX / 8, isize::MAX as usize / 4] {
+                let mut sizes = [4; 7];
+                sizes[position] = huge;
+                let shape = shape(sizes);
+                assert_eq!(Layout::new(&shape), Err(LayoutError::TooLarge { shape }));
+            }
+        }
+    }
+}
