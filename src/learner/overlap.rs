@@ -71,7 +71,9 @@ fn union(spans: &mut [Span]) -> Vec<Span> {
     let mut disjoint: Vec<Span> = Vec::new();
     for span in spans.iter() {
         match disjoint.last_mut() {
-            Some(last) if span.start_ns <= last.end_ns => last.end_ns = last.end_ns.max(span.end_ns),
+            Some(last) if span.start_ns <= last.end_ns => {
+                last.end_ns = last.end_ns.max(span.end_ns)
+            }
             _ => disjoint.push(*span),
         }
     }
