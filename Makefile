@@ -21,7 +21,7 @@ endif
 
 .DEFAULT_GOAL := help
 .PHONY: help train test test-default test-model test-torch test-tools check lint doc \
-	bench-throughput bench-kernels seeds libtorch build build-torch clean
+	bench-throughput bench-kernels bench-micro seeds libtorch build build-torch clean
 
 help: ## List the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | column -t -s '|'
@@ -65,6 +65,9 @@ bench-throughput: build-torch ## Frames per second end to end and of every part;
 
 bench-kernels: ## The matrix kernels against the core's own peak
 	$(CARGO) bench --bench kernels -- $(ARGS)
+
+bench-micro: ## Each part beside the obvious alternative (ARGS="--criterion V-trace" looks closely)
+	$(CARGO) bench --bench micro -- $(ARGS)
 
 seeds: ## Train seeds 1 to 20 and print the table of when each was solved
 	$(CARGO) bench --bench seeds -- $(ARGS)

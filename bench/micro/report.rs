@@ -1,0 +1,104 @@
+//! The table that the contests end in.
+
+use std::fmt::Write;
+
+use serde::Serialize;
+
+use crate::common::Setting;
+use crate::contest::{Effort, Row, Spread};
+
+/// The file `results/bench/micro.json`.
+#[derive(Serialize)]
+pub struct Table {
+    pub setting: Setting,
+    pub load_after: f64,
+    /// Time that a hypervisor took away from all cores meanwhile, s.
+    pub stolen_s: f64,
+    pub effort: Effort,
+    pub rows: Vec<Row>,
+}
+
+/// Steal time of all cores since boot, s; NaN where it cannot be read.
+pub fn stolen_s() -> f64 {
+    const TICKS_PER_S: f64 = 100.0;
+    let text = std::fs::read_to_string("/proc/stat").unwrap_or_default();
+    let ticks: Option<f64> = text.split_whitespace().nth(8).and_then(|word| word.parse().ok());
+    ticks.unwrap_or(f64::NAN) / TICKS_PER_S
+}
+
+/// The whole table, with a line for each alternative.
+pub fn markdown(table: &Table) -> String {
+    let mut text = String::from(
+        "# Micro-benchmarks\n\nMedians of rounds in which all contenders take turns, 10 % – 90 % in \
+         brackets. The ratio is our cost over the alternative's in the same round: below 1, ours is \
+         cheaper.\n",
+    );
+    let mut group = "";
+    for row in &table.rows {
+        if row.group != group {
+            group = row.group;
+            let _ = write!(
+                text,
+                "\n| {group} | | cost | ours ÷ this | rounds |\n|---|---|---:|---:|---:|\n"
+            );
+        }
+        let (value, ratio) = (cost(row), ratio(row));
+        let Row { job, figure, contender, n_rounds, .. } = row;
+        let comma = if figure.is_empty() { "" } else { ", " };
+        let name = if row.ours_over_it.is_none() {
+            format!("**{contender}**")
+        } else {
+            contender.to_string()
+        };
+        let _ =
+            writeln!(text, "| {job}{comma}{figure} | {name} | {value} | {ratio} | {n_rounds} |");
+    }
+    let (load_after, stolen_s) = (table.load_after, table.stolen_s);
+    let _ = writeln!(
+        text,
+        "\n{}; load after {load_after:.2}; stolen meanwhile {stolen_s:.2} core seconds",
+        table.setting.line()
+    );
+    text
+}
+
+fn cost(row: &Row) -> String {
+    let Spread { median, p10, p90 } = row.value;
+    let [median, p10, p90] = [median, p10, p90].map(|value| quantity(value, row.unit));
+    format!("{median} ({p10} – {p90})")
+}
+
+fn ratio(row: &Row) -> String {
+    match (row.ours_over_it, row.target) {
+        (Some(ratio), _) => {
+            let [median, p10, p90] = [ratio.median, ratio.p10, ratio.p90].map(figure);
+            format!("{median} ({p10} – {p90})")
+        }
+        (None, Some(target)) => {
+            let verdict = if row.value.median <= target { "met" } else { "missed" };
+            format!("target {}: {verdict}", quantity(target, row.unit))
+        }
+        (None, None) => "–".into(),
+    }
+}
+
+/// A value with its unit; times in the largest unit that keeps them above 1.
+fn quantity(value: f64, unit: &str) -> String {
+    let (value, unit) = match (unit, value) {
+        ("ns", v) if v >= 1e6 => (v / 1e6, "ms"),
+        ("ns", v) if v >= 1e3 => (v / 1e3, "µs"),
+        (unit, v) => (v, unit),
+    };
+    format!("{} {unit}", figure(value))
+}
+
+/// Three significant digits.
+fn figure(value: f64) -> String {
+    let digits = match value.abs() {
+        v if v >= 100.0 => 0,
+        v if v >= 10.0 => 1,
+        v if v >= 1.0 => 2,
+        _ => 3,
+    };
+    format!("{value:.digits$}")
+}
