@@ -92,7 +92,8 @@ pub struct Rollout<'a> {
 impl Rollout<'_> {
     /// Return and length (in steps) of each episode that finished in this rollout.
     pub fn episodes(&self) -> impl Iterator<Item = (f32, u32)> {
-        let episodes = self.episode_returns.iter().copied().zip(self.episode_lengths.iter().copied());
+        let episodes =
+            self.episode_returns.iter().copied().zip(self.episode_lengths.iter().copied());
         episodes.take(self.header.n_episodes as usize)
     }
 }
@@ -159,7 +160,11 @@ impl RolloutBuffer {
             actions: &self.actions,
             rewards: &self.rewards,
             kinds: &self.kinds,
-            behaviour_log_probs: matrix(&self.behaviour_log_probs, n_actions, self.shape.n_frames()),
+            behaviour_log_probs: matrix(
+                &self.behaviour_log_probs,
+                n_actions,
+                self.shape.n_frames(),
+            ),
             episode_returns: &self.episode_returns,
             episode_lengths: &self.episode_lengths,
         }
@@ -196,7 +201,8 @@ pub(crate) fn matrix_mut(field: &mut [f32], rows: usize, columns: usize) -> Arra
 mod tests {
     use super::*;
 
-    const SHAPE: RolloutShape = RolloutShape { unroll_length: 3, n_envs: 2, obs_dim: 4, n_actions: 5 };
+    const SHAPE: RolloutShape =
+        RolloutShape { unroll_length: 3, n_envs: 2, obs_dim: 4, n_actions: 5 };
 
     #[test]
     fn columns_are_frames_with_the_step_slowest() {
@@ -209,7 +215,11 @@ mod tests {
         }
         let rollout = buffer.view();
         assert_eq!(rollout.obs.dim(), (4, 8));
-        assert_eq!(rollout.obs.row(1).to_slice().unwrap()[6..], [130.0, 131.0], "step T of feature 1");
+        assert_eq!(
+            rollout.obs.row(1).to_slice().unwrap()[6..],
+            [130.0, 131.0],
+            "step T of feature 1"
+        );
         assert_eq!(rollout.behaviour_log_probs.dim(), (5, 6));
         let lengths = [rollout.actions.len(), rollout.rewards.len(), rollout.kinds.len()];
         assert_eq!(lengths, [6; 3]);

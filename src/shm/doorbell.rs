@@ -42,7 +42,8 @@ impl Doorbell {
         let even = odd - 1;
         // Relaxed: nothing is published; all that counts is that this and `ring` have one order. Where it
         // fails because the number is odd already, another sleeper or our own last time-out made it so.
-        let announced = self.bell.word.compare_exchange(even, odd, Ordering::Relaxed, Ordering::Relaxed);
+        let announced =
+            self.bell.word.compare_exchange(even, odd, Ordering::Relaxed, Ordering::Relaxed);
         if announced == Ok(even) || announced == Err(odd) {
             self.bell.wait(odd, timeout);
         }

@@ -68,7 +68,9 @@ pub enum LayoutError {
         field: &'static str,
     },
     /// The segment would be larger than the address space.
-    #[error("a segment of this shape has more bytes than can be addressed: {shape:?}; choose smaller numbers")]
+    #[error(
+        "a segment of this shape has more bytes than can be addressed: {shape:?}; choose smaller numbers"
+    )]
     TooLarge {
         /// The shape asked for.
         shape: SegmentShape,
@@ -187,11 +189,14 @@ impl Layout {
 
     /// A number that differs between layouts that differ anywhere (FNV-1a over shape, sizes and revision).
     pub fn hash(&self) -> u64 {
-        let sizes = [LAYOUT_REVISION, self.total_bytes, self.slot.stride_bytes, self.ring.stride_bytes];
+        let sizes =
+            [LAYOUT_REVISION, self.total_bytes, self.slot.stride_bytes, self.ring.stride_bytes];
         let numbers = self.shape.named().into_iter().map(|(_, number)| number).chain(sizes);
         numbers
             .flat_map(|number| (number as u64).to_le_bytes())
-            .fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3))
+            .fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
+                (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+            })
     }
 }
 
@@ -224,7 +229,8 @@ fn place_all(shape: &SegmentShape) -> Option<Layout> {
     let board = cursor.place(PAGE_BYTES, product(&[n_workers.checked_add(1)?, STATUS_BYTES])?)?;
     let learner_doorbell = cursor.place(LINE_BYTES, DOORBELL_BYTES)?;
     let weights_state = cursor.place(PAGE_BYTES, WEIGHTS_STATE_BYTES)?;
-    let weights_cells = [cursor.place(LINE_BYTES, cell_bytes)?, cursor.place(LINE_BYTES, cell_bytes)?];
+    let weights_cells =
+        [cursor.place(LINE_BYTES, cell_bytes)?, cursor.place(LINE_BYTES, cell_bytes)?];
     let rings = cursor.place(PAGE_BYTES, product(&[shape.n_actors, ring.stride_bytes])?)?;
     Some(Layout {
         shape: *shape,
@@ -278,7 +284,8 @@ mod tests {
     use super::*;
 
     fn shape(numbers: [usize; 7]) -> SegmentShape {
-        let [n_actors, slots_per_actor, n_params, unroll_length, n_envs, obs_dim, n_actions] = numbers;
+        let [n_actors, slots_per_actor, n_params, unroll_length, n_envs, obs_dim, n_actions] =
+            numbers;
         let rollout = RolloutShape { unroll_length, n_envs, obs_dim, n_actions };
         SegmentShape { n_actors, slots_per_actor, n_params, rollout }
     }
@@ -316,15 +323,27 @@ mod tests {
             spans.push((shifted(layout.ring.doorbell, region), LINE_BYTES));
             for index in 0..layout.shape.slots_per_actor as u64 {
                 let slot = layout.slot_offset(actor, index);
-                spans.extend(fields(&layout.slot).map(|field| (shifted(field, slot), FIELD_ALIGN_BYTES)));
+                spans.extend(
+                    fields(&layout.slot).map(|field| (shifted(field, slot), FIELD_ALIGN_BYTES)),
+                );
             }
         }
         spans
     }
 
     fn sizes_expected(layout: &Layout) -> [usize; 8] {
-        let RolloutShape { unroll_length: t, n_envs: e, obs_dim: d, n_actions: a } = layout.shape.rollout;
-        [80, 4 * d * (t + 1) * e, 4 * t * e, 4 * t * e, 4 * t * e, 4 * a * t * e, 4 * t * e, 4 * t * e]
+        let RolloutShape { unroll_length: t, n_envs: e, obs_dim: d, n_actions: a } =
+            layout.shape.rollout;
+        [
+            80,
+            4 * d * (t + 1) * e,
+            4 * t * e,
+            4 * t * e,
+            4 * t * e,
+            4 * a * t * e,
+            4 * t * e,
+            4 * t * e,
+        ]
     }
 
     proptest! {

@@ -150,7 +150,9 @@ pub enum SegmentError {
         errno: Errno,
     },
     /// The segment's header is not the one that this build writes for this shape.
-    #[error("segment header: {field} is {found:#x}, expected {expected:#x}; all processes must run the same build")]
+    #[error(
+        "segment header: {field} is {found:#x}, expected {expected:#x}; all processes must run the same build"
+    )]
     Header {
         /// Which word.
         field: &'static str,
@@ -213,7 +215,11 @@ struct SegmentHeader {
 
 impl SegmentHeader {
     fn words(&self) -> [(&'static str, &AtomicU64); 3] {
-        [("magic", &self.magic), ("total_bytes", &self.total_bytes), ("layout_hash", &self.layout_hash)]
+        [
+            ("magic", &self.magic),
+            ("total_bytes", &self.total_bytes),
+            ("layout_hash", &self.layout_hash),
+        ]
     }
 
     /// What the words should be, in the same order.
@@ -349,7 +355,9 @@ impl Segment {
     fn over(memory: Memory, layout: Layout) -> Segment {
         let roles = Roles::new(layout.shape.n_actors);
         let segment = Segment { memory, layout, roles };
-        for ((_, word), value) in segment.header().words().into_iter().zip(SegmentHeader::expected(&layout)) {
+        for ((_, word), value) in
+            segment.header().words().into_iter().zip(SegmentHeader::expected(&layout))
+        {
             // Relaxed: no other process exists yet; forking orders this before all they do.
             word.store(value, Ordering::Relaxed);
         }
@@ -386,8 +394,9 @@ impl Segment {
         let Memory::Mapped(_) = self.memory else { return Ok(()) };
         let base = self.memory.base();
         // SAFETY: M1; this is our mapping from end to end, and populating it changes no byte of it.
-        let populated =
-            unsafe { rustix::mm::madvise(base.cast(), self.layout.total_bytes, Advice::LinuxPopulateWrite) };
+        let populated = unsafe {
+            rustix::mm::madvise(base.cast(), self.layout.total_bytes, Advice::LinuxPopulateWrite)
+        };
         match populated {
             // A kernel before 5.14 does not know the advice: pages then come at the first touch, which
             // cannot fail because they have been reserved.
@@ -404,9 +413,9 @@ impl Segment {
     pub fn protect_for_actor(&self, actor: usize) -> Result<(), SegmentError> {
         self.protect(self.layout.header, MprotectFlags::READ)?;
         self.protect(self.layout.weights(), MprotectFlags::READ)?;
-        (0..self.layout.shape.n_actors)
-            .filter(|&other| other != actor)
-            .try_for_each(|other| self.protect(self.layout.ring_region(other), MprotectFlags::empty()))
+        (0..self.layout.shape.n_actors).filter(|&other| other != actor).try_for_each(|other| {
+            self.protect(self.layout.ring_region(other), MprotectFlags::empty())
+        })
     }
 
     fn protect(&self, pages: Span, access: MprotectFlags) -> Result<(), SegmentError> {
@@ -459,8 +468,9 @@ impl Segment {
     /// [`SegmentError::RoleTaken`], [`SegmentError::Ring`].
     pub fn producer(&self, actor: usize, generation: u64) -> Result<Producer<'_>, SegmentError> {
         let role = HeldRole::take(&self.roles.producers[actor], "producer")?;
-        let ring = RingProducer::attach(self.ring_state(actor), self.layout.shape.slots_per_actor as u64)
-            .map_err(|source| SegmentError::Ring { actor, source })?;
+        let ring =
+            RingProducer::attach(self.ring_state(actor), self.layout.shape.slots_per_actor as u64)
+                .map_err(|source| SegmentError::Ring { actor, source })?;
         Ok(Producer { segment: self, actor, generation, ring, _role: role })
     }
 
@@ -470,8 +480,9 @@ impl Segment {
     /// [`SegmentError::RoleTaken`], [`SegmentError::Ring`].
     pub fn consumer(&self, actor: usize) -> Result<Consumer<'_>, SegmentError> {
         let role = HeldRole::take(&self.roles.consumers[actor], "consumer")?;
-        let ring = RingConsumer::attach(self.ring_state(actor), self.layout.shape.slots_per_actor as u64)
-            .map_err(|source| SegmentError::Ring { actor, source })?;
+        let ring =
+            RingConsumer::attach(self.ring_state(actor), self.layout.shape.slots_per_actor as u64)
+                .map_err(|source| SegmentError::Ring { actor, source })?;
         Ok(Consumer { segment: self, actor, ring, _role: role })
     }
 
@@ -534,7 +545,8 @@ fn reserve(file: &File, needed_bytes: usize) -> Result<(), SegmentError> {
             Err(Errno::EINTR) => {}
             Err(Errno::ENOSPC) => {
                 let space = nix::sys::statvfs::fstatvfs(file);
-                let free_bytes = space.map_or(0, |space| space.blocks_available() * space.fragment_size());
+                let free_bytes =
+                    space.map_or(0, |space| space.blocks_available() * space.fragment_size());
                 return Err(SegmentError::TooSmall { needed_bytes, free_bytes });
             }
             Err(errno) => return Err(SegmentError::System { call: "posix_fallocate", errno }),
@@ -553,7 +565,12 @@ impl<'a> SlotPtr<'a> {
     /// Nobody writes the slot during `'a`, and `T` is the type for which `field` was placed.
     unsafe fn field<T: Pod>(&self, field: Span) -> &'a [T] {
         // SAFETY: M1, M2, M3; that nobody writes is the caller's promise.
-        unsafe { std::slice::from_raw_parts(self.base.add(field.offset).cast(), field.n_bytes / size_of::<T>()) }
+        unsafe {
+            std::slice::from_raw_parts(
+                self.base.add(field.offset).cast(),
+                field.n_bytes / size_of::<T>(),
+            )
+        }
     }
 
     /// # Safety

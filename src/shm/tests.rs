@@ -16,12 +16,12 @@ const SHAPE: SegmentShape = SegmentShape {
 /// Long enough never to matter.
 const LONG: Duration = Duration::from_secs(60);
 
-/// Fills every field with numbers that name the rollout and their own place.
 /// A kind with this number, which need not be one that an environment writes.
 fn kind(number: u32) -> StepKind {
     bytemuck::cast(number)
 }
 
+/// Fills every field with numbers that name the rollout and their own place.
 fn fill(rollout: &mut RolloutMut, name: u32) {
     rollout.obs.iter_mut().zip(0u32..).for_each(|(x, i)| *x = (name + i) as f32);
     rollout.behaviour_log_probs.iter_mut().zip(1u32..).for_each(|(x, i)| *x = (name + i) as f32);
@@ -45,7 +45,8 @@ fn assert_filled(rollout: &Rollout, name: u32) {
 #[test]
 fn rollouts_arrive_as_written_and_stamped() {
     let segment = Segment::heap(&SHAPE).unwrap();
-    let (mut producer, mut consumer) = (segment.producer(1, 5).unwrap(), segment.consumer(1).unwrap());
+    let (mut producer, mut consumer) =
+        (segment.producer(1, 5).unwrap(), segment.consumer(1).unwrap());
     for round in 0..3u64 {
         for sequence in [2 * round, 2 * round + 1] {
             fill(&mut producer.try_claim().unwrap(), 1_000 * sequence as u32);
@@ -84,10 +85,10 @@ fn sleeping_sides_wake_each_other() {
         });
         let mut consumer = segment.consumer(0).unwrap();
         for expected in 0..N_ROLLOUTS {
-            let look = || consumer.try_take();
-            let mut look = look;
             let index = loop {
-                if let Some(index) = segment.learner_doorbell().wait_for(LONG, &mut look) {
+                if let Some(index) =
+                    segment.learner_doorbell().wait_for(LONG, || consumer.try_take())
+                {
                     break index;
                 }
             };
@@ -166,7 +167,8 @@ fn every_word_of_the_header_is_checked() {
 #[should_panic(expected = "slot 0 is not taken")]
 fn a_released_slot_cannot_be_read() {
     let segment = Segment::heap(&SHAPE).unwrap();
-    let (mut producer, mut consumer) = (segment.producer(0, 0).unwrap(), segment.consumer(0).unwrap());
+    let (mut producer, mut consumer) =
+        (segment.producer(0, 0).unwrap(), segment.consumer(0).unwrap());
     producer.try_claim().unwrap();
     producer.publish(0);
     let index = consumer.try_take().unwrap();

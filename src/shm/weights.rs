@@ -186,7 +186,7 @@ impl<'a> Look<'a> {
         // younger write, the load below sees that write's odd number or a later one; without it, the
         // load could be done before theirs.
         fence(Ordering::Acquire);
-        self.before % 2 == 0 && self.head.sequence.load(Ordering::Relaxed) == self.before
+        self.before.is_multiple_of(2) && self.head.sequence.load(Ordering::Relaxed) == self.before
     }
 }
 
@@ -301,7 +301,8 @@ mod tests {
             let mut reader = WeightsReader::attach(region.borrow(), n_params);
             let mut read = vec![f32::NAN; n_params];
             for version in 0..4 {
-                let params: Vec<f32> = (0..n_params).map(|i| (version * 100) as f32 + i as f32).collect();
+                let params: Vec<f32> =
+                    (0..n_params).map(|i| (version * 100) as f32 + i as f32).collect();
                 writer.publish(version, &params);
                 assert_eq!(reader.version(), Some(version));
                 assert_eq!(reader.read_if_newer(&mut read), Some(version));

@@ -1,0 +1,139 @@
+#!/usr/bin/env python3
+"""Break the protocols in one place each; loom must notice every time.
+
+A test that passes with its subject broken is worse than none. Each mutant is one replacement in a copy of
+the sources; the loom tests must fail there. Exits 1 if a mutant survives, or if the table no longer fits
+the sources.
+"""
+
+import os
+import pathlib
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+TARGET = pathlib.Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target")) / "mutants"
+FILES = ["src/sync.rs", "src/shm/ring.rs", "src/shm/weights.rs", "src/shm/doorbell.rs"]
+TIME_LIMIT_S = 120  # ten times a passing run; a mutant that is merely slow counts as survivor
+
+# (name, file, old text, new text)
+MUTANTS = [
+    ("publish relaxed", "ring.rs",
+     "head.index.store(self.head, Ordering::Release)", "head.index.store(self.head, Ordering::Relaxed)"),
+    ("take relaxed", "ring.rs",
+     "self.seen_head = self.state.head.index.load(Ordering::Acquire)",
+     "self.seen_head = self.state.head.index.load(Ordering::Relaxed)"),
+    ("release relaxed", "ring.rs",
+     "tail.index.store(self.tail, Ordering::Release)", "tail.index.store(self.tail, Ordering::Relaxed)"),
+    ("claim relaxed", "ring.rs",
+     "self.seen_tail = self.state.tail.index.load(Ordering::Acquire)",
+     "self.seen_tail = self.state.tail.index.load(Ordering::Relaxed)"),
+    ("ring takes one slot too many", "ring.rs",
+     "self.head - self.seen_tail == self.n_slots", "self.head - self.seen_tail == self.n_slots + 1"),
+    ("take releases at once", "ring.rs",
+     "        self.next += 1;\n        Some(self.next - 1)",
+     "        self.next += 1;\n        self.release();\n        Some(self.next - 1)"),
+    ("new producer starts one further", "ring.rs",
+     "Ok(RingProducer { state, n_slots, head,", "Ok(RingProducer { state, n_slots, head: head + head.min(1),"),
+    ("weights: no release fence in the writer", "weights.rs",
+     "fence(Ordering::Release);", ""),
+    ("weights: no acquire fence in the reader", "weights.rs",
+     "fence(Ordering::Acquire);", ""),
+    ("weights: end of a write relaxed", "weights.rs",
+     "sequence.store(self.even_after, Ordering::Release)", "sequence.store(self.even_after, Ordering::Relaxed)"),
+    ("weights: start of a read relaxed", "weights.rs",
+     "let before = head.sequence.load(Ordering::Acquire)", "let before = head.sequence.load(Ordering::Relaxed)"),
+    ("weights: sequence never odd", "weights.rs",
+     "head.sequence.store(even + 1, Ordering::Relaxed);", ""),
+    ("weights: new writer does not round up", "weights.rs",
+     "load(Ordering::Relaxed).next_multiple_of(2);", "load(Ordering::Relaxed);"),
+    ("weights: writer fills the cell in use", "weights.rs",
+     "let hidden = 1 - self.current;", "let hidden = self.current;"),
+    ("weights: index flipped first", "weights.rs",
+     "head.version.store(version, Ordering::Relaxed);",
+     "head.version.store(version, Ordering::Relaxed);\n"
+     "        self.region.state.current.cell.store(hidden as u64, Ordering::Release);"),
+    ("weights: index stored relaxed", "weights.rs",
+     "current.cell.store(self.hidden as u64, Ordering::Release)",
+     "current.cell.store(self.hidden as u64, Ordering::Relaxed)"),
+    ("weights: index loaded relaxed", "weights.rs",
+     "state.current.cell.load(Ordering::Acquire)", "state.current.cell.load(Ordering::Relaxed)"),
+    ("weights: reader does not look twice", "weights.rs",
+     "self.before.is_multiple_of(2) && self.head", "self.before.is_multiple_of(2) || self.head"),
+    ("weights: reader takes any other version", "weights.rs",
+     "if version <= self.version {", "if version == self.version {"),
+    ("weights: poll forgets what was read", "weights.rs",
+     "return version.max(self.version);", "return version;"),
+    ("doorbell: ring relaxed", "doorbell.rs",
+     "fetch_update(Ordering::Release, Ordering::Relaxed,", "fetch_update(Ordering::Relaxed, Ordering::Relaxed,"),
+    ("doorbell: ticket relaxed", "doorbell.rs",
+     "load(Ordering::Acquire) | 1", "load(Ordering::Relaxed) | 1"),
+    ("doorbell: sleeper does not announce itself", "doorbell.rs",
+     "compare_exchange(even, odd, Ordering::Relaxed, Ordering::Relaxed)",
+     "compare_exchange(even, even, Ordering::Relaxed, Ordering::Relaxed)"),
+    ("doorbell: ringing keeps the number", "doorbell.rs",
+     "(bell | 1).wrapping_add(1)", "bell & !1"),
+    ("doorbell: ticket drawn after looking", "doorbell.rs",
+     "        let ticket = self.ticket();\n        look().or_else(|| {",
+     "        look().or_else(|| {\n            let ticket = self.ticket();"),
+]
+
+
+def copy_sources(into):
+    for name in FILES:
+        (into / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(ROOT / name, into / name)
+    model = into / "tests/model"
+    shutil.copytree(ROOT / "tests/model", model, dirs_exist_ok=True, ignore=shutil.ignore_patterns("target"))
+    return model
+
+
+def run_loom(model, tests=""):
+    """'passed', or the first of `tests` (a prefix) that failed."""
+    env = {**os.environ, "RUSTFLAGS": "--cfg loom", "CARGO_TARGET_DIR": str(TARGET), "RUST_BACKTRACE": "0"}
+    build = ["cargo", "test", "--quiet", "--locked", "--test", "protocols"]
+    subprocess.run(build + ["--no-run"], cwd=model, env=env, check=True, capture_output=True)
+    # One thread prints the name of a test before it runs: also of one that aborts the process.
+    command = build + [tests, "--", "--test-threads=1", "--format=pretty"]
+    try:
+        run = subprocess.run(command, cwd=model, env=env, capture_output=True, text=True, timeout=TIME_LIMIT_S)
+    except subprocess.TimeoutExpired:
+        return "passed (too slow)"
+    if run.returncode == 0:
+        return "passed"
+    return re.findall(r"^test (\w+) \.\.\. (?!ok$)", run.stdout, re.MULTILINE)[0]
+
+
+def mutate(into, name, file, old, new):
+    path = into / "src/shm" / file
+    text = path.read_text()
+    assert text.count(old) == 1, f"{name}: its text occurs {text.count(old)} times in {file}"
+    path.write_text(text.replace(old, new))
+
+
+def main():
+    n_survivors = 0
+    with tempfile.TemporaryDirectory(prefix="shm-mutants-") as folder:
+        into = pathlib.Path(folder)
+        model = copy_sources(into)
+        outcome = run_loom(model)
+        assert outcome == "passed", f"the unbroken protocols fail: {outcome}"
+        print(f"{'mutant':<50} {'caught by':<60} s")
+        for name, file, old, new in MUTANTS:
+            started = time.monotonic()
+            copy_sources(into)
+            mutate(into, name, file, old, new)
+            outcome = run_loom(model, tests=file.replace(".rs", "_"))
+            n_survivors += outcome.startswith("passed")
+            caught_by = "SURVIVED" if outcome.startswith("passed") else outcome
+            print(f"{name:<50} {caught_by:<60} {time.monotonic() - started:.0f}", flush=True)
+    print(f"\n{len(MUTANTS)} mutants, {n_survivors} survived")
+    sys.exit(n_survivors > 0)
+
+
+if __name__ == "__main__":
+    main()

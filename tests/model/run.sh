@@ -1,0 +1,31 @@
+#!/usr/bin/env bash
+# The protocols of src/shm on three machines: the processor, loom, and Miri where it is installed.
+set -euo pipefail
+cd "$(dirname "$0")"
+
+step() {
+  printf '\n=== %s\n' "$*"
+}
+
+step 'processor: thousands of runs'
+cargo test --locked --all-targets
+
+# A folder of its own: the flag changes every dependency, and the next ordinary build would start over.
+step 'loom: every interleaving'
+CARGO_TARGET_DIR="${CARGO_TARGET_DIR:-target}/loom" RUSTFLAGS='--cfg loom' \
+  cargo test --locked --test protocols
+
+step 'mutants: what loom must notice'
+./mutants.py
+
+if cargo +nightly miri --version >/dev/null 2>&1; then
+  # Permissive provenance only silences a warning about a cast inside rustix.
+  export MIRIFLAGS='-Zmiri-disable-isolation -Zmiri-permissive-provenance'
+  step 'Miri: data races and undefined behaviour in the protocols'
+  cargo +nightly miri test --locked --all-targets
+  step 'Miri: the segment, its casts and its rollouts'
+  (cd ../.. && cargo +nightly miri test --locked --lib -- \
+    shm::tests shm::ring shm::weights shm::doorbell shm::board rollout)
+else
+  printf '\nSKIPPED: Miri is not installed: `rustup +nightly component add miri` and run this again.\n' >&2
+fi

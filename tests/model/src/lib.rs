@@ -1,0 +1,65 @@
+//! The protocols of `src/shm`, word for word, without the rest of the package.
+//!
+//! One set of scenarios (`tests/protocols.rs`) runs on three machines: loom tries every interleaving and
+//! every value that a relaxed load may see; Miri watches for data races and undefined behaviour; the
+//! processor runs them thousands of times. `run.sh` runs them all.
+
+#[path = "../../../src/shm/doorbell.rs"]
+pub mod doorbell;
+#[path = "../../../src/shm/ring.rs"]
+pub mod ring;
+#[path = "../../../src/sync.rs"]
+pub mod sync;
+#[path = "../../../src/shm/weights.rs"]
+pub mod weights;
+
+/// Threads and unsynchronised memory of the machine at hand.
+#[cfg(loom)]
+pub mod machine {
+    pub use loom::cell::UnsafeCell;
+    pub use loom::sync::Arc;
+    pub use loom::thread;
+
+    /// Preemptions in one execution; more than 3 have never found anything that 3 did not, and cost hours.
+    const MAX_PREEMPTIONS: usize = 3;
+
+    /// Runs every execution of the scenario.
+    pub fn explore(scenario: impl Fn() + Send + Sync + 'static) {
+        let mut model = loom::model::Builder::new();
+        model.preemption_bound = Some(MAX_PREEMPTIONS);
+        model.check(scenario);
+    }
+}
+
+/// Threads and unsynchronised memory of the machine at hand.
+#[cfg(not(loom))]
+pub mod machine {
+    pub use std::sync::Arc;
+    pub use std::thread;
+
+    /// As loom's: the closures receive the pointer.
+    #[derive(Default)]
+    pub struct UnsafeCell<T>(std::cell::UnsafeCell<T>);
+
+    impl<T> UnsafeCell<T> {
+        pub fn new(value: T) -> Self {
+            UnsafeCell(std::cell::UnsafeCell::new(value))
+        }
+
+        pub fn with<R>(&self, look: impl FnOnce(*const T) -> R) -> R {
+            look(self.0.get())
+        }
+
+        pub fn with_mut<R>(&self, change: impl FnOnce(*mut T) -> R) -> R {
+            change(self.0.get())
+        }
+    }
+
+    /// Runs the scenario many times.
+    pub fn explore(scenario: impl Fn() + Send + Sync + 'static) {
+        let n_executions = if cfg!(miri) { 5 } else { 3_000 };
+        for _ in 0..n_executions {
+            scenario();
+        }
+    }
+}
