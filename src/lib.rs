@@ -27,7 +27,7 @@
 //! |---|---|---|
 //! | 0 | [`sync`] | the only switch between the processor's atomics and loom's model of them |
 //! | | [`latency`] | stages, the monotonic clock, one histogram a stage |
-//! | | [`env`] | environments: the contract, the registry, vectors of them |
+//! | | [`env`](mod@env) | environments: the contract, the registry, vectors of them |
 //! | | [`kernels`] | matrix kernels for each instruction set |
 //! | | [`params`] | every parameter's place in one flat vector |
 //! | | [`vtrace`] | V-trace on plain slices |

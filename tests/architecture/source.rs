@@ -131,10 +131,10 @@ fn comment_or_literal(rest: &str, in_word: bool) -> usize {
         end.map_or(rest.len(), |at| at + 2)
     } else if let Some(character) = rest.strip_prefix("'\\") {
         character.get(1..).and_then(|tail| tail.find('\'')).map_or(0, |at| at + 4)
-    } else if rest.starts_with('\'') {
+    } else if let Some(character) = rest.strip_prefix('\'') {
         // Without a closing quote after one character it is a lifetime.
-        let character = rest[1..].chars().next().map_or(0, char::len_utf8);
-        if rest[1 + character..].starts_with('\'') { character + 2 } else { 0 }
+        let n_bytes = character.chars().next().map_or(0, char::len_utf8);
+        if character[n_bytes..].starts_with('\'') { n_bytes + 2 } else { 0 }
     } else {
         0
     }
