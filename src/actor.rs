@@ -116,7 +116,8 @@ impl<'seg> Actor<'seg> {
 
     /// Fills the claimed slot.
     fn collect(&mut self, claim_wait_ns: u64, read_weights_ns: u64) -> CollectTime {
-        let mut rollout = self.producer.try_claim().expect("the slot stays ours until it is published");
+        let mut rollout =
+            self.producer.try_claim().expect("the slot stays ours until it is published");
         rollout.header.claimed_ns = self.status.vitals.heartbeat_ns.get();
         rollout.header.claim_wait_ns = claim_wait_ns;
         rollout.header.read_weights_ns = read_weights_ns;

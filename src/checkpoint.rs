@@ -107,7 +107,8 @@ impl Checkpoint {
             ("frames".to_owned(), self.frames.to_string()),
             ("updates".to_owned(), self.updates.to_string()),
         ]);
-        safetensors::serialize(tensors, Some(metadata)).expect("names are distinct and headers small")
+        safetensors::serialize(tensors, Some(metadata))
+            .expect("names are distinct and headers small")
     }
 
     fn from_tensors(
@@ -185,7 +186,11 @@ mod tests {
         let path = folder.path().join("checkpoint.safetensors");
         checkpoint().save(&path).unwrap();
         assert_eq!(Checkpoint::load(&path).unwrap(), checkpoint());
-        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1, "no temporary file is left");
+        assert_eq!(
+            std::fs::read_dir(folder.path()).unwrap().count(),
+            1,
+            "no temporary file is left"
+        );
     }
 
     #[test]

@@ -319,7 +319,8 @@ impl Config {
     /// # Errors
     /// If the name is not known or the processor lacks them.
     pub fn simd(&self) -> Result<Simd, ConfigError> {
-        Simd::named(&self.kernels).map_err(|error| value("kernels", &self.kernels, error.to_string()))
+        Simd::named(&self.kernels)
+            .map_err(|error| value("kernels", &self.kernels, error.to_string()))
     }
 
     /// What one rollout slot holds.

@@ -127,9 +127,7 @@ pub struct StageHistograms {
 
 impl Default for StageHistograms {
     fn default() -> Self {
-        StageHistograms {
-            by_stage: Stage::ALL.iter().map(|_| histogram()).collect(),
-        }
+        StageHistograms { by_stage: Stage::ALL.iter().map(|_| histogram()).collect() }
     }
 }
 

@@ -42,17 +42,13 @@ impl Meta {
     pub fn collect() -> Meta {
         Meta {
             version: env!("CARGO_PKG_VERSION").to_owned(),
-            git_commit: option_env!("IMPALA_GIT_COMMIT")
-                .unwrap_or(UNKNOWN)
-                .to_owned(),
+            git_commit: option_env!("IMPALA_GIT_COMMIT").unwrap_or(UNKNOWN).to_owned(),
             rustc: option_env!("IMPALA_RUSTC_VERSION").unwrap_or(UNKNOWN).to_owned(),
             host: kernel_text("/proc/sys/kernel/hostname"),
             kernel: kernel_text("/proc/sys/kernel/osrelease"),
             cpu_model: cpu_model(&kernel_text("/proc/cpuinfo")),
             n_cores: std::thread::available_parallelism().map_or(1, usize::from),
-            command: std::env::args_os()
-                .map(|arg| arg.to_string_lossy().into_owned())
-                .collect(),
+            command: std::env::args_os().map(|arg| arg.to_string_lossy().into_owned()).collect(),
             started: Timestamp::now(),
             ended: None,
             exit: None,

@@ -65,7 +65,13 @@ impl<K> Mlp<K> {
     {
         let torso = self.torso(params, obs, activations);
         let head = self.layout.policy();
-        self.kernels.dense(head.weight(params), head.bias(params), torso, Activation::Identity, logits);
+        self.kernels.dense(
+            head.weight(params),
+            head.bias(params),
+            torso,
+            Activation::Identity,
+            logits,
+        );
     }
 
     /// Both heads `[A+1, N]` (logits, then the value) of observations `[D, N]`.

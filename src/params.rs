@@ -116,14 +116,16 @@ impl ParamLayout {
                 // The activation between two linear layers takes an index of its own in a
                 // PyTorch `nn.Sequential`, hence the even numbers.
                 let name = format!("torso.{}", 2 * layer);
-                let weight = builder.push(format!("{name}.weight"), vec![n_outputs, n_inputs], n_inputs);
+                let weight =
+                    builder.push(format!("{name}.weight"), vec![n_outputs, n_inputs], n_inputs);
                 let bias = builder.push(format!("{name}.bias"), vec![n_outputs], n_inputs);
                 let dense = Dense { n_outputs, n_inputs, weight, bias };
                 n_inputs = n_outputs;
                 dense
             })
             .collect();
-        let weight = builder.push("policy.weight".into(), vec![shape.n_actions, n_inputs], n_inputs);
+        let weight =
+            builder.push("policy.weight".into(), vec![shape.n_actions, n_inputs], n_inputs);
         builder.push("value.weight".into(), vec![1, n_inputs], n_inputs);
         let bias = builder.push("policy.bias".into(), vec![shape.n_actions], n_inputs);
         builder.push("value.bias".into(), vec![1], n_inputs);
@@ -219,9 +221,8 @@ mod tests {
     fn views_agree_with_the_named_parameters() {
         let layout = layout();
         let flat: Vec<f32> = (0..layout.len()).map(|i| i as f32).collect();
-        let offset = |name: &str| {
-            layout.params().iter().find(|p| p.name == name).unwrap().offset as f32
-        };
+        let offset =
+            |name: &str| layout.params().iter().find(|p| p.name == name).unwrap().offset as f32;
         assert_eq!(layout.torso()[1].weight(&flat)[[0, 0]], offset("torso.2.weight"));
         assert_eq!(layout.torso()[1].bias(&flat)[0], offset("torso.2.bias"));
         assert_eq!(layout.heads().weight(&flat)[[2, 0]], offset("value.weight"));

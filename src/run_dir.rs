@@ -113,9 +113,7 @@ impl RunDir {
             refuse_unless_empty(path)?;
         }
         create_with_parents(path)?;
-        Ok(RunDir {
-            path: path.to_owned(),
-        })
+        Ok(RunDir { path: path.to_owned() })
     }
 
     /// Opens an existing run folder; links such as `results/latest` are followed.
@@ -124,16 +122,10 @@ impl RunDir {
     /// [`RunDirError::Open`] where there is no such folder, [`RunDirError::NotARun`] where it is
     /// something else.
     pub fn open(path: &Path) -> Result<RunDir, RunDirError> {
-        let path = fs::canonicalize(path).map_err(|source| RunDirError::Open {
-            path: path.to_owned(),
-            source,
-        })?;
+        let path = fs::canonicalize(path)
+            .map_err(|source| RunDirError::Open { path: path.to_owned(), source })?;
         let run = RunDir { path };
-        if run.holds_a_run() {
-            Ok(run)
-        } else {
-            Err(RunDirError::NotARun(run.path))
-        }
+        if run.holds_a_run() { Ok(run) } else { Err(RunDirError::NotARun(run.path)) }
     }
 
     /// The folder.
@@ -182,35 +174,21 @@ impl RunDir {
     }
 
     fn holds_a_run(&self) -> bool {
-        [self.meta(), self.metrics(), self.summary()]
-            .iter()
-            .any(|file| file.is_file())
+        [self.meta(), self.metrics(), self.summary()].iter().any(|file| file.is_file())
     }
 }
 
 impl std::fmt::Display for RunName<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter) -> std::fmt::Result {
-        let RunName {
-            env,
-            learner,
-            seed,
-            started,
-        } = self;
+        let RunName { env, learner, seed, started } = self;
         // An id such as `ALE/Pong-v5` must not become two folders.
         let env = env.replace(['/', '\\'], "_");
-        write!(
-            f,
-            "{env}-{learner}-s{seed}-{}",
-            started.strftime("%Y%m%dT%H%M%SZ")
-        )
+        write!(f, "{env}-{learner}-s{seed}-{}", started.strftime("%Y%m%dT%H%M%SZ"))
     }
 }
 
 fn create_with_parents(path: &Path) -> Result<(), RunDirError> {
-    fs::create_dir_all(path).map_err(|source| RunDirError::Create {
-        path: path.to_owned(),
-        source,
-    })
+    fs::create_dir_all(path).map_err(|source| RunDirError::Create { path: path.to_owned(), source })
 }
 
 /// `create_dir` fails on what exists, so that of two processes with one name only one gets it.
@@ -238,23 +216,14 @@ fn point_latest_at(root: &Path, run: &Path) -> Result<(), RunDirError> {
     let switched = std::os::unix::fs::symlink(name, &aside)
         .and_then(|()| fs::rename(&aside, &latest))
         .inspect_err(|_| drop(fs::remove_file(&aside)));
-    switched.map_err(|source| RunDirError::Latest {
-        path: latest,
-        source,
-    })
+    switched.map_err(|source| RunDirError::Latest { path: latest, source })
 }
 
 fn refuse_unless_empty(path: &Path) -> Result<(), RunDirError> {
-    let run = RunDir {
-        path: path.to_owned(),
-    };
+    let run = RunDir { path: path.to_owned() };
     if run.holds_a_run() {
         return Err(RunDirError::ExistingRun(run.path));
     }
     let is_empty = fs::read_dir(path).is_ok_and(|mut entries| entries.next().is_none());
-    if is_empty {
-        Ok(())
-    } else {
-        Err(RunDirError::NotEmpty(run.path))
-    }
+    if is_empty { Ok(()) } else { Err(RunDirError::NotEmpty(run.path)) }
 }

@@ -47,7 +47,9 @@ pub enum SupervisorError {
     #[error(transparent)]
     Segment(#[from] crate::shm::SegmentError),
     /// The operating system refused a process, a pipe or a signal descriptor.
-    #[error("the operating system refused {what}: {source}; check `ulimit -u -n` and try fewer actors")]
+    #[error(
+        "the operating system refused {what}: {source}; check `ulimit -u -n` and try fewer actors"
+    )]
     System {
         /// What was asked for.
         what: &'static str,
@@ -458,7 +460,10 @@ impl CaughtSignals {
     fn new() -> io::Result<Self> {
         let set = Self::set();
         set.thread_block()?;
-        Ok(CaughtSignals(SignalFd::with_flags(&set, SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC)?))
+        Ok(CaughtSignals(SignalFd::with_flags(
+            &set,
+            SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC,
+        )?))
     }
 }
 

@@ -4,7 +4,9 @@
 use std::collections::BTreeMap;
 
 use hdrhistogram::Histogram;
-use hdrhistogram::serialization::{Deserializer as HistogramDeserializer, Serializer as _, V2Serializer};
+use hdrhistogram::serialization::{
+    Deserializer as HistogramDeserializer, Serializer as _, V2Serializer,
+};
 use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::latency::{Stage, StageHistograms};

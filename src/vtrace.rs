@@ -47,7 +47,10 @@ pub struct VtraceInput<'a, R> {
 impl<R> VtraceInput<'_, R> {
     fn check(&self, vs: &[R], pg_advantages: &[R]) {
         let n = self.rhos.len();
-        assert!(self.n_trajectories > 0 && n.is_multiple_of(self.n_trajectories), "rhos are [T, B]");
+        assert!(
+            self.n_trajectories > 0 && n.is_multiple_of(self.n_trajectories),
+            "rhos are [T, B]"
+        );
         let same = [self.discounts, self.rewards, self.weights, vs, pg_advantages];
         assert!(same.iter().all(|slice| slice.len() == n), "slices are [T, B] like rhos");
         assert_eq!(self.values.len(), n + self.n_trajectories, "values are [T+1, B]");
@@ -104,7 +107,8 @@ impl<R: NdFloat> Step<'_, R> {
     fn solve(&self, params: &VtraceParams<R>, vs: &mut [R], pg_advantages: &mut [R]) {
         // Slices of one known length let the compiler drop the bounds checks and use SIMD.
         let n = vs.len();
-        let (rhos, discounts, rewards) = (&self.rhos[..n], &self.discounts[..n], &self.rewards[..n]);
+        let (rhos, discounts, rewards) =
+            (&self.rhos[..n], &self.discounts[..n], &self.rewards[..n]);
         let (weights, values) = (&self.weights[..n], &self.values[..n]);
         let (next_values, next_vs) = (&self.next_values[..n], &self.next_vs[..n]);
         let pg_advantages = &mut pg_advantages[..n];

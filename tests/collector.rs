@@ -60,7 +60,9 @@ fn the_last_observation_of_a_rollout_is_the_first_of_the_next() {
     let config = config();
     let (mut collector, _) = collector(&config);
     let mut slots = [0; 3].map(|_| RolloutBuffer::new(config.rollout_shape().unwrap()));
-    slots.iter_mut().for_each(|slot| drop(collector.collect(&mut slot.view_mut())));
+    for slot in &mut slots {
+        collector.collect(&mut slot.view_mut());
+    }
     for pair in slots.windows(2) {
         let (before, after) = (pair[0].view().obs, pair[1].view().obs);
         let last = before.slice(s![.., 40 * 6..]);

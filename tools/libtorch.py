@@ -177,17 +177,17 @@ def fetch():
     with only_one_run():
         if is_ready():
             return
-        remove(PART)  # Of a run that was killed: whoever holds the lock is alone.
         try:
+            remove(PART)  # Of a run that was killed: whoever holds the lock is alone.
             PART.mkdir()
             check_disk()
             unpack(download(), PART / "libtorch")
             remove(HOME)
             (PART / "libtorch").rename(HOME)
         except OSError as error:
-            raise Problem(NOT_FETCHED, f"could not write below {PART.parent}: {error}. Nothing was left there.")
+            raise Problem(NOT_FETCHED, f"could not write below {PART.parent}: {error}. Mend that, then run this again.")
         finally:
-            remove(PART)
+            shutil.rmtree(PART, ignore_errors=True)
 
 
 @contextlib.contextmanager

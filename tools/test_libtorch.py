@@ -248,14 +248,22 @@ class OwnLibtorch(Checkout):
         self.assert_ends(self.run_tool(LIBTORCH=str(self.home)), 0)
         self.assertEqual(self.made(), MADE)
 
-    def test_pytorch_of_another_version_or_none(self):
+    def python_that(self, body):
+        """Settings under which torch-sys would ask a python3 that does no more than this."""
         script = self.root / "bin/python3"
-        script.parent.mkdir()
-        for body, words in (("echo 2.5.1+cpu", ("2.5.1", VERSION)), ("echo no torch >&2; exit 1", ("no torch",))):
-            script.write_text(f"#!/bin/sh\n{body}\n")
-            script.chmod(0o755)
-            self.assert_refused("LIBTORCH_USE_PYTORCH=0", *words, LIBTORCH_USE_PYTORCH="0",
-                                PATH=f"{script.parent}:{os.environ['PATH']}")
+        script.parent.mkdir(exist_ok=True)
+        script.write_text(f"#!/bin/sh\n{body}\n")
+        script.chmod(0o755)
+        return {"LIBTORCH_USE_PYTORCH": "0", "PATH": f"{script.parent}:{os.environ['PATH']}"}
+
+    def test_pytorch_is_used_and_comes_before_a_folder(self):
+        done = self.run_tool(LIBTORCH="/wrong", **self.python_that(f"echo {VERSION}+cu130"))
+        self.assert_ends(done, 0, str(self.root / "bin/python3"))
+        self.assertFalse(self.third_party.exists())
+
+    def test_pytorch_of_another_version_or_none(self):
+        self.assert_refused("LIBTORCH_USE_PYTORCH=0", "2.5.1", VERSION, **self.python_that("echo 2.5.1+cpu"))
+        self.assert_refused("LIBTORCH_USE_PYTORCH=0", "no torch", **self.python_that("echo no torch >&2; exit 1"))
 
 
 class Pins(unittest.TestCase):

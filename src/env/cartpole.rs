@@ -64,10 +64,7 @@ impl Env<4> for CartPole {
     };
 
     fn new(np_random: NumpyRng) -> Self {
-        Self {
-            state: [0.0; 4],
-            np_random,
-        }
+        Self { state: [0.0; 4], np_random }
     }
 
     fn reset(&mut self, obs: &mut [f32; 4]) {
@@ -88,10 +85,7 @@ impl Env<4> for CartPole {
         ];
         self.observe(obs);
         let terminated = self.state[0].abs() > X_LIMIT || self.state[2].abs() > THETA_LIMIT;
-        Transition {
-            reward: 1.0,
-            terminated,
-        }
+        Transition { reward: 1.0, terminated }
     }
 }
 
@@ -125,9 +119,7 @@ mod tests {
 
     fn digest(states: impl IntoIterator<Item = [f64; 4]>) -> u64 {
         let numbers = states.into_iter().flatten();
-        numbers.fold(0, |word: u64, number| {
-            word.rotate_left(1) ^ number.to_bits()
-        })
+        numbers.fold(0, |word: u64, number| word.rotate_left(1) ^ number.to_bits())
     }
 
     #[test]

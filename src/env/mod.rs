@@ -142,12 +142,7 @@ struct Entry {
 
 impl Entry {
     const fn of<E: Env<D> + 'static, const D: usize>() -> Self {
-        const {
-            assert!(
-                E::SPEC.obs_dim == D,
-                "obs_dim of the spec must be the D of Env<D>"
-            )
-        };
+        const { assert!(E::SPEC.obs_dim == D, "obs_dim of the spec must be the D of Env<D>") };
         Self {
             spec: const { &E::SPEC },
             make_vec: |n_envs, seed| Box::new(SyncVecEnv::<E, D>::new(n_envs, seed)),
@@ -157,11 +152,7 @@ impl Entry {
 
 /// An id that the registry does not hold.
 #[derive(Debug, Error, PartialEq, Eq)]
-#[error(
-    "unknown environment \"{id}\"{}; known: {}",
-    suggestion(id),
-    known_ids()
-)]
+#[error("unknown environment \"{id}\"{}; known: {}", suggestion(id), known_ids())]
 pub struct UnknownEnv {
     /// What was asked for.
     pub id: String,
@@ -219,12 +210,7 @@ mod tests {
     fn a_known_id_yields_its_spec_and_its_vector() {
         let spec = spec("CartPole-v1").unwrap();
         assert_eq!(
-            (
-                spec.obs_dim,
-                spec.n_actions,
-                spec.max_episode_steps,
-                spec.reward_threshold
-            ),
+            (spec.obs_dim, spec.n_actions, spec.max_episode_steps, spec.reward_threshold),
             (4, 2, 500, 475.0)
         );
         let envs = make_vec("CartPole-v1", 3, u64::MAX).unwrap();

@@ -32,10 +32,7 @@ impl NumpyRng {
     pub fn new(seed: u128) -> Self {
         let [state_high, state_low, stream_high, stream_low] = seed_words(seed);
         let wide = |high, low| u128::from(high) << 64 | u128::from(low);
-        Self(Lcg128Xsl64::new(
-            wide(state_high, state_low),
-            wide(stream_high, stream_low),
-        ))
+        Self(Lcg128Xsl64::new(wide(state_high, state_low), wide(stream_high, stream_low)))
     }
 
     /// `Generator.random()`: uniform in `[0, 1)`.
@@ -80,10 +77,7 @@ struct Hash {
 
 impl Hash {
     fn new((constant, multiplier): (u32, u32)) -> Self {
-        Self {
-            constant,
-            multiplier,
-        }
+        Self { constant, multiplier }
     }
 
     fn word(&mut self, word: u32) -> u32 {
@@ -94,11 +88,7 @@ impl Hash {
 }
 
 fn mix(old: u32, new: u32) -> u32 {
-    fold(
-        MIX.0
-            .wrapping_mul(old)
-            .wrapping_sub(MIX.1.wrapping_mul(new)),
-    )
+    fold(MIX.0.wrapping_mul(old).wrapping_sub(MIX.1.wrapping_mul(new)))
 }
 
 fn fold(word: u32) -> u32 {
@@ -204,12 +194,8 @@ mod tests {
     fn draws_equal_numpy_bit_for_bit() {
         for (seed, _, bits) in FROM_NUMPY {
             let mut rng = NumpyRng::new(seed);
-            let draws = [
-                rng.random(),
-                rng.random(),
-                rng.uniform(-0.05, 0.05),
-                rng.uniform(-3.0, 17.5),
-            ];
+            let draws =
+                [rng.random(), rng.random(), rng.uniform(-0.05, 0.05), rng.uniform(-3.0, 17.5)];
             assert_eq!(draws.map(f64::to_bits), bits, "seed {seed}");
         }
     }

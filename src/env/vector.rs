@@ -52,11 +52,7 @@ impl<'a> EpisodeLog<'a> {
     /// An empty log. For T steps of E environments T·E entries always suffice: no episode is shorter
     /// than one step.
     pub fn new(returns: &'a mut [f32], lengths: &'a mut [u32]) -> Self {
-        Self {
-            returns,
-            lengths,
-            n_episodes: 0,
-        }
+        Self { returns, lengths, n_episodes: 0 }
     }
 
     /// Episodes logged so far: the leading entries of both slices that are filled.
@@ -128,18 +124,12 @@ impl<E: Env<D>, const D: usize> SyncVecEnv<E, D> {
     /// `n_envs` environments, number i seeded with `seed + i` as in Gymnasium's vectors.
     pub(super) fn new(n_envs: usize, seed: u64) -> Self {
         let seeded = |i| NumpyRng::new(u128::from(seed) + i as u128);
-        Self {
-            lanes: (0..n_envs).map(|i| Lane::new(E::new(seeded(i)))).collect(),
-        }
+        Self { lanes: (0..n_envs).map(|i| Lane::new(E::new(seeded(i)))).collect() }
     }
 
     /// The D rows of `obs` as slices of E.
     fn rows<'a>(&self, obs: ArrayViewMut2<'a, f32>) -> [&'a mut [f32]; D] {
-        assert_eq!(
-            obs.dim(),
-            (D, self.lanes.len()),
-            "observations must be [obs_dim, n_envs]"
-        );
+        assert_eq!(obs.dim(), (D, self.lanes.len()), "observations must be [obs_dim, n_envs]");
         let mut rows = obs.into_outer_iter_mut();
         std::array::from_fn(|_| {
             let row = rows.next().and_then(|row| row.into_slice());
@@ -204,12 +194,7 @@ struct Lane<E> {
 
 impl<E> Lane<E> {
     fn new(env: E) -> Self {
-        Self {
-            env,
-            episode_return: 0.0,
-            episode_steps: 0,
-            ended: true,
-        }
+        Self { env, episode_return: 0.0, episode_steps: 0, ended: true }
     }
 
     fn begin<const D: usize>(&mut self, obs: &mut [f32; D])
@@ -297,12 +282,7 @@ mod tests {
         };
 
         fn new(np_random: NumpyRng) -> Self {
-            Self {
-                np_random,
-                episode: 0,
-                steps: 0,
-                planned_steps: 0,
-            }
+            Self { np_random, episode: 0, steps: 0, planned_steps: 0 }
         }
 
         fn reset(&mut self, obs: &mut [f32; 2]) {
@@ -377,11 +357,7 @@ mod tests {
         let mut rows: Vec<Row> = (1..=length).map(row).collect();
         let episode_return = rows.iter().map(|row| row.reward).sum();
         let last = rows.last_mut().unwrap();
-        last.kind = if planned_steps <= 8 {
-            StepKind::TERMINATED
-        } else {
-            StepKind::TRUNCATED
-        };
+        last.kind = if planned_steps <= 8 { StepKind::TERMINATED } else { StepKind::TRUNCATED };
         last.finished = Some((episode_return, length));
         rows
     }
@@ -393,11 +369,7 @@ mod tests {
         let mut envs = SyncVecEnv::<Planned, 2>::new(n_envs, seed);
         let mut obs = Array3::from_elem((2, expected.len() + 1, n_envs), f32::NAN);
         envs.reset(obs.slice_mut(s![.., 0, ..]));
-        assert!(
-            obs.slice(s![0, 0, ..])
-                .iter()
-                .all(|&episode| episode == 1.0)
-        );
+        assert!(obs.slice(s![0, 0, ..]).iter().all(|&episode| episode == 1.0));
         let step = |(t, rows): (usize, &Vec<Row>)| {
             let actions: Vec<_> = rows.iter().map(|row| row.action).collect();
             played_step(&mut envs, &actions, obs.slice_mut(s![.., t + 1, ..]))
@@ -422,11 +394,7 @@ mod tests {
             obs: [obs[[0, e]], obs[[1, e]]],
             reward: rewards[e],
             kind: kinds[e],
-            finished: if kinds[e].ends_episode() {
-                logged.next()
-            } else {
-                None
-            },
+            finished: if kinds[e].ends_episode() { logged.next() } else { None },
         };
         let rows = (0..n_envs).map(row).collect();
         assert_eq!(logged.next(), None, "more episodes were logged than ended");
@@ -456,10 +424,7 @@ mod tests {
 
     #[test]
     fn the_highest_action_is_taken() {
-        assert_eq!(
-            step_cartpole(1, Array2::zeros((4, 2)).view_mut()),
-            StepKind::ORDINARY
-        );
+        assert_eq!(step_cartpole(1, Array2::zeros((4, 2)).view_mut()), StepKind::ORDINARY);
     }
 
     #[test]
@@ -489,9 +454,6 @@ mod tests {
     #[test]
     fn only_the_three_kinds_of_taken_steps_are_learned() {
         let learned = |word: u32| bytemuck::cast::<u32, StepKind>(word).is_learned();
-        assert_eq!(
-            [0, 1, 2, 3, 4, u32::MAX].map(learned),
-            [true, true, true, false, false, false]
-        );
+        assert_eq!([0, 1, 2, 3, 4, u32::MAX].map(learned), [true, true, true, false, false, false]);
     }
 }

@@ -132,9 +132,7 @@ impl Vector for F32x8 {
 
     #[inline(always)]
     fn round(self) -> F32x8 {
-        F32x8(avx2!(_mm256_round_ps::<
-            { _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC },
-        >(self.0)))
+        F32x8(avx2!(_mm256_round_ps::<{ _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC }>(self.0)))
     }
 
     /// In two factors: the larger exponents do not fit into one normal float.

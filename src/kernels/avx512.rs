@@ -120,9 +120,7 @@ impl Vector for F32x16 {
 
     #[inline(always)]
     fn round(self) -> F32x16 {
-        F32x16(avx512!(_mm512_roundscale_ps::<_MM_FROUND_TO_NEAREST_INT>(
-            self.0
-        )))
+        F32x16(avx512!(_mm512_roundscale_ps::<_MM_FROUND_TO_NEAREST_INT>(self.0)))
     }
 
     #[inline(always)]

@@ -46,11 +46,7 @@ impl Matrix {
     fn of(view: &ArrayView2<f32>) -> Matrix {
         check_columns(view.is_empty(), view.ncols(), view.strides());
         let first = view.as_ptr().cast_mut();
-        Matrix {
-            first,
-            row_stride: view.strides()[0],
-            column_stride: 1,
-        }
+        Matrix { first, row_stride: view.strides()[0], column_stride: 1 }
     }
 
     /// A matrix of contiguous columns that will be written.
@@ -58,20 +54,12 @@ impl Matrix {
     fn of_mut(view: &mut ArrayViewMut2<f32>) -> Matrix {
         check_columns(view.is_empty(), view.ncols(), view.strides());
         let (first, row_stride) = (view.as_mut_ptr(), view.strides()[0]);
-        Matrix {
-            first,
-            row_stride,
-            column_stride: 1,
-        }
+        Matrix { first, row_stride, column_stride: 1 }
     }
 
     #[inline(always)]
     fn transposed(self) -> Matrix {
-        Matrix {
-            row_stride: self.column_stride,
-            column_stride: self.row_stride,
-            ..self
-        }
+        Matrix { row_stride: self.column_stride, column_stride: self.row_stride, ..self }
     }
 
     /// Where an element lies.
@@ -114,11 +102,7 @@ pub(super) fn dense<V: Vector>(
         rows,
         columns,
     };
-    let biased = |activation| Biased {
-        cpu,
-        bias: b,
-        activation,
-    };
+    let biased = |activation| Biased { cpu, bias: b, activation };
     // The activation is a constant in either arm, and so is inlined.
     match activation {
         // SAFETY: K2: the shapes were checked above.
@@ -171,10 +155,7 @@ pub(super) fn input_gradient<V: Vector>(
         rows,
         columns,
     };
-    let slopes = Slopes {
-        cpu,
-        outputs: Matrix::of(&x),
-    };
+    let slopes = Slopes { cpu, outputs: Matrix::of(&x) };
     // SAFETY: K2: the shapes were checked above; `x` has the shape of the result.
     unsafe { product.run::<V>(cpu, slopes) }
 }
@@ -322,10 +303,7 @@ impl Product {
             for (c, sum) in sums.into_iter().enumerate() {
                 let place = (row + r, column + c * V::LANES, span);
                 // SAFETY: K2: the caller's promise.
-                unsafe {
-                    ends.finish(sum, place)
-                        .store(self.result.at(place.0, place.1), span)
-                };
+                unsafe { ends.finish(sum, place).store(self.result.at(place.0, place.1), span) };
             }
         }
     }
@@ -352,16 +330,11 @@ pub(super) fn weight_gradient<V: Vector>(
             _ => unreachable!("a block of a gradient has 2 or 4 rows"),
         }
     }
-    for (first, db) in (0..)
-        .step_by(SUMS)
-        .zip(db.axis_chunks_iter_mut(Axis(0), SUMS))
-    {
+    for (first, db) in (0..).step_by(SUMS).zip(db.axis_chunks_iter_mut(Axis(0), SUMS)) {
         let rows = four_from(first, dy.nrows());
         // SAFETY: K2: these rows exist.
         let sums = unsafe { row_sums::<V>(cpu, left, rows, dy.ncols()) };
-        db.into_iter()
-            .zip(V::sums(sums))
-            .for_each(|(db, sum)| *db += sum);
+        db.into_iter().zip(V::sums(sums)).for_each(|(db, sum)| *db += sum);
     }
 }
 
@@ -369,12 +342,7 @@ pub(super) fn weight_gradient<V: Vector>(
 #[inline(always)]
 fn four_from(first: usize, rows: usize) -> [usize; SUMS] {
     let last = rows - 1;
-    [
-        first,
-        last.min(first + 1),
-        last.min(first + 2),
-        last.min(first + 3),
-    ]
+    [first, last.min(first + 1), last.min(first + 2), last.min(first + 3)]
 }
 
 /// The sums of four rows over all columns but for the lanes of a vector.

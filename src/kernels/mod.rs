@@ -166,17 +166,10 @@ impl Simd {
     /// All kernels that this CPU supports, fastest first; the portable ones come last.
     pub fn supported() -> impl Iterator<Item = Simd> {
         #[cfg(target_arch = "x86_64")]
-        let vectorised = [
-            Avx512::detect().map(Isa::Avx512),
-            Avx2::detect().map(Isa::Avx2),
-        ];
+        let vectorised = [Avx512::detect().map(Isa::Avx512), Avx2::detect().map(Isa::Avx2)];
         #[cfg(not(target_arch = "x86_64"))]
         let vectorised: [Option<Isa>; 0] = [];
-        vectorised
-            .into_iter()
-            .flatten()
-            .map(Simd)
-            .chain([Simd::portable()])
+        vectorised.into_iter().flatten().map(Simd).chain([Simd::portable()])
     }
 
     /// The kernels called `auto` (the fastest), `avx512`, `avx2` or `portable`.
@@ -189,17 +182,12 @@ impl Simd {
             "auto" => Some(Simd::detect()),
             "avx512" | "avx2" | "portable" => Simd::supported().find(|simd| simd.name() == name),
             _ => {
-                return Err(UnknownKernels::NoSuchName {
-                    name: name.to_owned(),
-                });
+                return Err(UnknownKernels::NoSuchName { name: name.to_owned() });
             }
         };
         chosen.ok_or_else(|| UnknownKernels::Unsupported {
             name: name.to_owned(),
-            supported: Simd::supported()
-                .map(Simd::name)
-                .collect::<Vec<_>>()
-                .join(", "),
+            supported: Simd::supported().map(Simd::name).collect::<Vec<_>>().join(", "),
         })
     }
 
@@ -270,13 +258,6 @@ impl Kernels<f32> for Simd {
 /// The shapes of a layer fit together: `w[O,I]`, outputs `y[O,N]`, inputs `x[I,N]`.
 fn check_layer(w: (usize, usize), y: (usize, usize), x: (usize, usize)) {
     let ((w_outputs, w_inputs), (outputs, y_frames), (inputs, x_frames)) = (w, y, x);
-    assert_eq!(
-        (w_outputs, w_inputs),
-        (outputs, inputs),
-        "weights must be [outputs, inputs]"
-    );
-    assert_eq!(
-        y_frames, x_frames,
-        "outputs and inputs must have as many frames"
-    );
+    assert_eq!((w_outputs, w_inputs), (outputs, inputs), "weights must be [outputs, inputs]");
+    assert_eq!(y_frames, x_frames, "outputs and inputs must have as many frames");
 }

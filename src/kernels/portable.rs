@@ -100,13 +100,12 @@ impl<R: NdFloat> Kernels<R> for Portable {
         for (frame, column) in logits.axis_iter(Axis(1)).enumerate() {
             let largest = column.fold(R::neg_infinity(), |largest, &logit| largest.max(logit));
             let sum = column.fold(R::zero(), |sum, &logit| sum + (logit - largest).exp());
-            Zip::from(column)
-                .and(log_p.column_mut(frame))
-                .and(p.column_mut(frame))
-                .for_each(|&logit, log_p, p| {
+            Zip::from(column).and(log_p.column_mut(frame)).and(p.column_mut(frame)).for_each(
+                |&logit, log_p, p| {
                     *log_p = (logit - largest) - sum.ln();
                     *p = log_p.exp();
-                });
+                },
+            );
         }
     }
 

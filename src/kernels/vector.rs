@@ -90,26 +90,11 @@ fn polynomial<V: Vector, const K: usize>(cpu: V::Cpu, x: V, coefficients: [f32; 
 #[inline(always)]
 pub(super) fn tanh<V: Vector>(cpu: V::Cpu, x: V) -> V {
     const LIMIT: f32 = 8.0;
-    let x = x
-        .at_most(V::splat(cpu, LIMIT))
-        .at_least(V::splat(cpu, -LIMIT));
+    let x = x.at_most(V::splat(cpu, LIMIT)).at_least(V::splat(cpu, -LIMIT));
     let square = x * x;
-    let p = polynomial(
-        cpu,
-        square,
-        [1.0, 0.129_303_58, 2.955_811e-3, 1.147_515_1e-5],
-    );
-    let q = polynomial(
-        cpu,
-        square,
-        [
-            1.0,
-            0.462_636_1,
-            2.383_58e-2,
-            2.393_154_2e-4,
-            2.473_244_7e-7,
-        ],
-    );
+    let p = polynomial(cpu, square, [1.0, 0.129_303_58, 2.955_811e-3, 1.147_515_1e-5]);
+    let q =
+        polynomial(cpu, square, [1.0, 0.462_636_1, 2.383_58e-2, 2.393_154_2e-4, 2.473_244_7e-7]);
     x * p / q
 }
 
@@ -120,9 +105,7 @@ pub(super) fn tanh<V: Vector>(cpu: V::Cpu, x: V) -> V {
 #[inline(always)]
 pub(super) fn exp<V: Vector>(cpu: V::Cpu, x: V) -> V {
     // Just past the arguments whose exponential is infinite, and less than half the smallest subnormal.
-    let x = x
-        .at_most(V::splat(cpu, 89.0))
-        .at_least(V::splat(cpu, -104.0));
+    let x = x.at_most(V::splat(cpu, 89.0)).at_least(V::splat(cpu, -104.0));
     let n = (x * V::splat(cpu, std::f32::consts::LOG2_E)).round();
     // ln 2 in two parts: the first has so few bits that its product with n is exact.
     let r = n.neg_mul_add(V::splat(cpu, 0.691_406_25), x);
@@ -130,13 +113,7 @@ pub(super) fn exp<V: Vector>(cpu: V::Cpu, x: V) -> V {
     let g = polynomial(
         cpu,
         r,
-        [
-            0.499_999_93,
-            0.166_665_2,
-            4.166_838_7e-2,
-            8.368_71e-3,
-            1.381_461_3e-3,
-        ],
+        [0.499_999_93, 0.166_665_2, 4.166_838_7e-2, 8.368_71e-3, 1.381_461_3e-3],
     );
     let one = V::splat(cpu, 1.0);
     (r * r).mul_add(g, r + one).scale(n)

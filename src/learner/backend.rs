@@ -66,7 +66,7 @@ impl<R: NdFloat> Outputs<R> {
 pub struct Targets<'a, R> {
     /// V-trace targets of the baseline, `[T, B]`.
     pub vs: &'a [R],
-    /// V-trace advantages of the policy gradient, `[T, B]`.
+    /// V-trace advantages of the policy gradient, `[T, B]`; 0 in masked rows, as V-trace leaves them.
     pub pg_advantages: &'a [R],
     /// 1 for a learned row, 0 for a masked one, `[T, B]`.
     pub weights: &'a [R],

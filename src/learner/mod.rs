@@ -10,6 +10,7 @@ pub mod batch;
 pub mod meters;
 pub mod native;
 pub mod optim;
+pub mod overlap;
 pub mod pass;
 pub mod score;
 pub mod targets;
@@ -22,9 +23,9 @@ use crate::checkpoint::Checkpoint;
 use crate::config::{Config, ConfigError};
 use crate::latency::{Stage, StageClock, monotonic_ns};
 use crate::params::ParamLayout;
-use crate::rollout::Rollout;
+use crate::rollout::{Rollout, RolloutHeader};
 use crate::seeds::{Stream, stream_seed};
-use crate::shm::board::{ActorStatus, Board, LearnerStatus, Phase};
+use crate::shm::board::{Board, LearnerStatus, Phase};
 use crate::shm::doorbell::Doorbell;
 use crate::shm::{Consumer, Segment, SegmentError, SegmentWeightsWriter};
 use crate::telemetry::{Exit, LearnerOutcome, Message};
@@ -32,6 +33,7 @@ use crate::telemetry::{Exit, LearnerOutcome, Message};
 use backend::Losses;
 use meters::{Meters, Update};
 use optim::{LinearDecay, Optimizer, UpdateRule, clip_grad_norm};
+use overlap::{Overlap, Span};
 use pass::{Pass, PassSums};
 
 /// How long a waiting learner sleeps before it looks at the stop flag and says that it lives.
@@ -112,12 +114,10 @@ struct RunFigures {
     /// Frames and time when the score first reached the threshold.
     solved: Option<(u64, u64)>,
     n_dropped: u64,
-    /// When it was last looked whether an actor collects.
-    looked_ns: u64,
-    /// Time from taking batches to handing them back, ns.
-    update_ns: u64,
-    /// The part of `update_ns` in which an actor was collecting.
-    collected_ns: u64,
+    /// When the current update began: the end of the wait for its slots.
+    update_start_ns: u64,
+    /// How much of the updates actors were collecting in.
+    overlap: Overlap,
 }
 
 impl<'seg, S: MessageSink> Learner<'seg, S> {
@@ -217,7 +217,7 @@ impl<'seg, S: MessageSink> Learner<'seg, S> {
     /// Takes slots from one ring after the other until the batch is complete; false if it is not,
     /// because some were too stale.
     fn take(&mut self) -> bool {
-        self.run.looked_ns = self.clock.last_ns();
+        self.run.update_start_ns = self.clock.last_ns();
         let batch_slots = self.config.loss.batch_slots;
         let mut n_empty = 0;
         while self.taken.len() < batch_slots && n_empty < self.rings.len() {
@@ -242,6 +242,8 @@ impl<'seg, S: MessageSink> Learner<'seg, S> {
             self.rings[taken.ring].release();
             return;
         }
+        let RolloutHeader { claimed_ns, published_ns, .. } = *rollout.header;
+        self.run.overlap.add_collect(Span { start_ns: claimed_ns, end_ns: published_ns });
         self.meters.count_slot(rollout.header, self.clock.last_ns());
         for (episode_return, _) in rollout.episodes() {
             self.meters.score.add(f64::from(episode_return));
@@ -258,7 +260,6 @@ impl<'seg, S: MessageSink> Learner<'seg, S> {
             let rollouts: Vec<Rollout> = rollouts.collect();
             let pass = self.pass.learn(&rollouts, &self.params, &mut self.grad, &mut self.clock);
             sums.merge(&pass);
-            self.run.look_at_actors(&self.board, self.clock.last_ns());
         }
         sums
     }
@@ -292,7 +293,8 @@ impl<'seg, S: MessageSink> Learner<'seg, S> {
         let n_frames = self.taken.len() as u64 * self.frames_per_slot;
         self.taken.clear();
         self.clock.lap(Stage::Release);
-        self.run.look_at_actors(&self.board, self.clock.last_ns());
+        let (start_ns, end_ns) = (self.run.update_start_ns, self.clock.last_ns());
+        self.run.overlap.add_update(Span { start_ns, end_ns });
         n_frames
     }
 
@@ -330,7 +332,7 @@ impl<'seg, S: MessageSink> Learner<'seg, S> {
             solved: self.run.solved,
             policy_lag: self.meters.lag_summary(),
             rho: self.meters.rho_summary(),
-            collected_during_updates: self.run.collected_share(),
+            collected_during_updates: self.run.overlap.share(),
             rollouts_dropped: self.run.n_dropped,
         };
         self.sink.send(Message::Finished(Box::new(outcome)))?;
@@ -365,22 +367,8 @@ impl RunFigures {
             first_frame_ns: None,
             solved: None,
             n_dropped: 0,
-            looked_ns: now_ns,
-            update_ns: 0,
-            collected_ns: 0,
+            update_start_ns: now_ns,
+            overlap: Overlap::default(),
         }
-    }
-
-    /// Counts the time since the last look as one in which an actor was collecting, if one is now.
-    fn look_at_actors(&mut self, board: &Board, now_ns: u64) {
-        let since_ns = now_ns - self.looked_ns;
-        let collecting = |actor: &ActorStatus| actor.vitals.phase.get() == Phase::Collecting;
-        self.looked_ns = now_ns;
-        self.update_ns += since_ns;
-        self.collected_ns += if board.actors().iter().any(collecting) { since_ns } else { 0 };
-    }
-
-    fn collected_share(&self) -> f64 {
-        self.collected_ns as f64 / self.update_ns.max(1) as f64
     }
 }

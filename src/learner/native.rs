@@ -110,8 +110,8 @@ impl<K, R: NdFloat> Native<K, R> {
                 let taken = if taken == action as i32 { R::one() } else { R::zero() };
                 let advantage = targets.pg_advantages[n];
                 let d_entropy = probs[n] * (log_probs[n] + self.entropies[n]);
-                d_logits[n] = advantage * (probs[n] - taken)
-                    + entropy_cost * targets.weights[n] * d_entropy;
+                d_logits[n] =
+                    advantage * (probs[n] - taken) + entropy_cost * targets.weights[n] * d_entropy;
                 action_loss -= taken * advantage * log_probs[n];
             }
             loss += to_f64(action_loss);
@@ -124,7 +124,8 @@ impl<K, R: NdFloat> Native<K, R> {
     fn critic_gradient(&mut self, value_row: usize, targets: &Targets<R>, baseline_cost: R) -> f64 {
         let half = R::one() / (R::one() + R::one());
         let mut loss = R::zero();
-        let rows = row_mut(&mut self.heads, value_row).iter_mut().zip(targets.vs).zip(targets.weights);
+        let rows =
+            row_mut(&mut self.heads, value_row).iter_mut().zip(targets.vs).zip(targets.weights);
         for ((value, &vs), &weight) in rows {
             let error = *value - vs;
             loss += weight * half * error * error;

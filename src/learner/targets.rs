@@ -139,7 +139,11 @@ impl<K: Kernels<f32>> TargetBuilder<K> {
     }
 
     /// The V-trace targets of a batch under the target policy's outputs, and their statistics.
-    pub fn solve(&mut self, batch: &Batch<f32>, outputs: &Outputs<f32>) -> (Targets<'_, f32>, OffPolicyStats) {
+    pub fn solve(
+        &mut self,
+        batch: &Batch<f32>,
+        outputs: &Outputs<f32>,
+    ) -> (Targets<'_, f32>, OffPolicyStats) {
         self.map_rows(batch);
         self.importance_ratios(batch, outputs);
         let input = VtraceInput {
@@ -152,11 +156,8 @@ impl<K: Kernels<f32>> TargetBuilder<K> {
         };
         vtrace(&input, &self.settings.vtrace, &mut self.vs, &mut self.pg_advantages);
         let stats = self.stats(outputs);
-        let targets = Targets {
-            vs: &self.vs,
-            pg_advantages: &self.pg_advantages,
-            weights: &self.weights,
-        };
+        let targets =
+            Targets { vs: &self.vs, pg_advantages: &self.pg_advantages, weights: &self.weights };
         (targets, stats)
     }
 

@@ -49,30 +49,15 @@ impl Axis {
 
     fn over(name: &str, scale: Scale, (lo, hi): (f64, f64)) -> Axis {
         let ticks = ticks(scale, lo, hi);
-        Axis {
-            name: name.to_owned(),
-            scale,
-            lo,
-            hi,
-            ticks,
-        }
+        Axis { name: name.to_owned(), scale, lo, hi, ticks }
     }
 
     /// An axis of `n` things side by side, the k-th from k - ½ to k + ½, numbered from 0.
     pub fn numbered(name: &str, n: usize) -> Axis {
         let stride = n.div_ceil(16).max(1);
-        let ticks = (0..n)
-            .step_by(stride)
-            .map(|k| (k as f64, k.to_string()))
-            .collect();
+        let ticks = (0..n).step_by(stride).map(|k| (k as f64, k.to_string())).collect();
         let hi = n.max(1) as f64 - 0.5;
-        Axis {
-            name: name.to_owned(),
-            scale: Scale::Linear,
-            lo: -0.5,
-            hi,
-            ticks,
-        }
+        Axis { name: name.to_owned(), scale: Scale::Linear, lo: -0.5, hi, ticks }
     }
 
     /// Position of a value; none if it has no place on this scale.
@@ -102,18 +87,10 @@ fn range(scale: Scale, values: impl IntoIterator<Item = f64>) -> (f64, f64) {
         return (0.0, 1.0);
     }
     let zero = matches!(scale, Scale::FromZero | Scale::Percentile).then_some(0.0);
-    let positions = values
-        .into_iter()
-        .filter_map(|value| place(scale, value))
-        .chain(zero);
-    let (lo, hi) = positions.fold((f64::INFINITY, f64::NEG_INFINITY), |(lo, hi), at| {
-        (lo.min(at), hi.max(at))
-    });
-    if lo > hi {
-        (0.0, 1.0)
-    } else {
-        room_around_constant(scale, lo, hi)
-    }
+    let positions = values.into_iter().filter_map(|value| place(scale, value)).chain(zero);
+    let (lo, hi) =
+        positions.fold((f64::INFINITY, f64::NEG_INFINITY), |(lo, hi), at| (lo.min(at), hi.max(at)));
+    if lo > hi { (0.0, 1.0) } else { room_around_constant(scale, lo, hi) }
 }
 
 /// A constant lies in the middle. Differences near the precision of the numbers are none.
@@ -134,10 +111,7 @@ fn with_margin(scale: Scale, (lo, hi): (f64, f64)) -> (f64, f64) {
         _ => 0.05 * (hi - lo),
     };
     let is_fixed = |end: f64| scale == Scale::FromZero && end == 0.0;
-    (
-        if is_fixed(lo) { lo } else { lo - margin },
-        if is_fixed(hi) { hi } else { hi + margin },
-    )
+    (if is_fixed(lo) { lo } else { lo - margin }, if is_fixed(hi) { hi } else { hi + margin })
 }
 
 fn ticks(scale: Scale, lo: f64, hi: f64) -> Vec<(f64, String)> {
@@ -145,10 +119,9 @@ fn ticks(scale: Scale, lo: f64, hi: f64) -> Vec<(f64, String)> {
         Scale::Linear | Scale::FromZero => linear_ticks(lo, hi),
         Scale::Log => log_ticks(lo, hi),
         Scale::Percentile => percentile_ticks(hi),
-        Scale::Share => (0..=4)
-            .map(|k| f64::from(k) / 4.0)
-            .map(|at| (at, units::percent(at)))
-            .collect(),
+        Scale::Share => {
+            (0..=4).map(|k| f64::from(k) / 4.0).map(|at| (at, units::percent(at))).collect()
+        }
     }
 }
 
@@ -167,9 +140,7 @@ fn linear_ticks(lo: f64, hi: f64) -> Vec<(f64, String)> {
 
 fn round_step(raw: f64) -> f64 {
     let power = 10f64.powf(raw.log10().floor());
-    let factor = [1.0, 2.0, 5.0, 10.0]
-        .into_iter()
-        .find(|f| f * power >= raw * 0.999);
+    let factor = [1.0, 2.0, 5.0, 10.0].into_iter().find(|f| f * power >= raw * 0.999);
     factor.unwrap_or(10.0) * power
 }
 
@@ -194,11 +165,7 @@ fn linear_text(value: f64, step: f64) -> String {
 
 /// Powers of ten, at most eight of them; below two decades also their double and fivefold.
 fn log_ticks(lo: f64, hi: f64) -> Vec<(f64, String)> {
-    let factors: &[f64] = if hi - lo < 2.0 {
-        &[1.0, 2.0, 5.0]
-    } else {
-        &[1.0]
-    };
+    let factors: &[f64] = if hi - lo < 2.0 { &[1.0, 2.0, 5.0] } else { &[1.0] };
     let stride = ((hi - lo) / 8.0).ceil().max(1.0) as usize;
     (lo.floor() as i32..=hi.ceil() as i32)
         .step_by(stride)
@@ -240,10 +207,7 @@ mod tests {
     #[test]
     fn ticks_are_round_and_told_apart() {
         let frames = Axis::tight("frames", Scale::FromZero, [0.0, 600_000.0]);
-        assert_eq!(
-            texts(&frames),
-            ["0", "100k", "200k", "300k", "400k", "500k", "600k"]
-        );
+        assert_eq!(texts(&frames), ["0", "100k", "200k", "300k", "400k", "500k", "600k"]);
         let rate = Axis::tight("rate", Scale::FromZero, [2e-3, 1e-4]);
         assert_eq!(texts(&rate), ["0", "0.0005", "0.001", "0.0015", "0.002"]);
         let late = Axis::tight("rate", Scale::FromZero, [2e-4]);
@@ -259,10 +223,7 @@ mod tests {
         let narrow = Axis::tight("µs", Scale::Log, [100.0, 1000.0]);
         assert_eq!(texts(&narrow), ["100", "200", "500", "1k"]);
         let percentiles = Axis::tight("p", Scale::Percentile, [0.0, 0.9995]);
-        assert_eq!(
-            texts(&percentiles),
-            ["0 %", "50 %", "90 %", "99 %", "99.9 %"]
-        );
+        assert_eq!(texts(&percentiles), ["0 %", "50 %", "90 %", "99 %", "99.9 %"]);
     }
 
     #[test]
@@ -278,33 +239,14 @@ mod tests {
             &[1e9, 1e9 + 1e-7],
         ];
         for values in nasty {
-            for scale in [
-                Scale::Linear,
-                Scale::FromZero,
-                Scale::Log,
-                Scale::Percentile,
-                Scale::Share,
-            ] {
+            for scale in
+                [Scale::Linear, Scale::FromZero, Scale::Log, Scale::Percentile, Scale::Share]
+            {
                 let axis = Axis::roomy("x", scale, values.iter().copied());
-                assert!(
-                    axis.lo.is_finite() && axis.hi.is_finite(),
-                    "{scale:?} {values:?}"
-                );
-                assert!(
-                    axis.lo < axis.hi,
-                    "{scale:?} {values:?}: {} {}",
-                    axis.lo,
-                    axis.hi
-                );
-                assert!(
-                    axis.ticks.len() <= 40,
-                    "{scale:?} {values:?}: {:?}",
-                    axis.ticks
-                );
-                assert!(
-                    axis.ticks.iter().all(|(at, _)| at.is_finite()),
-                    "{scale:?} {values:?}"
-                );
+                assert!(axis.lo.is_finite() && axis.hi.is_finite(), "{scale:?} {values:?}");
+                assert!(axis.lo < axis.hi, "{scale:?} {values:?}: {} {}", axis.lo, axis.hi);
+                assert!(axis.ticks.len() <= 40, "{scale:?} {values:?}: {:?}", axis.ticks);
+                assert!(axis.ticks.iter().all(|(at, _)| at.is_finite()), "{scale:?} {values:?}");
             }
         }
     }

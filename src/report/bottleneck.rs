@@ -55,37 +55,16 @@ pub fn diagnose(summary: &Summary, n_cores: Option<usize>) -> Diagnosis {
     let limit = figures.limit();
     let verdict = limit.verdict();
     if limit == Limit::Unknown {
-        return Diagnosis {
-            limit,
-            verdict,
-            evidence: String::new(),
-            advice: String::new(),
-        };
+        return Diagnosis { limit, verdict, evidence: String::new(), advice: String::new() };
     }
     let lag = lag(&summary.policy_lag);
-    let evidence = [
-        figures.waiting(),
-        figures.largest_stage(),
-        figures.cores(),
-        lag,
-    ]
-    .join(" ");
-    Diagnosis {
-        limit,
-        verdict,
-        evidence,
-        advice: figures.advice(limit),
-    }
+    let evidence = [figures.waiting(), figures.largest_stage(), figures.cores(), lag].join(" ");
+    Diagnosis { limit, verdict, evidence, advice: figures.advice(limit) }
 }
 
 impl fmt::Display for Diagnosis {
     fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
-        let Diagnosis {
-            verdict,
-            evidence,
-            advice,
-            ..
-        } = self;
+        let Diagnosis { verdict, evidence, advice, .. } = self;
         f.write_str(format!("{verdict} {evidence} {advice}").trim_end())
     }
 }
@@ -136,11 +115,7 @@ impl Figures {
         let stages = learner_stages(summary);
         let measured_s: f64 = stages.iter().map(|stage| stage.total_s).sum();
         // The stages cover the loop without a gap; several learner threads make more than train_s.
-        let learner_s = if measured_s > 0.0 {
-            measured_s
-        } else {
-            finite(summary.train_s)
-        };
+        let learner_s = if measured_s > 0.0 { measured_s } else { finite(summary.train_s) };
         let learner_wait_s = finite(summary.learner_wait_s).min(learner_s);
         let sum = |part: fn(&ActorSummary) -> f64| {
             summary.actors.iter().map(|a| finite(part(a))).sum::<f64>()
@@ -153,11 +128,7 @@ impl Figures {
             n_cores,
             learner_s,
             learner_wait_s,
-            actors_s: summary
-                .actors
-                .iter()
-                .map(|a| actor_loop_s(a, train_s))
-                .sum(),
+            actors_s: summary.actors.iter().map(|a| actor_loop_s(a, train_s)).sum(),
             actors_blocked_s: sum(|a| a.blocked_s),
             act_s,
             env_s,
@@ -179,10 +150,7 @@ impl Figures {
         let (wait, blocked) = (self.wait_share(), self.blocked_share());
         if self.largest.is_none() {
             Limit::Unknown
-        } else if self
-            .n_cores
-            .is_some_and(|n| self.n_busy >= CORES_EXHAUSTED * n as f64)
-        {
+        } else if self.n_cores.is_some_and(|n| self.n_busy >= CORES_EXHAUSTED * n as f64) {
             Limit::Cores
         } else if wait < WAITS && blocked < WAITS {
             Limit::Balanced
@@ -283,36 +251,18 @@ impl Figures {
     }
 
     fn largest_consumer(&self) -> String {
-        let stage = self
-            .largest
-            .map_or(("the learner", 0.0), |s| (s.stage.tag(), s.total_s));
-        let parts = [
-            ("the actors' forward passes", self.act_s),
-            ("the environments", self.env_s),
-        ];
+        let stage = self.largest.map_or(("the learner", 0.0), |s| (s.stage.tag(), s.total_s));
+        let parts = [("the actors' forward passes", self.act_s), ("the environments", self.env_s)];
         let (name, total_s) =
-            parts.into_iter().fold(
-                stage,
-                |best, part| if part.1 > best.1 { part } else { best },
-            );
-        let name = if name == stage.0 {
-            format!("the learner's {name} stage")
-        } else {
-            name.to_owned()
-        };
+            parts.into_iter().fold(stage, |best, part| if part.1 > best.1 { part } else { best });
+        let name =
+            if name == stage.0 { format!("the learner's {name} stage") } else { name.to_owned() };
         let busy_s = self.learner_s - self.learner_wait_s + self.actors_s - self.actors_blocked_s;
-        format!(
-            "{name} ({} of all busy time)",
-            percent(ratio(total_s, busy_s))
-        )
+        format!("{name} ({} of all busy time)", percent(ratio(total_s, busy_s)))
     }
 
     fn actor_part(&self) -> &'static str {
-        if self.act_s >= self.env_s {
-            "forward pass"
-        } else {
-            "environment"
-        }
+        if self.act_s >= self.env_s { "forward pass" } else { "environment" }
     }
 
     fn n_free(&self) -> Option<f64> {
@@ -326,36 +276,21 @@ impl Figures {
 
 /// Seconds one actor's loop ran: the learner's, or longer where its parts add up to more.
 pub fn actor_loop_s(actor: &ActorSummary, train_s: f64) -> f64 {
-    let parts = [
-        actor.act_s,
-        actor.env_s,
-        actor.read_weights_s,
-        actor.blocked_s,
-    ];
-    parts
-        .into_iter()
-        .map(finite)
-        .sum::<f64>()
-        .max(finite(train_s))
+    let parts = [actor.act_s, actor.env_s, actor.read_weights_s, actor.blocked_s];
+    parts.into_iter().map(finite).sum::<f64>().max(finite(train_s))
 }
 
 fn learner_stages(summary: &Summary) -> Vec<StageTime> {
     let time_of = |stage: Stage| {
         let latency = summary.latency_us.get(stage.tag())?;
         let total_s = finite(latency.count as f64 * latency.mean) / 1e6;
-        Some(StageTime {
-            stage,
-            total_s,
-            mean_us: latency.mean,
-        })
+        Some(StageTime { stage, total_s, mean_us: latency.mean })
     };
     Stage::LEARNER.into_iter().filter_map(time_of).collect()
 }
 
 fn largest(stages: &[StageTime]) -> Option<StageTime> {
-    let busy = stages
-        .iter()
-        .filter(|s| s.stage != Stage::Wait && s.total_s > 0.0);
+    let busy = stages.iter().filter(|s| s.stage != Stage::Wait && s.total_s > 0.0);
     busy.max_by(|a, b| a.total_s.total_cmp(&b.total_s)).copied()
 }
 
@@ -373,20 +308,12 @@ fn lag(lag: &LagSummary) -> String {
 }
 
 fn actors(n: usize) -> String {
-    if n == 1 {
-        "actor".to_owned()
-    } else {
-        format!("{n} actors")
-    }
+    if n == 1 { "actor".to_owned() } else { format!("{n} actors") }
 }
 
 /// What was not measured counts as none.
 fn finite(value: f64) -> f64 {
-    if value.is_finite() {
-        value.max(0.0)
-    } else {
-        0.0
-    }
+    if value.is_finite() { value.max(0.0) } else { 0.0 }
 }
 
 fn ratio(part: f64, whole: f64) -> f64 {
@@ -400,15 +327,8 @@ mod tests {
 
     /// Ten seconds of a learner with these µs a stage of 10,000 updates, and of equal actors.
     fn run(stages_us: &[(Stage, f64)], actors: usize, actor: ActorSummary) -> Summary {
-        let latency = |us: f64| LatencySummary {
-            count: 10_000,
-            mean: us,
-            ..Default::default()
-        };
-        let wait_us = stages_us
-            .iter()
-            .find(|(s, _)| *s == Stage::Wait)
-            .map_or(0.0, |(_, us)| *us);
+        let latency = |us: f64| LatencySummary { count: 10_000, mean: us, ..Default::default() };
+        let wait_us = stages_us.iter().find(|(s, _)| *s == Stage::Wait).map_or(0.0, |(_, us)| *us);
         Summary {
             env: "CartPole-v1".to_owned(),
             seed: 1,
@@ -431,12 +351,7 @@ mod tests {
                 .iter()
                 .map(|(s, us)| (s.tag().to_owned(), latency(*us)))
                 .collect(),
-            policy_lag: LagSummary {
-                mean: 2.1,
-                p50: 2,
-                p99: 5,
-                max: 9,
-            },
+            policy_lag: LagSummary { mean: 2.1, p50: 2, p99: 5, max: 9 },
             rho: Default::default(),
             actors: vec![actor; actors],
             learner_wait_s: wait_us / 100.0,
@@ -446,29 +361,19 @@ mod tests {
     }
 
     fn busy_actor(act_s: f64, env_s: f64, blocked_s: f64) -> ActorSummary {
-        ActorSummary {
-            act_s,
-            env_s,
-            blocked_s,
-            ..Default::default()
-        }
+        ActorSummary { act_s, env_s, blocked_s, ..Default::default() }
     }
 
     fn text(summary: &Summary, n_cores: Option<usize>) -> String {
-        diagnose(summary, n_cores)
-            .to_string()
-            .replace('\u{a0}', " ")
+        diagnose(summary, n_cores).to_string().replace('\u{a0}', " ")
     }
 
     /// Each scenario: the run, its cores, the judgement, what the paragraph must say.
     #[test]
     fn each_kind_of_run_gets_its_diagnosis() {
         use Stage::{Backward, Forward, Wait};
-        let learner_bound = run(
-            &[(Wait, 20.0), (Forward, 300.0), (Backward, 680.0)],
-            4,
-            busy_actor(2.0, 1.0, 7.0),
-        );
+        let learner_bound =
+            run(&[(Wait, 20.0), (Forward, 300.0), (Backward, 680.0)], 4, busy_actor(2.0, 1.0, 7.0));
         let env_bound = run(
             &[(Wait, 600.0), (Forward, 250.0), (Backward, 150.0)],
             4,
@@ -479,11 +384,8 @@ mod tests {
             1,
             busy_actor(8.0, 2.0, 0.0),
         );
-        let balanced = run(
-            &[(Wait, 50.0), (Forward, 450.0), (Backward, 500.0)],
-            2,
-            busy_actor(5.0, 4.5, 0.5),
-        );
+        let balanced =
+            run(&[(Wait, 50.0), (Forward, 450.0), (Backward, 500.0)], 2, busy_actor(5.0, 4.5, 0.5));
         type Scenario<'a> = (&'a str, &'a Summary, Option<usize>, Limit, &'a [&'a str]);
         let scenarios: [Scenario; 7] = [
             (
@@ -544,13 +446,7 @@ mod tests {
                     "one more actor, since 6.6 cores had nothing to do",
                 ],
             ),
-            (
-                "balanced",
-                &balanced,
-                Some(4),
-                Limit::Balanced,
-                &["kept pace", "a cheaper backward"],
-            ),
+            ("balanced", &balanced, Some(4), Limit::Balanced, &["kept pace", "a cheaper backward"]),
         ];
         for (name, summary, n_cores, limit, phrases) in scenarios {
             let text = text(summary, n_cores);
@@ -572,11 +468,8 @@ mod tests {
     fn nothing_measured_is_said_and_nothing_is_not_a_number() {
         let empty = run(&[], 0, ActorSummary::default());
         assert_eq!(diagnose(&empty, Some(2)).limit, Limit::Unknown);
-        let mut broken = run(
-            &[(Stage::Backward, 900.0)],
-            1,
-            busy_actor(f64::NAN, 1.0, f64::INFINITY),
-        );
+        let mut broken =
+            run(&[(Stage::Backward, 900.0)], 1, busy_actor(f64::NAN, 1.0, f64::INFINITY));
         (broken.train_s, broken.learner_wait_s) = (f64::NAN, f64::NAN);
         broken.policy_lag.mean = f64::NAN;
         let text = text(&broken, Some(2));

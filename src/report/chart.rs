@@ -72,10 +72,7 @@ impl Panel {
     /// A panel whose vertical axis shows all of its layers.
     pub fn fit(name: &str, scale: Scale, layers: Vec<Layer>) -> Panel {
         let values = layers.iter().flat_map(|layer| layer.mark.values());
-        Panel {
-            y: Axis::roomy(name, scale, values),
-            layers,
-        }
+        Panel { y: Axis::roomy(name, scale, values), layers }
     }
 
     /// Whether anything was measured; a level alone is no measurement.
@@ -139,24 +136,13 @@ fn draw_into(chart: &Chart, svg: &mut String) -> Drawn {
     let height = head_height + PANEL_HEIGHT + lower_height + X_AXIS_HEIGHT;
     let root = SVGBackend::with_string(svg, (WIDTH as u32, height as u32)).into_drawing_area();
     root.fill(&Colour::Surface.rgb())?;
-    draw_text(
-        &root,
-        chart.title,
-        (PADDING, 14),
-        TITLE_SIZE,
-        Colour::Ink,
-        FontStyle::Bold,
-    )?;
+    draw_text(&root, chart.title, (PADDING, 14), TITLE_SIZE, Colour::Ink, FontStyle::Bold)?;
     draw_legend(&root, &legend)?;
     let (_, mut rest) = root.split_vertically(head_height);
     let y_axis_width = y_axis_width(chart);
     for (i, panel) in chart.panels.iter().enumerate() {
         let is_last = i + 1 == chart.panels.len();
-        let plot_height = if i == 0 {
-            PANEL_HEIGHT
-        } else {
-            LOWER_PANEL_HEIGHT
-        };
+        let plot_height = if i == 0 { PANEL_HEIGHT } else { LOWER_PANEL_HEIGHT };
         let (area, below) =
             rest.split_vertically(plot_height + if is_last { X_AXIS_HEIGHT } else { 0 });
         draw_panel(&area, &chart.x, panel, is_last, y_axis_width)?;
@@ -168,10 +154,7 @@ fn draw_into(chart: &Chart, svg: &mut String) -> Drawn {
 /// One width for all panels, so that they stand exactly above each other.
 fn y_axis_width(chart: &Chart) -> i32 {
     let ticks = chart.panels.iter().flat_map(|panel| &panel.y.ticks);
-    let longest = ticks
-        .map(|(_, text)| text.chars().count())
-        .max()
-        .unwrap_or(1);
+    let longest = ticks.map(|(_, text)| text.chars().count()).max().unwrap_or(1);
     66 + DIGIT_WIDTH * longest as i32
 }
 
@@ -239,9 +222,7 @@ fn draw_layer(plane: &mut Plane, layer: &Layer, x: &Axis, y: &Axis) -> Drawn {
     let place_all = |points: &[Point]| points.iter().filter_map(place).collect::<Vec<Point>>();
     match &layer.mark {
         Mark::Line(points) => draw_line(plane, place_all(points), colour),
-        Mark::Level(value) => y
-            .place(*value)
-            .map_or(Ok(()), |at| draw_level(plane, at, x, colour)),
+        Mark::Level(value) => y.place(*value).map_or(Ok(()), |at| draw_level(plane, at, x, colour)),
         Mark::Band(lower, upper) => {
             draw_area(plane, &place_all(lower), place_all(upper), colour.mix(0.22))
         }
@@ -249,9 +230,7 @@ fn draw_layer(plane: &mut Plane, layer: &Layer, x: &Axis, y: &Axis) -> Drawn {
             draw_area(plane, &place_all(lower), place_all(upper), colour.mix(1.0))
         }
         Mark::Boxes(boxes) => {
-            let corners = boxes
-                .iter()
-                .filter_map(|(a, b)| Some([place(a)?, place(b)?]));
+            let corners = boxes.iter().filter_map(|(a, b)| Some([place(a)?, place(b)?]));
             let boxes = corners.map(|corners| Rectangle::new(corners, colour.filled()));
             plane.draw_series(boxes).map(drop)
         }
@@ -266,29 +245,18 @@ fn draw_line(plane: &mut Plane, points: Vec<Point>, colour: RGBColor) -> Drawn {
     if points.len() <= FEW {
         plane.draw_series(points.iter().map(|&at| Circle::new(at, 6, colour.filled())))?;
     }
-    let width = if points.len() < MANY {
-        LINE_WIDTH
-    } else {
-        LINE_WIDTH / 2
-    };
-    plane
-        .draw_series([PathElement::new(points, colour.stroke_width(width))])
-        .map(drop)
+    let width = if points.len() < MANY { LINE_WIDTH } else { LINE_WIDTH / 2 };
+    plane.draw_series([PathElement::new(points, colour.stroke_width(width))]).map(drop)
 }
 
 fn draw_level(plane: &mut Plane, at: f64, x: &Axis, colour: RGBColor) -> Drawn {
     let ends = [(x.lo, at), (x.hi, at)];
     let style = colour.stroke_width(3);
-    plane
-        .draw_series(DashedLineSeries::new(ends, 14, 10, style))
-        .map(drop)
+    plane.draw_series(DashedLineSeries::new(ends, 14, 10, style)).map(drop)
 }
 
 fn draw_area(plane: &mut Plane, lower: &[Point], upper: Vec<Point>, colour: RGBAColor) -> Drawn {
-    let outline: Vec<Point> = upper
-        .into_iter()
-        .chain(lower.iter().rev().copied())
-        .collect();
+    let outline: Vec<Point> = upper.into_iter().chain(lower.iter().rev().copied()).collect();
     if outline.len() < 3 {
         return Ok(());
     }
@@ -300,11 +268,7 @@ fn draw_nothing_measured(plane: &Plane) -> Drawn {
     let (width, height) = area.dim_in_pixel();
     let style =
         font(TEXT_SIZE, Colour::Muted, FontStyle::Normal).pos(Pos::new(HPos::Center, VPos::Center));
-    area.draw_text(
-        "nothing was measured",
-        &style,
-        (width as i32 / 2, height as i32 / 2),
-    )
+    area.draw_text("nothing was measured", &style, (width as i32 / 2, height as i32 / 2))
 }
 
 /// Legend entries by row, as many in each as fit.
@@ -367,16 +331,11 @@ fn draw_swatch(root: &Area, layer: &Layer, (x, y): (i32, i32)) -> Drawn {
     let line =
         |from: i32, to: i32| PathElement::new([(x + from, y), (x + to, y)], colour.stroke_width(6));
     let patch = |opacity| {
-        Rectangle::new(
-            [(x, y - 11), (x + SWATCH_WIDTH, y + 11)],
-            colour.mix(opacity).filled(),
-        )
+        Rectangle::new([(x, y - 11), (x + SWATCH_WIDTH, y + 11)], colour.mix(opacity).filled())
     };
     match layer.mark {
         Mark::Line(_) => root.draw(&line(0, SWATCH_WIDTH)),
-        Mark::Level(_) => root
-            .draw(&line(0, 13))
-            .and_then(|()| root.draw(&line(21, SWATCH_WIDTH))),
+        Mark::Level(_) => root.draw(&line(0, 13)).and_then(|()| root.draw(&line(21, SWATCH_WIDTH))),
         Mark::Band(..) => root.draw(&patch(0.22)),
         Mark::Area(..) | Mark::Boxes(_) => root.draw(&patch(1.0)),
     }

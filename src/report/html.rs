@@ -20,10 +20,7 @@ pub fn page(run: &RunData, sections: &[DrawnSection]) -> askama::Result<String> 
     let diagnosis = summary.map(|summary| bottleneck::diagnose(summary, n_cores));
     let page = Page {
         colours: palette::css(),
-        title: summary.map_or_else(
-            || run.name.clone(),
-            |s| format!("{}, seed {}", s.env, s.seed),
-        ),
+        title: summary.map_or_else(|| run.name.clone(), |s| format!("{}, seed {}", s.env, s.seed)),
         run_name: &run.name,
         status: Status::of(run),
         lead: lead(run),
@@ -85,11 +82,7 @@ fn lead(run: &RunData) -> String {
         "{} {} played {} and passed what they saw through shared memory to one learner ({} backend), which \
          improved the policy with IMPALA and kept sending it back. It learned from {} in {}.",
         summary.actors.len(),
-        if summary.actors.len() == 1 {
-            "actor process"
-        } else {
-            "actor processes"
-        },
+        if summary.actors.len() == 1 { "actor process" } else { "actor processes" },
         summary.env,
         summary.learner,
         counted(summary.frames, "frame"),
@@ -106,11 +99,7 @@ struct Tile {
 
 impl Tile {
     fn new(label: &'static str, value: String, detail: String) -> Tile {
-        Tile {
-            label,
-            value,
-            detail,
-        }
+        Tile { label, value, detail }
     }
 }
 
@@ -118,29 +107,19 @@ fn tiles(run: &RunData) -> Vec<Tile> {
     let Some(summary) = &run.summary else {
         return tiles_of_last_row(run);
     };
-    vec![
-        solved(summary),
-        speed(summary),
-        greedy(summary),
-        wall(summary),
-        lag(summary),
-    ]
+    vec![solved(summary), speed(summary), greedy(summary), wall(summary), lag(summary)]
 }
 
 fn solved(summary: &Summary) -> Tile {
-    let threshold = summary
-        .score_threshold
-        .map_or_else(|| "the threshold".to_owned(), short);
+    let threshold = summary.score_threshold.map_or_else(|| "the threshold".to_owned(), short);
     let Some(frames) = summary.solved_frames.filter(|_| summary.solved) else {
         let reached = summary.score_last100.map_or_else(|| DASH.to_owned(), short);
         let detail = format!("last 100 episodes: mean {reached}, asked for {threshold}");
         return Tile::new("Solved", "no".to_owned(), detail);
     };
     let when = summary.solved_s.map_or_else(|| DASH.to_owned(), seconds);
-    let detail = format!(
-        "{} frames; the mean of 100 episodes reached {threshold}",
-        grouped(frames)
-    );
+    let detail =
+        format!("{} frames; the mean of 100 episodes reached {threshold}", grouped(frames));
     Tile::new("Solved after", when, detail)
 }
 
@@ -156,11 +135,7 @@ fn speed(summary: &Summary) -> Tile {
 fn greedy(summary: &Summary) -> Tile {
     const LABEL: &str = "Greedy score";
     let Some(eval) = summary.eval else {
-        return Tile::new(
-            LABEL,
-            DASH.to_owned(),
-            "the final policy was not evaluated".to_owned(),
-        );
+        return Tile::new(LABEL, DASH.to_owned(), "the final policy was not evaluated".to_owned());
     };
     let detail = format!(
         "mean of {}, from {} to {}",
@@ -172,10 +147,7 @@ fn greedy(summary: &Summary) -> Tile {
 }
 
 fn wall(summary: &Summary) -> Tile {
-    let detail = format!(
-        "of it {} until the first rollout",
-        seconds(summary.startup_s)
-    );
+    let detail = format!("of it {} until the first rollout", seconds(summary.startup_s));
     Tile::new("Wall time", seconds(summary.wall_s), detail)
 }
 
@@ -193,16 +165,8 @@ fn tiles_of_last_row(run: &RunData) -> Vec<Tile> {
     let score = row.score_last100.map_or_else(|| DASH.to_owned(), short);
     vec![
         Tile::new("Score", score, "mean of the last 100 episodes".to_owned()),
-        Tile::new(
-            "Frames per second",
-            short(row.frames_per_s),
-            "in the last interval".to_owned(),
-        ),
-        Tile::new(
-            "Frames",
-            short(row.frames as f64),
-            "learned from so far".to_owned(),
-        ),
+        Tile::new("Frames per second", short(row.frames_per_s), "in the last interval".to_owned()),
+        Tile::new("Frames", short(row.frames as f64), "learned from so far".to_owned()),
         Tile::new("Time", seconds(row.time_s), "until the last row".to_owned()),
     ]
 }
@@ -225,12 +189,8 @@ struct StageRow {
     share: String,
 }
 
-const ACTOR_STAGES: [Stage; 4] = [
-    Stage::ActorClaim,
-    Stage::ActorReadWeights,
-    Stage::ActorAct,
-    Stage::ActorEnv,
-];
+const ACTOR_STAGES: [Stage; 4] =
+    [Stage::ActorClaim, Stage::ActorReadWeights, Stage::ActorAct, Stage::ActorEnv];
 
 fn stage_groups(run: &RunData) -> Vec<StageGroup> {
     let groups: [(&'static str, &[Stage]); 3] = [
@@ -240,24 +200,16 @@ fn stage_groups(run: &RunData) -> Vec<StageGroup> {
     ];
     groups
         .into_iter()
-        .map(|(loop_name, stages)| StageGroup {
-            loop_name,
-            rows: stage_rows(run, stages),
-        })
+        .map(|(loop_name, stages)| StageGroup { loop_name, rows: stage_rows(run, stages) })
         .filter(|group| !group.rows.is_empty())
         .collect()
 }
 
 fn stage_rows(run: &RunData, stages: &[Stage]) -> Vec<StageRow> {
-    let measured: Vec<(Stage, LatencySummary)> = stages
-        .iter()
-        .filter_map(|&stage| Some((stage, latency(run, stage)?)))
-        .collect();
+    let measured: Vec<(Stage, LatencySummary)> =
+        stages.iter().filter_map(|&stage| Some((stage, latency(run, stage)?))).collect();
     let loop_us: f64 = measured.iter().map(|(_, latency)| total_us(latency)).sum();
-    measured
-        .iter()
-        .map(|(stage, latency)| stage_row(*stage, latency, loop_us))
-        .collect()
+    measured.iter().map(|(stage, latency)| stage_row(*stage, latency, loop_us)).collect()
 }
 
 /// The summary's figures; those of the log where the run left no summary.
@@ -348,15 +300,9 @@ fn waits(summary: Option<&Summary>) -> Vec<Wait> {
 
 /// The stages cover the learner's loops; several learner threads make more than `train_s`.
 fn learner_loop_s(summary: &Summary) -> f64 {
-    let stages = Stage::LEARNER
-        .iter()
-        .filter_map(|stage| summary.latency_us.get(stage.tag()));
+    let stages = Stage::LEARNER.iter().filter_map(|stage| summary.latency_us.get(stage.tag()));
     let measured_s = stages.map(total_us).sum::<f64>() / 1e6;
-    if measured_s > 0.0 {
-        measured_s
-    } else {
-        summary.train_s
-    }
+    if measured_s > 0.0 { measured_s } else { summary.train_s }
 }
 
 /// A name with its value.
@@ -367,10 +313,7 @@ struct Fact {
 
 impl Fact {
     fn new(name: &str, value: impl Into<String>) -> Fact {
-        Fact {
-            name: name.to_owned(),
-            value: value.into(),
-        }
+        Fact { name: name.to_owned(), value: value.into() }
     }
 }
 
@@ -384,10 +327,7 @@ struct SettingGroup {
 const TOP_LEVEL: &str = "general";
 
 fn settings(config: &toml::Table) -> Vec<SettingGroup> {
-    let mut groups = vec![SettingGroup {
-        name: TOP_LEVEL.to_owned(),
-        facts: Vec::new(),
-    }];
+    let mut groups = vec![SettingGroup { name: TOP_LEVEL.to_owned(), facts: Vec::new() }];
     collect_settings(config, 0, &mut groups);
     groups.retain(|group| !group.facts.is_empty());
     groups
@@ -398,15 +338,8 @@ fn collect_settings(table: &toml::Table, group: usize, groups: &mut Vec<SettingG
         match value {
             toml::Value::Table(inner) => {
                 let outer = &groups[group].name;
-                let name = if group == 0 {
-                    key.clone()
-                } else {
-                    format!("{outer}.{key}")
-                };
-                groups.push(SettingGroup {
-                    name,
-                    facts: Vec::new(),
-                });
+                let name = if group == 0 { key.clone() } else { format!("{outer}.{key}") };
+                groups.push(SettingGroup { name, facts: Vec::new() });
                 collect_settings(inner, groups.len() - 1, groups);
             }
             toml::Value::String(text) => groups[group].facts.push(Fact::new(key, text)),
@@ -419,9 +352,7 @@ fn system(run: &RunData) -> Vec<Fact> {
     let Some(meta) = &run.meta else {
         return Vec::new();
     };
-    let ended = meta
-        .ended
-        .map_or_else(|| DASH.to_owned(), |ended| ended.to_string());
+    let ended = meta.ended.map_or_else(|| DASH.to_owned(), |ended| ended.to_string());
     vec![
         Fact::new("started", meta.started.to_string()),
         Fact::new("ended", ended),

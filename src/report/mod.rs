@@ -72,10 +72,8 @@ struct DrawnSection {
 pub fn render(run: &RunDir) -> Result<PathBuf, ReportError> {
     let data = RunData::read(run);
     let plots = run.plots();
-    fs::create_dir_all(&plots).map_err(|source| ReportError::Write {
-        path: plots.clone(),
-        source,
-    })?;
+    fs::create_dir_all(&plots)
+        .map_err(|source| ReportError::Write { path: plots.clone(), source })?;
     let sections = plots::sections(&data)
         .into_iter()
         .map(|section| draw_section(section, &plots))
@@ -86,38 +84,18 @@ pub fn render(run: &RunDir) -> Result<PathBuf, ReportError> {
 }
 
 fn draw_section(section: Section, plots: &Path) -> Result<DrawnSection, ReportError> {
-    let Section {
-        title,
-        intro,
-        charts,
-    } = section;
-    let figures = charts
-        .into_iter()
-        .map(|chart| draw_figure(chart, plots))
-        .collect::<Result<_, _>>()?;
-    Ok(DrawnSection {
-        title,
-        intro,
-        figures,
-    })
+    let Section { title, intro, charts } = section;
+    let figures =
+        charts.into_iter().map(|chart| draw_figure(chart, plots)).collect::<Result<_, _>>()?;
+    Ok(DrawnSection { title, intro, figures })
 }
 
 fn draw_figure(chart: Chart, plots: &Path) -> Result<Figure, ReportError> {
-    let svg = chart::draw(&chart).map_err(|reason| ReportError::Draw {
-        plot: chart.id,
-        reason,
-    })?;
+    let svg = chart::draw(&chart).map_err(|reason| ReportError::Draw { plot: chart.id, reason })?;
     write(&plots.join(chart.id).with_extension("svg"), &svg)?;
-    Ok(Figure {
-        title: chart.title,
-        caption: chart.caption,
-        svg,
-    })
+    Ok(Figure { title: chart.title, caption: chart.caption, svg })
 }
 
 fn write(path: &Path, text: &str) -> Result<(), ReportError> {
-    fs::write(path, text).map_err(|source| ReportError::Write {
-        path: path.to_owned(),
-        source,
-    })
+    fs::write(path, text).map_err(|source| ReportError::Write { path: path.to_owned(), source })
 }

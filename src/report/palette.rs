@@ -95,14 +95,8 @@ pub fn css() -> String {
         let (name, light_shade, dark_shade) = colour.shades();
         let _ = write!(light, "--{name}:#{light_shade:06X};");
         let _ = write!(dark, "--{name}:#{dark_shade:06X};");
-        let _ = writeln!(
-            rules,
-            "svg [fill=\"#{light_shade:06X}\"]{{fill:var(--{name})}}"
-        );
-        let _ = writeln!(
-            rules,
-            "svg [stroke=\"#{light_shade:06X}\"]{{stroke:var(--{name})}}"
-        );
+        let _ = writeln!(rules, "svg [fill=\"#{light_shade:06X}\"]{{fill:var(--{name})}}");
+        let _ = writeln!(rules, "svg [stroke=\"#{light_shade:06X}\"]{{stroke:var(--{name})}}");
     }
     format!(
         ":root{{color-scheme:light;{light}}}\n\

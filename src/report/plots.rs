@@ -53,12 +53,7 @@ impl Over {
 
 /// All plots of a run, in reading order.
 pub fn sections(run: &RunData) -> Vec<Section> {
-    vec![
-        learning(run),
-        distance(&run.rows),
-        optimisation(&run.rows),
-        speed(run),
-    ]
+    vec![learning(run), distance(&run.rows), optimisation(&run.rows), speed(run)]
 }
 
 fn learning(run: &RunData) -> Section {
@@ -81,12 +76,7 @@ fn distance(rows: &[MetricsRow]) -> Section {
         intro: "Actors play with weights that are a few updates old. V-trace corrects for that with \
                 importance ratios: how much more likely the learner's policy π would have chosen the \
                 same action than the actor's policy μ did.",
-        charts: vec![
-            importance_ratio(rows),
-            policy_lag(rows),
-            kl(rows),
-            ring_occupancy(rows),
-        ],
+        charts: vec![importance_ratio(rows), policy_lag(rows), kl(rows), ring_occupancy(rows)],
     }
 }
 
@@ -95,11 +85,7 @@ fn optimisation(rows: &[MetricsRow]) -> Section {
         title: "Was optimisation healthy?",
         intro: "A critic that predicts nothing, a gradient that grows without end, a learning rate \
                 that is not what was asked for: they show here first.",
-        charts: vec![
-            explained_variance(rows),
-            gradient_norm(rows),
-            learning_rate(rows),
-        ],
+        charts: vec![explained_variance(rows), gradient_norm(rows), learning_rate(rows)],
     }
 }
 
@@ -120,10 +106,7 @@ fn speed(run: &RunData) -> Section {
 }
 
 fn points(rows: &[MetricsRow], over: Over, column: Column) -> Vec<Point> {
-    curve(
-        rows.iter()
-            .filter_map(|row| Some((over.of(row), column(row)?))),
-    )
+    curve(rows.iter().filter_map(|row| Some((over.of(row), column(row)?))))
 }
 
 fn line(
@@ -159,11 +142,7 @@ fn single(
     column: Column,
 ) -> Chart {
     let layers = vec![line(rows, Over::Frames, line_name, Colour::Blue, column)];
-    over_frames(
-        rows,
-        (id, title, caption),
-        vec![Panel::fit(y_name, scale, layers)],
-    )
+    over_frames(rows, (id, title, caption), vec![Panel::fit(y_name, scale, layers)])
 }
 
 fn over_frames(
@@ -171,38 +150,17 @@ fn over_frames(
     (id, title, caption): (&'static str, &'static str, &str),
     panels: Vec<Panel>,
 ) -> Chart {
-    Chart {
-        id,
-        title,
-        caption: caption.to_owned(),
-        x: Over::Frames.axis(rows),
-        panels,
-    }
+    Chart { id, title, caption: caption.to_owned(), x: Over::Frames.axis(rows), panels }
 }
 
 fn score(run: &RunData, over: Over, id: &'static str) -> Chart {
     let rows = &run.rows;
     let mut layers = vec![
-        band(
-            rows,
-            over,
-            "lowest to highest",
-            |r| r.score_min,
-            |r| r.score_max,
-        ),
+        band(rows, over, "lowest to highest", |r| r.score_min, |r| r.score_max),
         line(rows, over, "interval mean", Colour::Blue, |r| r.score_mean),
-        line(
-            rows,
-            over,
-            "mean of the last 100 episodes",
-            Colour::Ink,
-            |r| r.score_last100,
-        ),
+        line(rows, over, "mean of the last 100 episodes", Colour::Ink, |r| r.score_last100),
     ];
-    let threshold = run
-        .summary
-        .as_ref()
-        .and_then(|summary| summary.score_threshold);
+    let threshold = run.summary.as_ref().and_then(|summary| summary.score_threshold);
     layers.extend(threshold.map(|value| level("solved", value)));
     let (title, caption) = match over {
         Over::Frames => (
@@ -210,32 +168,19 @@ fn score(run: &RunData, over: Over, id: &'static str) -> Chart {
             "Look for the mean of the last 100 episodes crossing the dashed line, and staying \
              above it: that is when the task is solved.",
         ),
-        Over::Seconds => (
-            "Score over time",
-            "The same curve against the clock: how long a person waits for it.",
-        ),
+        Over::Seconds => {
+            ("Score over time", "The same curve against the clock: how long a person waits for it.")
+        }
     };
     let panels = vec![Panel::fit("score of an episode", Scale::FromZero, layers)];
-    Chart {
-        id,
-        title,
-        caption: caption.to_owned(),
-        x: over.axis(rows),
-        panels,
-    }
+    Chart { id, title, caption: caption.to_owned(), x: over.axis(rows), panels }
 }
 
 fn losses(rows: &[MetricsRow]) -> Chart {
     let layers = vec![
-        line(rows, Over::Frames, "critic", Colour::Orange, |r| {
-            Some(r.critic_loss)
-        }),
-        line(rows, Over::Frames, "policy", Colour::Blue, |r| {
-            Some(r.policy_loss)
-        }),
-        line(rows, Over::Frames, "total", Colour::Ink, |r| {
-            Some(r.total_loss)
-        }),
+        line(rows, Over::Frames, "critic", Colour::Orange, |r| Some(r.critic_loss)),
+        line(rows, Over::Frames, "policy", Colour::Blue, |r| Some(r.policy_loss)),
+        line(rows, Over::Frames, "total", Colour::Ink, |r| Some(r.total_loss)),
     ];
     let caption = "Look for a critic loss that falls and levels off; a jump late in the run announces a \
                    collapse of the policy.";
@@ -261,22 +206,14 @@ fn explained_variance(rows: &[MetricsRow]) -> Chart {
     let caption = "Look for a rise towards 1: the critic then predicts the returns; at 0 or below it is no \
                    better than a constant.";
     let layers = vec![
-        line(
-            rows,
-            Over::Frames,
-            "of the V-trace targets",
-            Colour::Blue,
-            |r| Some(r.explained_variance),
-        ),
+        line(rows, Over::Frames, "of the V-trace targets", Colour::Blue, |r| {
+            Some(r.explained_variance)
+        }),
         level("perfect", 1.0),
     ];
     over_frames(
         rows,
-        (
-            "explained_variance",
-            "Variance explained by the critic",
-            caption,
-        ),
+        ("explained_variance", "Variance explained by the critic", caption),
         vec![Panel::fit("explained variance", Scale::FromZero, layers)],
     )
 }
@@ -291,28 +228,17 @@ fn importance_ratio(rows: &[MetricsRow]) -> Chart {
             |r| positive(r.rho_max),
         ),
         level("on-policy", 1.0),
-        line(rows, Over::Frames, "mean ratio", Colour::Blue, |r| {
-            positive(r.rho_mean)
-        }),
+        line(rows, Over::Frames, "mean ratio", Colour::Blue, |r| positive(r.rho_mean)),
     ];
-    let clipped = vec![line(
-        rows,
-        Over::Frames,
-        "share clipped",
-        Colour::Orange,
-        |r| Some(r.rho_clipped),
-    )];
+    let clipped =
+        vec![line(rows, Over::Frames, "share clipped", Colour::Orange, |r| Some(r.rho_clipped))];
     let caption = "Look for a mean near 1 and a narrow band: actors and learner then agree; near a half is \
                    clipped even so, because half of all ratios lie above 1.";
     let panels = vec![
         Panel::fit("π(a|x) / μ(a|x)", Scale::Log, ratios),
         Panel::fit("clipped", Scale::Share, clipped),
     ];
-    over_frames(
-        rows,
-        ("importance_ratio", "Importance ratios", caption),
-        panels,
-    )
+    over_frames(rows, ("importance_ratio", "Importance ratios", caption), panels)
 }
 
 fn positive(value: f64) -> Option<f64> {
@@ -321,12 +247,8 @@ fn positive(value: f64) -> Option<f64> {
 
 fn policy_lag(rows: &[MetricsRow]) -> Chart {
     let layers = vec![
-        line(rows, Over::Frames, "largest", Colour::Orange, |r| {
-            Some(r.policy_lag_max as f64)
-        }),
-        line(rows, Over::Frames, "mean", Colour::Blue, |r| {
-            Some(r.policy_lag_mean)
-        }),
+        line(rows, Over::Frames, "largest", Colour::Orange, |r| Some(r.policy_lag_max as f64)),
+        line(rows, Over::Frames, "mean", Colour::Blue, |r| Some(r.policy_lag_mean)),
     ];
     let caption = "How many updates old the actors' weights were when their rollouts were learned from; look \
                    for a mean of a few updates and no trend.";
@@ -350,11 +272,7 @@ fn ring_occupancy(rows: &[MetricsRow]) -> Chart {
                    at the rings' capacity they wait for it.";
     single(
         rows,
-        (
-            "ring_occupancy",
-            "Rollouts waiting for the learner",
-            caption,
-        ),
+        ("ring_occupancy", "Rollouts waiting for the learner", caption),
         ("published slots", Scale::FromZero, "mean of the interval"),
         |r| Some(r.ring_occupancy),
     )
@@ -377,25 +295,15 @@ fn learning_rate(rows: &[MetricsRow]) -> Chart {
     single(
         rows,
         ("learning_rate", "Learning rate", caption),
-        (
-            "learning rate",
-            Scale::FromZero,
-            "at the end of the interval",
-        ),
+        ("learning rate", Scale::FromZero, "at the end of the interval"),
         |r| Some(r.learning_rate),
     )
 }
 
 fn throughput(rows: &[MetricsRow], over: Over, id: &'static str) -> Chart {
     let layers = vec![
-        Layer::new(
-            "collected by the actors",
-            Colour::Orange,
-            Mark::Line(produced(rows, over)),
-        ),
-        line(rows, over, "learned from", Colour::Blue, |r| {
-            Some(r.frames_per_s)
-        }),
+        Layer::new("collected by the actors", Colour::Orange, Mark::Line(produced(rows, over))),
+        line(rows, over, "learned from", Colour::Blue, |r| Some(r.frames_per_s)),
     ];
     let (title, caption) = match over {
         Over::Frames => (
@@ -408,25 +316,14 @@ fn throughput(rows: &[MetricsRow], over: Over, id: &'static str) -> Chart {
         ),
     };
     let panels = vec![Panel::fit("frames per second", Scale::FromZero, layers)];
-    Chart {
-        id,
-        title,
-        caption: caption.to_owned(),
-        x: over.axis(rows),
-        panels,
-    }
+    Chart { id, title, caption: caption.to_owned(), x: over.axis(rows), panels }
 }
 
 /// Collected frames per second between a row and the one before it.
 fn produced(rows: &[MetricsRow], over: Over) -> Vec<Point> {
     curve(rows.windows(2).map(|pair| {
-        let n_frames = pair[1]
-            .frames_produced
-            .saturating_sub(pair[0].frames_produced);
-        (
-            over.of(&pair[1]),
-            n_frames as f64 / (pair[1].time_s - pair[0].time_s),
-        )
+        let n_frames = pair[1].frames_produced.saturating_sub(pair[0].frames_produced);
+        (over.of(&pair[1]), n_frames as f64 / (pair[1].time_s - pair[0].time_s))
     }))
 }
 
@@ -448,9 +345,7 @@ const STAGES: [StageColumn; 9] = [
 
 fn stage_times(rows: &[MetricsRow]) -> Chart {
     let layers = STAGES.map(|(stage, colour, column)| {
-        let time = rows
-            .iter()
-            .filter_map(|row| Some((row.time_s, positive(column(row))?)));
+        let time = rows.iter().filter_map(|row| Some((row.time_s, positive(column(row))?)));
         Layer::new(stage.tag(), colour, Mark::Line(curve(time)))
     });
     Chart {
@@ -506,10 +401,8 @@ fn share_steps(rows: &[MetricsRow]) -> Vec<ShareStep> {
             let n_updates = row.updates.saturating_sub(updates) as f64;
             updates = row.updates;
             for (total, (_, _, column)) in totals.iter_mut().zip(&STAGES) {
-                *total += positive(column(row))
-                    .filter(|us| is_drawable(*us))
-                    .unwrap_or(0.0)
-                    * n_updates;
+                *total +=
+                    positive(column(row)).filter(|us| is_drawable(*us)).unwrap_or(0.0) * n_updates;
             }
         }
         let to_s = stretch[stretch.len() - 1].time_s;
@@ -517,11 +410,7 @@ fn share_steps(rows: &[MetricsRow]) -> Vec<ShareStep> {
         if is_drawable(to_s) && total_s > 0.0 {
             // The first row says when it ended; its stages cover it, so they say when it began.
             let begin_s = from_s.unwrap_or((to_s - total_s).max(0.0));
-            steps.push(ShareStep {
-                from_s: begin_s,
-                to_s,
-                levels: stacked(totals),
-            });
+            steps.push(ShareStep { from_s: begin_s, to_s, levels: stacked(totals) });
             from_s = Some(to_s);
         }
     }
@@ -555,18 +444,11 @@ fn percentiles(run: &RunData) -> Chart {
         .iter()
         .filter_map(|(stage, colour, _)| {
             let (_, points) = curves.iter().find(|(of, _)| of == stage)?;
-            Some(Layer::new(
-                stage.tag(),
-                *colour,
-                Mark::Line(points.clone().unwrap_or_default()),
-            ))
+            Some(Layer::new(stage.tag(), *colour, Mark::Line(points.clone().unwrap_or_default())))
         })
         .collect();
-    let shares = curves
-        .iter()
-        .filter_map(|(_, points)| points.as_ref())
-        .flatten()
-        .map(|point| point.0);
+    let shares =
+        curves.iter().filter_map(|(_, points)| points.as_ref()).flatten().map(|point| point.0);
     Chart {
         id: "percentiles",
         title: "How often a stage was slow",
@@ -587,12 +469,7 @@ fn percentile_curve(histogram: &Histogram<u64>) -> Vec<Point> {
     }
     let n_steps = ((histogram.len() as f64).log10() * STEPS_PER_NINE) as u32;
     let shares = (0..=n_steps).map(|step| 1.0 - 10f64.powf(-f64::from(step) / STEPS_PER_NINE));
-    curve(shares.map(|share| {
-        (
-            share,
-            histogram.value_at_quantile(share).max(1) as f64 / 1e3,
-        )
-    }))
+    curve(shares.map(|share| (share, histogram.value_at_quantile(share).max(1) as f64 / 1e3)))
 }
 
 /// A part of an actor's time, in s.
@@ -607,25 +484,18 @@ const ACTOR_PARTS: [ActorPart; 4] = [
 ];
 
 fn actor_times(run: &RunData) -> Chart {
-    let (actors, train_s) = run
-        .summary
-        .as_ref()
-        .map_or((&[][..], 0.0), |s| (s.actors.as_slice(), s.train_s));
+    let (actors, train_s) =
+        run.summary.as_ref().map_or((&[][..], 0.0), |s| (s.actors.as_slice(), s.train_s));
     let mut tops = vec![0.0; actors.len()];
     let mut layers: Vec<Layer> = ACTOR_PARTS
         .iter()
         .map(|(name, colour, part)| {
-            let heights = actors
-                .iter()
-                .map(|actor| positive(part(actor)).unwrap_or(0.0));
+            let heights = actors.iter().map(|actor| positive(part(actor)).unwrap_or(0.0));
             Layer::new(name, *colour, Mark::Boxes(stack_boxes(&mut tops, heights)))
         })
         .collect();
-    let rest: Vec<f64> = actors
-        .iter()
-        .zip(&tops)
-        .map(|(actor, top)| actor_loop_s(actor, train_s) - top)
-        .collect();
+    let rest: Vec<f64> =
+        actors.iter().zip(&tops).map(|(actor, top)| actor_loop_s(actor, train_s) - top).collect();
     let boxes = stack_boxes(&mut tops, rest.into_iter());
     layers.push(Layer::new("other", Colour::Slate, Mark::Boxes(boxes)));
     Chart {
@@ -645,10 +515,7 @@ fn stack_boxes(tops: &mut [f64], heights: impl Iterator<Item = f64>) -> Vec<(Poi
     let mut boxes = Vec::new();
     for (k, (top, height)) in tops.iter_mut().zip(heights).enumerate() {
         if height > 0.0 && is_drawable(height) {
-            boxes.push((
-                (k as f64 - HALF_WIDTH, *top),
-                (k as f64 + HALF_WIDTH, *top + height),
-            ));
+            boxes.push(((k as f64 - HALF_WIDTH, *top), (k as f64 + HALF_WIDTH, *top + height)));
             *top += height;
         }
     }

@@ -18,10 +18,8 @@ pub fn is_drawable(value: f64) -> bool {
 
 /// The drawable points, thinned to at most 1000 of them.
 pub fn curve(points: impl IntoIterator<Item = Point>) -> Vec<Point> {
-    let drawable: Vec<Point> = points
-        .into_iter()
-        .filter(|&(x, y)| is_drawable(x) && is_drawable(y))
-        .collect();
+    let drawable: Vec<Point> =
+        points.into_iter().filter(|&(x, y)| is_drawable(x) && is_drawable(y)).collect();
     thin(drawable, MAX_POINTS)
 }
 
@@ -58,21 +56,14 @@ mod tests {
 
     #[test]
     fn what_has_no_place_is_left_out() {
-        let points = [
-            (0.0, 1.0),
-            (1.0, f64::NAN),
-            (f64::INFINITY, 2.0),
-            (3.0, -1e300),
-            (4.0, 5.0),
-        ];
+        let points = [(0.0, 1.0), (1.0, f64::NAN), (f64::INFINITY, 2.0), (3.0, -1e300), (4.0, 5.0)];
         assert_eq!(curve(points), [(0.0, 1.0), (4.0, 5.0)]);
     }
 
     #[test]
     fn thinning_keeps_ends_and_outliers() {
-        let mut points: Vec<Point> = (0..70_001)
-            .map(|i| (f64::from(i), f64::from(i % 7)))
-            .collect();
+        let mut points: Vec<Point> =
+            (0..70_001).map(|i| (f64::from(i), f64::from(i % 7))).collect();
         points[43_210].1 = 900.0;
         points[11_111].1 = -900.0;
         let thinned = curve(points.clone());

@@ -51,10 +51,7 @@ pub struct Latencies {
 impl Latencies {
     /// The histogram of a stage, ns.
     pub fn get(&self, stage: Stage) -> Option<&Histogram<u64>> {
-        self.by_stage
-            .iter()
-            .find(|(of, _)| *of == stage)
-            .map(|(_, histogram)| histogram)
+        self.by_stage.iter().find(|(of, _)| *of == stage).map(|(_, histogram)| histogram)
     }
 
     fn add(&mut self, stage: Stage, histogram: Histogram<u64>) -> Result<(), String> {
@@ -71,14 +68,8 @@ impl Latencies {
 impl RunData {
     /// Reads what there is.
     pub fn read(run: &RunDir) -> RunData {
-        let name = run
-            .path()
-            .file_name()
-            .map(|name| name.to_string_lossy().into_owned());
-        let mut data = RunData {
-            name: name.unwrap_or_default(),
-            ..RunData::default()
-        };
+        let name = run.path().file_name().map(|name| name.to_string_lossy().into_owned());
+        let mut data = RunData { name: name.unwrap_or_default(), ..RunData::default() };
         data.meta = data.read_json(&run.meta());
         data.summary = data.read_json(&run.summary());
         data.config = data.read_config(&run.config());
@@ -89,18 +80,14 @@ impl RunData {
 
     fn read_json<T: DeserializeOwned>(&mut self, path: &Path) -> Option<T> {
         let text = self.read_text(path)?;
-        serde_json::from_str(&text)
-            .map_err(|e| self.note(path, &e))
-            .ok()
+        serde_json::from_str(&text).map_err(|e| self.note(path, &e)).ok()
     }
 
     fn read_config(&mut self, path: &Path) -> toml::Table {
         let Some(text) = self.read_text(path) else {
             return toml::Table::new();
         };
-        text.parse()
-            .map_err(|e: toml::de::Error| self.note(path, &e.message()))
-            .unwrap_or_default()
+        text.parse().map_err(|e: toml::de::Error| self.note(path, &e.message())).unwrap_or_default()
     }
 
     fn read_metrics(&mut self, path: &Path) {
@@ -113,9 +100,7 @@ impl RunData {
             self.note(path, &LAST_LINE_INCOMPLETE);
         }
         text.truncate(complete);
-        let mut reader = csv::ReaderBuilder::new()
-            .flexible(true)
-            .from_reader(text.as_bytes());
+        let mut reader = csv::ReaderBuilder::new().flexible(true).from_reader(text.as_bytes());
         let Ok(header) = reader.headers().cloned() else {
             return;
         };
@@ -159,14 +144,11 @@ impl RunData {
         let Some(stage) = interval.tag().and_then(|tag| Stage::from_tag(tag.as_str())) else {
             return Ok(());
         };
-        self.latencies
-            .add(stage, decode(interval.encoded_histogram())?)
+        self.latencies.add(stage, decode(interval.encoded_histogram())?)
     }
 
     fn read_text(&mut self, path: &Path) -> Option<String> {
-        fs::read_to_string(path)
-            .map_err(|e| self.note(path, &e))
-            .ok()
+        fs::read_to_string(path).map_err(|e| self.note(path, &e)).ok()
     }
 
     fn note(&mut self, path: &Path, what: &dyn std::fmt::Display) {
@@ -181,10 +163,7 @@ fn is_undrawable(cell: &str) -> bool {
 
 fn decode(encoded: &str) -> Result<Histogram<u64>, String> {
     use base64::Engine as _;
-    let bytes = base64::engine::general_purpose::STANDARD
-        .decode(encoded)
-        .map_err(|e| e.to_string())?;
-    Deserializer::new()
-        .deserialize(&mut bytes.as_slice())
-        .map_err(|e| e.to_string())
+    let bytes =
+        base64::engine::general_purpose::STANDARD.decode(encoded).map_err(|e| e.to_string())?;
+    Deserializer::new().deserialize(&mut bytes.as_slice()).map_err(|e| e.to_string())
 }

@@ -42,11 +42,7 @@ pub fn seconds(value: f64) -> String {
     }
     let whole = value.round() as u64;
     match value {
-        3_599.5.. => format!(
-            "{}\u{a0}h\u{a0}{:02}\u{a0}min",
-            whole / 3600,
-            whole % 3600 / 60
-        ),
+        3_599.5.. => format!("{}\u{a0}h\u{a0}{:02}\u{a0}min", whole / 3600, whole % 3600 / 60),
         99.95.. => format!("{}\u{a0}min\u{a0}{:02}\u{a0}s", whole / 60, whole % 60),
         0.9995.. => three_digits(value) + "\u{a0}s",
         _ => three_digits(value * 1e3) + "\u{a0}ms",
@@ -59,11 +55,7 @@ pub fn micros(value: f64) -> String {
     if !value.is_finite() {
         return DASH.to_owned();
     }
-    if value >= 999.5 {
-        grouped(value.round() as u64)
-    } else {
-        padded_digits(value)
-    }
+    if value >= 999.5 { grouped(value.round() as u64) } else { padded_digits(value) }
 }
 
 /// A share of 0 to 1 in percent: `41 %`, `0.3 %`.
@@ -81,11 +73,7 @@ pub fn percent(share: f64) -> String {
 
 /// `1 update`, `2 updates`.
 pub fn counted(n: u64, noun: &str) -> String {
-    format!(
-        "{}\u{a0}{noun}{}",
-        grouped(n),
-        if n == 1 { "" } else { "s" }
-    )
+    format!("{}\u{a0}{noun}{}", grouped(n), if n == 1 { "" } else { "s" })
 }
 
 /// Three significant digits without an exponent; zeros that say nothing are left away.
@@ -118,16 +106,9 @@ pub fn scientific(value: f64, decimals: usize) -> String {
 
 /// `0.250` says no more than `0.25`, and `-0` no more than `0`.
 pub fn trim_zeros(text: &str) -> String {
-    let trimmed = if text.contains('.') {
-        text.trim_end_matches('0').trim_end_matches('.')
-    } else {
-        text
-    };
-    if trimmed == "-0" {
-        "0".to_owned()
-    } else {
-        trimmed.to_owned()
-    }
+    let trimmed =
+        if text.contains('.') { text.trim_end_matches('0').trim_end_matches('.') } else { text };
+    if trimmed == "-0" { "0".to_owned() } else { trimmed.to_owned() }
 }
 
 #[cfg(test)]

@@ -86,12 +86,7 @@ impl RunFiles {
         metrics.append(format!("{}\n", metrics_columns().join(",")).as_bytes())?;
         let mut latency = LineLog::create(run.latency())?;
         latency.append(&hlog_header(SystemTime::from(meta.started)))?;
-        Ok(RunFiles {
-            run: run.clone(),
-            meta,
-            metrics,
-            latency,
-        })
+        Ok(RunFiles { run: run.clone(), meta, metrics, latency })
     }
 
     /// Appends rows to `metrics.csv`, all or none of them. An absent value is an empty cell.
@@ -113,9 +108,7 @@ impl RunFiles {
         interval: Interval,
         stages: impl IntoIterator<Item = (Stage, &'a Histogram<u64>)>,
     ) -> Result<(), FilesError> {
-        let measured = stages
-            .into_iter()
-            .filter(|(_, histogram)| !histogram.is_empty());
+        let measured = stages.into_iter().filter(|(_, histogram)| !histogram.is_empty());
         let lines = hlog_lines(interval, measured).map_err(|e| self.latency.encode_error(&e))?;
         self.latency.append(&lines)
     }
@@ -143,13 +136,7 @@ fn metrics_columns() -> Vec<String> {
     let lines = csv_lines(&[MetricsRow::default()], true)
         .expect("a row of numbers is expressible, and memory takes every write");
     let header = String::from_utf8_lossy(&lines);
-    header
-        .lines()
-        .next()
-        .unwrap_or_default()
-        .split(',')
-        .map(str::to_owned)
-        .collect()
+    header.lines().next().unwrap_or_default().split(',').map(str::to_owned).collect()
 }
 
 /// A file that only ever grows by whole batches of lines.
@@ -163,11 +150,7 @@ struct LineLog {
 impl LineLog {
     fn create(path: PathBuf) -> Result<LineLog, FilesError> {
         match File::create(&path) {
-            Ok(file) => Ok(LineLog {
-                path,
-                file,
-                complete_bytes: 0,
-            }),
+            Ok(file) => Ok(LineLog { path, file, complete_bytes: 0 }),
             Err(source) => Err(FilesError::Write { path, source }),
         }
     }
@@ -181,27 +164,19 @@ impl LineLog {
             // Cutting needs no space; where even that fails, the reader skips the broken line.
             let _ = self.file.set_len(self.complete_bytes);
             let _ = self.file.seek(io::SeekFrom::Start(self.complete_bytes));
-            return Err(FilesError::Write {
-                path: self.path.clone(),
-                source,
-            });
+            return Err(FilesError::Write { path: self.path.clone(), source });
         }
         self.complete_bytes += lines.len() as u64;
         Ok(())
     }
 
     fn encode_error(&self, reason: &dyn std::fmt::Display) -> FilesError {
-        FilesError::Encode {
-            path: self.path.clone(),
-            reason: reason.to_string(),
-        }
+        FilesError::Encode { path: self.path.clone(), reason: reason.to_string() }
     }
 }
 
 fn csv_lines(rows: &[MetricsRow], with_header: bool) -> csv::Result<Vec<u8>> {
-    let mut writer = csv::WriterBuilder::new()
-        .has_headers(with_header)
-        .from_writer(Vec::new());
+    let mut writer = csv::WriterBuilder::new().has_headers(with_header).from_writer(Vec::new());
     for row in rows {
         writer.serialize(row)?;
     }
@@ -241,10 +216,8 @@ fn hlog_lines<'a>(
 }
 
 fn write_json(path: &Path, value: &impl Serialize) -> Result<(), FilesError> {
-    let mut text = serde_json::to_vec_pretty(value).map_err(|e| FilesError::Encode {
-        path: path.to_owned(),
-        reason: e.to_string(),
-    })?;
+    let mut text = serde_json::to_vec_pretty(value)
+        .map_err(|e| FilesError::Encode { path: path.to_owned(), reason: e.to_string() })?;
     text.push(b'\n');
     replace(path, &text)
 }
@@ -256,8 +229,5 @@ fn replace(path: &Path, content: &[u8]) -> Result<(), FilesError> {
     fs::write(&aside, content)
         .and_then(|()| fs::rename(&aside, path))
         .inspect_err(|_| drop(fs::remove_file(&aside)))
-        .map_err(|source| FilesError::Write {
-            path: path.to_owned(),
-            source,
-        })
+        .map_err(|source| FilesError::Write { path: path.to_owned(), source })
 }

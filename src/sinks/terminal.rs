@@ -59,7 +59,9 @@ impl Terminal {
             (progress.frames - last_frames) as f64 / last_time.elapsed().as_secs_f64() / 1e6;
         let Progress { frames, .. } = progress;
         let (budget, figures) = (self.budget_frames, figures(progress));
-        write_line(&format!("{frames} of {budget} frames, {frames_per_s:.2} M frames/s, {figures}"));
+        write_line(&format!(
+            "{frames} of {budget} frames, {frames_per_s:.2} M frames/s, {figures}"
+        ));
         self.last = (Instant::now(), progress.frames);
     }
 }
@@ -71,16 +73,22 @@ fn write_line(text: &str) {
 
 fn figures(progress: &Progress) -> String {
     let score = progress.score_last100.map_or("–".into(), |score| format!("{score:.1}"));
-    format!("score {score}, {} updates, policy lag {:.1}", progress.updates, progress.policy_lag_mean)
+    format!(
+        "score {score}, {} updates, policy lag {:.1}",
+        progress.updates, progress.policy_lag_mean
+    )
 }
 
 fn progress_bar(budget_frames: u64) -> ProgressBar {
     let template = "{bar:24} {human_pos}/{human_len} frames, {per_sec}, {msg}, {eta} left";
     let style = ProgressStyle::with_template(template).expect("the template is a valid constant");
-    let style = style.with_key("per_sec", |state: &indicatif::ProgressState, w: &mut dyn std::fmt::Write| {
-        // A formatter that fails has nowhere to say so; the bar then shows nothing here.
-        let _ = write!(w, "{:.2} M frames/s", state.per_sec() / 1e6);
-    });
+    let style = style.with_key(
+        "per_sec",
+        |state: &indicatif::ProgressState, w: &mut dyn std::fmt::Write| {
+            // A formatter that fails has nowhere to say so; the bar then shows nothing here.
+            let _ = write!(w, "{:.2} M frames/s", state.per_sec() / 1e6);
+        },
+    );
     let target = ProgressDrawTarget::stderr_with_hz(10);
     ProgressBar::with_draw_target(Some(budget_frames), target).with_style(style)
 }
