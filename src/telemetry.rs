@@ -323,7 +323,7 @@ pub struct Summary {
     /// Seconds from process start until this file was written.
     #[serde(deserialize_with = "null_is_nan")]
     pub wall_s: f64,
-    /// Seconds from process start to the first collected rollout.
+    /// Seconds from process start until the first rollout began to be collected.
     #[serde(deserialize_with = "null_is_nan")]
     pub startup_s: f64,
     /// Seconds the learner's loop ran.
