@@ -305,6 +305,10 @@ pub struct ActorSummary {
     /// Seconds spent copying weights.
     #[serde(deserialize_with = "null_is_nan")]
     pub read_weights_s: f64,
+    /// Times the ring was full when the actor came to claim a slot.
+    pub waits: u64,
+    /// Reads of the weights that had to begin anew because the learner published meanwhile.
+    pub weights_retries: u64,
     /// Times this actor was started again after it died.
     pub restarts: u64,
 }
