@@ -1,8 +1,9 @@
 //! The actor: the first of the two hot loops. Claims a free slot, reads the newest weights, collects
 //! a rollout straight into the slot, publishes it.
 //!
-//! Owns one [`Collector`] and the filling end of one ring. Nothing in the loop allocates, locks, logs
-//! or asks the kernel for anything, but for the one wait: on a full ring, and that is counted. Called
+//! Owns one [`Collector`] and the filling end of one ring. Nothing in the loop allocates, locks or
+//! logs. The kernel is asked for two things: to sleep while the ring is full, which is counted, and to
+//! wake the learner where it sleeps. Called
 //! by the supervisor in a forked process.
 
 use std::time::Duration;

@@ -1,37 +1,92 @@
-//! IMPALA (arXiv 1802.01561) as a shared-memory multi-process engine.
+//! IMPALA (arXiv 1802.01561) on one machine: actor processes collect rollouts with a slightly old policy
+//! into shared memory, one learner process corrects for that with V-trace and publishes new weights.
 //!
-//! Modules in rank order: each imports only from those above it.
-#![warn(missing_docs)]
+//! ```no_run
+//! use impala::config::Config;
+//! use impala::latency::monotonic_ns;
+//! use impala::train::{Destination, TrainError, train};
+//!
+//! fn main() -> Result<(), TrainError> {
+//!     let process_start_ns = monotonic_ns();
+//!     let config = Config { seed: 7, stop_when_solved: true, ..Config::default() };
+//!     let trained = train(&config, &Destination::Below("results".into()), process_start_ns)?;
+//!     println!("{:?} frames to solve it: {}", trained.summary.solved_frames, trained.report.display());
+//!     Ok(())
+//! }
+//! ```
+//!
+//! `train` forks, so it belongs into a `main` that has started no thread. To use only parts: a
+//! [`collector::Collector`] fills a [`rollout::RolloutBuffer`], a [`learner::pass::Pass`] turns it into a
+//! gradient, both without any other process.
+//!
+//! # Modules, in rank order
+//!
+//! Each imports only from ranks above it in this list.
+//!
+//! | rank | module | one responsibility |
+//! |---|---|---|
+//! | 0 | [`sync`] | the only switch between the processor's atomics and loom's model of them |
+//! | | [`latency`] | stages, the monotonic clock, one histogram a stage |
+//! | | [`env`](mod@env) | environments: the contract, the registry, vectors of them |
+//! | | [`kernels`] | matrix kernels for each instruction set |
+//! | | [`params`] | every parameter's place in one flat vector |
+//! | | [`vtrace`] | V-trace on plain slices |
+//! | | [`seeds`] | one seed into many |
+//! | | [`restart`] | whether a dead worker is started again |
+//! | | [`process`] | fork, and death seen through a pidfd |
+//! | | [`run_dir`] | a run's folder and the paths in it |
+//! | 1 | [`rollout`] | what is in a slot |
+//! | | [`mlp`] | forward pass and gradient of the network |
+//! | | [`checkpoint`] | a trained network as a file |
+//! | | [`telemetry`] | what a run tells about itself: plain data |
+//! | 2 | [`config`] | every setting, its default, its check |
+//! | | [`shm`] | the shared segment: rings, weights, board, doorbells |
+//! | | [`policy`] | from observations to actions |
+//! | | [`meta`] | the circumstances of a run |
+//! | 3 | [`collector`] | one rollout, straight into a slot |
+//! | | [`eval`] | greedy episodes of a checkpoint |
+//! | | [`sinks`] | files and terminal |
+//! | | [`report`] | plots and the finished page |
+//! | 4 | [`actor`] | the first hot loop |
+//! | | [`learner`] | the second hot loop |
+//! | 5 | [`supervisor`] | forks, watches, restarts, records, stops |
+//! | 6 | [`train`](mod@train) | one run from configuration to report |
+//!
+//! # Where to start reading
+//!
+//! [`actor::Actor::run`] and [`learner::Learner::run`] are the two hot loops, one screen each. Then
+//! [`rollout`] for what passes between them and [`shm`] for how: a drawing and the numbered invariants.
+//! `ARCHITECTURE.md` in the repository is the map of all this, with "How to add".
 
 pub mod env;
 pub mod kernels;
 pub mod latency;
 pub mod params;
+pub mod process;
 pub mod restart;
+pub mod run_dir;
 pub mod seeds;
 pub mod sync;
 pub mod vtrace;
 
-pub mod rollout;
-pub mod shm;
-
-pub mod config;
-pub mod mlp;
-pub mod policy;
-
 pub mod checkpoint;
-pub mod eval;
-pub mod meta;
-pub mod process;
-pub mod run_dir;
+pub mod mlp;
+pub mod rollout;
 pub mod telemetry;
 
+pub mod config;
+pub mod meta;
+pub mod policy;
+pub mod shm;
+
+pub mod collector;
+pub mod eval;
 pub mod report;
 pub mod sinks;
 
 pub mod actor;
-pub mod collector;
 pub mod learner;
 
 pub mod supervisor;
+
 pub mod train;

@@ -1,8 +1,9 @@
 //! The supervisor: forks the learner and the actors, watches them, writes what they report, stops them.
 //!
-//! One single-threaded event loop over a closed set of events: a signal, a worker's end, a message of
-//! the learner. It never touches a rollout or the weights and never calls libtorch, so that nothing a
-//! worker does can hurt it and forking stays safe. Called by `impala train`.
+//! One single-threaded event loop over a closed set of events, a signal or a worker's end, which takes
+//! the learner's messages at every turn. It touches no rollout, publishes the initial weights and none
+//! after them, and never calls libtorch, so that nothing a worker does can hurt it and forking stays
+//! safe. Called by `train.rs`.
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
@@ -24,6 +25,7 @@ use crate::params::ParamLayout;
 use crate::process::{Death, EXIT_ERROR, Worker};
 use crate::restart::{Decision, History};
 use crate::run_dir::RunDir;
+use crate::seeds::{Stream, stream_seed};
 use crate::shm::Segment;
 use crate::shm::board::ActorStatus;
 use crate::shm::layout::SegmentShape;
@@ -93,6 +95,10 @@ pub struct ActorFigures {
     pub act_ns: u64,
     /// Time in environments, ns.
     pub env_ns: u64,
+    /// Times the ring was full when it came to claim a slot.
+    pub n_waits: u64,
+    /// Reads of the weights that had to begin anew.
+    pub weights_retries: u64,
     /// Times it was started again.
     pub n_restarts: u64,
 }
@@ -127,25 +133,30 @@ pub struct Supervisor<'a> {
     stopping_since_ns: Option<u64>,
 }
 
-/// The segment that a checked configuration needs.
+/// The segment that a checked configuration needs, with the initial weights published in it: whoever
+/// is forked finds weights to act with, or to go on from.
 ///
 /// # Errors
 /// If the configuration cannot work, or there is not enough shared memory.
 pub fn create_segment(config: &Config) -> Result<Segment, SupervisorError> {
+    let layout = ParamLayout::new(&config.network_shape()?);
     let shape = SegmentShape {
         n_actors: config.actors.count,
         slots_per_actor: config.actors.slots_per_actor,
-        n_params: ParamLayout::new(&config.network_shape()?).len(),
+        n_params: layout.len(),
         rollout: config.rollout_shape()?,
     };
-    Ok(Segment::create(&shape)?)
+    let segment = Segment::create(&shape)?;
+    let params = layout.init(stream_seed(config.seed, Stream::Weights));
+    segment.weights_writer()?.publish(0, &params);
+    Ok(segment)
 }
 
 impl<'a> Supervisor<'a> {
     /// Starts all workers.
     ///
     /// # Errors
-    /// If the operating system refuses one; those already started are killed.
+    /// If the operating system refuses one; those already started are ended.
     pub fn start(
         config: &'a Config,
         run: &'a RunDir,
@@ -180,7 +191,7 @@ impl<'a> Supervisor<'a> {
     /// Supervises until every worker has ended.
     ///
     /// # Errors
-    /// If the operating system fails the supervisor itself; workers then die with it.
+    /// If the operating system fails the supervisor itself; all workers are then ended.
     pub fn run(mut self) -> Result<RunOutcome, SupervisorError> {
         while self.learner.is_some() || self.actors.iter().any(Option::is_some) {
             for event in self.wait().map_err(refused("to wait for workers"))? {
@@ -191,7 +202,7 @@ impl<'a> Supervisor<'a> {
         }
         self.take_messages();
         self.terminal.finish();
-        Ok(self.into_outcome())
+        Ok(self.take_outcome())
     }
 
     fn start_learner(&mut self) -> Result<(), SupervisorError> {
@@ -296,15 +307,20 @@ impl<'a> Supervisor<'a> {
             }
             Decision::GiveUp => {
                 self.terminal.note(&format!("actor {actor} (pid {pid}) {death}; given up"));
-                self.end_without_actors();
+                self.end_if_too_few();
                 Ok(())
             }
         }
     }
 
-    fn end_without_actors(&mut self) {
-        if self.actors.iter().all(Option::is_none) {
-            self.trouble = Some("every actor died too often".into());
+    /// Ends the run if the actors that are left can never fill a batch: the learner would wait for ever.
+    fn end_if_too_few(&mut self) {
+        let n_actors = self.actors.iter().flatten().count();
+        if n_actors * self.config.actors.slots_per_actor < self.config.loss.batch_slots {
+            self.trouble = Some(format!(
+                "actors died too often: the {n_actors} that are left cannot fill a batch of {} slots",
+                self.config.loss.batch_slots
+            ));
             self.order_stop();
         }
     }
@@ -365,7 +381,7 @@ impl<'a> Supervisor<'a> {
         Ok(self.files.append_latencies(Interval { start_ns, end_ns }, stages)?)
     }
 
-    fn into_outcome(self) -> RunOutcome {
+    fn take_outcome(&mut self) -> RunOutcome {
         let (exit, reason) = match (&self.trouble, &self.outcome) {
             (Some(trouble), _) => (Exit::Failed, trouble.clone()),
             (None, Some(outcome)) => (outcome.exit, reason(outcome.exit).into()),
@@ -376,10 +392,22 @@ impl<'a> Supervisor<'a> {
         RunOutcome {
             exit,
             reason,
-            learner: self.outcome,
-            latency: self.latency,
+            learner: self.outcome.take(),
+            latency: std::mem::take(&mut self.latency),
             actors: places.map(|(actor, history)| ActorFigures::of(actor, history)).collect(),
             learner_wait_ns: board.learner().wait_ns.get(),
+        }
+    }
+}
+
+impl Drop for Supervisor<'_> {
+    /// No worker outlives its supervisor, however that ends.
+    fn drop(&mut self) {
+        for worker in
+            self.learner.take().into_iter().chain(self.actors.iter_mut().filter_map(Option::take))
+        {
+            // A worker that cannot be killed or reaped is dead already, or beyond our reach.
+            let _ = worker.kill().and_then(|()| worker.reap());
         }
     }
 }
@@ -402,6 +430,8 @@ impl ActorFigures {
             read_weights_ns: actor.read_weights_ns.get(),
             act_ns: actor.act_ns.get(),
             env_ns: actor.env_ns.get(),
+            n_waits: actor.n_waits.get(),
+            weights_retries: actor.weights_retries.get(),
             n_restarts: history.n_restarts(),
         }
     }

@@ -76,7 +76,7 @@ pub struct LearnerOutcome {
     pub rho: Spread,
     /// Share of the update time in which at least one actor was collecting.
     pub collected_during_updates: f64,
-    /// Rollouts taken and not learned from, for their policy lag.
+    /// Rollouts left out of learning because their policy lag exceeded `loss.max_policy_lag`.
     pub rollouts_dropped: u64,
 }
 
@@ -305,6 +305,10 @@ pub struct ActorSummary {
     /// Seconds spent copying weights.
     #[serde(deserialize_with = "null_is_nan")]
     pub read_weights_s: f64,
+    /// Times the ring was full when the actor came to claim a slot.
+    pub waits: u64,
+    /// Reads of the weights that had to begin anew because the learner published meanwhile.
+    pub weights_retries: u64,
     /// Times this actor was started again after it died.
     pub restarts: u64,
 }
@@ -323,7 +327,7 @@ pub struct Summary {
     /// Seconds from process start until this file was written.
     #[serde(deserialize_with = "null_is_nan")]
     pub wall_s: f64,
-    /// Seconds from process start to the first collected rollout.
+    /// Seconds from process start until the first rollout began to be collected.
     #[serde(deserialize_with = "null_is_nan")]
     pub startup_s: f64,
     /// Seconds the learner's loop ran.
@@ -364,6 +368,6 @@ pub struct Summary {
     /// Share of the learner's update time in which at least one actor was collecting, 0 to 1.
     #[serde(deserialize_with = "null_is_nan")]
     pub collected_during_updates: f64,
-    /// Rollouts that were published and never learned from.
+    /// Rollouts left out of learning because their policy lag exceeded `loss.max_policy_lag`.
     pub rollouts_dropped: u64,
 }

@@ -189,6 +189,8 @@ fn actor_summary(figures: &ActorFigures) -> ActorSummary {
         act_s: seconds(figures.act_ns),
         env_s: seconds(figures.env_ns),
         read_weights_s: seconds(figures.read_weights_ns),
+        waits: figures.n_waits,
+        weights_retries: figures.weights_retries,
         restarts: figures.n_restarts,
     }
 }

@@ -5,6 +5,7 @@ use std::process::{Command, Output};
 
 use impala::checkpoint::Checkpoint;
 use impala::config::Config;
+use impala::latency::Stage;
 use impala::telemetry::{Exit, MetricsRow, Summary};
 
 fn impala(args: &[&str]) -> Output {
@@ -185,18 +186,14 @@ fn a_run_learns_and_leaves_all_its_files() {
 
 /// The learner's stages are laps without a gap: together they are its time.
 fn stages_add_up(summary: &Summary) {
-    let stages = ["wait", "batching", "forward", "vtrace", "backward", "optimizer", "publish"];
-    let total_us: f64 = stages
-        .iter()
-        .chain(&["release", "report"])
-        .map(|stage| summary.latency_us[*stage])
-        .map(|latency| latency.mean * latency.count as f64)
-        .sum();
+    let latencies = Stage::LEARNER.map(|stage| summary.latency_us[stage.tag()]);
+    let total_us: f64 = latencies.iter().map(|latency| latency.mean * latency.count as f64).sum();
     let share = total_us / 1e6 / summary.train_s;
     // Histograms keep two digits; before the first update there is the wait for the first slot.
     assert!((0.95..1.05).contains(&share), "stages are {share} of {} s", summary.train_s);
-    for stage in stages {
-        assert_eq!(summary.latency_us[stage].count, summary.updates, "{stage}");
+    for (stage, latency) in Stage::LEARNER.iter().zip(latencies) {
+        assert_eq!(latency.count, summary.updates, "{stage:?}");
+        assert!(latency.mean > 0.0, "{stage:?} is timed");
     }
 }
 

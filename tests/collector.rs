@@ -10,6 +10,8 @@ use impala::env::StepKind;
 use impala::params::ParamLayout;
 use impala::policy::Policy;
 use impala::rollout::{Rollout, RolloutBuffer};
+use impala::shm::Segment;
+use impala::shm::layout::SegmentShape;
 use ndarray::{Array2, s};
 
 /// Counts the allocations of each thread.
@@ -141,6 +143,34 @@ fn the_same_seed_collects_the_same_and_another_generation_something_else() {
     };
     assert_eq!(collected(0), collected(0));
     assert_ne!(collected(0), collected(1));
+}
+
+#[test]
+fn a_whole_rollout_from_claim_to_publish_allocates_nothing() {
+    let config = config();
+    let (mut collector, params) = collector(&config);
+    let segment = Segment::heap(&SegmentShape {
+        n_actors: 1,
+        slots_per_actor: 2,
+        n_params: params.len(),
+        rollout: config.rollout_shape().unwrap(),
+    })
+    .unwrap();
+    let (mut writer, mut reader) = (segment.weights_writer().unwrap(), segment.weights_reader());
+    let (mut producer, mut consumer) =
+        (segment.producer(0, 0).unwrap(), segment.consumer(0).unwrap());
+    let before = ALLOCATIONS.with(Cell::get);
+    for version in 0..50 {
+        writer.publish(version, &params);
+        let mut rollout = producer.try_claim().unwrap();
+        assert_eq!(reader.read_if_newer(collector.params_mut()), Some(version));
+        collector.collect(&mut rollout);
+        producer.publish(version);
+        let index = consumer.try_take().unwrap();
+        assert_eq!(consumer.rollout(index).header.policy_version, version);
+        consumer.release();
+    }
+    assert_eq!(ALLOCATIONS.with(Cell::get) - before, 0);
 }
 
 #[test]

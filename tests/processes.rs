@@ -13,6 +13,9 @@ use nix::unistd::Pid;
 /// A watchdog, not a measurement: a loaded machine may take long.
 const PATIENCE: Duration = Duration::from_secs(60);
 
+/// A run that would last for hours, with a row of metrics every hundred thousand frames.
+const SETTINGS: &str = "frames = 100_000_000_000\n[report]\nrows = 1_000_000\n";
+
 struct Training {
     supervisor: Child,
     run_dir: PathBuf,
@@ -20,12 +23,21 @@ struct Training {
 }
 
 impl Training {
-    /// Starts a run that would last for minutes, and waits for its five workers.
+    /// Starts a run and waits for its five workers.
     fn start() -> Self {
+        Self::start_with(&[])
+    }
+
+    /// The same with more flags.
+    fn start_with(flags: &[&str]) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let run_dir = folder.path().join("run");
+        let config = folder.path().join("settings.toml");
+        std::fs::write(&config, SETTINGS).unwrap();
         let supervisor = Command::new(env!("CARGO_BIN_EXE_impala"))
-            .args(["train", "--frames", "100000000000", "--run-dir", run_dir.to_str().unwrap()])
+            .args(["train", "--run-dir", run_dir.to_str().unwrap()])
+            .args(["--config", config.to_str().unwrap()])
+            .args(flags)
             .stdout(Stdio::null())
             .stderr(Stdio::piped())
             .spawn()
@@ -45,6 +57,12 @@ impl Training {
         let children = std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/children"));
         let children = children.unwrap_or_default();
         children.split_whitespace().map(|child| Pid::from_raw(child.parse().unwrap())).collect()
+    }
+
+    /// Rows of metrics so far.
+    fn n_rows(&self) -> usize {
+        let metrics = std::fs::read_to_string(self.run_dir.join("metrics.csv"));
+        metrics.unwrap_or_default().lines().count().saturating_sub(1)
     }
 
     fn signal(&self, signal: Signal) {
@@ -99,6 +117,8 @@ fn a_killed_actor_is_replaced_and_training_goes_on() {
         let now = training.workers();
         now.len() == 5 && !now.contains(&before[2])
     });
+    let n_rows = training.n_rows();
+    wait_until("a million frames more", || training.n_rows() >= n_rows + 10);
     training.signal(Signal::SIGTERM);
     let (code, said, summary) = training.end();
     let summary = summary.unwrap();
@@ -108,9 +128,8 @@ fn a_killed_actor_is_replaced_and_training_goes_on() {
     assert!(summary.actors[1].rollouts > 0);
 }
 
-#[test]
-fn an_actor_that_dies_again_and_again_is_given_up() {
-    let training = Training::start();
+/// Kills the last actor and each of its replacements until it is given up.
+fn kill_until_given_up(training: &Training) {
     let mut killed = HashSet::new();
     wait_until("giving up", || {
         let workers = training.workers();
@@ -118,8 +137,24 @@ fn an_actor_that_dies_again_and_again_is_given_up() {
         if workers.len() == 5 && killed.insert(workers[4]) {
             kill(workers[4], Signal::SIGKILL).unwrap();
         }
-        workers.len() == 4 && killed.len() > 5
+        workers.len() < 5 && killed.len() > 5
     });
+}
+
+#[test]
+fn a_run_whose_actors_cannot_fill_a_batch_any_more_ends_with_its_reason() {
+    let training = Training::start_with(&["--batch-slots", "4"]);
+    kill_until_given_up(&training);
+    let (code, said, summary) = training.end();
+    assert_eq!(code, Some(1), "{said}");
+    assert!(said.contains("cannot fill a batch of 4 slots"), "{said}");
+    assert_eq!(summary.unwrap().exit, Exit::Failed);
+}
+
+#[test]
+fn an_actor_that_dies_again_and_again_is_given_up() {
+    let training = Training::start();
+    kill_until_given_up(&training);
     training.signal(Signal::SIGTERM);
     let (code, said, summary) = training.end();
     assert_eq!(code, Some(0), "{said}");
@@ -143,10 +178,9 @@ fn one_signal_stops_in_order_with_all_files() {
         let training = Training::start();
         let workers = training.workers();
         let run_dir = training.run_dir.clone();
-        let folder = training._folder.path().to_owned();
         training.signal(signal);
         wait_until("the workers' end", || !workers.iter().any(|worker| is_alive(*worker)));
-        wait_until("the report", || run_dir.join("report.html").exists() || !folder.exists());
+        wait_until("the report", || run_dir.join("report.html").exists());
         for file in ["checkpoint.safetensors", "latency.hlog", "meta.json", "metrics.csv"] {
             assert!(run_dir.join(file).exists(), "{file}");
         }

@@ -171,6 +171,8 @@ fn write_weights(segment: &Segment) -> i32 {
 struct Progress {
     /// Of the process that runs now.
     generation: u64,
+    /// Slots that its predecessors had published: the first of its own comes behind them.
+    n_inherited: u64,
     /// Slots consumed of all its generations.
     n_consumed: u64,
     /// Generation of the rollout seen last, and how many of that generation have been seen.
@@ -225,7 +227,9 @@ impl<'a> Storm<'a> {
         if who == WRITER {
             self.check_weights_without_writer();
         } else {
-            self.progress[who].generation += 1;
+            let progress = &mut self.progress[who];
+            progress.generation += 1;
+            progress.n_inherited = progress.n_consumed + self.consumers[who].n_ready();
         }
         self.start(who);
     }
@@ -271,6 +275,12 @@ fn check_rollout(rollout: &Rollout, progress: &mut Progress) {
     let header = rollout.header;
     let (generation, n_seen) = progress.last_seen;
     assert!(header.generation >= generation, "generations go up");
+    let is_inherited = header.sequence < progress.n_inherited;
+    assert_eq!(
+        header.generation < progress.generation,
+        is_inherited,
+        "a dead actor's slot was lost"
+    );
     let n = if header.generation == generation { n_seen } else { 0 };
     assert_eq!(header.sequence, progress.n_consumed);
     assert_eq!(header.env_ns, name_of(header.generation, n), "a rollout was lost or came twice");

@@ -24,7 +24,6 @@ use crate::config::{Config, ConfigError};
 use crate::latency::{Stage, StageClock, monotonic_ns};
 use crate::params::ParamLayout;
 use crate::rollout::{Rollout, RolloutHeader};
-use crate::seeds::{Stream, stream_seed};
 use crate::shm::board::{Board, LearnerStatus, Phase};
 use crate::shm::doorbell::Doorbell;
 use crate::shm::{Consumer, Segment, SegmentError, SegmentWeightsWriter};
@@ -48,6 +47,9 @@ pub enum LearnerError {
     /// The shared segment is damaged or of another layout.
     #[error(transparent)]
     Segment(#[from] SegmentError),
+    /// Nobody has published weights to start from.
+    #[error("the shared segment holds no weights; the supervisor publishes the first")]
+    NoWeights,
     /// Training diverged.
     #[error(
         "update {update}: the gradient is not finite (losses {losses:?}); \
@@ -121,10 +123,10 @@ struct RunFigures {
 }
 
 impl<'seg, S: MessageSink> Learner<'seg, S> {
-    /// A learner with fresh weights, which it publishes as version 0.
+    /// A learner that starts from the weights in the segment.
     ///
     /// # Errors
-    /// If the configuration cannot work or the segment is damaged.
+    /// If the configuration cannot work, or the segment is damaged or holds no weights.
     pub fn new(
         config: &'seg Config,
         segment: &'seg Segment,
@@ -138,7 +140,9 @@ impl<'seg, S: MessageSink> Learner<'seg, S> {
         board.learner().vitals.start(std::process::id(), 0, now_ns);
         let layout = ParamLayout::new(&config.network_shape()?);
         let rings = (0..config.actors.count).map(|actor| segment.consumer(actor));
-        let mut learner = Learner {
+        let mut params = vec![0.0; layout.len()];
+        segment.weights_reader().read_if_newer(&mut params).ok_or(LearnerError::NoWeights)?;
+        Ok(Learner {
             config,
             sink,
             board,
@@ -151,16 +155,14 @@ impl<'seg, S: MessageSink> Learner<'seg, S> {
             pass: Pass::new(config)?,
             frames_per_slot: config.rollout_shape()?.n_frames() as u64,
             reward_threshold: config.spec()?.reward_threshold,
-            params: layout.init(stream_seed(config.seed, Stream::Weights)),
+            params,
             grad: vec![0.0; layout.len()],
             optimizer: Optimizer::new(UpdateRule::of(&config.optimizer), layout.len()),
             schedule: LinearDecay::of(&config.optimizer),
             clock,
             meters: Meters::new(config, process_start_ns, now_ns),
             run: RunFigures::starting_at(now_ns),
-        };
-        learner.weights.publish(0, &learner.params);
-        Ok(learner)
+        })
     }
 
     /// Learns until the budget is spent, the task is solved (if that ends the run) or the board says

@@ -116,8 +116,8 @@ fn squared_norm(values: &[f32]) -> f32 {
 /// Learning rate over consumed frames: from `initial` linearly down to `floor` at `decay_frames`,
 /// constant from then on.
 ///
-/// A floor above zero keeps learning possible for ever; a constant rate collapses to one action
-/// sooner or later (see `docs/decisions.md`).
+/// A floor above zero keeps learning possible for ever; at a constant rate every seed
+/// falls below its score again and again (see `docs/decisions.md`).
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct LinearDecay {
     /// Rate at frame 0.

@@ -1,8 +1,8 @@
 //! The finished report of a run: plots and one self-contained page, from the run's files alone.
 //!
-//! [`render`] reads a run folder ([`read`]), draws its plots ([`plots`], as [`chart`]s of [`axis`] and
-//! [`points`] in the colours of [`palette`]), judges what limited the run ([`bottleneck`]) and fills the
-//! page ([`html`]). It may be called while a run runs, and after it was killed.
+//! [`render`] reads a run folder (`read`), draws its plots (`plots`, as `chart`s of `axis` and
+//! `points` in the colours of `palette`), judges what limited the run ([`bottleneck`]) and fills the
+//! page (`html`). It may be called while a run runs, and after it was killed.
 
 mod axis;
 pub mod bottleneck;

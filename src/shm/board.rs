@@ -59,20 +59,17 @@ pub enum Phase {
     Collecting,
     /// The learner: consuming slots.
     Learning,
-    /// Has seen the order to stop.
-    Stopping,
     /// The goodbye: a process that ends without it has crashed, whatever its exit status.
     Finished,
 }
 
 impl Phase {
-    const ALL: [Phase; 7] = [
+    const ALL: [Phase; 6] = [
         Phase::Absent,
         Phase::Starting,
         Phase::Waiting,
         Phase::Collecting,
         Phase::Learning,
-        Phase::Stopping,
         Phase::Finished,
     ];
 }

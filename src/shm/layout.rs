@@ -294,16 +294,28 @@ mod tests {
         Span { offset: span.offset + by, ..span }
     }
 
+    /// Every field of a slot: taken apart by name, so that a new one cannot be forgotten here.
     fn fields(slot: &SlotLayout) -> [Span; 8] {
+        let SlotLayout {
+            header,
+            obs,
+            actions,
+            rewards,
+            kinds,
+            behaviour_log_probs,
+            episode_returns,
+            episode_lengths,
+            stride_bytes: _,
+        } = *slot;
         [
-            slot.header,
-            slot.obs,
-            slot.actions,
-            slot.rewards,
-            slot.kinds,
-            slot.behaviour_log_probs,
-            slot.episode_returns,
-            slot.episode_lengths,
+            header,
+            obs,
+            actions,
+            rewards,
+            kinds,
+            behaviour_log_probs,
+            episode_returns,
+            episode_lengths,
         ]
     }
 

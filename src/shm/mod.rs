@@ -45,7 +45,8 @@
 //!   hold plain numbers, of which the same is true.
 //! - **M4** A role (producer of ring k, consumer of ring k, weights writer) has at most one holder. Inside
 //!   a process the `Segment` sees to it. Between processes whoever forks does: a worker takes only its
-//!   own roles, the supervisor none, and a replacement is forked after its predecessor was reaped.
+//!   own roles, the supervisor none but the weights writer's before the first fork, and a replacement
+//!   is forked after its predecessor was reaped.
 //!
 //! Ring
 //! - **R1** Only the producer writes head; only the consumer writes tail.

@@ -16,7 +16,7 @@ import tempfile
 import time
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
-TARGET = pathlib.Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target")) / "mutants"
+TARGET = pathlib.Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "tests/model/target")) / "mutants"
 FILES = ["src/sync.rs", "src/shm/ring.rs", "src/shm/weights.rs", "src/shm/doorbell.rs"]
 TIME_LIMIT_S = 120  # ten times a passing run; a mutant that is merely slow counts as survivor
 

@@ -18,7 +18,8 @@ CARGO_TARGET_DIR="${CARGO_TARGET_DIR:-target}/loom" RUSTFLAGS='--cfg loom' \
 step 'mutants: what loom must notice'
 ./mutants.py
 
-if cargo +nightly miri --version >/dev/null 2>&1; then
+# Set-up needs more than the command: a nightly toolchain with the library's sources.
+if cargo +nightly miri setup >/dev/null 2>&1 </dev/null; then
   # Permissive provenance only silences a warning about a cast inside rustix.
   export MIRIFLAGS='-Zmiri-disable-isolation -Zmiri-permissive-provenance'
   step 'Miri: data races and undefined behaviour in the protocols'
@@ -27,5 +28,5 @@ if cargo +nightly miri --version >/dev/null 2>&1; then
   (cd ../.. && cargo +nightly miri test --locked --lib -- \
     shm::tests shm::ring shm::weights shm::doorbell shm::board rollout)
 else
-  printf '\nSKIPPED: Miri is not installed: `rustup +nightly component add miri` and run this again.\n' >&2
+  printf '\nSKIPPED: Miri is not ready: `rustup component add --toolchain nightly miri rust-src`, then run this again.\n' >&2
 fi

@@ -163,6 +163,8 @@ fn actor(k: u64, train_s: f64) -> ActorSummary {
         act_s: train_s * 0.27,
         env_s: train_s * 0.11,
         read_weights_s: train_s * 0.004,
+        waits: 1_000,
+        weights_retries: 2,
         restarts: u64::from(k == 2),
     }
 }

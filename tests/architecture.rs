@@ -1,0 +1,359 @@
+//! House rules that the compiler does not know, checked on the source tree itself.
+//!
+//! A rule is a function from files to breaches, each breach one line: where, what, and what to do. Each
+//! test finds no breach in the repository and one in a made-up file, so that no rule can go blind.
+
+#[path = "architecture/source.rs"]
+mod source;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+
+use source::{
+    Source, between, code_spans, documents, fenced, functions, has_heading, is_path, paths_after,
+    prose, read, root, sources,
+};
+
+/// Every module of the library by rank. A module imports from lower ranks only, so that it can be read,
+/// tested and replaced knowing nothing of what stands above it. `ARCHITECTURE.md` says what each is for.
+const RANKS: [&[&str]; 7] = [
+    &[
+        "sync", "latency", "env", "kernels", "params", "vtrace", "seeds", "restart", "process",
+        "run_dir",
+    ],
+    &["rollout", "mlp", "checkpoint", "telemetry"],
+    &["config", "shm", "policy", "meta"],
+    &["collector", "eval", "sinks", "report"],
+    &["actor", "learner"],
+    &["supervisor"],
+    &["train"],
+];
+
+/// Words of the library's code that may stand in some files only.
+struct WordRule {
+    words: &'static [&'static str],
+    allowed_in: &'static [&'static str],
+    because: &'static str,
+}
+
+const WORD_RULES: [WordRule; 7] = [
+    WordRule {
+        words: &["unsafe"],
+        allowed_in: &["src/shm/", "src/process.rs", "src/kernels/"],
+        because: "whoever audits memory safety reads three places",
+    },
+    WordRule {
+        words: &["Mutex", "RwLock", "Condvar"],
+        allowed_in: &["src/sync.rs"],
+        because: "a lock's owner can be killed; sync.rs uses loom's to model the kernel's futex",
+    },
+    WordRule {
+        words: &["sleep", "sleep_until", "nanosleep", "yield_now"],
+        allowed_in: &[],
+        because: "whoever waits sleeps on what it waits for: a doorbell, a poll",
+    },
+    WordRule {
+        words: &["SystemTime", "Instant", "Timestamp"],
+        allowed_in: &["src/meta.rs", "src/run_dir.rs", "src/sinks/"],
+        because: "times are compared across processes: latency::monotonic_ns is their one clock",
+    },
+    WordRule {
+        words: &["ROUTER", "AsyncReceiver", "enable_steady_tick"],
+        allowed_in: &[],
+        because: "they start a thread, and a process with threads must not fork",
+    },
+    WordRule {
+        words: &["tch", "torch_sys"],
+        allowed_in: &["src/learner/torch.rs"],
+        because: "the supervisor must never call libtorch: a child forked after its threads hangs",
+    },
+    WordRule {
+        words: &["todo", "unimplemented", "dbg"],
+        allowed_in: &[],
+        because: "what is there works",
+    },
+];
+
+/// What stands for work put off, wherever it is written. In halves, or this file would hold them.
+const PUT_OFF: [&str; 5] = [
+    concat!("FIX", "ME"),
+    concat!("TO", "DO"),
+    concat!("XX", "X"),
+    concat!("allow(dead", "_code"),
+    concat!("allow(unu", "sed"),
+];
+
+/// The longest function, in lines: two screens.
+const MAX_FUNCTION_LINES: usize = 60;
+
+/// A SYNC comment stands at most this many lines above its ordering.
+const SYNC_LINES: usize = 8;
+
+#[test]
+fn modules_import_from_lower_ranks_only() {
+    assert_clean(upward_imports(&sources("src")));
+    let upward = |path, code| upward_imports(&[Source::new(path, code)]);
+    assert_eq!(upward("src/env/vector.rs", "use crate::shm::Segment;").len(), 1, "upwards");
+    assert_eq!(upward("src/actor.rs", "fn f() { crate::learner::g() }").len(), 1, "sideways");
+    assert_eq!(upward("src/learner/pass.rs", "use super::super::train::g;").len(), 1, "by super");
+    assert_eq!(upward("src/train.rs", "use crate::{env, shm};").len(), 1, "hidden in braces");
+    assert_eq!(upward("src/newcomer.rs", "").len(), 1, "without a rank");
+    assert_eq!(upward("src/shm/ring.rs", "use super::layout; // crate::train"), [""; 0]);
+}
+
+#[test]
+fn the_front_page_lists_every_module_in_rank_order() {
+    let front_page = read("src/lib.rs");
+    let declared: Vec<&str> = declared_modules(&front_page).collect();
+    assert!(declared.is_sorted_by_key(|module| rank(module)), "src/lib.rs: by rank: {declared:?}");
+    let ranked: BTreeSet<&str> = RANKS.into_iter().flatten().copied().collect();
+    assert_eq!(BTreeSet::from_iter(declared), ranked, "src/lib.rs and RANKS name the same modules");
+}
+
+#[test]
+fn files_of_a_folder_refer_to_one_another_in_one_direction() {
+    assert_clean(circles(&sources("src")));
+    let there = Source::new("src/report/axis.rs", "use super::chart::draw;");
+    let back = Source::new("src/report/chart.rs", "use super::axis::Axis;");
+    assert_eq!(circles(&[there, back]).len(), 1);
+}
+
+#[test]
+fn words_stand_only_where_they_may() {
+    assert_clean(misplaced_words(&sources("src")));
+    for rule in WORD_RULES {
+        for word in rule.words {
+            let code = format!("x!({word}::y)");
+            assert_eq!(misplaced_words(&[Source::new("src/actor.rs", &code)]).len(), 1, "{word}");
+        }
+    }
+    let words = "// unsafe\nf(\"unsafe\", 'u', unsafer);";
+    assert_eq!(misplaced_words(&[Source::new("src/actor.rs", words)]), [""; 0]);
+}
+
+#[test]
+fn every_ordering_names_its_partner() {
+    assert_clean(silent_orderings(&sources("src")));
+    let far = format!("// SYNC: far\n{}x.load(Ordering::Acquire)", "\n".repeat(SYNC_LINES));
+    for code in ["x.load(Ordering::SeqCst)", "use std::sync::atomic::Ordering::*;", &far] {
+        assert_eq!(silent_orderings(&[Source::new("src/a.rs", code)]).len(), 1, "{code}");
+    }
+    let told = "// SYNC: partner\nx.load(Ordering::Acquire); y.load(Ordering::Relaxed)";
+    assert_eq!(silent_orderings(&[Source::new("src/a.rs", told)]), [""; 0]);
+}
+
+#[test]
+fn nothing_is_put_off() {
+    let everywhere = ["src", "bin", "bench", "tests"].map(sources);
+    assert_clean(put_off(&everywhere.concat()));
+    for phrase in PUT_OFF {
+        assert_eq!(
+            put_off(&[Source::new("src/a.rs", &format!("// {phrase}"))]).len(),
+            1,
+            "{phrase}"
+        );
+    }
+}
+
+#[test]
+fn functions_fit_two_screens() {
+    assert_clean(long_functions(&[sources("src"), sources("bin")].concat()));
+    let long = format!("fn f() -> [u8; 3] {{\n{}}}", "g(\"{\");\n".repeat(MAX_FUNCTION_LINES - 1));
+    assert_eq!(long_functions(&[Source::new("src/a.rs", &long)]).len(), 1);
+    let just = long.replacen("g(\"{\");\n", "", 1);
+    assert_eq!(long_functions(&[Source::new("src/a.rs", &just)]), [""; 0]);
+}
+
+#[test]
+fn every_source_file_is_on_the_map() {
+    let map = read("ARCHITECTURE.md");
+    assert_clean(unmapped(&map, &sources("src")));
+    assert_eq!(unmapped(&map, &[Source::new("src/learner/newcomer.rs", "")]).len(), 1);
+}
+
+#[test]
+fn links_and_paths_in_documents_lead_somewhere() {
+    assert_clean(dead_links(&documents()));
+    let dead = |text| dead_links(&[Source::new("docs/a.md", text)]).len();
+    assert_eq!(dead("[x](nowhere.md)"), 1, "no such file");
+    assert_eq!(dead("[x](metrics.md#nothing)"), 1, "no such heading");
+    assert_eq!(dead("see `src/nothing.rs`"), 1, "no such source");
+    assert_eq!(dead("[x](metrics.md#metricscsv) [y](https://a.b/c) `src/<name>.rs`"), 0);
+}
+
+#[test]
+fn make_targets_in_documents_exist() {
+    assert_clean(unknown_targets(&documents()));
+    let unknown = |text| unknown_targets(&[Source::new("a.md", text)]).len();
+    assert_eq!(unknown("run `make bread` or make do"), 1);
+    assert_eq!(unknown("```\nmake bread FLOUR=1\n```\nmake do"), 1);
+}
+
+fn upward_imports(sources: &[Source]) -> Vec<String> {
+    let mut breaches = Vec::new();
+    for source in sources.iter().filter(|source| source.path != "src/lib.rs") {
+        let module = source.module();
+        let Some(own_rank) = rank(module) else {
+            breaches
+                .push(format!("{}: give {module} a rank in tests/architecture.rs", source.path));
+            continue;
+        };
+        for (line, import) in imports(source, sources) {
+            let where_ = format!("{}:{line}: {module} (rank {own_rank})", source.path);
+            match rank(import) {
+                Some(rank) if rank < own_rank => {}
+                Some(rank) => breaches.push(format!("{where_} imports {import} (rank {rank})")),
+                None => breaches.push(format!("{where_} imports {import:?}: one `use` a module")),
+            }
+        }
+    }
+    breaches
+}
+
+/// Top-level modules that a file names, with their lines; an empty name is a brace after `crate::`.
+fn imports<'a>(source: &'a Source, all: &'a [Source]) -> impl Iterator<Item = (usize, &'a str)> {
+    let is_sibling = |name: &str| {
+        all.iter().any(|other| other.module() == source.module() && other.leaf() == name)
+    };
+    let by_super = paths_after(&source.code, "super::")
+        .filter(move |(_, name)| rank(name).is_some() && !is_sibling(name));
+    paths_after(&source.code, "crate::").chain(by_super)
+}
+
+fn circles(sources: &[Source]) -> Vec<String> {
+    let mut folders: BTreeMap<&str, BTreeMap<&str, BTreeSet<&str>>> = BTreeMap::new();
+    for source in sources.iter().filter(|source| !source.leaf().is_empty()) {
+        let siblings = paths_after(source.production(), "super::").map(|(_, leaf)| leaf);
+        let others = siblings.filter(|sibling| *sibling != source.leaf()).collect();
+        folders.entry(source.module()).or_default().insert(source.leaf(), others);
+    }
+    let mut breaches = Vec::new();
+    for (folder, mut leaves) in folders {
+        let is_free = |leaves: &BTreeMap<&str, BTreeSet<&str>>, leaf: &str| {
+            leaves[leaf].iter().all(|sibling| !leaves.contains_key(sibling))
+        };
+        while let Some(leaf) = leaves.keys().copied().find(|leaf| is_free(&leaves, leaf)) {
+            leaves.remove(leaf);
+        }
+        if !leaves.is_empty() {
+            breaches.push(format!("src/{folder}: these go round in a circle: {:?}", leaves.keys()));
+        }
+    }
+    breaches
+}
+
+fn misplaced_words(sources: &[Source]) -> Vec<String> {
+    let mut breaches = Vec::new();
+    for source in sources {
+        for WordRule { words, allowed_in, because } in WORD_RULES {
+            if allowed_in.iter().any(|place| source.path.starts_with(place)) {
+                continue;
+            }
+            for (line, word) in source.words().filter(|(_, word)| words.contains(word)) {
+                breaches.push(format!("{}:{line}: `{word}`: {because}", source.path));
+            }
+        }
+    }
+    breaches
+}
+
+fn silent_orderings(sources: &[Source]) -> Vec<String> {
+    let mut breaches = Vec::new();
+    for source in sources {
+        let lines: Vec<&str> = source.text.lines().collect();
+        for (line, ordering) in paths_after(&source.code, "Ordering::") {
+            // An empty name is a `{` or a `*`, behind which an ordering could hide.
+            let matters = ["Acquire", "Release", "AcqRel", "SeqCst", ""].contains(&ordering);
+            let above = &lines[line.saturating_sub(1 + SYNC_LINES)..line];
+            if matters && !above.iter().any(|line| line.contains("SYNC:")) {
+                breaches.push(format!(
+                    "{}:{line}: Ordering::{ordering} without a `// SYNC:` that names its partner",
+                    source.path
+                ));
+            }
+        }
+    }
+    breaches
+}
+
+fn put_off(sources: &[Source]) -> Vec<String> {
+    let mut breaches = Vec::new();
+    for source in sources {
+        for (number, line) in source.text.lines().enumerate() {
+            let found = PUT_OFF.iter().filter(|phrase| line.contains(**phrase));
+            breaches
+                .extend(found.map(|phrase| format!("{}:{}: {phrase}", source.path, number + 1)));
+        }
+    }
+    breaches
+}
+
+fn long_functions(sources: &[Source]) -> Vec<String> {
+    let mut breaches = Vec::new();
+    for source in sources {
+        for (line, n_lines) in functions(source.production()) {
+            if n_lines > MAX_FUNCTION_LINES {
+                breaches.push(format!("{}:{line}: a function of {n_lines} lines", source.path));
+            }
+        }
+    }
+    breaches
+}
+
+fn unmapped(map: &str, sources: &[Source]) -> Vec<String> {
+    let files = sources.iter().map(|source| source.path.trim_start_matches("src/"));
+    let files = files.map(|file| file.trim_end_matches("mod.rs"));
+    let missing = files
+        .filter(|file| !["lib.rs", "shm/tests.rs"].contains(file))
+        .filter(|file| !map.contains(&format!("`{file}`")));
+    missing.map(|file| format!("ARCHITECTURE.md: the code map has no `{file}`")).collect()
+}
+
+fn dead_links(documents: &[Source]) -> Vec<String> {
+    let mut breaches = Vec::new();
+    for document in documents {
+        let folder = root().join(&document.path).parent().map(Path::to_owned).unwrap_or_default();
+        let prose = prose(&document.text);
+        for target in between(&prose, "](", ")").filter(|target| !target.contains("://")) {
+            let (file, heading) = target.split_once('#').unwrap_or((target, ""));
+            let path =
+                if file.is_empty() { root().join(&document.path) } else { folder.join(file) };
+            if !path.exists() || !(heading.is_empty() || has_heading(&path, heading)) {
+                breaches.push(format!("{}: ({target}) leads nowhere", document.path));
+            }
+        }
+        for path in code_spans(&prose).filter(|span| is_path(span)) {
+            if !root().join(path).exists() {
+                breaches.push(format!("{}: there is no `{path}`", document.path));
+            }
+        }
+    }
+    breaches
+}
+
+fn unknown_targets(documents: &[Source]) -> Vec<String> {
+    let makefile = read("Makefile");
+    let targets: BTreeSet<&str> =
+        makefile.lines().filter_map(|line| Some(line.split_once(':')?.0)).collect();
+    let mut breaches = Vec::new();
+    for document in documents {
+        let (prose, fenced) = (prose(&document.text), fenced(&document.text));
+        let spans = code_spans(&prose).chain(fenced.lines());
+        let named = spans.filter_map(|span| span.strip_prefix("make ")?.split_whitespace().next());
+        let unknown = named.filter(|target| !targets.contains(target));
+        breaches.extend(unknown.map(|target| format!("{}: make {target}?", document.path)));
+    }
+    breaches
+}
+
+fn rank(module: &str) -> Option<usize> {
+    RANKS.iter().position(|modules| modules.contains(&module))
+}
+
+fn declared_modules(lib: &str) -> impl Iterator<Item = &str> {
+    lib.lines().filter_map(|line| line.strip_prefix("pub mod ")?.strip_suffix(';'))
+}
+
+fn assert_clean(breaches: Vec<String>) {
+    assert!(breaches.is_empty(), "\n{}\n", breaches.join("\n"));
+}
