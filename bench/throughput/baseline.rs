@@ -9,12 +9,28 @@ use serde_json::Value;
 use super::sample::figure;
 use super::table::Table;
 
-/// Median and range of one figure.
+/// Median and range of one figure, and of how many measurements.
 #[derive(Clone, Copy, Debug)]
 struct Figure {
     median: f64,
     min: f64,
     max: f64,
+    n: usize,
+}
+
+/// Group, name and unit.
+type Key = [String; 3];
+
+/// Ranges of fewer measurements say nothing: those of three of the same thing each lie apart once in
+/// ten times.
+const MIN_MEASUREMENTS: usize = 3;
+
+impl Figure {
+    /// Whether no measurement of one is among those of the other; `None` if there are too few.
+    fn is_apart_from(&self, other: &Figure) -> Option<bool> {
+        let is_apart = self.min > other.max || self.max < other.min;
+        (self.n.min(other.n) >= MIN_MEASUREMENTS).then_some(is_apart)
+    }
 }
 
 /// The quantities of a case, by their keys.
@@ -32,31 +48,31 @@ const CASE_QUANTITIES: [(&str, &str); 4] = [
 pub fn change(path: &Path, now: &Value) -> Result<String> {
     let read = || -> Result<Value> { Ok(serde_json::from_str(&std::fs::read_to_string(path)?)?) };
     let before_table = read().with_context(|| format!("--baseline {}", path.display()))?;
-    let (before, now) = (figures(&before_table), figures(now));
-    let mut table = Table::new(["change", "unit", "before", "now", "by", "beyond the spread"]);
-    for ([group, name, unit], now) in &now {
-        let Some(before) = before.get(&[group.clone(), name.clone(), unit.clone()]) else {
-            continue;
-        };
-        let is_apart = now.min > before.max || now.max < before.min;
-        if unit == "M frames/s" || is_apart {
+    let before = BTreeMap::from_iter(figures(&before_table));
+    let mut table = Table::new(["change", "before", "now", "by", "unit", "beyond the spread"]);
+    for (key, now) in figures(now) {
+        let Some(before) = before.get(&key) else { continue };
+        let is_apart = now.is_apart_from(before);
+        let [group, name, unit] = key;
+        if unit == "M frames/s" || is_apart == Some(true) {
             table.push([
                 format!("{group}: {name}"),
-                unit.clone(),
                 figure(before.median),
                 figure(now.median),
                 format!("{:+.1} %", 100.0 * (now.median / before.median - 1.0)),
-                if is_apart { "yes" } else { "no" }.into(),
+                unit,
+                is_apart.map_or("too few runs", |apart| if apart { "yes" } else { "no" }).into(),
             ]);
         }
     }
     let setting = &before_table["setting"];
-    Ok(format!("\n{}\nbefore: {} at {}\n", table.text(), setting["commit"], setting["started"]))
+    let text = |key: &str| setting[key].as_str().unwrap_or("unknown");
+    Ok(format!("\n{}\nbefore: {}, {}\n", table.text(), text("commit"), text("started")))
 }
 
-/// Every figure of a file by group, name and unit.
-fn figures(table: &Value) -> BTreeMap<[String; 3], Figure> {
-    let mut figures = BTreeMap::new();
+/// Every figure of a file, in the file's order.
+fn figures(table: &Value) -> Vec<(Key, Figure)> {
+    let mut figures = Vec::new();
     let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
     for row in table["rows"].as_array().into_iter().flatten() {
         let key = [text(&row["group"]), text(&row["name"]), text(&row["unit"])];
@@ -74,5 +90,6 @@ fn figures(table: &Value) -> BTreeMap<[String; 3], Figure> {
 /// `None` where something was not measured, which is `null` in the file.
 fn figure_in(spread: &Value) -> Option<Figure> {
     let number = |key: &str| spread[key].as_f64();
-    Some(Figure { median: number("median")?, min: number("min")?, max: number("max")? })
+    let n = spread["values"].as_array()?.len();
+    Some(Figure { median: number("median")?, min: number("min")?, max: number("max")?, n })
 }

@@ -70,7 +70,7 @@ impl Effort {
     fn of(args: &Args) -> Self {
         let (n_runs, n_case_runs, seconds) = match (args.bench, args.quick) {
             (false, _) => (1, 1, [0.1, 0.2, 0.01, 0.05, 0.1]),
-            (true, true) => (3, 1, [0.4, 1.2, 0.1, 0.3, 0.8]),
+            (true, true) => (3, 2, [0.4, 0.9, 0.05, 0.2, 0.5]),
             (true, false) => (5, 3, [1.0, 6.0, 0.4, 0.3, 1.2]),
         };
         let [warm_up, measured, part, case_warm_up, case_measured] =

@@ -15,7 +15,7 @@ const TITLE_HEIGHT: i32 = 50;
 const BAR_HEIGHT: i32 = 38;
 /// Where the bars begin: right of their names.
 const BAR_LEFT: i32 = 440;
-/// Where the longest bar may end: left of its figures.
+/// Where the longest bar may end: left of the figures.
 const BAR_RIGHT: i32 = 1150;
 const PANELS_A_ROW: usize = 3;
 const PANEL_HEIGHT: i32 = 360;
@@ -96,7 +96,7 @@ fn draw_bar(area: &Area, case: &Case, y: i32, x: &dyn Fn(f64) -> i32) -> Drawn {
     let speed = figure(case.m_frames_per_s.median);
     let words = format!("{:.2}, {speed} M/s", share.median);
     let style = text(22.0, MUTED).pos(anchor);
-    area.draw_text(&words, &style, (x(share.max.max(share.median)) + 14, y))
+    area.draw_text(&words, &style, (BAR_RIGHT + 14, y))
 }
 
 /// Frames a second of one group, its sizes side by side.
@@ -124,7 +124,8 @@ fn draw_panel(area: &Area, group: &[Case]) -> Drawn {
         .x_labels(2 * group.len() + 1)
         .x_label_formatter(&size)
         .y_labels(5)
-        .y_label_formatter(&|speed| figure(*speed))
+        .y_label_formatter(&|speed| format!("{speed:.1}"))
+        .set_tick_mark_size(LabelAreaPosition::Bottom, 0)
         .y_desc("M frames/s")
         .draw()?;
     let measured = |k_and_case: &(usize, &Case)| k_and_case.1.m_frames_per_s.median.is_finite();
