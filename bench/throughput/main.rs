@@ -1,29 +1,47 @@
-//! `make bench-throughput`: how many environment frames a second the system consumes by learning, and
-//! how much of its parts' speed survives in the whole.
+//! `make bench-throughput`: how many environment frames a second the system consumes by learning, how
+//! much of its parts' speed survives in the whole, what each of its methods is worth, and how it scales.
 //!
-//! One table on the terminal, `results/bench/throughput.{json,md}`. `--quick` measures a tenth as
-//! long; without `--bench`, as a test, everything runs once, briefly, and nothing is written.
+//! Tables on the terminal, `results/bench/throughput.{json,md,svg}`. `--quick` takes a minute;
+//! `--baseline FILE` adds the change against an earlier JSON; without `--bench`, as a test, everything
+//! runs once, briefly, and nothing is written.
+//!
+//! This process has one thread, because `alternatives` forks.
 
+mod alternatives;
+mod baseline;
+mod cases;
 #[path = "../common/mod.rs"]
 mod common;
+mod disturbance;
 mod end_to_end;
 mod parts;
+mod picture;
+mod processes;
+mod row;
+mod sample;
+mod table;
+mod training;
 
-use std::fmt::Write;
-use std::path::Path;
-use std::time::Duration;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use clap::Parser;
-use common::{Setting, load_average, median, save};
 use serde::Serialize;
 
-/// Measure frames per second end to end, of every part, and where the time goes.
+use cases::Case;
+use common::{Setting, load_average, save};
+use row::Row;
+
+/// Measure frames per second end to end, of every part, of every method's alternative, and by size.
 #[derive(Parser)]
 struct Args {
-    /// A tenth of the time, with wider spreads.
+    /// A minute instead of five, with wider spreads.
     #[arg(long)]
     quick: bool,
+    /// Print the change against the JSON of an earlier run.
+    #[arg(long, value_name = "FILE")]
+    baseline: Option<PathBuf>,
     /// Given by cargo: measure in earnest.
     #[arg(long, hide = true)]
     bench: bool,
@@ -34,123 +52,88 @@ struct Args {
 struct Effort {
     /// Runs whose median is reported.
     n_runs: usize,
-    /// Of an end-to-end run before it counts, s.
+    /// Of an end-to-end run before it counts.
     warm_up: Duration,
-    /// Of an end-to-end run, s.
+    /// Of an end-to-end run.
     measured: Duration,
     /// Of one repetition of a part.
     part: Duration,
+    /// Rounds of ablations and scaling.
+    n_case_runs: usize,
+    /// Of a case before it counts.
+    case_warm_up: Duration,
+    /// Of a case.
+    case_measured: Duration,
 }
 
 impl Effort {
     fn of(args: &Args) -> Self {
-        let of_seconds = |n_runs, warm_up, measured, part| Effort {
-            n_runs,
-            warm_up: Duration::from_secs_f64(warm_up),
-            measured: Duration::from_secs_f64(measured),
-            part: Duration::from_secs_f64(part),
+        let (n_runs, n_case_runs, seconds) = match (args.bench, args.quick) {
+            (false, _) => (1, 1, [0.1, 0.2, 0.01, 0.05, 0.1]),
+            (true, true) => (3, 2, [0.4, 0.9, 0.05, 0.2, 0.5]),
+            (true, false) => (5, 3, [1.0, 6.0, 0.4, 0.3, 1.2]),
         };
-        match (args.bench, args.quick) {
-            (false, _) => of_seconds(1, 0.1, 0.3, 0.01),
-            (true, true) => of_seconds(3, 0.5, 1.5, 0.1),
-            (true, false) => of_seconds(5, 2.0, 10.0, 0.5),
-        }
-    }
-}
-
-/// One figure: the median of several measurements.
-#[derive(Clone, Debug, Serialize)]
-struct Row {
-    group: &'static str,
-    name: String,
-    unit: &'static str,
-    median: f64,
-    min: f64,
-    max: f64,
-    n: usize,
-}
-
-impl Row {
-    fn new(
-        group: &'static str,
-        name: impl Into<String>,
-        unit: &'static str,
-        values: &[f64],
-    ) -> Self {
-        let fold = |better: fn(f64, f64) -> f64| values.iter().copied().fold(f64::NAN, better);
-        Row {
-            group,
-            name: name.into(),
-            unit,
-            median: median(values),
-            min: fold(f64::min),
-            max: fold(f64::max),
-            n: values.len(),
-        }
+        let [warm_up, measured, part, case_warm_up, case_measured] =
+            seconds.map(Duration::from_secs_f64);
+        Effort { n_runs, warm_up, measured, part, n_case_runs, case_warm_up, case_measured }
     }
 }
 
 /// The file `results/bench/throughput.json`.
 #[derive(Serialize)]
-struct Table {
+struct Results {
     setting: Setting,
     load_after: f64,
+    took_s: f64,
     effort: Effort,
     rows: Vec<Row>,
+    cases: Vec<Case>,
     notes: Vec<String>,
 }
 
 fn main() -> Result<()> {
     let args = Args::parse();
-    let effort = Effort::of(&args);
-    let setting = Setting::now();
-    let mut rows = parts::rows(effort)?;
+    let results = measure(Effort::of(&args))?;
+    let mut text = markdown(&results);
+    if let Some(path) = &args.baseline {
+        text += &baseline::change(path, &serde_json::to_value(&results)?)?;
+    }
+    println!("{text}");
+    let svg = picture::draw(&results.cases)?;
+    if args.bench {
+        let name = if args.quick { "throughput-quick" } else { "throughput" };
+        let [json, _] = save(Path::new("results/bench"), name, &results, &text)?;
+        std::fs::write(json.with_extension("svg"), svg)?;
+        println!("written to {} (and .md, .svg)", json.display());
+    }
+    Ok(())
+}
+
+fn measure(effort: Effort) -> Result<Results> {
+    let (setting, start) = (Setting::now(), Instant::now());
     let mut notes = Vec::new();
+    let mut rows = parts::rows(effort)?;
     end_to_end::measure("native", effort, &mut rows)?;
     match end_to_end::torch_binary() {
         Some(_) => end_to_end::measure("torch", effort, &mut rows)?,
         None => notes.push("torch was not measured: `make build-torch` builds it".into()),
     }
-    let table = Table { setting, load_after: load_average(), effort, rows, notes };
-    let text = markdown(&table);
-    println!("{text}");
-    if args.bench {
-        let name = if args.quick { "throughput-quick" } else { "throughput" };
-        let [json, _] = save(Path::new("results/bench"), name, &table, &text)?;
-        println!("written to {}", json.display());
-    }
-    Ok(())
+    let cases = cases::measure(effort)?;
+    let (load_after, took_s) = (load_average(), start.elapsed().as_secs_f64());
+    Ok(Results { setting, load_after, took_s, effort, rows, cases, notes })
 }
 
-fn markdown(table: &Table) -> String {
-    let mut text = String::from("# Throughput\n");
-    let mut group = "";
-    for row in &table.rows {
-        if row.group != group {
-            group = row.group;
-            let _ = write!(
-                text,
-                "\n| {group} | median | min – max | unit | runs |\n|---|---:|---:|---|---:|\n"
-            );
-        }
-        let Row { name, unit, n, .. } = row;
-        let (median, min, max) = (figure(row.median), figure(row.min), figure(row.max));
-        let _ = writeln!(text, "| {name} | {median} | {min} – {max} | {unit} | {n} |");
-    }
-    for note in &table.notes {
-        let _ = writeln!(text, "\n{note}");
-    }
-    let _ = writeln!(text, "\n{}; load after {:.2}", table.setting.line(), table.load_after);
-    text
-}
-
-/// Three significant digits.
-fn figure(value: f64) -> String {
-    let digits = match value.abs() {
-        v if v >= 100.0 => 0,
-        v if v >= 10.0 => 1,
-        v if v >= 1.0 => 2,
-        _ => 3,
-    };
-    format!("{value:.digits$}")
+fn markdown(results: &Results) -> String {
+    let Results { setting, load_after, took_s, rows, cases, notes, .. } = results;
+    let notes = String::from_iter(notes.iter().map(|note| format!("\n{note}\n")));
+    format!(
+        "# Throughput\n{}{}\nM frames/s are consumed by learning. of default: median of the ratios to the \
+         default in the same round.\nCPU s/M: processor time of all processes for a million frames. \
+         lag: updates between acting and learning, mean.\nsteal, others: of the cores' time, what the \
+         hypervisor and other processes took in the worst run.\n{notes}\n{}; load after \
+         {load_after:.2}; took {took_s:.0} s\n",
+        row::markdown(rows),
+        cases::markdown(cases),
+        setting.line(),
+    )
 }

@@ -15,22 +15,28 @@ use impala::shm::Segment;
 use impala::shm::layout::SegmentShape;
 use ndarray::Array2;
 
-use super::{Effort, Row};
+use super::Effort;
+use super::disturbance::{Disturbance, ProcessorTime};
+use super::processes::cpu_s;
+use super::row::Row;
 
 /// Every part's row.
 pub fn rows(effort: Effort) -> Result<Vec<Row>> {
     let config = Config::default();
     let part = "parts, one core, from memory";
-    let speed = |name: &str, values: Vec<f64>| Row::new(part, name, "M frames/s", &values);
-    let mut rows = vec![
-        speed("environment only", env_only(&config, effort)?),
-        speed("actor only", actor_only(&config, effort)?),
-        speed("learner only, native", learner_only(&config, effort)?),
-    ];
+    let ours = [std::process::id()];
+    let (before, ours_before) = (ProcessorTime::now(), cpu_s(&ours));
     let [publish, read] = weights(&config, effort)?;
-    rows.push(Row::new(part, "weights publish, 4,675 f32", "µs", &publish));
-    rows.push(Row::new(part, "weights read, 4,675 f32", "µs", &read));
-    Ok(rows)
+    let measured = [
+        ("environment only", "M frames/s", env_only(&config, effort)?),
+        ("actor only", "M frames/s", actor_only(&config, effort)?),
+        ("learner only, native", "M frames/s", learner_only(&config, effort)?),
+        ("weights publish, 4,675 f32", "µs", publish),
+        ("weights read, 4,675 f32", "µs", read),
+    ];
+    let disturbance = Disturbance::since(before, cpu_s(&ours) - ours_before);
+    let row = |(name, unit, values)| Row::new(part, name, unit, values, disturbance);
+    Ok(measured.into_iter().map(row).collect())
 }
 
 /// Repeats `work`, which does `n_frames`, for the time of a part, `n_runs` times; M frames/s each.

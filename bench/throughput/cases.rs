@@ -1,0 +1,211 @@
+//! Ablations, each with one method off or exchanged, and scaling: short runs, all in turn and several
+//! rounds of it, so that what the machine does meanwhile hits all alike.
+
+use anyhow::Result;
+use impala::config::Config;
+use impala::kernels::Simd;
+use serde::Serialize;
+
+use super::Effort;
+use super::alternatives::{self, Variant};
+use super::common::impala;
+use super::disturbance::Disturbance;
+use super::sample::{Sample, Spread, figure};
+use super::table::Table;
+use super::training::{endless, run};
+
+/// Environment steps between rows of a run's metrics: dozens a second even of the slowest case.
+const ROW_FRAMES: u64 = 20_000;
+
+/// Where the first row is the default, and each further one has one method off.
+pub const ABLATIONS: [&str; 2] = ["ablations: settings", "ablations: alternatives in bench/"];
+
+/// What is run.
+#[derive(Clone, Debug, PartialEq)]
+enum How {
+    /// The real binary with these settings.
+    Engine(Box<Config>),
+    /// The loops of `alternatives/`.
+    Alternative(Variant),
+}
+
+/// A run's place in the tables. Some places share a run.
+struct Place {
+    group: &'static str,
+    name: String,
+    how: How,
+}
+
+/// One row.
+#[derive(Clone, Debug, Serialize)]
+pub struct Case {
+    pub group: &'static str,
+    pub name: String,
+    pub m_frames_per_s: Spread,
+    /// Its speed by the default's in the same round.
+    pub of_default: Spread,
+    pub cpu_s_per_m_frames: Spread,
+    pub pss_mb: Spread,
+    /// Mean policy lag, updates.
+    pub policy_lag: Spread,
+    /// The worst of its runs.
+    pub disturbance: Disturbance,
+}
+
+fn engine(group: &'static str, name: impl Into<String>, change: impl FnOnce(&mut Config)) -> Place {
+    let mut config = endless(ROW_FRAMES);
+    change(&mut config);
+    Place { group, name: name.into(), how: How::Engine(Box::new(config)) }
+}
+
+/// Every place, group by group.
+fn places() -> Vec<Place> {
+    let [_, exchanged] = ABLATIONS;
+    let alternative = |variant: Variant| Place {
+        group: exchanged,
+        name: variant.name().into(),
+        how: How::Alternative(variant),
+    };
+    let mut places = settings();
+    places.extend(Variant::ALL.map(alternative));
+    places.extend(scaling());
+    places
+}
+
+/// Methods that a setting switches off.
+fn settings() -> Vec<Place> {
+    let [group, _] = ABLATIONS;
+    let mut places = vec![
+        engine(group, "default", |_| {}),
+        // The slot, and with it the learner's work and the number of hand-overs, stays the same.
+        engine(group, "E = 1, T = 640: same slots", |config| {
+            config.actors.envs_per_actor = 1;
+            config.actors.unroll_length = 640;
+        }),
+        // The update stays the same, of 32 slots as long and a frame wide.
+        engine(group, "E = 1, 32 slots a batch", |config| {
+            config.actors.envs_per_actor = 1;
+            config.actors.slots_per_actor = 8;
+            config.loss.batch_slots = 32;
+        }),
+    ];
+    for simd in Simd::supported().filter(|simd| simd.name() != Simd::detect().name()) {
+        let name = format!("kernels: {}, not {}", simd.name(), Simd::detect().name());
+        places.push(engine(group, name, |config| config.kernels = simd.name().into()));
+    }
+    for n_slots in [2, 4] {
+        let name = format!("{n_slots} slots an actor, not 1");
+        places.push(engine(group, name, |config| config.actors.slots_per_actor = n_slots));
+    }
+    places
+}
+
+/// One size at a time.
+fn scaling() -> Vec<Place> {
+    let mut places = Vec::new();
+    let mut add = |group, sizes: &[usize], set: &dyn Fn(&mut Config, usize)| {
+        let place = |&size: &usize| engine(group, size.to_string(), |config| set(config, size));
+        places.extend(sizes.iter().map(place));
+    };
+    add("scaling: actors", &[1, 2, 4, 8, 16], &|config, n| config.actors.count = n);
+    add("scaling: environments an actor, E", &[8, 32, 128], &|config, n| {
+        config.actors.envs_per_actor = n;
+    });
+    add("scaling: unroll length, T", &[5, 20, 80], &|config, n| config.actors.unroll_length = n);
+    add("scaling: units of both layers, H", &[32, 64, 128, 256], &|config, n| {
+        config.network.hidden = vec![n, n];
+    });
+    add("scaling: slots a batch, S", &[1, 2, 4], &|config, n| config.loss.batch_slots = n);
+    places
+}
+
+impl How {
+    fn run(&self, effort: Effort) -> Result<Sample> {
+        match self {
+            How::Engine(config) => {
+                let run = run(impala(), config, effort.case_warm_up, effort.case_measured)?;
+                Ok(run.sample)
+            }
+            How::Alternative(variant) => alternatives::run(*variant, effort),
+        }
+    }
+}
+
+/// Measures every case.
+pub fn measure(effort: Effort) -> Result<Vec<Case>> {
+    let places = places();
+    let mut hows: Vec<&How> = Vec::new();
+    for place in &places {
+        if !hows.contains(&&place.how) {
+            hows.push(&place.how);
+        }
+    }
+    let mut samples = vec![Vec::new(); hows.len()];
+    for round in 0..effort.n_case_runs {
+        eprintln!("ablations and scaling: round {} of {}", round + 1, effort.n_case_runs);
+        // There and back again: a steady drift then cancels between rounds.
+        let there = 0..hows.len();
+        let order = if round % 2 == 0 { Vec::from_iter(there) } else { there.rev().collect() };
+        for k in order {
+            samples[k].push(hows[k].run(effort)?);
+        }
+    }
+    let of = |how: &How| -> &[Sample] {
+        hows.iter().position(|known| *known == how).map_or(&[], |k| &samples[k])
+    };
+    let default = |place: &Place| match place.how {
+        How::Engine(_) => of(&places[0].how),
+        How::Alternative(_) => of(&How::Alternative(Variant::Engine)),
+    };
+    Ok(places.iter().map(|place| Case::new(place, of(&place.how), default(place))).collect())
+}
+
+impl Case {
+    fn new(place: &Place, samples: &[Sample], default: &[Sample]) -> Self {
+        let spread = |of: fn(&Sample) -> f64| Spread::of(samples.iter().map(of));
+        let rounds = samples.iter().zip(default);
+        Case {
+            group: place.group,
+            name: place.name.clone(),
+            m_frames_per_s: spread(|sample| sample.m_frames_per_s),
+            of_default: Spread::of(rounds.map(|(a, b)| a.m_frames_per_s / b.m_frames_per_s)),
+            cpu_s_per_m_frames: spread(|sample| sample.cpu_s_per_m_frames),
+            pss_mb: spread(|sample| sample.pss_mb),
+            policy_lag: spread(|sample| sample.policy_lag),
+            disturbance: Disturbance::worst(samples.iter().map(|sample| sample.disturbance)),
+        }
+    }
+}
+
+/// One table a group.
+pub fn markdown(cases: &[Case]) -> String {
+    let mut text = String::new();
+    for group in cases.chunk_by(|a, b| a.group == b.group) {
+        let mut table = Table::new([
+            group[0].group,
+            "M frames/s",
+            "min – max",
+            "of default",
+            "CPU s/M",
+            "PSS MB",
+            "lag",
+            "steal",
+            "others",
+        ]);
+        for case in group {
+            table.push([
+                case.name.clone(),
+                figure(case.m_frames_per_s.median),
+                case.m_frames_per_s.range(),
+                format!("{:.2}", case.of_default.median),
+                figure(case.cpu_s_per_m_frames.median),
+                figure(case.pss_mb.median),
+                figure(case.policy_lag.median),
+                format!("{:.1} %", case.disturbance.steal_percent),
+                format!("{:.0} %", case.disturbance.others_percent),
+            ]);
+        }
+        text += &format!("\n{}", table.text());
+    }
+    text
+}

@@ -1,0 +1,64 @@
+//! What processes, and the machine under them, use: from `/proc`.
+
+use std::thread::sleep;
+use std::time::Duration;
+
+use super::disturbance::{Disturbance, ProcessorTime, TICKS_PER_S};
+
+/// Memory is sampled this often during the measured time.
+const N_MEMORY_SAMPLES: u32 = 5;
+
+/// What some processes used while they were watched.
+pub struct Usage {
+    /// Samples of their memory together (PSS), MB.
+    pub pss_mb: Vec<f64>,
+    /// Processor time of all, s.
+    pub cpu_s: f64,
+    /// What else the machine did.
+    pub disturbance: Disturbance,
+}
+
+impl Usage {
+    pub fn largest_pss_mb(&self) -> f64 {
+        self.pss_mb.iter().copied().fold(0.0, f64::max)
+    }
+}
+
+/// Sleeps for `measured` and watches the processes meanwhile.
+pub fn watch(pids: impl Fn() -> Vec<u32>, measured: Duration) -> Usage {
+    let (before, cpu_before) = (ProcessorTime::now(), cpu_s(&pids()));
+    let mut pss_mb = Vec::new();
+    for _ in 0..N_MEMORY_SAMPLES {
+        sleep(measured / N_MEMORY_SAMPLES);
+        pss_mb.push(pids().iter().map(|pid| process_pss_mb(*pid)).sum());
+    }
+    let cpu_s = cpu_s(&pids()) - cpu_before;
+    Usage { pss_mb, cpu_s, disturbance: Disturbance::since(before, cpu_s) }
+}
+
+/// A process and its children.
+pub fn tree(pid: u32) -> Vec<u32> {
+    let children = std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/children"));
+    let children = children.unwrap_or_default();
+    let children = children.split_whitespace().filter_map(|child| child.parse().ok());
+    std::iter::once(pid).chain(children).collect()
+}
+
+fn process_pss_mb(pid: u32) -> f64 {
+    let rollup = std::fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).unwrap_or_default();
+    let line = rollup.lines().find_map(|line| line.strip_prefix("Pss:")).unwrap_or_default();
+    let kb = line.split_whitespace().next().and_then(|word| word.parse().ok()).unwrap_or(0.0);
+    kb / 1e3
+}
+
+/// Processor time of processes so far, s.
+pub fn cpu_s(pids: &[u32]) -> f64 {
+    let ticks = |pid: &u32| -> f64 {
+        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+        // After the command's closing parenthesis: field 3 on; utime and stime are fields 14 and 15.
+        let fields: Vec<&str> =
+            stat.rsplit(')').next().unwrap_or_default().split_whitespace().collect();
+        [11, 12].iter().filter_map(|k| fields.get(*k)?.parse::<f64>().ok()).sum()
+    };
+    pids.iter().map(ticks).sum::<f64>() / TICKS_PER_S
+}

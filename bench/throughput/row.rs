@@ -1,0 +1,46 @@
+//! One line of a table: a quantity, measured several times.
+
+use serde::Serialize;
+
+use super::disturbance::Disturbance;
+use super::sample::{Spread, figure};
+use super::table::Table;
+
+/// One quantity: the median of several measurements, and their spread.
+#[derive(Clone, Debug, Serialize)]
+pub struct Row {
+    pub group: &'static str,
+    pub name: String,
+    pub unit: &'static str,
+    #[serde(flatten)]
+    pub spread: Spread,
+    /// While it was measured.
+    pub disturbance: Disturbance,
+}
+
+impl Row {
+    pub fn new(
+        group: &'static str,
+        name: impl Into<String>,
+        unit: &'static str,
+        values: impl IntoIterator<Item = f64>,
+        disturbance: Disturbance,
+    ) -> Self {
+        Row { group, name: name.into(), unit, spread: Spread::of(values), disturbance }
+    }
+}
+
+/// One table a group.
+pub fn markdown(rows: &[Row]) -> String {
+    let mut text = String::new();
+    for group in rows.chunk_by(|a, b| a.group == b.group) {
+        let first = &group[0];
+        let mut table = Table::new([first.group, "median", "min – max", "unit", "runs"]);
+        for Row { name, unit, spread, .. } in group {
+            let (median, n_runs) = (figure(spread.median), spread.values.len().to_string());
+            table.push([name.clone(), median, spread.range(), (*unit).into(), n_runs]);
+        }
+        text += &format!("\n{}\n{}\n", table.text(), first.disturbance.line());
+    }
+    text
+}

@@ -1,0 +1,94 @@
+//! One training run of the real binary, stopped by a signal after a fixed time.
+
+use std::fs::File;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::thread::sleep;
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use impala::config::{Config, ReportSettings};
+use impala::telemetry::{MetricsRow, Summary};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+use super::common::read_summary;
+use super::processes::{Usage, tree, watch};
+use super::sample::Sample;
+
+/// What one run showed.
+pub struct Run {
+    pub sample: Sample,
+    pub pss_mb: Vec<f64>,
+    pub summary: Summary,
+}
+
+/// The default settings for a run that a signal ends: the most rows that may be asked for, of
+/// `row_frames` each, are more frames than any run consumes. No evaluation.
+pub fn endless(row_frames: u64) -> Config {
+    const N_ROWS: u64 = 1_000_000;
+    let report = ReportSettings { rows: N_ROWS, eval_episodes: 0 };
+    Config { frames: N_ROWS * row_frames, report, ..Config::default() }
+}
+
+/// Trains with `binary`, lets it warm up, and measures.
+pub fn run(
+    mut binary: Command,
+    config: &Config,
+    warm_up: Duration,
+    measured: Duration,
+) -> Result<Run> {
+    let folder = tempfile::tempdir()?;
+    let (settings, run_dir) = (folder.path().join("bench.toml"), folder.path().join("run"));
+    std::fs::write(&settings, config.to_toml())?;
+    let complaints = folder.path().join("stderr");
+    let mut child = binary
+        .args(["train", "--config"])
+        .arg(&settings)
+        .arg("--run-dir")
+        .arg(&run_dir)
+        .stdout(Stdio::null())
+        .stderr(File::create(&complaints)?)
+        .spawn()?;
+    sleep(warm_up);
+    let usage = watch(|| tree(child.id()), measured);
+    stop(&mut child).with_context(|| {
+        let complaints = std::fs::read_to_string(&complaints).unwrap_or_default();
+        format!("impala train: {}; settings:\n{}", complaints.trim(), config.to_toml())
+    })?;
+    let summary = read_summary(&run_dir)?;
+    let speed = frames_per_s(&read_rows(&run_dir, warm_up.as_secs_f64())?);
+    Ok(Run { sample: sample(speed, &usage, &summary, measured), pss_mb: usage.pss_mb, summary })
+}
+
+fn stop(child: &mut Child) -> Result<()> {
+    kill(Pid::from_raw(child.id() as i32), Signal::SIGINT)?;
+    let status = child.wait()?;
+    ensure!(status.success(), "it ended with {status}");
+    Ok(())
+}
+
+fn sample(frames_per_s: f64, usage: &Usage, summary: &Summary, measured: Duration) -> Sample {
+    Sample {
+        m_frames_per_s: frames_per_s / 1e6,
+        cpu_s_per_m_frames: usage.cpu_s / measured.as_secs_f64() / (frames_per_s / 1e6),
+        pss_mb: usage.largest_pss_mb(),
+        policy_lag: summary.policy_lag.mean,
+        disturbance: usage.disturbance,
+    }
+}
+
+/// The rows of `metrics.csv` from `warm_up_s` on.
+fn read_rows(run_dir: &Path, warm_up_s: f64) -> Result<Vec<MetricsRow>> {
+    let mut reader = csv::Reader::from_path(run_dir.join("metrics.csv"))?;
+    let rows = reader.deserialize().collect::<Result<Vec<MetricsRow>, _>>()?;
+    Ok(rows.into_iter().filter(|row| row.time_s >= warm_up_s).collect())
+}
+
+/// From the first row to the last; NaN of fewer than two, which only a test is short enough for.
+fn frames_per_s(rows: &[MetricsRow]) -> f64 {
+    match rows {
+        [first, .., last] => (last.frames - first.frames) as f64 / (last.time_s - first.time_s),
+        _ => f64::NAN,
+    }
+}
