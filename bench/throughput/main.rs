@@ -8,6 +8,8 @@
 mod common;
 mod end_to_end;
 mod parts;
+#[path = "../common/statistics.rs"]
+mod statistics;
 
 use std::fmt::Write;
 use std::path::Path;
@@ -15,8 +17,9 @@ use std::time::Duration;
 
 use anyhow::Result;
 use clap::Parser;
-use common::{Setting, load_average, median, save};
+use common::{Setting, load_average, save};
 use serde::Serialize;
+use statistics::median;
 
 /// Measure frames per second end to end, of every part, and where the time goes.
 #[derive(Parser)]
