@@ -19,9 +19,12 @@ BUILD =
 SETUP =
 endif
 
+# Frame pointers let perf follow calls; the build with them lies apart from the others.
+PERF_BUILD = $(filter --features torch,$(BUILD)) --target-dir target/perf
+
 .DEFAULT_GOAL := help
 .PHONY: help train test test-default test-model test-torch test-tools check lint doc \
-	bench-throughput bench-kernels bench-micro seeds libtorch build build-torch clean
+	bench-throughput bench-kernels bench-micro perf seeds libtorch build build-torch clean
 
 help: ## List the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | column -t -s '|'
@@ -68,6 +71,9 @@ bench-kernels: ## The matrix kernels against the core's own peak
 
 bench-micro: ## Each part beside the obvious alternative (ARGS="--criterion V-trace" looks closely)
 	$(CARGO) bench --bench micro -- $(ARGS)
+
+perf: $(SETUP) ## Flame graphs and top functions of every process, in results/perf (LEARNER=torch, ARGS="--seconds 10")
+	RUSTFLAGS='-C force-frame-pointers=yes' $(CARGO) bench $(PERF_BUILD) --bench perf -- --learner $(LEARNER) $(ARGS)
 
 seeds: ## Train seeds 1 to 20 and print the table of when each was solved
 	$(CARGO) bench --bench seeds -- $(ARGS)

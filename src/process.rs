@@ -4,6 +4,7 @@
 //! of a threaded parent may find a lock held by a thread that it does not have. Called by the
 //! supervisor alone.
 
+use std::ffi::CString;
 use std::io::{self, Write};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -105,6 +106,18 @@ impl Worker {
             }
         }
     }
+}
+
+/// Names this process as `ps`, `top` and `perf` show it, so that workers can be told apart.
+///
+/// # Panics
+/// If the name holds a zero byte.
+pub fn set_process_name(name: &str) {
+    // What the kernel keeps; it would cut a longer name without a word.
+    debug_assert!(name.len() <= 15, "{name} is longer than 15 bytes");
+    let name = CString::new(name).expect("a process name holds no zero byte");
+    // Fails for unreadable memory only. A name is a help to the reader, nothing depends on it.
+    let _ = prctl::set_name(&name);
 }
 
 /// The whole life of a child.

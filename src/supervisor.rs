@@ -22,7 +22,7 @@ use crate::config::Config;
 use crate::latency::{StageHistograms, monotonic_ns};
 use crate::learner::{Learner, LearnerError, MessageSink};
 use crate::params::ParamLayout;
-use crate::process::{Death, EXIT_ERROR, Worker};
+use crate::process::{Death, EXIT_ERROR, Worker, set_process_name};
 use crate::restart::{Decision, History};
 use crate::run_dir::RunDir;
 use crate::seeds::{Stream, stream_seed};
@@ -210,6 +210,7 @@ impl<'a> Supervisor<'a> {
         self.messages = Some(receiver);
         let worker = Worker::spawn(|| {
             self.messages = None;
+            set_process_name("impala-learner");
             exit_status("learner", self.learner_life(Channel { sender }))
         });
         self.learner = Some(worker.map_err(refused("a learner process"))?);
@@ -226,6 +227,8 @@ impl<'a> Supervisor<'a> {
         let generation = self.histories[actor].n_restarts();
         let worker = Worker::spawn(|| {
             self.messages = None;
+            // No dash: the number of the last of 256 actors just fits.
+            set_process_name(&format!("impala-actor{actor}"));
             exit_status(&format!("actor {actor}"), self.actor_life(actor, generation))
         });
         self.actors[actor] = Some(worker.map_err(refused("an actor process"))?);

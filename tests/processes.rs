@@ -202,6 +202,20 @@ fn children_die_with_a_killed_supervisor_and_nothing_is_left() {
 }
 
 #[test]
+fn workers_are_named_by_their_roles() {
+    let training = Training::start();
+    let names = || -> Vec<String> {
+        let comm = |pid: &Pid| std::fs::read_to_string(format!("/proc/{pid}/comm"));
+        training.workers().iter().filter_map(|pid| Some(comm(pid).ok()?.trim().into())).collect()
+    };
+    let roles =
+        ["impala-learner", "impala-actor0", "impala-actor1", "impala-actor2", "impala-actor3"];
+    wait_until("the workers' names", || names() == roles);
+    training.signal(Signal::SIGTERM);
+    training.end();
+}
+
+#[test]
 fn a_running_segment_has_no_name() {
     let files_before = shared_memory_files();
     let training = Training::start();

@@ -7,7 +7,7 @@ use anyhow::Result;
 use criterion::Criterion;
 use serde::Serialize;
 
-use crate::common::median;
+use crate::statistics::median;
 
 /// How long to measure.
 #[derive(Clone, Copy, Debug, Serialize)]

@@ -12,6 +12,8 @@ mod hand_over;
 mod learner;
 mod others;
 mod report;
+#[path = "../common/statistics.rs"]
+mod statistics;
 mod waiting;
 mod weights;
 

@@ -6,6 +6,8 @@
 
 #[path = "../common/mod.rs"]
 mod common;
+#[path = "../common/statistics.rs"]
+mod statistics;
 
 use std::fmt::Write;
 use std::path::Path;
@@ -13,9 +15,10 @@ use std::process::Stdio;
 
 use anyhow::{Context, Result, ensure};
 use clap::Parser;
-use common::{Setting, impala, median, read_summary, save};
+use common::{Setting, impala, read_summary, save};
 use impala::telemetry::{MetricsRow, Summary};
 use serde::Serialize;
+use statistics::median;
 
 /// Train several seeds and print the table of when each was solved.
 #[derive(Parser)]

@@ -19,6 +19,8 @@ mod picture;
 mod processes;
 mod row;
 mod sample;
+#[path = "../common/statistics.rs"]
+mod statistics;
 mod table;
 mod training;
 

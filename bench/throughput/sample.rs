@@ -2,8 +2,8 @@
 
 use serde::Serialize;
 
-use super::common::median;
 use super::disturbance::Disturbance;
+use super::statistics::median;
 
 /// What one short run showed.
 #[derive(Clone, Copy, Debug)]
