@@ -89,15 +89,14 @@ impl<'seg> Actor<'seg> {
         let start_ns = monotonic_ns();
         self.status.n_waits.add(1);
         self.status.vitals.enter(Phase::Waiting, start_ns);
-        while self.producer.claim(WAIT_TIMEOUT).is_none() {
-            if self.board.stop_ordered() {
-                return None;
-            }
+        let mut is_claimed = false;
+        while !is_claimed && !self.board.stop_ordered() {
+            is_claimed = self.producer.claim(WAIT_TIMEOUT).is_some();
             self.status.vitals.beat(monotonic_ns());
         }
         let waited_ns = monotonic_ns() - start_ns;
         self.status.claim_wait_ns.add(waited_ns);
-        Some(waited_ns)
+        is_claimed.then_some(waited_ns)
     }
 
     /// Copies the newest weights; returns how long that took, ns. The slot is claimed first, so that

@@ -58,21 +58,22 @@ pub fn learn(
     let schedule = LinearDecay::of(&config.optimizer);
     let n_frames = config.rollout_shape()?.n_frames() as u64;
     let mut clock = StageClock::start();
-    weights.publish(0, &params, &Vec::from_iter(0..config.actors.count));
-    let mut update = 0;
+    // The segment comes with the same weights as version 0, which the other ways cannot see.
+    let mut version = 1;
+    weights.publish(version, &params, &Vec::from_iter(0..config.actors.count));
     loop {
         let actor = slots.take();
         let rollout = slots.rollout();
-        let lag = update - rollout.header.policy_version;
+        let lag = version - rollout.header.policy_version;
         grad.fill(0.0);
         pass.learn(&[rollout], &params, &mut grad, &mut clock);
         clip_grad_norm(&mut grad, config.optimizer.max_grad_norm);
-        optimizer.step(&mut params, &grad, schedule.at(update * n_frames) as f32);
-        update += 1;
-        weights.publish(update, &params, &[actor]);
+        optimizer.step(&mut params, &grad, schedule.at((version - 1) * n_frames) as f32);
+        version += 1;
+        weights.publish(version, &params, &[actor]);
         slots.release();
         // Relaxed: nobody else writes them, and they are only looked at.
-        figures.updates.store(update, Relaxed);
+        figures.updates.store(version - 1, Relaxed);
         figures.lag_sum.fetch_add(lag, Relaxed);
     }
 }
