@@ -55,6 +55,20 @@ pub fn measure(learner: &'static str, effort: Effort, rows: &mut Vec<Row>) -> Re
     Ok(())
 }
 
+/// One long native run: whether memory grows.
+pub fn measure_memory(effort: Effort, rows: &mut Vec<Row>) -> Result<()> {
+    let long = train("native", Effort { measured: effort.memory, ..effort })?;
+    let (first, last) = (long.pss_mb.first().unwrap_or(&0.0), long.pss_mb.last().unwrap_or(&0.0));
+    let group = "memory over one long run, native (PSS)";
+    let mut push = |name: String, unit, value: f64| {
+        rows.push(Row::new(group, name, unit, [value], long.sample.disturbance));
+    };
+    push("length of the run".into(), "s", effort.memory.as_secs_f64());
+    push("first sample".into(), "MB", *first);
+    push("last sample".into(), "MB", *last);
+    Ok(())
+}
+
 fn blocked_percent(run: &Run) -> f64 {
     let blocked_s: f64 = run.summary.actors.iter().map(|actor| actor.blocked_s).sum();
     100.0 * blocked_s / (run.summary.actors.len() as f64 * run.summary.train_s)

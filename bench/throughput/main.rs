@@ -58,6 +58,8 @@ struct Effort {
     warm_up: Duration,
     /// Of an end-to-end run.
     measured: Duration,
+    /// Of the run that shows whether memory grows.
+    memory: Duration,
     /// Of one repetition of a part.
     part: Duration,
     /// Rounds of ablations and scaling.
@@ -71,13 +73,13 @@ struct Effort {
 impl Effort {
     fn of(args: &Args) -> Self {
         let (n_runs, n_case_runs, seconds) = match (args.bench, args.quick) {
-            (false, _) => (1, 1, [0.1, 0.2, 0.01, 0.05, 0.1]),
-            (true, true) => (3, 2, [0.4, 0.9, 0.05, 0.2, 0.5]),
-            (true, false) => (5, 3, [1.0, 6.0, 0.4, 0.3, 1.2]),
+            (false, _) => (1, 1, [0.1, 0.2, 0.2, 0.01, 0.05, 0.1]),
+            (true, true) => (3, 2, [0.4, 0.9, 2.0, 0.05, 0.2, 0.5]),
+            (true, false) => (5, 3, [1.0, 10.0, 60.0, 0.4, 0.3, 1.0]),
         };
-        let [warm_up, measured, part, case_warm_up, case_measured] =
+        let [warm_up, measured, memory, part, case_warm_up, case_measured] =
             seconds.map(Duration::from_secs_f64);
-        Effort { n_runs, warm_up, measured, part, n_case_runs, case_warm_up, case_measured }
+        Effort { n_runs, warm_up, measured, memory, part, n_case_runs, case_warm_up, case_measured }
     }
 }
 
@@ -116,6 +118,7 @@ fn measure(effort: Effort) -> Result<Results> {
     let mut notes = Vec::new();
     let mut rows = parts::rows(effort)?;
     end_to_end::measure("native", effort, &mut rows)?;
+    end_to_end::measure_memory(effort, &mut rows)?;
     match end_to_end::torch_binary() {
         Some(_) => end_to_end::measure("torch", effort, &mut rows)?,
         None => notes.push("torch was not measured: `make build-torch` builds it".into()),
