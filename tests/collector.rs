@@ -1,9 +1,10 @@
 //! What an actor writes into a slot, checked from outside: the T+1 rule, whose logits belong to whose
 //! observation, next-step autoreset, and that the loop allocates nothing.
 
-use std::alloc::{GlobalAlloc, Layout, System};
-use std::cell::Cell;
+#[path = "common/allocations.rs"]
+mod allocations;
 
+use allocations::allocations;
 use impala::collector::Collector;
 use impala::config::Config;
 use impala::env::StepKind;
@@ -13,30 +14,6 @@ use impala::rollout::{Rollout, RolloutBuffer};
 use impala::shm::Segment;
 use impala::shm::layout::SegmentShape;
 use ndarray::{Array2, s};
-
-/// Counts the allocations of each thread.
-struct Counting;
-
-thread_local! {
-    static ALLOCATIONS: Cell<u64> = const { Cell::new(0) };
-}
-
-// SAFETY: hands every request on to the system's allocator unchanged.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        ALLOCATIONS.with(|count| count.set(count.get() + 1));
-        // SAFETY: the caller's promise.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn dealloc(&self, memory: *mut u8, layout: Layout) {
-        // SAFETY: the caller's promise.
-        unsafe { System.dealloc(memory, layout) }
-    }
-}
-
-#[global_allocator]
-static ALLOCATOR: Counting = Counting;
 
 fn config() -> Config {
     let mut config = Config { seed: 5, ..Config::default() };
@@ -159,7 +136,7 @@ fn a_whole_rollout_from_claim_to_publish_allocates_nothing() {
     let (mut writer, mut reader) = (segment.weights_writer().unwrap(), segment.weights_reader());
     let (mut producer, mut consumer) =
         (segment.producer(0, 0).unwrap(), segment.consumer(0).unwrap());
-    let before = ALLOCATIONS.with(Cell::get);
+    let before = allocations();
     for version in 0..50 {
         writer.publish(version, &params);
         let mut rollout = producer.try_claim().unwrap();
@@ -170,7 +147,7 @@ fn a_whole_rollout_from_claim_to_publish_allocates_nothing() {
         assert_eq!(consumer.rollout(index).header.policy_version, version);
         consumer.release();
     }
-    assert_eq!(ALLOCATIONS.with(Cell::get) - before, 0);
+    assert_eq!(allocations() - before, 0);
 }
 
 #[test]
@@ -183,10 +160,10 @@ fn collecting_allocates_nothing_with_any_kernel() {
         }
         let (mut collector, _) = collector(&config);
         let mut slot = RolloutBuffer::new(config.rollout_shape().unwrap());
-        let before = ALLOCATIONS.with(Cell::get);
+        let before = allocations();
         for _ in 0..50 {
             collector.collect(&mut slot.view_mut());
         }
-        assert_eq!(ALLOCATIONS.with(Cell::get) - before, 0, "{kernels}");
+        assert_eq!(allocations() - before, 0, "{kernels}");
     }
 }

@@ -3,8 +3,10 @@
 //!
 //! The sweeps of every float take minutes: `cargo test --release --test kernels -- --ignored`.
 
-use std::alloc::{GlobalAlloc, Layout, System};
-use std::cell::Cell;
+#[path = "common/allocations.rs"]
+mod allocations;
+
+use allocations::allocations;
 use std::num::NonZeroUsize;
 
 use impala::kernels::{Activation, Kernels, Portable, Simd, UnknownKernels};
@@ -24,30 +26,6 @@ const TANH_ERROR: f64 = 7e-7;
 
 /// Relative error of the vectorised exp where the result is a normal float.
 const EXP_ERROR: f64 = 2e-7;
-
-/// Counts the allocations of each thread.
-struct Counting;
-
-thread_local! {
-    static ALLOCATIONS: Cell<u64> = const { Cell::new(0) };
-}
-
-// SAFETY: hands every request on to the system's allocator unchanged.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        ALLOCATIONS.with(|count| count.set(count.get() + 1));
-        // SAFETY: the caller's promise.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn dealloc(&self, memory: *mut u8, layout: Layout) {
-        // SAFETY: the caller's promise.
-        unsafe { System.dealloc(memory, layout) }
-    }
-}
-
-#[global_allocator]
-static ALLOCATOR: Counting = Counting;
 
 fn widened(matrix: ArrayView2<f32>) -> Array2<f64> {
     matrix.mapv(f64::from)
@@ -483,13 +461,13 @@ fn no_kernel_allocates() {
     let mut y = Array2::ones((5, 50));
     let mut p = y.clone();
     for simd in all_simd() {
-        let before = ALLOCATIONS.with(Cell::get);
+        let before = allocations();
         simd.dense(w.view(), b.view(), x.view(), Activation::Tanh, y.view_mut());
         simd.weight_gradient(y.view(), x.view(), dw.view_mut(), db.view_mut());
         simd.input_gradient(w.view(), y.view(), x.view(), dx.view_mut());
         simd.log_softmax(y.view(), dx.slice_mut(s![..5, ..]), p.view_mut());
         simd.exp(x.as_slice().unwrap(), dx.as_slice_mut().unwrap());
-        let allocations = ALLOCATIONS.with(Cell::get) - before;
+        let allocations = allocations() - before;
         assert_eq!(allocations, 0, "{}", simd.name());
     }
 }
