@@ -6,15 +6,22 @@
 
 use std::collections::HashMap;
 use std::fs::File;
-use std::io::Write;
+use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 
-use safetensors::tensor::{Dtype, SafeTensorError, SafeTensors, TensorView};
+use safetensors::tensor::{Dtype, Metadata, SafeTensorError, SafeTensors, TensorView};
 
+use crate::input::{open_regular, read_at_most};
 use crate::params::{NetworkShape, ParamLayout};
 
 /// Version of the names and metadata in a checkpoint file.
 const FORMAT: &str = "impala-1";
+
+/// Vectors as long as the parameters that a file may hold: these, and what optimisers keep of each.
+const MAX_VECTORS: usize = 4;
+
+/// A header names some forty tensors at most; this is a hundred times what those need.
+const MAX_HEADER_BYTES: u64 = 1 << 20;
 
 /// A network's weights, and where they come from.
 #[derive(Clone, Debug, PartialEq)]
@@ -82,14 +89,39 @@ impl Checkpoint {
     /// # Errors
     /// If it cannot be read, is damaged, or is no checkpoint of this engine.
     pub fn load(path: &Path) -> Result<Checkpoint, CheckpointError> {
-        let bytes = std::fs::read(path)
+        let file = open_regular(path)
             .map_err(|source| CheckpointError::Io { path: path.into(), source })?;
+        Checkpoint::read(path, file)
+    }
+
+    /// Reads a file's content, which errors call `path`. Nobody need have written it in good faith: the
+    /// header is judged before anything that it announces is allocated.
+    ///
+    /// # Errors
+    /// As [`Checkpoint::load`].
+    pub fn read(path: &Path, mut reader: impl Read) -> Result<Checkpoint, CheckpointError> {
+        let refuse_io = |source| CheckpointError::Io { path: path.into(), source };
         let refuse_format = |source| CheckpointError::Format { path: path.into(), source };
-        let (_, header) = SafeTensors::read_metadata(&bytes).map_err(refuse_format)?;
+        let refuse = |problem| CheckpointError::Content { path: path.into(), problem };
+        let mut bytes = read_at_most((&mut reader).take(8), 8).map_err(refuse_io)?;
+        let length = bytes.as_slice().try_into().map(u64::from_le_bytes);
+        let length = length.map_err(|_| refuse_format(SafeTensorError::HeaderTooSmall))?;
+        if length > MAX_HEADER_BYTES {
+            return Err(refuse_format(SafeTensorError::HeaderTooLarge));
+        }
+        bytes.extend(read_at_most((&mut reader).take(length), length).map_err(refuse_io)?);
+        let header: Metadata = serde_json::from_slice(&bytes[8..])
+            .map_err(|error| refuse_format(SafeTensorError::InvalidHeaderDeserialization(error)))?;
+        let shape = read_shape(&header).map_err(refuse)?;
+        let n_data_bytes = header.data_len();
+        if n_data_bytes > MAX_VECTORS * size_of::<f32>() * ParamLayout::new(&shape).len() {
+            let problem = format!("it has {n_data_bytes} bytes of data, too many for its network");
+            return Err(refuse(problem));
+        }
+        bytes.extend(read_at_most(reader, n_data_bytes as u64).map_err(refuse_io)?);
         let tensors = SafeTensors::deserialize(&bytes).map_err(refuse_format)?;
         let metadata = header.metadata().clone().unwrap_or_default();
-        Checkpoint::from_tensors(&metadata, &tensors)
-            .map_err(|problem| CheckpointError::Content { path: path.into(), problem })
+        Checkpoint::from_tensors(&metadata, shape, &tensors).map_err(refuse)
     }
 
     fn to_bytes(&self) -> Vec<u8> {
@@ -113,6 +145,7 @@ impl Checkpoint {
 
     fn from_tensors(
         metadata: &HashMap<String, String>,
+        shape: NetworkShape,
         tensors: &SafeTensors,
     ) -> Result<Checkpoint, String> {
         let text = |key: &str| metadata.get(key).ok_or(format!("its metadata has no `{key}`"));
@@ -123,7 +156,6 @@ impl Checkpoint {
         if text("format")? != FORMAT {
             return Err(format!("its format is `{}`, expected `{FORMAT}`", text("format")?));
         }
-        let shape = read_shape(tensors)?;
         Ok(Checkpoint {
             env: text("env")?.clone(),
             frames: number("frames")?,
@@ -134,20 +166,24 @@ impl Checkpoint {
     }
 }
 
-/// The network's sizes, from the shapes of its weights.
-fn read_shape(tensors: &SafeTensors) -> Result<NetworkShape, String> {
+/// The network's sizes, from the shapes of its weights; no larger than a network may be.
+fn read_shape(header: &Metadata) -> Result<NetworkShape, String> {
     let weight = |name: &str| {
-        let tensor = tensors.tensor(name).map_err(|_| format!("it has no `{name}`"))?;
-        match *tensor.shape() {
+        let tensor = header.info(name).ok_or(format!("it has no `{name}`"))?;
+        match *tensor.shape {
             [n_outputs, n_inputs] => Ok([n_outputs, n_inputs]),
-            _ => Err(format!("`{name}` has shape {:?}, expected two dimensions", tensor.shape())),
+            _ => Err(format!("`{name}` has shape {:?}, expected two dimensions", tensor.shape)),
         }
     };
     let [_, obs_dim] = weight("torso.0.weight")?;
     let [n_actions, _] = weight("policy.weight")?;
     let layers = (0..).step_by(2).map(|layer| weight(&format!("torso.{layer}.weight")));
     let hidden = layers.map_while(Result::ok).map(|[n_outputs, _]| n_outputs).collect();
-    Ok(NetworkShape { obs_dim, hidden, n_actions })
+    let shape = NetworkShape { obs_dim, hidden, n_actions };
+    match shape.fault() {
+        None => Ok(shape),
+        Some(fault) => Err(format!("its network has {fault}")),
+    }
 }
 
 /// Every parameter of a network of `shape`, finite and of the right shape, in one flat vector.

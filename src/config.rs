@@ -4,15 +4,20 @@
 //! checked as a whole by [`Config::check`] before anything starts. The resolved copy lies in every run
 //! folder as `config.toml` and reproduces the run's settings. Knows nothing of processes or memory.
 
+use std::fs::File;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
 use crate::env::{self, VecEnv};
+use crate::input::read_text_at_most;
 use crate::kernels::Simd;
-use crate::params::NetworkShape;
+use crate::params::{MAX_LAYERS, MAX_WIDTH, NetworkShape};
 use crate::rollout::RolloutShape;
 use crate::vtrace::VtraceParams;
+
+/// Every setting with a long comment is far below this.
+const MAX_FILE_BYTES: u64 = 1 << 20;
 
 /// All settings of a training run. The defaults learn CartPole-v1.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -267,7 +272,8 @@ pub enum ConfigError {
 impl Config {
     /// Reads a TOML file over the defaults. Unknown keys and wrong types are errors.
     pub fn from_file(path: &Path) -> Result<Config, ConfigError> {
-        let text = std::fs::read_to_string(path)
+        let text = File::open(path)
+            .and_then(|file| read_text_at_most(file, MAX_FILE_BYTES))
             .map_err(|source| ConfigError::Read { path: path.into(), source })?;
         toml::from_str(&text).map_err(|error| parse_error(path, &text, &error))
     }
@@ -368,13 +374,21 @@ impl Config {
         within("actors.envs_per_actor", envs_per_actor, 1, 65_536)?;
         within("actors.unroll_length", unroll_length, 1, 65_536)?;
         within("actors.slots_per_actor", slots_per_actor, 1, 1_024)?;
-        within("network.hidden: number of layers", self.network.hidden.len(), 1, 16)?;
+        within("network.hidden: number of layers", self.network.hidden.len(), 1, MAX_LAYERS)?;
         for &units in &self.network.hidden {
-            within("network.hidden", units, 1, 16_384)?;
+            within("network.hidden", units, 1, MAX_WIDTH)?;
         }
+        self.check_network()?;
         within("report.rows", self.report.rows, 1, 1_000_000)?;
         within("report.eval_episodes", self.report.eval_episodes, 0, 1_000_000)?;
         self.check_batch(count * slots_per_actor)
+    }
+
+    /// Widths that are allowed one by one may be too much together.
+    fn check_network(&self) -> Result<(), ConfigError> {
+        let fault = self.network_shape()?.fault();
+        let hidden = || format!("{:?}", self.network.hidden);
+        fault.map_or(Ok(()), |fault| Err(value("network.hidden", hidden(), fault)))
     }
 
     /// A batch can never hold more slots than all rings have: the learner would wait for ever.

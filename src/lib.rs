@@ -35,6 +35,7 @@
 //! | | [`restart`] | whether a dead worker is started again |
 //! | | [`process`] | fork, and death seen through a pidfd |
 //! | | [`run_dir`] | a run's folder and the paths in it |
+//! | | [`input`] | files that anybody may have written, read up to a bound |
 //! | 1 | [`rollout`] | what is in a slot |
 //! | | [`mlp`] | forward pass and gradient of the network |
 //! | | [`checkpoint`] | a trained network as a file |
@@ -59,6 +60,7 @@
 //! `ARCHITECTURE.md` in the repository is the map of all this, with "How to add".
 
 pub mod env;
+pub mod input;
 pub mod kernels;
 pub mod latency;
 pub mod params;

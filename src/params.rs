@@ -8,6 +8,16 @@ use ndarray::{ArrayView1, ArrayView2, ArrayViewMut1, ArrayViewMut2};
 use rand_core::{Rng, SeedableRng};
 use rand_xoshiro::Xoshiro256PlusPlus;
 
+/// Hidden layers of the largest network: far more than shared memory between processes is useful for.
+pub const MAX_LAYERS: usize = 16;
+
+/// Width of its widest layer, observations and actions included.
+pub const MAX_WIDTH: usize = 16_384;
+
+/// Parameters of the largest network: 1 GiB of f32. Settings and checkpoints that ask for more are
+/// refused before anything is allocated.
+pub const MAX_PARAMS: usize = 1 << 28;
+
 /// Sizes of a multi-layer perceptron with a shared tanh torso, a policy head and a value head.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NetworkShape {
@@ -23,6 +33,21 @@ impl NetworkShape {
     /// Outputs of both heads together: A logits, then one value.
     pub fn n_heads(&self) -> usize {
         self.n_actions + 1
+    }
+
+    /// What is wrong with these sizes, if anything is. Sizes without fault can be laid out: no product of
+    /// them overflows.
+    pub fn fault(&self) -> Option<String> {
+        if !(1..=MAX_LAYERS).contains(&self.hidden.len()) {
+            return Some(format!("{} hidden layers; 1 to {MAX_LAYERS} work", self.hidden.len()));
+        }
+        let mut widths = self.hidden.iter().chain([&self.obs_dim, &self.n_actions]);
+        if let Some(width) = widths.find(|width| !(1..=MAX_WIDTH).contains(*width)) {
+            return Some(format!("a layer of {width} units; 1 to {MAX_WIDTH} work"));
+        }
+        let n_params = ParamLayout::new(self).len();
+        (n_params > MAX_PARAMS)
+            .then(|| format!("{n_params} parameters in all; up to {MAX_PARAMS} (1 GiB) work"))
     }
 
     /// Width of the torso's last layer.
@@ -215,6 +240,29 @@ mod tests {
         }
         assert_eq!(next, layout.len());
         assert_eq!(layout.len(), 4 * 64 + 64 + 64 * 32 + 32 + 3 * 32 + 3);
+    }
+
+    #[test]
+    fn sizes_that_no_network_can_have_are_found() {
+        let shape = |obs_dim, hidden: &[usize], n_actions| NetworkShape {
+            obs_dim,
+            hidden: hidden.to_vec(),
+            n_actions,
+        };
+        assert_eq!(shape(4, &[64, 64], 2).fault(), None);
+        assert_eq!(
+            shape(MAX_WIDTH, &[MAX_WIDTH - 3], MAX_WIDTH).fault(),
+            Some("536821755 parameters in all; up to 268435456 (1 GiB) work".into())
+        );
+        for (wrong, part) in [
+            (shape(4, &[], 2), "0 hidden layers"),
+            (shape(4, &[8; 17], 2), "17 hidden layers"),
+            (shape(0, &[8], 2), "a layer of 0 units"),
+            (shape(4, &[1 << 40, 8], 2), "a layer of 1099511627776 units"),
+            (shape(4, &[8], usize::MAX), "a layer of 18446744073709551615 units"),
+        ] {
+            assert!(wrong.fault().unwrap().contains(part), "{wrong:?}");
+        }
     }
 
     #[test]

@@ -19,7 +19,7 @@ use source::{
 const RANKS: [&[&str]; 7] = [
     &[
         "sync", "latency", "env", "kernels", "params", "vtrace", "seeds", "restart", "process",
-        "run_dir",
+        "run_dir", "input",
     ],
     &["rollout", "mlp", "checkpoint", "telemetry"],
     &["config", "shm", "policy", "meta"],

@@ -49,6 +49,16 @@ fn main() -> ExitCode {
         Err(Failure::Usage(error)) => (error, ExitCode::from(EXIT_USAGE)),
         Err(Failure::Run(error)) => (error, ExitCode::FAILURE),
     };
-    eprintln!("impala: {error:#}");
+    eprintln!("impala: {}", printable(&format!("{error:#}")));
     status
+}
+
+/// A message may quote what somebody else wrote into a file; a terminal must not obey it.
+fn printable(message: &str) -> String {
+    let escape = |c: char| match c {
+        '\n' => c.to_string(),
+        c if c.is_control() => c.escape_default().to_string(),
+        c => c.to_string(),
+    };
+    message.chars().map(escape).collect()
 }

@@ -5,9 +5,9 @@
 //! A run may have been killed, may still run, or may have diverged: what is missing or broken is left
 //! out and named in [`RunData::notes`], so that the rest can still be shown.
 
-use std::fs;
 use std::path::Path;
 
+use flate2::read::ZlibDecoder;
 use hdrhistogram::Histogram;
 use hdrhistogram::serialization::Deserializer;
 use hdrhistogram::serialization::interval_log::{
@@ -16,6 +16,7 @@ use hdrhistogram::serialization::interval_log::{
 use serde::de::DeserializeOwned;
 
 use super::points::is_drawable;
+use crate::input::{open_regular, read_at_most, read_text_at_most};
 use crate::latency::Stage;
 use crate::meta::Meta;
 use crate::run_dir::RunDir;
@@ -42,6 +43,31 @@ pub struct RunData {
 
 const LAST_LINE_INCOMPLETE: &str = "the last line is incomplete and left out";
 
+/// The longest log of the longest run: a million rows of a few hundred bytes.
+const MAX_FILE_BYTES: u64 = 1 << 30;
+
+/// Rows that are read of `metrics.csv`: as many as `report.rows` allows.
+const MAX_ROWS: usize = 1_000_000;
+
+/// Bytes of a histogram once it is unpacked. Ours have some thousand buckets.
+const MAX_HISTOGRAM_BYTES: u64 = 1 << 20;
+
+/// Significant digits of a histogram; five would take a hundred megabytes.
+const MAX_DIGITS: u32 = 3;
+
+/// HdrHistogram's V2 format, before the counts: cookie, length of the counts, normalising offset,
+/// digits (32 bits each), lowest and highest value, ratio (64 bits each).
+const HEADER_BYTES: usize = 4 * 4 + 3 * 8;
+
+/// First word of that format. The decoder takes others too, one of which unpacks again without a bound.
+const V2_COOKIE: u32 = 0x1c84_9313;
+
+/// Its compressed form, before the deflated bytes: cookie and length.
+const COMPRESSED_HEADER_BYTES: usize = 2 * 4;
+
+/// Measurements in a histogram: a nanosecond each is a hundred days. Sums of so many cannot overflow.
+const MAX_COUNT: u64 = 1 << 53;
+
 /// One histogram of nanoseconds for each stage that was measured.
 #[derive(Default)]
 pub struct Latencies {
@@ -56,6 +82,9 @@ impl Latencies {
 
     fn add(&mut self, stage: Stage, histogram: Histogram<u64>) -> Result<(), String> {
         match self.by_stage.iter_mut().find(|(of, _)| *of == stage) {
+            Some((_, total)) if total.len() + histogram.len() > MAX_COUNT => {
+                Err(format!("more than {MAX_COUNT} measurements of one stage"))
+            }
             Some((_, total)) => total.add(histogram).map_err(|e| e.to_string()),
             None => {
                 self.by_stage.push((stage, histogram));
@@ -106,6 +135,10 @@ impl RunData {
         };
         let (mut n_broken, mut n_undrawable) = (0, 0);
         for record in reader.records() {
+            if self.rows.len() == MAX_ROWS {
+                self.note(path, &format!("only its first {MAX_ROWS} rows are read"));
+                break;
+            }
             match record.and_then(|record| Ok((record.deserialize(Some(&header))?, record))) {
                 Ok((row, record)) => {
                     self.rows.push(row);
@@ -129,13 +162,26 @@ impl RunData {
         let Some(text) = self.read_text(path) else {
             return;
         };
+        let (mut n_broken, mut first_reason) = (0, String::new());
         for entry in IntervalLogIterator::new(text.as_bytes()) {
             let added = match entry {
                 Ok(LogEntry::Interval(interval)) => self.add_interval(&interval),
                 Ok(LogEntry::StartTime(_) | LogEntry::BaseTime(_)) => Ok(()),
-                Err(_) => Err(LAST_LINE_INCOMPLETE.to_owned()),
+                Err(_) => {
+                    self.note(path, &LAST_LINE_INCOMPLETE);
+                    Ok(())
+                }
             };
-            added.unwrap_or_else(|reason| self.note(path, &reason));
+            if let Err(reason) = added {
+                n_broken += 1;
+                first_reason = if n_broken == 1 { reason } else { first_reason };
+            }
+        }
+        if n_broken > 0 {
+            self.note(
+                path,
+                &format!("{n_broken} unreadable interval(s) left out ({first_reason})"),
+            );
         }
     }
 
@@ -148,7 +194,8 @@ impl RunData {
     }
 
     fn read_text(&mut self, path: &Path) -> Option<String> {
-        fs::read_to_string(path).map_err(|e| self.note(path, &e)).ok()
+        let text = open_regular(path).and_then(|file| read_text_at_most(file, MAX_FILE_BYTES));
+        text.map_err(|e| self.note(path, &e)).ok()
     }
 
     fn note(&mut self, path: &Path, what: &dyn std::fmt::Display) {
@@ -163,7 +210,42 @@ fn is_undrawable(cell: &str) -> bool {
 
 fn decode(encoded: &str) -> Result<Histogram<u64>, String> {
     use base64::Engine as _;
-    let bytes =
+    let packed =
         base64::engine::general_purpose::STANDARD.decode(encoded).map_err(|e| e.to_string())?;
-    Deserializer::new().deserialize(&mut bytes.as_slice()).map_err(|e| e.to_string())
+    let bytes = unpack(&packed)?;
+    let histogram = Deserializer::new().deserialize(&mut bytes.as_slice());
+    let histogram: Histogram<u64> = histogram.map_err(|e| e.to_string())?;
+    if histogram.len() > MAX_COUNT {
+        return Err(format!("more than {MAX_COUNT} measurements"));
+    }
+    Ok(histogram)
+}
+
+/// The histogram inside a compressed one, which is known to be harmless to decode: the decoder believes
+/// what a header says about sizes, and an extreme count would overflow in it.
+fn unpack(packed: &[u8]) -> Result<Vec<u8>, String> {
+    let Some((_, deflated)) = packed.split_at_checked(COMPRESSED_HEADER_BYTES) else {
+        return Err("a histogram is cut short".into());
+    };
+    let bytes = read_at_most(ZlibDecoder::new(deflated), MAX_HISTOGRAM_BYTES)
+        .map_err(|error| format!("a histogram cannot be unpacked: {error}"))?;
+    let word = |at: usize| {
+        let bytes = bytes.get(at..at + 4)?;
+        Some(u32::from_be_bytes(bytes.try_into().ok()?))
+    };
+    let counts = bytes.get(HEADER_BYTES..).unwrap_or_default();
+    if word(0) != Some(V2_COOKIE) {
+        return Err("a histogram in another format than HdrHistogram's V2".into());
+    }
+    if word(4) != Some(counts.len() as u32) {
+        return Err("a histogram is not as long as it says".into());
+    }
+    if word(12).is_none_or(|n_digits| n_digits > MAX_DIGITS) {
+        return Err(format!("a histogram of more than {MAX_DIGITS} digits"));
+    }
+    // Nine such bytes are the one number whose negative does not exist.
+    if counts.windows(9).any(|window| window.iter().all(|&byte| byte == u8::MAX)) {
+        return Err("a histogram with an impossible count".into());
+    }
+    Ok(bytes)
 }

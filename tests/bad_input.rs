@@ -1,0 +1,456 @@
+//! Files that nobody wrote in good faith: settings, checkpoints and run folders, cut, flipped and made up.
+//! Whatever they hold, reading them ends with a value or with a message; never with a panic, and never
+//! with more memory than an honest file of that kind would take.
+
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
+use impala::checkpoint::Checkpoint;
+use impala::config::Config;
+use impala::params::{MAX_PARAMS, NetworkShape, ParamLayout};
+use impala::report;
+use impala::run_dir::RunDir;
+use impala::shm::layout::{Layout, SegmentShape};
+use proptest::prelude::*;
+use tempfile::TempDir;
+
+#[path = "common/peak_memory.rs"]
+mod peak_memory;
+mod synthetic_run;
+
+use peak_memory::peak_of;
+
+/// What reading a small file may hold at once, its message included.
+const SMALL_BYTES: usize = 4 << 20;
+
+fn cases(n_cases: u32) -> ProptestConfig {
+    ProptestConfig { cases: n_cases, failure_persistence: None, ..ProptestConfig::default() }
+}
+
+/// Something done to a file's bytes. Places are fractions of the length, in 1/65536.
+#[derive(Clone, Debug)]
+enum Damage {
+    Cut(u16),
+    Flip(u16, u8),
+    Overwrite(u16, Vec<u8>),
+    Insert(u16, Vec<u8>),
+}
+
+impl Damage {
+    fn any() -> impl Strategy<Value = Damage> {
+        let bytes = || prop::collection::vec(any::<u8>(), 1..40);
+        prop_oneof![
+            any::<u16>().prop_map(Damage::Cut),
+            (any::<u16>(), 0..8u8).prop_map(|(at, bit)| Damage::Flip(at, bit)),
+            (any::<u16>(), bytes()).prop_map(|(at, bytes)| Damage::Overwrite(at, bytes)),
+            (any::<u16>(), bytes()).prop_map(|(at, bytes)| Damage::Insert(at, bytes)),
+        ]
+    }
+
+    fn apply(&self, file: &mut Vec<u8>) {
+        let place = |at: u16| file.len() * usize::from(at) / 65_536;
+        match self {
+            Damage::Cut(at) => file.truncate(place(*at)),
+            Damage::Flip(at, bit) => {
+                let place = place(*at);
+                file.get_mut(place).into_iter().for_each(|byte| *byte ^= 1 << bit);
+            }
+            Damage::Overwrite(at, bytes) => {
+                let place = place(*at);
+                file[place..].iter_mut().zip(bytes).for_each(|(old, new)| *old = *new);
+            }
+            Damage::Insert(at, bytes) => {
+                let place = place(*at);
+                file.splice(place..place, bytes.iter().copied());
+            }
+        }
+    }
+}
+
+// Settings
+
+/// Values that are wrong somewhere, each as TOML.
+const NASTY: [&str; 18] = [
+    "0",
+    "-1",
+    "1",
+    "7",
+    "9223372036854775807",
+    "-9223372036854775808",
+    "1e308",
+    "-0.0",
+    "1e-320",
+    "nan",
+    "-inf",
+    "true",
+    "\"\"",
+    "\"\\u0000\\u001b[2J\"",
+    "[]",
+    "[16384, 16384, 16384]",
+    "[1, 9223372036854775807]",
+    "{ a = 1 }",
+];
+
+/// All settings with their defaults as `key = value` in dotted form.
+fn default_lines() -> Vec<(String, String)> {
+    fn flatten(prefix: &str, table: &toml::Table, lines: &mut Vec<(String, String)>) {
+        for (key, value) in table {
+            match value {
+                toml::Value::Table(inner) => flatten(&format!("{prefix}{key}."), inner, lines),
+                value => lines.push((format!("{prefix}{key}"), value.to_string())),
+            }
+        }
+    }
+    let mut lines = Vec::new();
+    flatten("", &Config::default().to_toml().parse().unwrap(), &mut lines);
+    lines
+}
+
+/// Reads settings and goes as far with them as a run does before it allocates anything.
+fn read_settings(path: &Path) -> Result<(), String> {
+    let config = Config::from_file(path).map_err(|error| error.to_string())?;
+    config.check().map_err(|error| error.to_string())?;
+    let n_params = ParamLayout::new(&config.network_shape().unwrap()).len();
+    assert!(n_params <= MAX_PARAMS);
+    let shape = SegmentShape {
+        n_actors: config.actors.count,
+        slots_per_actor: config.actors.slots_per_actor,
+        n_params,
+        rollout: config.rollout_shape().unwrap(),
+    };
+    Layout::new(&shape).map(|_| ()).map_err(|error| error.to_string())
+}
+
+fn check_settings(text: &[u8]) {
+    let folder = TempDir::new().unwrap();
+    let path = folder.path().join("settings.toml");
+    fs::write(&path, text).unwrap();
+    let (result, peak) = peak_of(|| read_settings(&path));
+    assert!(peak < SMALL_BYTES, "{peak} bytes for {} bytes of settings", text.len());
+    result.unwrap_or_else(|message| assert!(!message.is_empty()));
+}
+
+proptest! {
+    #![proptest_config(cases(400))]
+
+    #[test]
+    fn settings_with_values_that_cannot_work_are_refused(
+        changes in prop::collection::vec((any::<prop::sample::Index>(), 0..NASTY.len()), 1..4)
+    ) {
+        let mut lines = default_lines();
+        for (line, value) in changes {
+            let at = line.index(lines.len());
+            lines[at].1 = NASTY[value].to_owned();
+        }
+        let lines: Vec<String> = lines.iter().map(|(key, value)| format!("{key} = {value}")).collect();
+        check_settings(lines.join("\n").as_bytes());
+    }
+
+    #[test]
+    fn damaged_settings_are_refused_or_sound(damage in prop::collection::vec(Damage::any(), 1..4)) {
+        let mut text = Config::default().to_toml().into_bytes();
+        damage.iter().for_each(|damage| damage.apply(&mut text));
+        check_settings(&text);
+    }
+}
+
+#[test]
+fn settings_are_read_up_to_a_bound_only() {
+    let (error, peak) = peak_of(|| Config::from_file(Path::new("/dev/zero")).unwrap_err());
+    assert!(error.to_string().contains("/dev/zero: cannot read the configuration"), "{error}");
+    assert!(peak < SMALL_BYTES, "{peak} bytes");
+}
+
+#[test]
+fn a_refusal_cannot_control_the_terminal() {
+    let folder = TempDir::new().unwrap();
+    let path = folder.path().join("settings.toml");
+    fs::write(&path, "env = \"\\u001b]0;title\\u0007\"\n").unwrap();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_impala"));
+    let output = command.args(["train", "--config"]).arg(&path).output().unwrap();
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(2), "{said}");
+    assert!(!said.trim_end().contains(char::is_control), "{said:?}");
+    assert!(said.contains("env = \\u{1b}]0;title\\u{7}"), "{said}");
+}
+
+// Checkpoints
+
+fn checkpoint() -> Checkpoint {
+    let shape = NetworkShape { obs_dim: 4, hidden: vec![8, 6], n_actions: 2 };
+    let params = ParamLayout::new(&shape).init(3);
+    Checkpoint { env: "CartPole-v1".into(), frames: 1_000, updates: 7, shape, params }
+}
+
+/// The bytes of a sound checkpoint.
+fn checkpoint_bytes() -> Vec<u8> {
+    let folder = TempDir::new().unwrap();
+    let path = folder.path().join("checkpoint.safetensors");
+    checkpoint().save(&path).unwrap();
+    fs::read(path).unwrap()
+}
+
+/// A safetensors file with this header and so many bytes of data.
+fn with_header(header: &str, n_data_bytes: usize) -> Vec<u8> {
+    let mut file = (header.len() as u64).to_le_bytes().to_vec();
+    file.extend(header.as_bytes());
+    file.extend(vec![0; n_data_bytes]);
+    file
+}
+
+/// Reads a checkpoint: refused with a message, or sound to its last number.
+fn check_checkpoint(bytes: &[u8]) -> Result<Checkpoint, String> {
+    let (result, peak) = peak_of(|| Checkpoint::read(Path::new("made-up"), bytes));
+    assert!(peak < SMALL_BYTES + 16 * bytes.len(), "{peak} bytes for {}", bytes.len());
+    match result {
+        Ok(checkpoint) => {
+            assert_eq!(checkpoint.params.len(), ParamLayout::new(&checkpoint.shape).len());
+            assert!(checkpoint.params.iter().all(|param| param.is_finite()));
+            Ok(checkpoint)
+        }
+        Err(error) => {
+            assert!(error.to_string().starts_with("made-up: "), "{error}");
+            Err(error.to_string())
+        }
+    }
+}
+
+#[test]
+fn a_checkpoint_cut_anywhere_is_refused() {
+    let bytes = checkpoint_bytes();
+    assert_eq!(check_checkpoint(&bytes).unwrap(), checkpoint());
+    for length in 0..bytes.len() {
+        check_checkpoint(&bytes[..length]).unwrap_err();
+    }
+}
+
+#[test]
+fn a_checkpoint_that_claims_a_huge_network_is_refused_by_its_header() {
+    let tensor = |name: &str, shape: &str, begin: u64, end: u64| {
+        format!(r#""{name}":{{"dtype":"F32","shape":{shape},"data_offsets":[{begin},{end}]}}"#)
+    };
+    let file = |tensors: &[String]| with_header(&format!("{{{}}}", tensors.join(",")), 0);
+    let huge = 1u64 << 40;
+    for (tensors, said) in [
+        // As many values as its offsets say, none of them in the file.
+        (
+            vec![
+                tensor("torso.0.weight", "[1099511627776,1]", 0, 4 * huge),
+                tensor("policy.weight", "[2,1]", 4 * huge, 4 * huge + 8),
+            ],
+            "a layer of 1099511627776 units",
+        ),
+        // Shapes of no values are honest about their bytes, and overflow in a product with another.
+        (
+            vec![
+                tensor("torso.0.weight", "[1099511627776,0]", 0, 0),
+                tensor("policy.weight", "[1099511627776,0]", 0, 0),
+            ],
+            "a layer of",
+        ),
+        // Each layer could be, all of them together are too many.
+        (
+            (0..16u64)
+                .map(|k| {
+                    let n_bytes = 4 << 28;
+                    let name = format!("torso.{}.weight", 2 * k);
+                    tensor(&name, "[16384,16384]", k * n_bytes, (k + 1) * n_bytes)
+                })
+                .chain([tensor("policy.weight", "[0,16384]", 64 << 28, 64 << 28)])
+                .collect(),
+            "a layer of 0 units",
+        ),
+        // A network that could be, beside a tensor of another name that could not.
+        (
+            vec![
+                tensor("torso.0.weight", "[1,1]", 0, 4),
+                tensor("policy.weight", "[1,1]", 4, 8),
+                tensor("junk", "[1099511627776]", 8, 8 + 4 * huge),
+            ],
+            "too many for its network",
+        ),
+    ] {
+        let message = check_checkpoint(&file(&tensors)).unwrap_err();
+        assert!(message.contains(said), "{message}");
+    }
+    let message = check_checkpoint(&u64::MAX.to_le_bytes()).unwrap_err();
+    assert!(message.contains("not a safetensors file"), "{message}");
+}
+
+#[test]
+fn a_sparse_file_is_not_read_as_a_checkpoint() {
+    let folder = TempDir::new().unwrap();
+    let path = folder.path().join("sparse.safetensors");
+    fs::write(&path, checkpoint_bytes()).unwrap();
+    fs::OpenOptions::new().write(true).open(&path).unwrap().set_len(1 << 42).unwrap();
+    let (error, peak) = peak_of(|| Checkpoint::load(&path).unwrap_err());
+    assert!(error.to_string().contains("more than the"), "{error}");
+    assert!(peak < SMALL_BYTES, "{peak} bytes");
+}
+
+proptest! {
+    #![proptest_config(cases(400))]
+
+    #[test]
+    fn damaged_checkpoints_are_refused_or_sound(damage in prop::collection::vec(Damage::any(), 1..4)) {
+        let mut bytes = checkpoint_bytes();
+        damage.iter().for_each(|damage| damage.apply(&mut bytes));
+        let _ = check_checkpoint(&bytes);
+    }
+
+    #[test]
+    fn headers_of_any_shapes_are_refused_or_sound(
+        shapes in prop::collection::vec(prop::collection::vec(0..5u64, 0..4), 1..9),
+        n_data_bytes in 0..600usize,
+    ) {
+        let names = ["torso.0.weight", "torso.0.bias", "torso.2.weight", "torso.2.bias",
+            "policy.weight", "policy.bias", "value.weight", "value.bias"];
+        let mut end = 0;
+        let tensors: Vec<String> = names.iter().zip(&shapes).map(|(name, shape)| {
+            let begin = end;
+            end += 4 * shape.iter().product::<u64>();
+            format!(r#""{name}":{{"dtype":"F32","shape":{shape:?},"data_offsets":[{begin},{end}]}}"#)
+        }).collect();
+        let _ = check_checkpoint(&with_header(&format!("{{{}}}", tensors.join(",")), n_data_bytes));
+    }
+}
+
+// Run folders
+
+/// The report of a run whose files were damaged: a page, whatever is left to show.
+fn check_report(run: &RunDir) {
+    let (page, peak) = peak_of(|| report::render(run));
+    let page = fs::read_to_string(page.unwrap()).unwrap();
+    assert!(page.contains("</html>"));
+    assert!(peak < 64 << 20, "{peak} bytes");
+}
+
+proptest! {
+    #![proptest_config(cases(48))]
+
+    #[test]
+    fn damaged_runs_have_a_report(
+        damage in prop::collection::vec((0..5usize, Damage::any()), 1..6)
+    ) {
+        let folder = TempDir::new().unwrap();
+        let run = synthetic_run::write(&folder.path().join("run"), 30, |_| ());
+        let files = [run.meta(), run.config(), run.metrics(), run.latency(), run.summary()];
+        for (file, damage) in damage {
+            let mut bytes = fs::read(&files[file]).unwrap();
+            damage.apply(&mut bytes);
+            fs::write(&files[file], bytes).unwrap();
+        }
+        check_report(&run);
+    }
+
+    #[test]
+    fn logs_of_damaged_histograms_have_a_report(
+        damage in prop::collection::vec(Damage::any(), 1..4), packs in any::<bool>()
+    ) {
+        let folder = TempDir::new().unwrap();
+        let run = synthetic_run::write(&folder.path().join("run"), 30, |_| ());
+        let log = fs::read_to_string(run.latency()).unwrap();
+        let lines = log.lines().map(|line| damaged_interval(line, &damage, packs));
+        fs::write(run.latency(), lines.collect::<Vec<_>>().join("\n") + "\n").unwrap();
+        check_report(&run);
+    }
+}
+
+/// A line of the log whose histogram is damaged before it is encoded, or before it is packed and encoded,
+/// so that the damage passes the checks of the outer formats.
+fn damaged_interval(line: &str, damage: &[Damage], packs: bool) -> String {
+    use base64::Engine as _;
+    use base64::engine::general_purpose::STANDARD;
+    let Some((start, histogram)) = line.rsplit_once(',').filter(|_| line.starts_with("Tag="))
+    else {
+        return line.to_owned();
+    };
+    let mut packed = STANDARD.decode(histogram).unwrap();
+    if packs {
+        let mut bytes = unpack(&packed);
+        damage.iter().for_each(|damage| damage.apply(&mut bytes));
+        packed = pack(&bytes);
+    } else {
+        damage.iter().for_each(|damage| damage.apply(&mut packed));
+    }
+    format!("{start},{}", STANDARD.encode(packed))
+}
+
+fn unpack(packed: &[u8]) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    let mut unpacking = flate2::read::ZlibDecoder::new(&packed[8..]);
+    std::io::Read::read_to_end(&mut unpacking, &mut bytes).unwrap();
+    bytes
+}
+
+/// A compressed histogram in HdrHistogram's format: cookie, length, deflated bytes.
+fn pack(bytes: &[u8]) -> Vec<u8> {
+    let mut packing = flate2::write::ZlibEncoder::new(Vec::new(), flate2::Compression::fast());
+    std::io::Write::write_all(&mut packing, bytes).unwrap();
+    let deflated = packing.finish().unwrap();
+    let mut packed = 0x1c84_9314u32.to_be_bytes().to_vec();
+    packed.extend((deflated.len() as u32).to_be_bytes());
+    packed.extend(deflated);
+    packed
+}
+
+/// A log of one interval with this histogram.
+fn write_interval(run: &RunDir, histogram: &[u8]) {
+    use base64::Engine as _;
+    let encoded = base64::engine::general_purpose::STANDARD.encode(pack(histogram));
+    fs::write(run.latency(), format!("Tag=wait,0.0,1.0,1.0,{encoded}\n")).unwrap();
+}
+
+/// A histogram's bytes: what its header says about length and digits, and its counts.
+fn histogram(n_bytes: u32, n_digits: u32, counts: &[u8]) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    for word in [0x1c84_9313, n_bytes, 0, n_digits] {
+        bytes.extend(u32::to_be_bytes(word));
+    }
+    bytes.extend(1u64.to_be_bytes());
+    bytes.extend(u64::MAX.to_be_bytes());
+    bytes.extend(1f64.to_be_bytes());
+    bytes.extend(counts);
+    bytes
+}
+
+#[test]
+fn histograms_that_would_exhaust_or_overflow_are_left_out_and_named() {
+    let folder = TempDir::new().unwrap();
+    let run = synthetic_run::write(&folder.path().join("run"), 30, |_| ());
+    let bomb = vec![0; 64 << 20];
+    let largest_count = [0xfe, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff];
+    for (bytes, said) in [
+        (histogram(u32::MAX, 2, &[2]), "not as long as it says"),
+        (histogram(1, 5, &[2]), "more than 3 digits"),
+        (histogram(9, 2, &[0xff; 9]), "impossible count"),
+        (histogram(9, 2, &largest_count), "measurements"),
+        (histogram(bomb.len() as u32, 2, &bomb), "cannot be unpacked"),
+        (pack(&histogram(1, 2, &[2])), "another format"),
+    ] {
+        write_interval(&run, &bytes);
+        check_report(&run);
+        let page = fs::read_to_string(run.report()).unwrap();
+        assert!(page.contains(said), "{said:?} is not on the page");
+    }
+    write_interval(&run, &histogram(1, 2, &[2]));
+    check_report(&run);
+    let page = fs::read_to_string(run.report()).unwrap();
+    assert!(!page.contains("unreadable interval"), "a sound histogram made the same way is read");
+}
+
+#[test]
+fn a_run_folder_of_pipes_and_folders_has_a_report() {
+    let folder = TempDir::new().unwrap();
+    let run = synthetic_run::write(&folder.path().join("run"), 30, |_| ());
+    fs::remove_file(run.metrics()).unwrap();
+    nix::unistd::mkfifo(&run.metrics(), nix::sys::stat::Mode::S_IRWXU).unwrap();
+    fs::remove_file(run.config()).unwrap();
+    fs::create_dir(run.config()).unwrap();
+    fs::remove_file(run.latency()).unwrap();
+    std::os::unix::fs::symlink("/dev/zero", run.latency()).unwrap();
+    check_report(&run);
+    let page = fs::read_to_string(run.report()).unwrap();
+    assert_eq!(page.matches("it is not an ordinary file").count(), 3);
+}
