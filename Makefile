@@ -23,7 +23,7 @@ endif
 PERF_BUILD = $(filter --features torch,$(BUILD)) --target-dir target/perf
 
 .DEFAULT_GOAL := help
-.PHONY: help train test test-default test-model test-torch test-tools check lint doc \
+.PHONY: help train test test-default test-model test-torch test-tensorboard test-tools check lint doc tensorboard \
 	bench-throughput bench-kernels bench-micro perf seeds libtorch build build-torch clean
 
 help: ## List the targets
@@ -32,7 +32,7 @@ help: ## List the targets
 train: $(SETUP) ## Learn CartPole-v1 and leave a report (LEARNER=torch, ARGS="--seed 7")
 	$(CARGO) run --release $(BUILD) -- train --learner $(LEARNER) $(ARGS)
 
-test: test-default test-model test-torch test-tools ## Every test
+test: test-default test-model test-torch test-tensorboard test-tools ## Every test
 
 test-default: ## Tests of the default build: no libtorch
 	$(CARGO) test --all-targets
@@ -51,7 +51,17 @@ test-torch: ## Tests of the libtorch learner; skipped, loudly, where libtorch ca
 		exit $$status; \
 	fi
 
-test-tools: ## Tests of tools/libtorch.py, without a network
+test-tensorboard: ## What a run writes for TensorBoard, read by TensorBoard; skipped, loudly, where it cannot be had
+	@status=0; $(PYTHON) tools/tensorboard.py || status=$$?; \
+	if [ $$status -eq 0 ]; then \
+		$(CARGO) test --test tensorboard; \
+	elif [ $$status -eq 3 ] && [ "$$CI" != true ]; then \
+		echo 'SKIPPED: reading with TensorBoard: it could not be installed (see above)'; \
+	else \
+		exit $$status; \
+	fi
+
+test-tools: ## Tests of the tools that fetch, without a network
 	$(PYTHON) -m unittest discover --start-directory tools --pattern 'test_*.py'
 
 check: lint doc test ## All that has to hold before a change lands
@@ -83,6 +93,9 @@ build: ## The binary without libtorch: target/release/impala
 
 build-torch: libtorch ## The binary with the libtorch learner: target/torch/release/impala
 	$(CARGO) build --release $(TORCH_BUILD)
+
+tensorboard: ## TensorBoard on results/, installed into third_party (180 MB) on first use
+	@$(PYTHON) tools/tensorboard.py --show results
 
 libtorch: ## Fetch libtorch into third_party (544 MB, once), or check the one LIBTORCH names
 	@$(PYTHON) tools/libtorch.py

@@ -8,6 +8,7 @@
 //!   latest -> CartPole-v1-native-s1-20261122T140405Z
 //!   CartPole-v1-native-s1-20261122T140405Z/
 //!     meta.json  config.toml  metrics.csv  latency.hlog  summary.json    written by the run
+//!     events.out.tfevents.1795356245.impala                              the same for TensorBoard
 //!     checkpoint.safetensors                                             written by the learner
 //!     report.html  plots/*.svg                                           written by the report
 //! ```
@@ -161,6 +162,12 @@ impl RunDir {
     /// The trained network.
     pub fn checkpoint(&self) -> PathBuf {
         self.path.join("checkpoint.safetensors")
+    }
+
+    /// TensorBoard's file of a run that began this many seconds after the epoch; TensorBoard knows such
+    /// files by their name.
+    pub fn events(&self, started_s: i64) -> PathBuf {
+        self.path.join(format!("events.out.tfevents.{started_s}.impala"))
     }
 
     /// The finished page.

@@ -30,6 +30,7 @@ use crate::shm::Segment;
 use crate::shm::board::ActorStatus;
 use crate::shm::layout::SegmentShape;
 use crate::sinks::files::{FilesError, Interval, RunFiles};
+use crate::sinks::tensorboard::{TensorBoard, TensorBoardError};
 use crate::sinks::terminal::Terminal;
 use crate::telemetry::{DecodeError, Exit, LearnerOutcome, Message, Report};
 
@@ -119,6 +120,7 @@ pub struct Supervisor<'a> {
     segment: &'a Segment,
     signals: CaughtSignals,
     files: &'a mut RunFiles,
+    tensorboard: &'a mut TensorBoard,
     terminal: &'a mut Terminal,
     /// The only receiver of the learner's messages; a forked child drops its copy.
     messages: Option<IpcReceiver<Message>>,
@@ -162,7 +164,7 @@ impl<'a> Supervisor<'a> {
         run: &'a RunDir,
         process_start_ns: u64,
         segment: &'a Segment,
-        files: &'a mut RunFiles,
+        (files, tensorboard): (&'a mut RunFiles, &'a mut TensorBoard),
         terminal: &'a mut Terminal,
     ) -> Result<Self, SupervisorError> {
         let n_actors = config.actors.count;
@@ -173,6 +175,7 @@ impl<'a> Supervisor<'a> {
             segment,
             signals: CaughtSignals::new().map_err(refused("a signal descriptor"))?,
             files,
+            tensorboard,
             terminal,
             messages: None,
             learner: None,
@@ -379,9 +382,11 @@ impl<'a> Supervisor<'a> {
         }
         let since_start = |ns: u64| ns.saturating_sub(self.process_start_ns);
         let (start_ns, end_ns) = (since_start(report.start_ns), since_start(report.end_ns));
+        let stages = || latencies.iter().map(|(stage, histogram)| (*stage, histogram));
         self.files.append_rows(&report.rows)?;
-        let stages = latencies.iter().map(|(stage, histogram)| (*stage, histogram));
-        Ok(self.files.append_latencies(Interval { start_ns, end_ns }, stages)?)
+        self.files.append_latencies(Interval { start_ns, end_ns }, stages())?;
+        self.tensorboard.append_rows(&report.rows)?;
+        Ok(self.tensorboard.append_latencies(end_ns, report.progress.frames, stages())?)
     }
 
     fn take_outcome(&mut self) -> RunOutcome {
@@ -447,6 +452,8 @@ enum RecordError {
     Decode(#[from] DecodeError),
     #[error(transparent)]
     Files(#[from] FilesError),
+    #[error(transparent)]
+    TensorBoard(#[from] TensorBoardError),
 }
 
 /// Why a worker ended early.

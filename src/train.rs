@@ -16,6 +16,7 @@ use crate::run_dir::{RunDir, RunDirError, RunName};
 use crate::seeds::{Stream, stream_seed};
 use crate::shm::SegmentError;
 use crate::sinks::files::{FilesError, RunFiles};
+use crate::sinks::tensorboard::{TensorBoard, TensorBoardError};
 use crate::sinks::terminal::Terminal;
 use crate::supervisor::{ActorFigures, RunOutcome, Supervisor, SupervisorError, create_segment};
 use crate::telemetry::{ActorSummary, EvalSummary, LatencySummary, Summary};
@@ -57,6 +58,9 @@ pub enum TrainError {
     /// A file of the run cannot be written.
     #[error(transparent)]
     Files(#[from] FilesError),
+    /// The file for TensorBoard cannot be written.
+    #[error(transparent)]
+    TensorBoard(#[from] TensorBoardError),
     /// The run's checkpoint cannot be read back.
     #[error(transparent)]
     Checkpoint(#[from] CheckpointError),
@@ -98,10 +102,13 @@ pub fn train(
     let meta = Meta::collect();
     let segment = create_segment(config)?;
     let run = create_run_dir(config, destination, &meta)?;
-    let mut files = RunFiles::create(&run, meta, &config.to_toml())?;
+    let toml = config.to_toml();
+    let mut tensorboard = TensorBoard::create(&run, meta.started, &toml)?;
+    let mut files = RunFiles::create(&run, meta, &toml)?;
     let mut terminal = Terminal::new(config.frames);
+    let sinks = (&mut files, &mut tensorboard);
     let supervisor =
-        Supervisor::start(config, &run, process_start_ns, &segment, &mut files, &mut terminal)?;
+        Supervisor::start(config, &run, process_start_ns, &segment, sinks, &mut terminal)?;
     let outcome = supervisor.run()?;
     let evaluation = evaluate(config, &run)?;
     let summary = summarise(config, &outcome, evaluation, process_start_ns);

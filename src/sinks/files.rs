@@ -8,8 +8,8 @@
 //! each log grows by whole batches of lines, and a failed write is returned, not fatal: what had been
 //! written stays readable and the next write may succeed.
 
-use std::fs::{self, File};
-use std::io::{self, Write};
+use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
@@ -18,6 +18,7 @@ use hdrhistogram::serialization::V2DeflateSerializer;
 use hdrhistogram::serialization::interval_log::{IntervalLogWriterBuilder, Tag};
 use serde::Serialize;
 
+use super::batches::BatchFile;
 use crate::latency::Stage;
 use crate::meta::Meta;
 use crate::run_dir::RunDir;
@@ -69,8 +70,8 @@ pub struct Interval {
 pub struct RunFiles {
     run: RunDir,
     meta: Meta,
-    metrics: LineLog,
-    latency: LineLog,
+    metrics: BatchFile,
+    latency: BatchFile,
 }
 
 impl RunFiles {
@@ -82,10 +83,9 @@ impl RunFiles {
     pub fn create(run: &RunDir, meta: Meta, config_toml: &str) -> Result<RunFiles, FilesError> {
         write_json(&run.meta(), &meta)?;
         replace(&run.config(), config_toml.as_bytes())?;
-        let mut metrics = LineLog::create(run.metrics())?;
-        metrics.append(format!("{}\n", metrics_columns().join(",")).as_bytes())?;
-        let mut latency = LineLog::create(run.latency())?;
-        latency.append(&hlog_header(SystemTime::from(meta.started)))?;
+        let columns = format!("{}\n", metrics_columns().join(","));
+        let metrics = new_log(&run.metrics(), columns.as_bytes())?;
+        let latency = new_log(&run.latency(), &hlog_header(SystemTime::from(meta.started)))?;
         Ok(RunFiles { run: run.clone(), meta, metrics, latency })
     }
 
@@ -94,8 +94,8 @@ impl RunFiles {
     /// # Errors
     /// [`FilesError::Write`]; the rows are lost, the file ends with the row before them.
     pub fn append_rows(&mut self, rows: &[MetricsRow]) -> Result<(), FilesError> {
-        let lines = csv_lines(rows, false).map_err(|e| self.metrics.encode_error(&e))?;
-        self.metrics.append(&lines)
+        let lines = csv_lines(rows, false).map_err(|e| encode_error(&self.metrics, &e))?;
+        append(&mut self.metrics, &lines)
     }
 
     /// Appends one line to `latency.hlog` for every stage that has measurements; histograms of
@@ -109,8 +109,8 @@ impl RunFiles {
         stages: impl IntoIterator<Item = (Stage, &'a Histogram<u64>)>,
     ) -> Result<(), FilesError> {
         let measured = stages.into_iter().filter(|(_, histogram)| !histogram.is_empty());
-        let lines = hlog_lines(interval, measured).map_err(|e| self.latency.encode_error(&e))?;
-        self.latency.append(&lines)
+        let lines = hlog_lines(interval, measured).map_err(|e| encode_error(&self.latency, &e))?;
+        append(&mut self.latency, &lines)
     }
 
     /// Replaces `summary.json`. What is not finite becomes `null`.
@@ -139,40 +139,19 @@ fn metrics_columns() -> Vec<String> {
     header.lines().next().unwrap_or_default().split(',').map(str::to_owned).collect()
 }
 
-/// A file that only ever grows by whole batches of lines.
-struct LineLog {
-    path: PathBuf,
-    file: File,
-    /// Length of the file up to the end of the last complete batch.
-    complete_bytes: u64,
+fn new_log(path: &Path, header: &[u8]) -> Result<BatchFile, FilesError> {
+    let unwritable = |source| FilesError::Write { path: path.to_owned(), source };
+    let mut log = BatchFile::create(path).map_err(unwritable)?;
+    log.append(header).map_err(unwritable)?;
+    Ok(log)
 }
 
-impl LineLog {
-    fn create(path: PathBuf) -> Result<LineLog, FilesError> {
-        match File::create(&path) {
-            Ok(file) => Ok(LineLog { path, file, complete_bytes: 0 }),
-            Err(source) => Err(FilesError::Write { path, source }),
-        }
-    }
+fn append(log: &mut BatchFile, lines: &[u8]) -> Result<(), FilesError> {
+    log.append(lines).map_err(|source| FilesError::Write { path: log.path().to_owned(), source })
+}
 
-    /// A full disk takes a part of a batch; that part is cut off again, since half a line would spoil
-    /// the first line of the next batch as well.
-    fn append(&mut self, lines: &[u8]) -> Result<(), FilesError> {
-        use io::Seek;
-        let written = self.file.write_all(lines);
-        if let Err(source) = written {
-            // Cutting needs no space; where even that fails, the reader skips the broken line.
-            let _ = self.file.set_len(self.complete_bytes);
-            let _ = self.file.seek(io::SeekFrom::Start(self.complete_bytes));
-            return Err(FilesError::Write { path: self.path.clone(), source });
-        }
-        self.complete_bytes += lines.len() as u64;
-        Ok(())
-    }
-
-    fn encode_error(&self, reason: &dyn std::fmt::Display) -> FilesError {
-        FilesError::Encode { path: self.path.clone(), reason: reason.to_string() }
-    }
+fn encode_error(log: &BatchFile, reason: &dyn std::fmt::Display) -> FilesError {
+    FilesError::Encode { path: log.path().to_owned(), reason: reason.to_string() }
 }
 
 fn csv_lines(rows: &[MetricsRow], with_header: bool) -> csv::Result<Vec<u8>> {

@@ -7,6 +7,7 @@ use impala::latency::{Stage, StageHistograms};
 use impala::meta::Meta;
 use impala::run_dir::RunDir;
 use impala::sinks::files::{Interval, RunFiles};
+use impala::sinks::tensorboard::TensorBoard;
 use impala::telemetry::{
     ActorSummary, EvalSummary, Exit, LagSummary, LatencySummary, MetricsRow, Spread, Summary,
 };
@@ -30,7 +31,7 @@ const FRAMES_A_ROW: u64 = 3_200;
 const UPDATES_A_ROW: u64 = 5;
 const ROW_S: f64 = 0.00125;
 const STARTUP_S: f64 = 0.012;
-const ROWS_AN_INTERVAL: usize = 10;
+pub const ROWS_AN_INTERVAL: usize = 10;
 
 /// Mean µs of each stage.
 const STAGE_US: [(Stage, f64); 14] = [
@@ -172,7 +173,9 @@ fn actor(k: u64, train_s: f64) -> ActorSummary {
 /// A finished run of `n` rows in `path`, after `change` had its way with each row.
 pub fn write(path: &Path, n: u64, change: impl Fn(&mut MetricsRow)) -> RunDir {
     let run = RunDir::create_at(path).unwrap();
-    let mut files = RunFiles::create(&run, Meta::collect(), CONFIG).unwrap();
+    let meta = Meta::collect();
+    let mut board = TensorBoard::create(&run, meta.started, CONFIG).unwrap();
+    let mut files = RunFiles::create(&run, meta, CONFIG).unwrap();
     let mut rows: Vec<MetricsRow> = (0..n).map(|i| row(i, n)).collect();
     rows.iter_mut().for_each(change);
     let mut totals = StageHistograms::default();
@@ -182,6 +185,9 @@ pub fn write(path: &Path, n: u64, change: impl Fn(&mut MetricsRow)) -> RunDir {
         let histograms = histograms(k as u64);
         let end_ns = start_ns + (ROWS_AN_INTERVAL as f64 * ROW_S * 1e9) as u64;
         files.append_latencies(Interval { start_ns, end_ns }, of_all(&histograms)).unwrap();
+        board.append_rows(batch).unwrap();
+        let frames = batch[batch.len() - 1].frames;
+        board.append_latencies(end_ns, frames, of_all(&histograms)).unwrap();
         Stage::ALL.into_iter().for_each(|stage| totals.add(stage, histograms.get(stage)));
         start_ns = end_ns;
     }
