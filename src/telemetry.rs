@@ -164,6 +164,8 @@ pub struct MetricsRow {
     pub grad_norm: f64,
     /// Learning rate of the last update of the interval.
     pub learning_rate: f64,
+    /// Weight of the entropy bonus in the last update.
+    pub entropy_cost: f64,
     /// Mean policy lag, in updates, of the slots consumed.
     pub policy_lag_mean: f64,
     /// Largest policy lag, in updates.

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::process::{Command, Output};
 
 use impala::checkpoint::Checkpoint;
-use impala::config::Config;
+use impala::config::{Config, Layers, Schedule};
 use impala::latency::Stage;
 use impala::telemetry::{Exit, MetricsRow, Summary};
 
@@ -40,6 +40,7 @@ fn help_teaches_every_command() {
     for (command, words) in [
         ("train", ["--seed", "--frames", "--stop-when-solved", "Examples:"]),
         ("eval", ["checkpoint", "--episodes", "--seed", "most probable actions"]),
+        ("config", ["--env", "--set", "default", "Examples:"]),
         ("report", ["results/latest", "Render", "run", "report"]),
     ] {
         let output = impala(&[command, "--help"]);
@@ -64,15 +65,26 @@ fn settings_that_cannot_work_are_refused_by_name_value_and_remedy() {
         ("[actors]\nunroll_length = 0", ["actors.unroll_length = 0", "1 to"]),
         ("[actors]\nslots_per_actor = 0", ["actors.slots_per_actor = 0", "1 to"]),
         ("[network]\nhidden = []", ["network.hidden", "1 to"]),
-        ("[network]\nhidden = [64, 0]", ["network.hidden = 0", "1 to"]),
-        ("[loss]\nbatch_slots = 0", ["loss.batch_slots = 0", "1 to 4"]),
+        ("[network]\nhidden = [64, 0]", ["network.hidden = [64, 0]", "each 1 to 16384"]),
+        ("[loss]\nbatch_slots = 0", ["loss.batch_slots = 0", "1 to"]),
         ("[loss]\nbatch_slots = 5", ["loss.batch_slots = 5", "actors.slots_per_actor"]),
-        ("[loss]\ndiscount = 1.5", ["loss.discount = 1.5", "0 to 1"]),
-        ("[loss]\ndiscount = nan", ["loss.discount = NaN", "0 to 1"]),
+        ("[loss]\ndiscount = 1.5", ["loss.discount = 1.5", "0.0 to 1.0"]),
+        ("[loss]\ndiscount = nan", ["loss.discount = nan", "0.0 to 1.0"]),
         ("[loss]\nrho_bar = inf", ["loss.rho_bar = inf", "to"]),
-        ("[loss]\nlambda = -0.1", ["loss.lambda = -0.1", "0 to 1"]),
-        ("[optimizer]\nlearning_rate = -1.0", ["optimizer.learning_rate = -1", "0 to"]),
-        ("[optimizer]\nlearning_rate_floor = 2.0", ["optimizer.learning_rate_floor = 2", "0 to 1"]),
+        ("[loss]\nlambda = -0.1", ["loss.lambda = -0.1", "0.0 to 1.0"]),
+        (
+            "[optimizer.learning_rate]\nstart = -1.0",
+            ["optimizer.learning_rate.start = -1", "0.0 to 1000"],
+        ),
+        (
+            "[optimizer.learning_rate]\nend_fraction = 11.0",
+            ["optimizer.learning_rate.end_fraction = 11", "0.0 to 10"],
+        ),
+        (
+            "[loss.entropy_cost]\nover_frames = -1",
+            ["bad.toml:2: `over_frames = -1`", "expected u64"],
+        ),
+        ("[loss.entropy_cost]\nstart = inf", ["loss.entropy_cost.start = inf", "0.0 to 1000"]),
         ("[optimizer]\nmax_grad_norm = 0.0", ["optimizer.max_grad_norm = 0", "to"]),
         ("[optimizer]\nepsilon = 0.0", ["optimizer.epsilon = 0", "to"]),
         ("[report]\nrows = 0", ["report.rows = 0", "1 to"]),
@@ -101,6 +113,81 @@ fn files_that_are_no_configuration_are_refused_by_line_and_text() {
     }
     let missing = refusal(folder.path(), &["--config", "nowhere.toml"]);
     assert!(missing.contains("nowhere.toml: cannot read"), "{missing}");
+}
+
+#[test]
+fn assignments_that_name_no_setting_or_no_value_are_refused_by_name() {
+    let folder = tempfile::tempdir().unwrap();
+    for (assignment, expected) in [
+        ("loss.discount", ["--set loss.discount: ", "NAME=VALUE"]),
+        ("=3", ["--set =3: ", "NAME=VALUE"]),
+        ("seed=", ["--set seed=: ", "NAME=VALUE"]),
+        ("loss.discuont=0.9", ["no such setting", "did you mean \"loss.discount\"?"]),
+        ("learning_rate.start=1", ["no such setting", "\"optimizer.learning_rate.start\"?"]),
+        ("optimizer.learning_rate=0.1", ["it is a table of", "optimizer.learning_rate.start"]),
+        ("quux=1", ["--set quux: no such setting;", "`impala config`"]),
+        ("seed=one", ["--set seed=one: invalid type: string", "seed is 0 to"]),
+        ("seed=-4", ["--set seed=-4: ", "seed is 0 to"]),
+        ("seed=1\nframes=2", ["--set seed=", "seed is 0 to"]),
+        ("frames=1.5", ["--set frames=1.5: ", "frames is 1 to"]),
+        ("env=a\nb", ["env = a\\nb: unknown environment", "known: "]),
+        ("network.hidden=64", ["--set network.hidden=64: ", "1 to 16 numbers, each 1 to 16384"]),
+        ("optimizer.kind=sgd", ["unknown variant `sgd`", "optimizer.kind is rms_prop, adam"]),
+        ("stop_when_solved=1", ["--set stop_when_solved=1: ", "stop_when_solved is true or false"]),
+        ("loss.discount=1.5", ["loss.discount = 1.5", "0.0 to 1.0"]),
+        ("env=CartPole-v9", ["env = CartPole-v9", "did you mean \"CartPole-v1\"?"]),
+    ] {
+        let message = refusal(folder.path(), &["--set", assignment]);
+        assert!(expected.iter().all(|part| message.contains(part)), "{assignment}: {message}");
+        let printed = impala(&["config", "--set", assignment]);
+        assert_eq!(printed.status.code(), Some(2), "{assignment}");
+    }
+}
+
+#[test]
+fn the_printed_settings_are_accepted_and_are_the_same() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("printed.toml");
+    for flags in [
+        &[][..],
+        &[
+            "--set",
+            "loss.discount=0.1",
+            "--set",
+            "network.hidden=[3, 5]",
+            "--set",
+            "kernels=portable",
+        ],
+        &["--set", "optimizer.learning_rate.shape=constant", "--set", "seed=9223372036854775807"],
+    ] {
+        let output = impala(&[&["config"], flags].concat());
+        assert!(output.status.success(), "{}", text(&output.stderr));
+        let printed = text(&output.stdout);
+        std::fs::write(&file, &printed).unwrap();
+        let read = Config::from_file(&file).unwrap();
+        let assignments: Vec<_> =
+            flags.iter().filter(|flag| **flag != "--set").map(|flag| (*flag).to_owned()).collect();
+        let layers = Layers { assignments: &assignments, ..Layers::default() };
+        assert_eq!(read, layers.resolve().unwrap());
+        assert!(printed.ends_with(&read.to_toml()));
+    }
+}
+
+#[test]
+fn a_later_layer_has_the_last_word() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("layer.toml");
+    std::fs::write(&file, "frames = 7\nseed = 7\n[loss.entropy_cost]\nstart = 0.5\n").unwrap();
+    let run_dir = folder.path().join("run");
+    let places = [&file, &run_dir].map(|path| path.to_str().unwrap());
+    let sets = ["--set", "seed=8", "--set", "report.eval_episodes=0", "--set", "seed=9"];
+    let flags = ["train", "--config", places[0], "--run-dir", places[1], "--frames", "1000"];
+    let output = impala(&[&flags[..], &sets].concat());
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    let config = Config::from_file(&run_dir.join("config.toml")).unwrap();
+    assert_eq!((config.seed, config.frames, config.report.eval_episodes), (9, 1000, 0));
+    assert_eq!(config.loss.entropy_cost, Schedule::constant(0.5));
+    assert_eq!(config.optimizer, Config::default().optimizer);
 }
 
 #[test]

@@ -1,5 +1,6 @@
-//! The `impala` command: train, evaluate, report.
+//! The `impala` command: settings, train, evaluate, report.
 
+mod config;
 mod eval;
 mod report;
 mod train;
@@ -25,6 +26,7 @@ struct Cli {
 #[derive(Subcommand)]
 enum Command {
     Train(train::Args),
+    Config(config::Args),
     Eval(eval::Args),
     Report(report::Args),
 }
@@ -41,6 +43,7 @@ fn main() -> ExitCode {
     let process_start_ns = impala::latency::monotonic_ns();
     let outcome = match Cli::parse().command {
         Command::Train(args) => train::run(&args, process_start_ns),
+        Command::Config(args) => config::run(&args),
         Command::Eval(args) => eval::run(&args),
         Command::Report(args) => report::run(&args),
     };

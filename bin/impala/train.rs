@@ -1,4 +1,4 @@
-//! `impala train`: flags over a file over the defaults, one run, what came of it.
+//! `impala train`: settings and flags, one run, what came of it.
 
 use std::path::PathBuf;
 
@@ -9,24 +9,22 @@ use impala::telemetry::{Exit, Summary};
 use impala::train::{Destination, TrainedRun, train};
 
 use crate::Failure;
+use crate::config::Sources;
 
 /// Train an agent and leave a report.
 ///
-/// Settings come from the defaults, then the file given with --config, then the flags. Every setting
-/// with its default is in the config.toml of any run.
+/// Settings come from the defaults, then the preset of the environment, then the file given with
+/// --config, then --set, then the other flags. `impala config` prints every setting with its meaning.
 #[derive(clap::Args)]
 #[command(after_help = "Examples:\n  \
     impala train                                   CartPole-v1, about two seconds\n  \
     impala train --seed 7 --stop-when-solved       end as soon as it is solved\n  \
     impala train --frames 20000000 --actors 2      longer, with two actors\n  \
+    impala train --set optimizer.learning_rate.start=0.001   any one setting\n  \
     impala train --config results/latest/config.toml   the settings of an earlier run")]
 pub struct Args {
-    /// TOML file with any of the settings.
-    #[arg(long, value_name = "FILE")]
-    config: Option<PathBuf>,
-    /// Gymnasium id of the environment [default: CartPole-v1].
-    #[arg(long, value_name = "ID")]
-    env: Option<String>,
+    #[command(flatten)]
+    sources: Sources,
     /// Seed of everything random [default: 1].
     #[arg(long)]
     seed: Option<u64>,
@@ -88,11 +86,7 @@ pub fn run(args: &Args, process_start_ns: u64) -> Result<(), Failure> {
 
 impl Args {
     fn config(&self) -> Result<Config, impala::config::ConfigError> {
-        let mut config = match &self.config {
-            Some(path) => Config::from_file(path)?,
-            None => Config::default(),
-        };
-        set(&mut config.env, &self.env);
+        let mut config = self.sources.layers().resolve()?;
         set(&mut config.seed, &self.seed);
         set(&mut config.frames, &self.frames);
         set(&mut config.actors.count, &self.actors);

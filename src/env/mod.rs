@@ -83,11 +83,13 @@
 
 mod cartpole;
 mod seeding;
+mod suggest;
 mod vector;
 
 use thiserror::Error;
 
 pub use seeding::NumpyRng;
+pub use suggest::did_you_mean;
 pub use vector::{EpisodeLog, StepKind, VecEnv};
 
 use vector::SyncVecEnv;
@@ -152,7 +154,7 @@ impl Entry {
 
 /// An id that the registry does not hold.
 #[derive(Debug, Error, PartialEq, Eq)]
-#[error("unknown environment \"{id}\"{}; known: {}", suggestion(id), known_ids())]
+#[error("unknown environment \"{id}\"{}; known: {}", did_you_mean(id, specs().map(|spec| spec.id)), known_ids())]
 pub struct UnknownEnv {
     /// What was asked for.
     pub id: String,
@@ -188,20 +190,6 @@ fn known_ids() -> String {
     specs().map(|spec| spec.id).collect::<Vec<_>>().join(", ")
 }
 
-fn suggestion(id: &str) -> String {
-    match nearest(id, specs().map(|spec| spec.id)) {
-        Some(known) => format!(", did you mean \"{known}\"?"),
-        None => String::new(),
-    }
-}
-
-/// The known id with the fewest letters to change, unless those are more than half of it.
-fn nearest<'a>(id: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
-    let distance = |known: &str| strsim::levenshtein(&known.to_lowercase(), &id.to_lowercase());
-    let nearest = known.min_by_key(|known| distance(known))?;
-    (distance(nearest) <= nearest.len() / 2).then_some(nearest)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -235,15 +223,5 @@ mod tests {
             message.starts_with("unknown environment \"Humanoid-v5\"; known: CartPole-v1"),
             "{message}"
         );
-    }
-
-    #[test]
-    fn the_nearest_id_ignores_case_and_is_not_far_fetched() {
-        let known = ["CartPole-v1", "MountainCar-v0", "Acrobot-v1"];
-        let nearest = |id| nearest(id, known.into_iter());
-        assert_eq!(nearest("cart-pole-v0"), Some("CartPole-v1"));
-        assert_eq!(nearest("MOUNTAINCAR"), Some("MountainCar-v0"));
-        assert_eq!(nearest("acrobat"), Some("Acrobot-v1"));
-        assert_eq!(nearest("Humanoid-v5"), None);
     }
 }

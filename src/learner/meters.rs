@@ -4,12 +4,11 @@
 
 use hdrhistogram::Histogram;
 
-use crate::config::{Config, LossSettings};
+use crate::config::Config;
 use crate::latency::{Stage, StageHistograms};
 use crate::rollout::RolloutHeader;
 use crate::telemetry::{LagSummary, MetricsRow, Progress, Report, Spread, encode_stages};
 
-use super::backend::LossCosts;
 use super::pass::PassSums;
 use super::score::Score;
 use super::targets::OffPolicyStats;
@@ -35,8 +34,12 @@ pub struct Update {
     pub sums: PassSums,
     /// Norm of the gradient before clipping.
     pub grad_norm: f32,
+    /// The loss that the gradient belongs to, summed over the batch.
+    pub total_loss: f64,
     /// Learning rate used.
     pub learning_rate: f64,
+    /// Weight of the entropy bonus used.
+    pub entropy_cost: f64,
     /// Slots published and not yet taken when the batch was complete.
     pub n_ready: usize,
 }
@@ -48,8 +51,10 @@ struct RowSums {
     start_frames: u64,
     n_updates: u64,
     sums: PassSums,
+    total_loss: f64,
     grad_norm: f64,
     learning_rate: f64,
+    entropy_cost: f64,
     n_slots: u64,
     lag_sum: u64,
     lag_max: u64,
@@ -62,7 +67,6 @@ pub struct Meters {
     process_start_ns: u64,
     loop_start_ns: u64,
     row_interval_frames: u64,
-    costs: LossCosts<f64>,
     /// Returns of consumed episodes.
     pub score: Score,
     frames: u64,
@@ -78,13 +82,10 @@ pub struct Meters {
 impl Meters {
     /// Meters of a loop that starts at `loop_start_ns` in a run that started at `process_start_ns`.
     pub fn new(config: &Config, process_start_ns: u64, loop_start_ns: u64) -> Self {
-        let LossSettings { baseline_cost, entropy_cost, .. } = config.loss;
-        let (baseline_cost, entropy_cost) = (baseline_cost.into(), entropy_cost.into());
         Meters {
             process_start_ns,
             loop_start_ns,
             row_interval_frames: config.row_interval_frames(),
-            costs: LossCosts { baseline_cost, entropy_cost },
             score: Score::default(),
             frames: 0,
             updates: 0,
@@ -129,7 +130,9 @@ impl Meters {
         row.n_updates += 1;
         row.sums.merge(&update.sums);
         row.grad_norm += f64::from(update.grad_norm);
+        row.total_loss += update.total_loss;
         row.learning_rate = update.learning_rate;
+        row.entropy_cost = update.entropy_cost;
         row.n_ready += update.n_ready as u64;
     }
 
@@ -224,7 +227,7 @@ impl Meters {
             score_min: score.map(|score| score.min),
             score_max: score.map(|score| score.max),
             score_last100: self.score.last100(),
-            total_loss: per_frame(losses.total(&self.costs)),
+            total_loss: per_frame(self.row.total_loss),
             policy_loss: per_frame(losses.policy),
             critic_loss: per_frame(losses.critic),
             entropy: per_frame(losses.entropy),
@@ -236,6 +239,7 @@ impl Meters {
             explained_variance: off_policy.explained_variance(),
             grad_norm: per_update(self.row.grad_norm),
             learning_rate: self.row.learning_rate,
+            entropy_cost: self.row.entropy_cost,
             policy_lag_mean: self.row.lag_sum as f64 / self.row.n_slots.max(1) as f64,
             policy_lag_max: self.row.lag_max,
             ring_occupancy: per_update(self.row.n_ready as f64),

@@ -31,7 +31,7 @@ use crate::telemetry::{Exit, LearnerOutcome, Message};
 
 use backend::Losses;
 use meters::{Meters, Update};
-use optim::{LinearDecay, Optimizer, UpdateRule, clip_grad_norm};
+use optim::{Optimizer, UpdateRule, clip_grad_norm};
 use overlap::{Overlap, Span};
 use pass::{Pass, PassSums};
 
@@ -53,7 +53,7 @@ pub enum LearnerError {
     /// Training diverged.
     #[error(
         "update {update}: the gradient is not finite (losses {losses:?}); \
-         lower optimizer.learning_rate or loss.reward_scale"
+         lower optimizer.learning_rate.start or loss.reward_scale"
     )]
     NotFinite {
         /// The update that failed.
@@ -102,7 +102,6 @@ pub struct Learner<'seg, S> {
     params: Vec<f32>,
     grad: Vec<f32>,
     optimizer: Optimizer,
-    schedule: LinearDecay,
     clock: StageClock,
     meters: Meters,
     run: RunFigures,
@@ -158,7 +157,6 @@ impl<'seg, S: MessageSink> Learner<'seg, S> {
             params,
             grad: vec![0.0; layout.len()],
             optimizer: Optimizer::new(UpdateRule::of(&config.optimizer), layout.len()),
-            schedule: LinearDecay::of(&config.optimizer),
             clock,
             meters: Meters::new(config, process_start_ns, now_ns),
             run: RunFigures::starting_at(now_ns),
@@ -256,6 +254,7 @@ impl<'seg, S: MessageSink> Learner<'seg, S> {
     /// Computes the gradient of the batch's summed loss.
     fn learn(&mut self) -> PassSums {
         self.grad.fill(0.0);
+        self.pass.set_entropy_cost(self.entropy_cost() as f32);
         let mut sums = PassSums::default();
         for slots in self.taken.chunks(self.pass.n_slots()) {
             let rollouts = slots.iter().map(|slot| self.rings[slot.ring].rollout(slot.index));
@@ -275,10 +274,17 @@ impl<'seg, S: MessageSink> Learner<'seg, S> {
                 losses: sums.losses,
             });
         }
-        let learning_rate = self.schedule.at(self.meters.frames());
+        let learning_rate = self.config.optimizer.learning_rate.at(self.meters.frames());
         self.optimizer.step(&mut self.params, &self.grad, learning_rate as f32);
         self.clock.lap(Stage::Optimizer);
-        Ok(Update { sums: *sums, grad_norm, learning_rate, n_ready: self.n_ready() })
+        Ok(Update {
+            sums: *sums,
+            grad_norm,
+            total_loss: self.pass.total_loss(&sums.losses),
+            learning_rate,
+            entropy_cost: self.entropy_cost(),
+            n_ready: self.n_ready(),
+        })
     }
 
     /// Makes the new weights visible to all actors.
@@ -346,6 +352,11 @@ impl<'seg, S: MessageSink> Learner<'seg, S> {
             shape: self.config.network_shape()?,
             params: self.params,
         })
+    }
+
+    /// Weight of the entropy bonus in the current update.
+    fn entropy_cost(&self) -> f64 {
+        self.config.loss.entropy_cost.at(self.meters.frames())
     }
 
     fn n_ready(&mut self) -> usize {

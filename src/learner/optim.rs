@@ -1,4 +1,4 @@
-//! Optimisers over one flat parameter vector, and the learning-rate schedule.
+//! Optimisers over one flat parameter vector, and the clipping of its gradient.
 //!
 //! RMSProp and Adam as PyTorch defines them (`torch.optim.RMSprop` without momentum or centring,
 //! `torch.optim.Adam` without weight decay), so that settings carry over. Called once an update.
@@ -113,41 +113,6 @@ fn squared_norm(values: &[f32]) -> f32 {
     partial.iter().sum::<f32>() + rest.iter().map(|value| value * value).sum::<f32>()
 }
 
-/// Learning rate over consumed frames: from `initial` linearly down to `floor` at `decay_frames`,
-/// constant from then on.
-///
-/// A floor above zero keeps learning possible for ever; at a constant rate every seed
-/// falls below its score again and again (see `docs/decisions.md`).
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct LinearDecay {
-    /// Rate at frame 0.
-    pub initial: f64,
-    /// Rate from `decay_frames` on.
-    pub floor: f64,
-    /// Frames until the floor; 0 means the floor from the start.
-    pub decay_frames: u64,
-}
-
-impl LinearDecay {
-    /// The schedule of a configuration.
-    pub fn of(config: &OptimizerConfig) -> Self {
-        LinearDecay {
-            initial: config.learning_rate,
-            floor: config.learning_rate * config.learning_rate_floor,
-            decay_frames: config.decay_frames,
-        }
-    }
-
-    /// The rate after `frames` consumed frames.
-    pub fn at(&self, frames: u64) -> f64 {
-        if frames >= self.decay_frames {
-            return self.floor;
-        }
-        let progress = frames as f64 / self.decay_frames as f64;
-        self.initial + (self.floor - self.initial) * progress
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -185,14 +150,5 @@ mod tests {
         assert_eq!(grad[0], 3.0);
         assert_eq!(clip_grad_norm(&mut grad, 15.0), 30.0);
         approx::assert_relative_eq!(clip_grad_norm(&mut grad, 15.0), 15.0, max_relative = 1e-6);
-    }
-
-    #[test]
-    fn decay_starts_at_the_initial_rate_and_stays_at_the_floor() {
-        let decay = LinearDecay { initial: 2e-3, floor: 2e-4, decay_frames: 1000 };
-        assert_eq!(decay.at(0), 2e-3);
-        approx::assert_relative_eq!(decay.at(500), 1.1e-3);
-        assert_eq!([decay.at(1000), decay.at(u64::MAX)], [2e-4; 2]);
-        assert_eq!(LinearDecay { decay_frames: 0, ..decay }.at(0), 2e-4);
     }
 }

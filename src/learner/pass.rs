@@ -58,7 +58,8 @@ impl Pass {
         let rollout = config.rollout_shape()?;
         let n_slots = backend.slots_per_pass(config.loss.batch_slots);
         let (n_steps, n_obs) = (n_slots * rollout.n_frames(), n_slots * rollout.n_obs_columns());
-        let LossSettings { discount, reward_scale, baseline_cost, entropy_cost, .. } = config.loss;
+        let LossSettings { discount, reward_scale, baseline_cost, .. } = config.loss;
+        let entropy_cost = config.loss.entropy_cost.at(0) as f32;
         let returns = ReturnSettings { discount, reward_scale, vtrace: config.vtrace() };
         Ok(Pass {
             backend,
@@ -68,6 +69,18 @@ impl Pass {
             outputs: Outputs::new(rollout.n_actions, n_steps, n_obs),
             costs: LossCosts { baseline_cost, entropy_cost },
         })
+    }
+
+    /// Sets the weight of the entropy bonus from the next rollouts on.
+    pub fn set_entropy_cost(&mut self, entropy_cost: f32) {
+        self.costs.entropy_cost = entropy_cost;
+    }
+
+    /// The loss that the gradient of these terms belongs to.
+    pub fn total_loss(&self, losses: &Losses) -> f64 {
+        let LossCosts { baseline_cost, entropy_cost } = self.costs;
+        let (baseline_cost, entropy_cost) = (baseline_cost.into(), entropy_cost.into());
+        losses.total(&LossCosts { baseline_cost, entropy_cost })
     }
 
     /// The backend's name.

@@ -96,6 +96,7 @@ pub fn row(i: u64, n: u64) -> MetricsRow {
         explained_variance: skill * 0.97 - 0.15 * noise(i + 13) * settled,
         grad_norm: 260.0 * settled * (0.5 + noise(i + 14)),
         learning_rate: 2e-3 * (1.0 - share).max(0.05),
+        entropy_cost: 1e-3,
         policy_lag_mean: 3.0 + 0.6 * noise(i + 15),
         policy_lag_max: 6 + (noise(i + 16) * 5.0) as u64,
         ring_occupancy: 2.6 + 0.5 * noise(i + 17),

@@ -7,7 +7,7 @@ use anyhow::Result;
 use impala::collector::Collector;
 use impala::config::Config;
 use impala::latency::StageClock;
-use impala::learner::optim::{LinearDecay, Optimizer, UpdateRule, clip_grad_norm};
+use impala::learner::optim::{Optimizer, UpdateRule, clip_grad_norm};
 use impala::learner::pass::Pass;
 use impala::params::ParamLayout;
 use impala::seeds::{Stream, stream_seed};
@@ -55,7 +55,7 @@ pub fn learn(
     let mut grad = vec![0.0; layout.len()];
     let mut pass = Pass::new(config)?;
     let mut optimizer = Optimizer::new(UpdateRule::of(&config.optimizer), layout.len());
-    let schedule = LinearDecay::of(&config.optimizer);
+    let schedule = &config.optimizer.learning_rate;
     let n_frames = config.rollout_shape()?.n_frames() as u64;
     let mut clock = StageClock::start();
     // The segment comes with the same weights as version 0, which the other ways cannot see.

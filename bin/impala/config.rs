@@ -1,0 +1,60 @@
+//! `impala config`: prints every setting with its meaning.
+
+use std::path::PathBuf;
+
+use impala::config::{Layers, preset};
+use impala::env;
+
+use crate::Failure;
+
+/// Print every setting as a commented file for `impala train --config`.
+///
+/// Settings are those that `impala train` would run with, given the same options. Each stands under
+/// its meaning, its limits and its default.
+#[derive(clap::Args)]
+#[command(after_help = "Examples:\n  \
+    impala config > my.toml                     then edit it, and: impala train --config my.toml\n  \
+    impala config --env MountainCar-v0          with what it needs other than the defaults\n  \
+    impala config --config results/latest/config.toml --set actors.count=8")]
+pub struct Args {
+    #[command(flatten)]
+    sources: Sources,
+}
+
+/// Where settings come from.
+#[derive(clap::Args)]
+pub struct Sources {
+    /// TOML file with any of the settings.
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Any one setting, such as loss.discount=0.995; may be given several times.
+    #[arg(long, value_name = "NAME=VALUE")]
+    set: Vec<String>,
+    /// Gymnasium id of the environment [default: CartPole-v1].
+    #[arg(long, value_name = "ID")]
+    env: Option<String>,
+}
+
+impl Sources {
+    /// The settings in layers: defaults, the environment's preset, the file, then assignments.
+    pub fn layers(&self) -> Layers<'_> {
+        Layers { env: self.env.as_deref(), file: self.config.as_deref(), assignments: &self.set }
+    }
+}
+
+/// Prints the settings; those that cannot work are refused as `impala train` would.
+pub fn run(args: &Args) -> Result<(), Failure> {
+    let resolved = args.sources.layers().resolve();
+    let config = resolved.map_err(|error| Failure::Usage(error.into()))?;
+    config.check().map_err(|error| Failure::Usage(error.into()))?;
+    let known: Vec<&str> = env::specs().map(|spec| spec.id).collect();
+    println!("# Settings of `impala train`. Any may be left out.");
+    println!("# Order: default, preset of the environment, --config FILE, --set NAME=VALUE, flag.");
+    println!("# Environments: {}.", known.join(", "));
+    let preset = preset(&config.env).unwrap_or_default();
+    for line in preset.lines().take_while(|line| line.starts_with('#')) {
+        println!("{line}");
+    }
+    print!("\n{}", config.to_toml());
+    Ok(())
+}

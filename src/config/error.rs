@@ -1,0 +1,72 @@
+//! Why a configuration was refused.
+
+use std::path::PathBuf;
+
+/// Why a configuration was refused. Each message is one line: where, what, and what to do.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// The file could not be read.
+    #[error("{}: cannot read the configuration: {source}; give a readable TOML file", path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// The file is not TOML, or has an unknown key or a value of the wrong type.
+    #[error("{}:{line}: `{text}`: {message}", path.display())]
+    Parse {
+        /// The file.
+        path: PathBuf,
+        /// Line number, from 1.
+        line: usize,
+        /// The offending line.
+        text: String,
+        /// What is wrong and what was expected.
+        message: String,
+    },
+    /// An assignment has no `=`.
+    #[error(
+        "--set {given}: an assignment is NAME=VALUE, such as optimizer.learning_rate.start=0.001"
+    )]
+    Assignment {
+        /// What was given.
+        given: String,
+    },
+    /// No setting has this name.
+    #[error("--set {name}: no such setting{suggestion}; `impala config` prints all")]
+    NoSuchSetting {
+        /// The name given.
+        name: String,
+        /// The nearest one, in words; empty if none is near.
+        suggestion: String,
+    },
+    /// The value is of the wrong type.
+    #[error("--set {name}={value}: {message}; {name} is {allowed}")]
+    Assigned {
+        /// Dotted name of the setting.
+        name: String,
+        /// The value given.
+        value: String,
+        /// What is wrong.
+        message: String,
+        /// What may be given.
+        allowed: String,
+    },
+    /// A setting has a value that cannot work.
+    #[error("{field} = {value}: {remedy}")]
+    Value {
+        /// Dotted name of the setting.
+        field: String,
+        /// The value given.
+        value: String,
+        /// What would work.
+        remedy: String,
+    },
+    /// The libtorch learner is asked for and not built in.
+    #[error(
+        "learner = torch: this build has no libtorch; use `make train LEARNER=torch`, \
+         or build with `cargo build --release --features torch`"
+    )]
+    NoTorch,
+}

@@ -1,0 +1,174 @@
+//! The layers that settings come from: defaults, the environment's preset, a file, assignments.
+//!
+//! Owns the order of the layers and what is said of a layer that cannot be read. A layer is a TOML table
+//! of any of the settings, laid over what is there. Which preset it is follows from the environment that
+//! the highest layer names.
+
+use std::fs::File;
+use std::path::Path;
+
+use toml::{Table, Value};
+
+use super::Config;
+use super::error::ConfigError;
+use super::presets::preset;
+use crate::env::did_you_mean;
+use crate::input::read_text_at_most;
+
+/// Every setting with a long comment is far below this.
+const MAX_FILE_BYTES: u64 = 1 << 20;
+
+/// Where settings come from, besides the defaults. Each goes over the one before; the preset goes first.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Layers<'a> {
+    /// The environment, whatever the others say of it.
+    pub env: Option<&'a str>,
+    /// A TOML file with any of the settings.
+    pub file: Option<&'a Path>,
+    /// Assignments such as `optimizer.learning_rate.start=0.001`, in order.
+    pub assignments: &'a [String],
+}
+
+impl Layers<'_> {
+    /// The settings with all layers in place; not yet checked.
+    ///
+    /// # Errors
+    /// If the file cannot be read or is not a configuration, or an assignment is not one.
+    pub fn resolve(&self) -> Result<Config, ConfigError> {
+        let file = self.file.map(read).transpose()?.unwrap_or_default();
+        let assignments = self.assignments.iter().map(|text| Assignment::parse(text));
+        let assignments = assignments.collect::<Result<Vec<_>, _>>()?;
+        let mut table = Table::try_from(Config::default()).expect("the defaults are a TOML table");
+        lay_over(&mut table, preset_table(self.env_id(&file, &assignments)));
+        lay_over(&mut table, file);
+        let mut config = from_table(&table).expect("each layer was read as a configuration before");
+        for assignment in &assignments {
+            assignment.assign(&mut table);
+            config = from_table(&table).map_err(|error| assignment.refused(&error))?;
+        }
+        if let Some(env) = self.env {
+            config.env = env.into();
+        }
+        Ok(config)
+    }
+
+    /// The environment that the highest layer names.
+    fn env_id<'a>(&'a self, file: &'a Table, assignments: &'a [Assignment]) -> Option<&'a str> {
+        let assigned = assignments.iter().rev().find(|assignment| assignment.name == "env");
+        let named = self.env.or_else(|| assigned.and_then(|assignment| assignment.value.as_str()));
+        named.or_else(|| file.get("env").and_then(Value::as_str))
+    }
+}
+
+/// One setting's new value.
+struct Assignment {
+    /// Dotted name of a setting that there is.
+    name: String,
+    value: Value,
+    /// The value as it was given, on one line.
+    given: String,
+}
+
+impl Assignment {
+    /// Reads `NAME=VALUE`. A value that is no TOML is a word.
+    fn parse(text: &str) -> Result<Assignment, ConfigError> {
+        let refused = || ConfigError::Assignment { given: text.into() };
+        let (name, value) = text.split_once('=').ok_or_else(refused)?;
+        let (name, value) = (name.trim(), value.trim());
+        if name.is_empty() || value.is_empty() {
+            return Err(refused());
+        }
+        check_name(name)?;
+        let word = || Value::String(value.trim_matches('"').into());
+        Ok(Assignment {
+            name: name.into(),
+            given: value.escape_debug().to_string(),
+            value: value.parse().unwrap_or_else(|_| word()),
+        })
+    }
+
+    fn assign(&self, table: &mut Table) {
+        let nested = self.name.rsplit('.').fold(self.value.clone(), |value, key| {
+            Value::Table(Table::from_iter([(key.to_owned(), value)]))
+        });
+        if let Value::Table(nested) = nested {
+            lay_over(table, nested);
+        }
+    }
+
+    fn refused(&self, error: &toml::de::Error) -> ConfigError {
+        let defaults = Config::default();
+        let setting = defaults.visited().into_iter().find(|item| item.path == self.name);
+        ConfigError::Assigned {
+            name: self.name.clone(),
+            value: self.given.clone(),
+            message: one_line(error),
+            allowed: setting.map_or_else(String::new, |item| item.setting.allowed.to_string()),
+        }
+    }
+}
+
+/// Whether there is a setting of this name, which is not a table of settings.
+fn check_name(name: &str) -> Result<(), ConfigError> {
+    let defaults = Config::default();
+    let items = defaults.visited();
+    let settings = || items.iter().filter(|item| item.value.is_some()).map(|item| &*item.path);
+    if settings().any(|known| known == name) {
+        return Ok(());
+    }
+    let table = format!("{name}.");
+    let below: Vec<&str> = settings().filter(|known| known.starts_with(&table)).collect();
+    let suggestion = match below[..] {
+        [] => did_you_mean(name, settings()),
+        _ => format!(", it is a table of {}", below.join(", ")),
+    };
+    Err(ConfigError::NoSuchSetting { name: name.into(), suggestion })
+}
+
+/// Reads a TOML file as settings. Unknown keys and wrong types are errors.
+fn read(path: &Path) -> Result<Table, ConfigError> {
+    let text = File::open(path)
+        .and_then(|file| read_text_at_most(file, MAX_FILE_BYTES))
+        .map_err(|source| ConfigError::Read { path: path.into(), source })?;
+    let refused = |error| parse_error(path, &text, &error);
+    toml::from_str::<Config>(&text).map_err(refused)?;
+    toml::from_str(&text).map_err(refused)
+}
+
+fn preset_table(env: Option<&str>) -> Table {
+    let text = env.and_then(preset).unwrap_or_default();
+    toml::from_str(text).expect("a test reads every preset")
+}
+
+fn from_table(table: &Table) -> Result<Config, toml::de::Error> {
+    table.clone().try_into()
+}
+
+/// Puts what `upper` has in the place of what `lower` has, table by table.
+fn lay_over(lower: &mut Table, upper: Table) {
+    for (key, value) in upper {
+        match (lower.get_mut(&key), value) {
+            (Some(Value::Table(lower)), Value::Table(upper)) => lay_over(lower, upper),
+            (_, value) => {
+                lower.insert(key, value);
+            }
+        }
+    }
+}
+
+/// One line from a TOML error: the file's line, its text, what was expected.
+fn parse_error(path: &Path, text: &str, error: &toml::de::Error) -> ConfigError {
+    let start = error.span().map_or(0, |span| span.start.min(text.len()));
+    let line = text[..start].lines().count().max(1);
+    let line = if text[..start].ends_with('\n') { line + 1 } else { line };
+    ConfigError::Parse {
+        path: path.into(),
+        line,
+        text: text.lines().nth(line - 1).unwrap_or_default().trim().into(),
+        message: one_line(error),
+    }
+}
+
+fn one_line(error: &toml::de::Error) -> String {
+    error.message().replace('\n', " ")
+}

@@ -1,0 +1,412 @@
+//! Every setting of a run: its default, its meaning, its limits, its check.
+//!
+//! A setting is declared once, in this file: what stands there becomes the field and its documentation,
+//! its default, its check and its comment in the TOML that [`Config::to_toml`] writes. A configuration
+//! is built from [`Layers`] and is checked as a whole by [`Config::check`] before anything starts. The
+//! resolved copy lies in every run folder as `config.toml` and reproduces the run's settings. Knows
+//! nothing of processes or memory.
+
+mod error;
+mod layers;
+mod presets;
+mod schedule;
+mod setting;
+
+use std::path::Path;
+
+use crate::env::{self, VecEnv};
+use crate::kernels::Simd;
+use crate::params::{MAX_LAYERS, MAX_WIDTH, NetworkShape};
+use crate::rollout::RolloutShape;
+use crate::vtrace::VtraceParams;
+
+pub use error::ConfigError;
+pub use layers::Layers;
+pub use presets::preset;
+pub use schedule::{Schedule, Shape};
+
+use setting::Allowed::{Flag, Integers, List, Reals, Table, Text, Words};
+use setting::{Setting, Visited, settings, words};
+
+/// TOML's integers are signed: a larger value could not be written to the run's config.toml.
+const MAX_INTEGER: u64 = i64::MAX as u64;
+
+settings! {
+    /// All settings of a training run. The defaults learn CartPole-v1.
+    pub struct Config {
+        /// Gymnasium id of the environment. Its preset, where it has one, changes the defaults below.
+        env: String = "CartPole-v1".into(), Text("the id of a known environment");
+        /// Seed of everything random: weights, environments, actions.
+        seed: u64 = 1, Integers(0, MAX_INTEGER, "");
+        /// Budget: environment steps to learn from.
+        frames: u64 = 2_000_000, Integers(1, MAX_INTEGER, "frames");
+        /// End as soon as the mean of the last 100 training episodes reaches the environment's threshold.
+        stop_when_solved: bool = false, Flag;
+        /// Which implementation of the learner.
+        learner: LearnerKind = LearnerKind::Auto, Words(LearnerKind::WORDS);
+        /// Matrix kernels; auto takes the widest that the processor has.
+        kernels: String = "auto".into(), Text("auto, portable, or what the processor has of avx2, avx512");
+        /// The actor processes and their rollouts.
+        actors: ActorSettings = ActorSettings::default(), Table;
+        /// The policy and baseline network: a shared tanh torso with two linear heads.
+        network: NetworkSettings = NetworkSettings::default(), Table;
+        /// The loss, summed over a batch: policy gradient + baseline_cost · critic − entropy_cost · entropy.
+        loss: LossSettings = LossSettings::default(), Table;
+        /// The optimiser.
+        optimizer: OptimizerConfig = OptimizerConfig::default(), Table;
+        /// What is reported, and how the result is evaluated.
+        report: ReportSettings = ReportSettings::default(), Table;
+    }
+}
+
+words! {
+    /// Which implementation computes the learner's gradient.
+    pub enum LearnerKind {
+        /// native for every network it supports (all of today's), else torch
+        Auto = "auto",
+        /// hand-derived gradients on the built-in kernels
+        Native = "native",
+        /// libtorch's autograd; needs a build with the cargo feature torch
+        Torch = "torch",
+    }
+}
+
+settings! {
+    /// The actor processes and their rollouts.
+    pub struct ActorSettings {
+        /// N, actor processes.
+        count: usize = 4, Integers(1, 256, "processes");
+        /// E, environments each actor steps side by side.
+        envs_per_actor: usize = 32, Integers(1, 65_536, "environments");
+        /// T, steps of each environment in a rollout.
+        unroll_length: usize = 20, Integers(1, 65_536, "steps");
+        /// Slots in each actor's ring. One keeps the policy lag lowest and costs no throughput while
+        /// there are several actors: the others collect while the learner holds one's slot.
+        slots_per_actor: usize = 1, Integers(1, 1_024, "slots");
+    }
+}
+
+settings! {
+    /// The policy and baseline network: a shared tanh torso with two linear heads.
+    pub struct NetworkSettings {
+        /// Units of each hidden layer.
+        hidden: Vec<usize> = vec![64, 64], List((1, MAX_LAYERS as u64), (1, MAX_WIDTH as u64), "units");
+    }
+}
+
+settings! {
+    /// The loss, summed over a batch: policy gradient + baseline_cost · critic − entropy_cost · entropy.
+    pub struct LossSettings {
+        /// S, slots a batch: at most the slots of all rings together.
+        batch_slots: usize = 1, Integers(1, 262_144, "slots");
+        /// γ.
+        discount: f32 = 0.99, Reals(0.0, 1.0, "");
+        /// Multiplies every reward before learning (scores are reported unscaled).
+        reward_scale: f32 = 0.1, Reals(1e-9, 1e9, "");
+        /// Weight of the critic loss ½ (vs − V)².
+        baseline_cost: f32 = 0.5, Reals(0.0, 1e9, "");
+        /// ρ̄ of V-trace.
+        rho_bar: f32 = 1.0, Reals(1e-9, 1e9, "");
+        /// c̄ of V-trace.
+        c_bar: f32 = 1.0, Reals(0.0, 1e9, "");
+        /// Clip of the policy gradient's importance ratio.
+        pg_rho_bar: f32 = 1.0, Reals(1e-9, 1e9, "");
+        /// λ of V-trace.
+        lambda: f32 = 1.0, Reals(0.0, 1.0, "");
+        /// Rollouts whose policy lag is larger are dropped and counted, never learned.
+        max_policy_lag: u64 = 64, Integers(0, MAX_INTEGER, "updates");
+        /// Weight of the entropy bonus.
+        entropy_cost: Schedule = Schedule::constant(0.001), Table;
+    }
+}
+
+settings! {
+    /// The optimiser.
+    pub struct OptimizerConfig {
+        /// Which optimiser.
+        kind: OptimizerKind = OptimizerKind::RmsProp, Words(OptimizerKind::WORDS);
+        /// Largest norm of the gradient of the summed loss.
+        max_grad_norm: f32 = 40.0, Reals(1e-9, 1e9, "");
+        /// RMSProp: smoothing of the squared gradient.
+        alpha: f32 = 0.99, Reals(0.0, 0.999_999, "");
+        /// Adam: smoothing of the gradient and of its square.
+        betas: [f32; 2] = [0.9, 0.999], Reals(0.0, 0.999_999, "");
+        /// Added to the denominator.
+        epsilon: f32 = 0.01, Reals(1e-12, 1e3, "");
+        /// Learning rate. At a constant rate every seed falls below its score again and again; an end
+        /// above zero keeps learning possible for ever.
+        learning_rate: Schedule = Schedule::linear(2e-3, 0.05, 600_000), Table;
+    }
+}
+
+words! {
+    /// The optimiser's update rule.
+    pub enum OptimizerKind {
+        /// RMSProp as in PyTorch, without momentum
+        RmsProp = "rms_prop",
+        /// Adam as in PyTorch
+        Adam = "adam",
+    }
+}
+
+settings! {
+    /// What is reported, and how the result is evaluated.
+    pub struct ReportSettings {
+        /// Rows of metrics.csv over the frame budget, evenly spaced in frames.
+        rows: u64 = 200, Integers(1, 1_000_000, "rows");
+        /// Episodes of the greedy evaluation at the end; 0 for none.
+        eval_episodes: u64 = 100, Integers(0, 1_000_000, "episodes");
+    }
+}
+
+impl LearnerKind {
+    /// The backend that runs: what `auto` stands for is known.
+    pub fn backend_name(self) -> &'static str {
+        match self {
+            LearnerKind::Auto | LearnerKind::Native => "native",
+            LearnerKind::Torch => "torch",
+        }
+    }
+}
+
+impl Config {
+    /// Reads a TOML file over the defaults and the environment's preset. Unknown keys and wrong types
+    /// are errors.
+    ///
+    /// # Errors
+    /// If the file cannot be read or is not a configuration.
+    pub fn from_file(path: &Path) -> Result<Config, ConfigError> {
+        Layers { file: Some(path), ..Layers::default() }.resolve()
+    }
+
+    /// Every setting with its meaning, limits and default as comments; [`Layers`] reads it back to the
+    /// same configuration.
+    pub fn to_toml(&self) -> String {
+        let defaults = Config::default();
+        let default_values: Vec<_> =
+            defaults.visited().into_iter().map(|item| item.value).collect();
+        let items = self.visited().into_iter().zip(default_values);
+        let paragraphs: Vec<String> = items
+            .map(|(item, default)| match (item.value, default) {
+                (Some(value), Some(default)) => {
+                    setting_toml(item.setting, &value.to_toml(), &default.to_toml())
+                }
+                _ => format!("{}[{}]\n", comment(item.setting), item.path),
+            })
+            .collect();
+        paragraphs.join("\n")
+    }
+
+    /// Checks every setting on its own and against the others.
+    pub fn check(&self) -> Result<(), ConfigError> {
+        self.check_limits()?;
+        self.spec()?;
+        self.simd()?;
+        self.check_network()?;
+        self.check_learner()?;
+        self.check_batch(self.actors.count * self.actors.slots_per_actor)
+    }
+
+    /// Sizes of the network for this configuration's environment.
+    ///
+    /// # Errors
+    /// If the environment is not known.
+    pub fn network_shape(&self) -> Result<NetworkShape, ConfigError> {
+        let spec = self.spec()?;
+        Ok(NetworkShape {
+            obs_dim: spec.obs_dim,
+            hidden: self.network.hidden.clone(),
+            n_actions: spec.n_actions,
+        })
+    }
+
+    /// The environment's specification.
+    pub fn spec(&self) -> Result<&'static env::EnvSpec, ConfigError> {
+        env::spec(&self.env).map_err(|error| value("env", &self.env, error.to_string()))
+    }
+
+    /// `n_envs` environments, seeded from `seed` on.
+    ///
+    /// # Errors
+    /// If the environment is not known.
+    pub fn make_vec(&self, n_envs: usize, seed: u64) -> Result<Box<dyn VecEnv>, ConfigError> {
+        env::make_vec(&self.env, n_envs, seed)
+            .map_err(|error| value("env", &self.env, error.to_string()))
+    }
+
+    /// The kernels chosen.
+    ///
+    /// # Errors
+    /// If the name is not known or the processor lacks them.
+    pub fn simd(&self) -> Result<Simd, ConfigError> {
+        Simd::named(&self.kernels)
+            .map_err(|error| value("kernels", &self.kernels, error.to_string()))
+    }
+
+    /// What one rollout slot holds.
+    ///
+    /// # Errors
+    /// If the environment is not known.
+    pub fn rollout_shape(&self) -> Result<RolloutShape, ConfigError> {
+        let spec = self.spec()?;
+        Ok(RolloutShape {
+            unroll_length: self.actors.unroll_length,
+            n_envs: self.actors.envs_per_actor,
+            obs_dim: spec.obs_dim,
+            n_actions: spec.n_actions,
+        })
+    }
+
+    /// V-trace's constants.
+    pub fn vtrace(&self) -> VtraceParams<f32> {
+        let LossSettings { rho_bar, c_bar, pg_rho_bar, lambda, .. } = self.loss;
+        VtraceParams { rho_bar, c_bar, pg_rho_bar, lambda }
+    }
+
+    /// Frames between two rows of `metrics.csv`.
+    pub fn row_interval_frames(&self) -> u64 {
+        (self.frames / self.report.rows).max(1)
+    }
+
+    /// Each setting within its own limits.
+    fn check_limits(&self) -> Result<(), ConfigError> {
+        for Visited { path, setting, value: given } in self.visited() {
+            if let Some(given) = given.filter(|given| !given.is_within(&setting.allowed)) {
+                let remedy = format!("must be {}", setting.allowed);
+                return Err(value(&path, given.to_toml(), remedy));
+            }
+        }
+        Ok(())
+    }
+
+    fn check_learner(&self) -> Result<(), ConfigError> {
+        match self.learner {
+            LearnerKind::Torch if !cfg!(feature = "torch") => Err(ConfigError::NoTorch),
+            _ => Ok(()),
+        }
+    }
+
+    /// Widths that are allowed one by one may be too much together.
+    fn check_network(&self) -> Result<(), ConfigError> {
+        let fault = self.network_shape()?.fault();
+        let hidden = || format!("{:?}", self.network.hidden);
+        fault.map_or(Ok(()), |fault| Err(value("network.hidden", hidden(), fault)))
+    }
+
+    /// A batch can never hold more slots than all rings have: the learner would wait for ever.
+    fn check_batch(&self, n_slots: usize) -> Result<(), ConfigError> {
+        let slots = self.loss.batch_slots;
+        if slots <= n_slots {
+            return Ok(());
+        }
+        let remedy = format!(
+            "must be 1 to {n_slots}, the slots of all rings; \
+             raise actors.count or actors.slots_per_actor for larger batches"
+        );
+        Err(value("loss.batch_slots", slots, remedy))
+    }
+
+    /// Every setting and table, in the order of declaration.
+    fn visited(&self) -> Vec<Visited<'_>> {
+        let mut items = Vec::new();
+        setting::Table::visit_settings(self, "", &mut |item| items.push(item));
+        items
+    }
+}
+
+fn value(field: &str, value: impl ToString, remedy: String) -> ConfigError {
+    let value = value.to_string().escape_debug().to_string();
+    ConfigError::Value { field: field.into(), value, remedy }
+}
+
+/// A setting under its comment: its meaning, what may be given, what it is by default.
+fn setting_toml(setting: &Setting, value: &str, default: &str) -> String {
+    let Setting { name, allowed, .. } = setting;
+    let meaning = comment(setting);
+    let allowed = match allowed {
+        Words(words) => words.iter().map(|(word, is)| format!("# - {word}:{is}\n")).collect(),
+        _ => format!("# {allowed} {}", allowed.unit()).trim_end().to_owned() + "; ",
+    };
+    let default_lead = if allowed.ends_with('\n') { "# " } else { "" };
+    format!("{meaning}{allowed}{default_lead}default {default}\n{name} = {value}\n")
+}
+
+/// The meaning of a setting or table. Each line of it begins with a space.
+fn comment(setting: &Setting) -> String {
+    setting.meaning.iter().map(|line| format!("#{line}\n")).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::setting::{Allowed, Value};
+    use super::*;
+
+    /// The paths and values of a table's leaves.
+    fn leaves(prefix: &str, table: &toml::Table, found: &mut Vec<String>) {
+        for (key, value) in table {
+            match value {
+                toml::Value::Table(table) => leaves(&format!("{prefix}{key}."), table, found),
+                _ => found.push(format!("{prefix}{key}")),
+            }
+        }
+    }
+
+    #[test]
+    fn every_setting_is_printed_below_its_meaning_and_limits() {
+        let config = Config::default();
+        let text = config.to_toml();
+        let mut names = Vec::new();
+        leaves("", &toml::Table::try_from(&config).unwrap(), &mut names);
+        assert!(names.len() > 30, "{names:?}");
+        let mut table = String::new();
+        let mut comments = Vec::new();
+        for line in text.lines() {
+            if line.starts_with('#') {
+                comments.push(line);
+            } else if let Some(header) = line.strip_prefix('[') {
+                assert!(!comments.is_empty(), "{line}: no meaning");
+                (table, comments) = (header.trim_end_matches(']').to_owned() + ".", vec![]);
+            } else if let Some((key, _)) = line.split_once(" = ") {
+                let name = format!("{table}{key}");
+                assert!(comments.len() >= 2, "{name}: meaning and limits, not {comments:?}");
+                assert!(comments[0].len() > 3 && comments.last().unwrap().contains("default "));
+                names.retain(|expected| *expected != name);
+                comments.clear();
+            }
+        }
+        assert_eq!(names, [""; 0], "never printed");
+    }
+
+    #[test]
+    fn what_is_printed_is_read_back_as_the_same() {
+        let mut config =
+            Config { seed: i64::MAX as u64, kernels: "\"\\".into(), ..Config::default() };
+        config.optimizer.learning_rate = Schedule::constant(0.1 + 0.2);
+        config.loss.lambda = 0.95;
+        config.network.hidden = vec![1, 2, 3];
+        config.learner = LearnerKind::Torch;
+        assert_eq!(toml::from_str::<Config>(&config.to_toml()).unwrap(), config);
+    }
+
+    #[test]
+    fn limits_themselves_are_allowed_and_what_is_beyond_is_not() {
+        for item in Config::default().visited() {
+            let Allowed::Reals(low, high, _) = item.setting.allowed else { continue };
+            let within = |number: f64| number.is_within(&item.setting.allowed);
+            assert!(within(low) && within(high), "{}", item.path);
+            assert!((low as f32).is_within(&item.setting.allowed), "{}", item.path);
+            assert!((high as f32).is_within(&item.setting.allowed), "{}", item.path);
+            assert!(![f64::NAN, low - 1.0, high * 1.1, f64::INFINITY].into_iter().any(within));
+        }
+    }
+
+    /// The numbers that CartPole's figures were measured with, whatever the shape of the settings.
+    #[test]
+    fn the_default_schedules_are_what_the_committed_figures_were_measured_with() {
+        let config = Config::default();
+        let rate = |frames| config.optimizer.learning_rate.at(frames);
+        assert_eq!([rate(0), rate(600_000), rate(u64::MAX)], [2e-3, 2e-3 * 0.05, 2e-3 * 0.05]);
+        assert_eq!(rate(123_456), 2e-3 + (2e-3 * 0.05 - 2e-3) * (123_456.0 / 600_000.0));
+        assert_eq!(config.loss.entropy_cost.at(1_000_000) as f32, 0.001_f32);
+    }
+}
