@@ -154,7 +154,7 @@ impl Entry {
 
 /// An id that the registry does not hold.
 #[derive(Debug, Error, PartialEq, Eq)]
-#[error("unknown environment \"{id}\"{}; known: {}", did_you_mean(id, specs().map(|spec| spec.id)), known_ids())]
+#[error("unknown environment {id:?}{}; known: {}", did_you_mean(id, specs().map(|spec| spec.id)), known_ids())]
 pub struct UnknownEnv {
     /// What was asked for.
     pub id: String,
