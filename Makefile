@@ -24,7 +24,7 @@ PERF_BUILD = $(filter --features torch,$(BUILD)) --target-dir target/perf
 
 .DEFAULT_GOAL := help
 .PHONY: help train test test-default test-model test-torch test-tensorboard test-tools check lint doc tensorboard \
-	bench-throughput bench-kernels bench-micro perf seeds libtorch build build-torch clean
+	bench-throughput bench-kernels bench-micro bench-peers perf seeds libtorch build build-torch clean
 
 help: ## List the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | column -t -s '|'
@@ -61,8 +61,9 @@ test-tensorboard: ## What a run writes for TensorBoard, read by TensorBoard; ski
 		exit $$status; \
 	fi
 
-test-tools: ## Tests of the tools that fetch, without a network
+test-tools: ## Tests of the tools that fetch and of bench/peers, without a network
 	$(PYTHON) -m unittest discover --start-directory tools --pattern 'test_*.py'
+	$(PYTHON) -m unittest discover --start-directory bench/peers --pattern 'test_*.py'
 
 check: lint doc test ## All that has to hold before a change lands
 
@@ -81,6 +82,9 @@ bench-kernels: ## The matrix kernels against the core's own peak
 
 bench-micro: ## Each part beside the obvious alternative (ARGS="--criterion V-trace" looks closely)
 	$(CARGO) bench --bench micro -- $(ARGS)
+
+bench-peers: build ## CartPole-v1 with Stable-Baselines3, Sample Factory, RLlib, TorchRL, rejax and us, tens of minutes (ARGS="--only sb3-ppo")
+	$(PYTHON) bench/peers/main.py $(ARGS)
 
 perf: $(SETUP) ## Flame graphs and top functions of every process, in results/perf (LEARNER=torch, ARGS="--seconds 10")
 	RUSTFLAGS='-C force-frame-pointers=yes' $(CARGO) bench $(PERF_BUILD) --bench perf -- --learner $(LEARNER) $(ARGS)
