@@ -90,29 +90,32 @@ def environ(scratch):
 PEERS = (
     Peer("sb3-ppo", "Stable-Baselines3 PPO", GYMNASIUM, "sb3", ("--algorithm=ppo",),
          ("stable-baselines3", "torch", "gymnasium"),
-         "one process, 8 environments, the RL Zoo's settings for CartPole; frames: of rollouts learned from"),
+         "one process and thread, 8 environments, networks 64-64, the RL Zoo's settings for CartPole. "
+         "Frames: of rollouts learned from"),
     Peer("sb3-a2c", "Stable-Baselines3 A2C", GYMNASIUM, "sb3", ("--algorithm=a2c",),
          ("stable-baselines3", "torch", "gymnasium"),
-         "one process, 8 environments, its defaults; frames: of rollouts learned from"),
+         "one process and thread, 8 environments, networks 64-64, its defaults. "
+         "Frames: of rollouts learned from"),
     Peer("sample-factory-appo", "Sample Factory APPO, V-trace", SAMPLE_FACTORY, "sample_factory_appo", (),
          ("sample-factory", "torch", "gymnasium"),
-         "4 workers × 20 environments, asynchronous, batches of 512, rollouts of 32, learning rate 1e-3; frames: as "
-         "its learner reports them; score: its own mean of the last 100 episodes"),
+         "asynchronous, 4 workers × 20 environments, its network 512-512, rollouts of 32, batches of 512, learning "
+         "rate 1e-3. Frames: as its learner reports them; score: its own mean of the last 100 episodes"),
     Peer("rllib-impala", "RLlib IMPALA", GYMNASIUM, "rllib_impala", (),
          ("ray", "torch", "gymnasium"),
-         "4 runners × 16 environments, 1 learner process, its tuned example for CartPole; frames: those its learner "
-         "trained on; score: its own mean return over 100 episodes"),
+         "4 runners × 16 environments, 1 learner process, its network 256-256, its tuned example for CartPole. "
+         "Frames: those its learner trained on; score: its own mean return over 100 episodes"),
     Peer("torchrl-impala", "TorchRL IMPALA", GYMNASIUM, "torchrl_impala", (),
          ("torchrl", "torch", "gymnasium"),
-         "4 collectors, batches of 640, its parts put together as in its IMPALA example; frames: of batches learned "
-         "from"),
+         "4 collectors, networks 64-64, batches of 640, its parts put together as in its IMPALA example. "
+         "Frames: of batches learned from"),
     Peer("rejax-ppo", "rejax PPO", JAX, "rejax_ppo", ("--envs=128", "--epochs=4"),
          ("rejax", "gymnax", "jax"),
-         "one process, all compiled by XLA, 128 environments, 4 epochs; score: mean of each environment's last "
-         "episode"),
+         "one process, all of it compiled by XLA, 128 environments, networks 64-64, 4 epochs. "
+         "Frames: of iterations done; score: mean of each environment's last episode"),
     Peer("rejax-ppo-wide", "rejax PPO, for throughput", JAX, "rejax_ppo", ("--envs=1024", "--epochs=1"),
          ("rejax", "gymnax", "jax"),
-         "the same with 1,024 environments and 1 epoch, which learns more frames a second and less from each"),
-    Engine("impala-shm", "impala-shm", "the defaults, native learner; frames: learned from, rows that only reset an "
-           "environment among them; solved: as summary.json says"),
+         "the same with 1,024 environments and 1 epoch: more frames a second, less learned from each"),
+    Engine("impala-shm", "impala-shm",
+           "its defaults: 4 actors × 32 environments, 1 learner process, network 64-64. "
+           "Frames: learned from, rows that only reset an environment among them; solved: as summary.json says"),
 )

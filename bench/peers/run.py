@@ -19,31 +19,53 @@ GRACE_INTERRUPTED_S = 3.0
 
 def run(peer, seed, limits):
     """The figures of one run as plain data; `error` says why they do not count."""
-    folder = Path(tempfile.mkdtemp(prefix="peer-"))
+    folder, leftovers = Path(tempfile.mkdtemp(prefix="peer-")), Leftovers(f"{peer.name}, seed {seed}")
     try:
         disturbance = Disturbance()
         watch = Watch(f"{peer.name}, seed {seed}", peer.start(seed, folder), limits)
-        with ended(watch):
+        with ended(watch, leftovers):
             watch.until_over()
             disturbed = disturbance.since(watch.samples[-1].cpu_s)
         figures = Figures.of(watch.reports, watch.samples, watch.trainer.started_s, limits)
         return {"seed": seed, "error": watch.error(), **as_json(figures), **disturbed}
     finally:
-        n_left = tree.end_all()
-        if n_left:
-            say(f"{peer.name}, seed {seed}: {n_left} processes did not end by themselves and were killed")
+        leftovers.remove()
         shutil.rmtree(folder, ignore_errors=True)
 
 
 @contextlib.contextmanager
-def ended(watch):
+def ended(watch, leftovers):
     """Lets the trainer end in order, for less time if nobody waits for its figures any more."""
     grace_s = GRACE_INTERRUPTED_S
     try:
         yield
         grace_s = GRACE_S
     finally:
+        leftovers.note()
         watch.reports += watch.trainer.finish(grace_s)
+
+
+class Leftovers:
+    """What a trainer leaves behind that does not end in order: processes, and files in shared memory."""
+
+    def __init__(self, name):
+        self.name = name
+        self.others = set(Path("/dev/shm").iterdir())
+        self.files = set()
+
+    def note(self):
+        """To be called while all processes live: what the dead had mapped, nobody can tell."""
+        self.files |= {Path(path) for path in tree.shared_files()} - self.others
+
+    def remove(self):
+        self.note()
+        n_killed = tree.end_all()
+        files = [path for path in self.files if path.exists()]
+        for path in files:
+            path.unlink()
+        if n_killed or files:
+            say(f"{self.name}: did not end in order: killed {n_killed} processes, removed {len(files)} files of "
+                "shared memory")
 
 
 class Watch:

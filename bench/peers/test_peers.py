@@ -92,7 +92,7 @@ class Running(unittest.TestCase):
         self.assertEqual((done["error"], done["seed"], done["best_score"]), (None, 7, 477.0))
         self.assertEqual(done["solved_frames"], 64_000)
         self.assertTrue((self.elsewhere / "in-order").exists())
-        self.assertNotIn("killed", self.said.getvalue())
+        self.assertNotIn("in order", self.said.getvalue())
 
     def test_a_trainer_below_the_threshold_is_not_solved(self):
         done = self.run_of("""
@@ -127,7 +127,26 @@ class Running(unittest.TestCase):
             time.sleep(600)
             """)
         self.assertIsNone(done["error"])
-        self.assertRegex(self.said.getvalue(), "3 processes did not end by themselves")
+        self.assertRegex(self.said.getvalue(), "killed 3 processes, removed 0 files")
+
+    def test_shared_memory_that_is_left_is_removed_and_nobody_else_s(self):
+        theirs, mine = (Path(f"/dev/shm/test-peers-{whose}-{os.getpid()}") for whose in ("theirs", "mine"))
+        mine.write_bytes(bytes(4096))
+        self.addCleanup(mine.unlink)
+        done = self.run_of(f"""
+            import mmap
+            _, told = training.parse()
+            files = [open({str(theirs)!r}, "w+"), open({str(mine)!r}, "r+")]
+            files[0].truncate(4096)
+            mapped = [mmap.mmap(file.fileno(), 4096) for file in files]
+            told.frames(1)
+            told.score(500)
+            while not told.is_over():
+                told.frames(told.n_frames + 1)
+            """)
+        self.assertIsNone(done["error"])
+        self.assertFalse(theirs.exists())
+        self.assertTrue(mine.exists())
 
     def test_the_whole_tree_is_measured_and_the_dead_stay_counted(self):
         burn = "x = bytearray(30_000_000)\nwhile time.process_time() < 0.2: pass\nprint('burnt', flush=True)\n"

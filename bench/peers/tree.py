@@ -6,6 +6,7 @@ Reads /proc alone, so that measuring needs nothing installed. Linux only. Called
 import contextlib
 import ctypes
 import os
+import re
 import signal
 import time
 from dataclasses import dataclass
@@ -97,6 +98,18 @@ def descendants(root, with_root=False):
     if with_root and root in stats:
         found[root] = stats[root]
     return found
+
+
+def shared_files():
+    """The named files of shared memory that descendants of this process have mapped.
+
+    A process that is killed cannot unlink them, and they would fill memory until the next boot.
+    """
+    found = set()
+    for pid in descendants(os.getpid()):
+        with contextlib.suppress(OSError):  # It has ended.
+            found.update(re.findall(r" (/dev/shm/.+)$", Path(f"/proc/{pid}/maps").read_text(), re.MULTILINE))
+    return {path for path in found if not path.endswith(" (deleted)")}
 
 
 def stat_of(pid):
