@@ -30,10 +30,14 @@ def memory_gb():
 
 
 def commit(root):
-    """The commit that is checked out; a + behind it stands for changes that are not committed."""
+    """The commit that is checked out; a + behind it stands for changes that are not committed.
+
+    Changed results are none: every row but the first would have them.
+    """
     try:
         head = git(root, "rev-parse", "HEAD")[:12]
-        return head + ("+" if git(root, "status", "--porcelain", "--untracked-files=no") else "")
+        changes = git(root, "status", "--porcelain", "--untracked-files=no", "--", ".", ":(exclude)results")
+        return head + ("+" if changes else "")
     except (OSError, subprocess.CalledProcessError):
         return "unknown"
 
