@@ -10,8 +10,8 @@ import tree
 from figures import Figures, as_json
 from talking import say
 
-LOOK_S = 0.1  # between two looks for reports
-SAMPLE_S = 1.0  # between two looks at the process tree, which cost processor time themselves
+LOOK_S = 0.2  # between two looks for reports
+SAMPLE_S = 2.0  # between two looks at the process tree, which cost processor time themselves
 TELL_S = 10.0
 GRACE_S = 20.0  # for an end in order, before all that is left is killed
 GRACE_INTERRUPTED_S = 3.0
@@ -50,12 +50,12 @@ class Leftovers:
 
     def __init__(self, name):
         self.name = name
-        self.others = set(Path("/dev/shm").iterdir())
+        self.others = set(tree.SHARED_MEMORY.iterdir())
         self.files = set()
 
     def note(self):
         """To be called while all processes live: what the dead had mapped, nobody can tell."""
-        self.files |= {Path(path) for path in tree.shared_files()} - self.others
+        self.files |= tree.shared_files() - self.others
 
     def remove(self):
         self.note()

@@ -133,18 +133,23 @@ class Running(unittest.TestCase):
         theirs, mine = (Path(f"/dev/shm/test-peers-{whose}-{os.getpid()}") for whose in ("theirs", "mine"))
         mine.write_bytes(bytes(4096))
         self.addCleanup(mine.unlink)
+        self.addCleanup(theirs.unlink, missing_ok=True)
         done = self.run_of(f"""
-            import mmap
+            import mmap, multiprocessing.resource_tracker
             _, told = training.parse()
             files = [open({str(theirs)!r}, "w+"), open({str(mine)!r}, "r+")]
             files[0].truncate(4096)
             mapped = [mmap.mmap(file.fileno(), 4096) for file in files]
+            semaphore = multiprocessing.get_context("spawn").Semaphore()
+            multiprocessing.resource_tracker.unregister(semaphore._semlock.name, "semaphore")
             told.frames(1)
             told.score(500)
             while not told.is_over():
                 told.frames(told.n_frames + 1)
+            os._exit(0)  # Without unlinking anything.
             """)
         self.assertIsNone(done["error"])
+        self.assertRegex(self.said.getvalue(), "removed 2 files of shared memory")
         self.assertFalse(theirs.exists())
         self.assertTrue(mine.exists())
 

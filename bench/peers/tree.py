@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 PR_SET_CHILD_SUBREAPER = 36
+SHARED_MEMORY = Path("/dev/shm")
 TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 # Fields of /proc/PID/stat after the name in brackets, which may itself hold blanks and brackets.
 STATE, PARENT, USER_TICKS, SYSTEM_TICKS, START_TICKS = 0, 1, 11, 12, 19
@@ -103,13 +104,21 @@ def descendants(root, with_root=False):
 def shared_files():
     """The named files of shared memory that descendants of this process have mapped.
 
-    A process that is killed cannot unlink them, and they would fill memory until the next boot.
+    A process that is killed cannot unlink them, and they would fill memory until the next boot. Found by
+    inode, because the C library makes a semaphore under another name than the one it then has.
     """
-    found = set()
+    inodes = set()
     for pid in descendants(os.getpid()):
         with contextlib.suppress(OSError):  # It has ended.
-            found.update(re.findall(r" (/dev/shm/.+)$", Path(f"/proc/{pid}/maps").read_text(), re.MULTILINE))
-    return {path for path in found if not path.endswith(" (deleted)")}
+            maps = Path(f"/proc/{pid}/maps").read_text()
+            inodes.update(map(int, re.findall(r" (\d+) +/dev/shm/", maps)))
+    return {path for path in SHARED_MEMORY.iterdir() if inode_of(path) in inodes}
+
+
+def inode_of(path):
+    with contextlib.suppress(FileNotFoundError):
+        return path.stat().st_ino
+    return None
 
 
 def stat_of(pid):
