@@ -2,7 +2,7 @@
 """Train CartPole-v1 with other engines and with ours, one after another, and compare.
 
 Each peer gets pinned packages in a virtual environment below third_party/peers (made at first use; all of
-them take about 11 GB and a network), is run once a seed in a fresh process until it is solved and its speed
+them take 7 GB and a network), is run once a seed in a fresh process until it is solved and its speed
 is measured, and is ended with all its processes. A peer that fails is a row that says why. After each peer
 the table so far is written to results/bench/peers.md, .json and .svg; --quick writes nothing.
 
