@@ -51,7 +51,7 @@ pub fn greedy_returns(
     while returns.len() < n_episodes {
         let n_parallel = MAX_PARALLEL_EPISODES.min(n_episodes - returns.len());
         let mut policy = Policy::new(&checkpoint.shape, kernels, n_parallel, seed);
-        policy.params_mut().copy_from_slice(&checkpoint.params);
+        policy.params_mut().copy_from_slice(&checkpoint.state.params);
         returns.extend(play(policy, &checkpoint.env, n_parallel, seed + returns.len() as u64)?);
     }
     Ok(returns)

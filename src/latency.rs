@@ -13,6 +13,27 @@ pub fn monotonic_ns() -> u64 {
     now.tv_sec as u64 * 1_000_000_000 + now.tv_nsec as u64
 }
 
+/// Time since a run began, counted on when the run is resumed in another process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RunClock {
+    /// When this process started, `CLOCK_MONOTONIC` ns.
+    pub process_start_ns: u64,
+    /// How long the run had lasted in earlier processes, ns; 0 for a fresh run.
+    pub earlier_ns: u64,
+}
+
+impl RunClock {
+    /// The clock of a fresh run.
+    pub fn starting_at(process_start_ns: u64) -> Self {
+        RunClock { process_start_ns, earlier_ns: 0 }
+    }
+
+    /// How long the run had lasted at `at_ns` of `CLOCK_MONOTONIC`, ns.
+    pub fn since_start_ns(&self, at_ns: u64) -> u64 {
+        self.earlier_ns + at_ns.saturating_sub(self.process_start_ns)
+    }
+}
+
 /// A named part of one of the two hot loops.
 ///
 /// The learner's stages are timed once an update, the actor's once a rollout.

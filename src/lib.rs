@@ -32,13 +32,14 @@
 //! | | [`params`] | every parameter's place in one flat vector |
 //! | | [`vtrace`] | V-trace on plain slices |
 //! | | [`seeds`] | one seed into many |
+//! | | [`state`] | all that learning goes on from |
 //! | | [`restart`] | whether a dead worker is started again |
 //! | | [`process`] | fork, and death seen through a pidfd |
 //! | | [`run_dir`] | a run's folder and the paths in it |
 //! | | [`input`] | files that anybody may have written, read up to a bound |
 //! | 1 | [`rollout`] | what is in a slot |
 //! | | [`mlp`] | forward pass and gradient of the network |
-//! | | [`checkpoint`] | a trained network as a file |
+//! | | [`checkpoint`] | training as a file: weights, optimiser, counters, settings |
 //! | | [`telemetry`] | what a run tells about itself: plain data |
 //! | 2 | [`config`] | every setting, its default, its check |
 //! | | [`shm`] | the shared segment: rings, weights, board, doorbells |
@@ -47,6 +48,7 @@
 //! | 3 | [`collector`] | one rollout, straight into a slot |
 //! | | [`eval`] | greedy episodes of a checkpoint |
 //! | | [`sinks`] | files and terminal |
+//! | | [`checkpoints`] | a run's checkpoints: when one is due, which are kept |
 //! | | [`report`] | plots and the finished page |
 //! | 4 | [`actor`] | the first hot loop |
 //! | | [`learner`] | the second hot loop |
@@ -68,6 +70,7 @@ pub mod process;
 pub mod restart;
 pub mod run_dir;
 pub mod seeds;
+pub mod state;
 pub mod sync;
 pub mod vtrace;
 
@@ -81,6 +84,7 @@ pub mod meta;
 pub mod policy;
 pub mod shm;
 
+pub mod checkpoints;
 pub mod collector;
 pub mod eval;
 pub mod report;

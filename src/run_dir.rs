@@ -9,7 +9,7 @@
 //!   CartPole-v1-native-s1-20261122T140405Z/
 //!     meta.json  config.toml  metrics.csv  latency.hlog  summary.json    written by the run
 //!     events.out.tfevents.1795356245.impala                              the same for TensorBoard
-//!     checkpoint.safetensors                                             written by the learner
+//!     checkpoint.safetensors  checkpoints/{frames-*,best}.safetensors    written by the supervisor
 //!     report.html  plots/*.svg                                           written by the report
 //! ```
 
@@ -21,6 +21,12 @@ use jiff::Timestamp;
 
 /// Name of the link to the newest run, beside the runs.
 const LATEST: &str = "latest";
+
+/// How the file of a numbered checkpoint begins; its frames follow.
+const FRAMES_PREFIX: &str = "frames-";
+
+/// How every checkpoint's file ends.
+const CHECKPOINT_SUFFIX: &str = ".safetensors";
 
 /// Runs of one name started within one second; more is a loop gone wild, not a need.
 const MAX_SAME_NAME: u32 = 1000;
@@ -159,7 +165,7 @@ impl RunDir {
         self.path.join("summary.json")
     }
 
-    /// The trained network.
+    /// The newest checkpoint; when the run has ended, the trained network.
     pub fn checkpoint(&self) -> PathBuf {
         self.path.join("checkpoint.safetensors")
     }
@@ -168,6 +174,35 @@ impl RunDir {
     /// files by their name.
     pub fn events(&self, started_s: i64) -> PathBuf {
         self.path.join(format!("events.out.tfevents.{started_s}.impala"))
+    }
+
+    /// Folder of the last few checkpoints and the best one.
+    pub fn checkpoints(&self) -> PathBuf {
+        self.path.join("checkpoints")
+    }
+
+    /// The checkpoint after `frames` frames; names sort as their numbers do.
+    pub fn checkpoint_after(&self, frames: u64) -> PathBuf {
+        self.checkpoints().join(format!("{FRAMES_PREFIX}{frames:0>15}{CHECKPOINT_SUFFIX}"))
+    }
+
+    /// The checkpoint with the highest score.
+    pub fn best_checkpoint(&self) -> PathBuf {
+        self.checkpoints().join(format!("best{CHECKPOINT_SUFFIX}"))
+    }
+
+    /// The numbered checkpoints that there are, newest first.
+    pub fn numbered_checkpoints(&self) -> Vec<PathBuf> {
+        let Ok(entries) = fs::read_dir(self.checkpoints()) else { return Vec::new() };
+        let numbered = |path: PathBuf| {
+            let name = path.file_name()?.to_str()?;
+            let frames = name.strip_prefix(FRAMES_PREFIX)?.strip_suffix(CHECKPOINT_SUFFIX)?;
+            Some((frames.parse::<u64>().ok()?, path))
+        };
+        let paths = entries.filter_map(|entry| Some(entry.ok()?.path()));
+        let mut checkpoints: Vec<(u64, PathBuf)> = paths.filter_map(numbered).collect();
+        checkpoints.sort_unstable_by_key(|(frames, _)| std::cmp::Reverse(*frames));
+        checkpoints.into_iter().map(|(_, path)| path).collect()
     }
 
     /// The finished page.

@@ -17,9 +17,11 @@ use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 
 use crate::actor::{Actor, ActorError};
-use crate::checkpoint::CheckpointError;
+use crate::checkpoint::Checkpoint;
+use crate::checkpoints::Checkpoints;
 use crate::config::Config;
-use crate::latency::{StageHistograms, monotonic_ns};
+use crate::latency::{RunClock, StageHistograms, monotonic_ns};
+use crate::learner::optim::{Optimizer, UpdateRule};
 use crate::learner::{Learner, LearnerError, MessageSink};
 use crate::params::ParamLayout;
 use crate::process::{Death, EXIT_ERROR, Worker, set_process_name};
@@ -29,10 +31,12 @@ use crate::seeds::{Stream, stream_seed};
 use crate::shm::Segment;
 use crate::shm::board::ActorStatus;
 use crate::shm::layout::SegmentShape;
+use crate::shm::state::StateReader;
 use crate::sinks::files::{FilesError, Interval, RunFiles};
 use crate::sinks::tensorboard::{TensorBoard, TensorBoardError};
 use crate::sinks::terminal::Terminal;
-use crate::telemetry::{DecodeError, Exit, LearnerOutcome, Message, Report};
+use crate::state::{Counters, LearnerState, SCORE_WINDOW};
+use crate::telemetry::{DecodeError, Exit, LearnerOutcome, Message, Reliability, Report};
 
 /// The loop wakes at least this often to take messages; the ends of workers and signals wake it at once.
 const TICK: Duration = Duration::from_millis(20);
@@ -79,6 +83,10 @@ pub struct RunOutcome {
     pub actors: Vec<ActorFigures>,
     /// Time the learner waited for slots, ns.
     pub learner_wait_ns: u64,
+    /// Where training stood at the end, whether or not it could be written.
+    pub checkpoint: Checkpoint,
+    /// What was saved, and what went wrong.
+    pub reliability: Reliability,
 }
 
 /// Totals of one actor's place over all its processes.
@@ -115,8 +123,7 @@ enum Event {
 /// Everything the supervisor holds while workers live.
 pub struct Supervisor<'a> {
     config: &'a Config,
-    run: &'a RunDir,
-    process_start_ns: u64,
+    run_clock: RunClock,
     segment: &'a Segment,
     signals: CaughtSignals,
     files: &'a mut RunFiles,
@@ -128,6 +135,11 @@ pub struct Supervisor<'a> {
     actors: Vec<Option<Worker>>,
     histories: Vec<History>,
     latency: StageHistograms,
+    /// The learner's state, from which checkpoints are made.
+    saved: StateReader<'a>,
+    /// The newest state that was read.
+    state: LearnerState,
+    checkpoints: Checkpoints,
     outcome: Option<LearnerOutcome>,
     /// Why the run must end although the learner has not finished.
     trouble: Option<String>,
@@ -135,22 +147,37 @@ pub struct Supervisor<'a> {
     stopping_since_ns: Option<u64>,
 }
 
-/// The segment that a checked configuration needs, with the initial weights published in it: whoever
-/// is forked finds weights to act with, or to go on from.
+/// The state that a fresh run of a checked configuration begins with.
+///
+/// # Errors
+/// If the configuration cannot work.
+pub fn fresh_state(config: &Config) -> Result<LearnerState, SupervisorError> {
+    let layout = ParamLayout::new(&config.network_shape()?);
+    let optimizer = Optimizer::new(UpdateRule::of(&config.optimizer), layout.len());
+    Ok(LearnerState {
+        counters: Counters::default(),
+        recent_returns: [0.0; SCORE_WINDOW],
+        params: layout.init(stream_seed(config.seed, Stream::Weights)),
+        optimizer: optimizer.state().clone(),
+    })
+}
+
+/// The segment that a checked configuration needs, with the state to learn from and its weights in it:
+/// whoever is forked finds weights to act with, or a state to go on from.
 ///
 /// # Errors
 /// If the configuration cannot work, or there is not enough shared memory.
-pub fn create_segment(config: &Config) -> Result<Segment, SupervisorError> {
-    let layout = ParamLayout::new(&config.network_shape()?);
+pub fn create_segment(config: &Config, state: &LearnerState) -> Result<Segment, SupervisorError> {
     let shape = SegmentShape {
         n_actors: config.actors.count,
         slots_per_actor: config.actors.slots_per_actor,
-        n_params: layout.len(),
+        n_params: state.params.len(),
+        n_moments: state.optimizer.moments().count(),
         rollout: config.rollout_shape()?,
     };
     let segment = Segment::create(&shape)?;
-    let params = layout.init(stream_seed(config.seed, Stream::Weights));
-    segment.weights_writer()?.publish(0, &params);
+    segment.state_writer()?.save(state.as_view(), vec![0; config.actors.count]);
+    segment.weights_writer()?.publish(state.counters.updates, &state.params);
     Ok(segment)
 }
 
@@ -161,17 +188,18 @@ impl<'a> Supervisor<'a> {
     /// If the operating system refuses one; those already started are ended.
     pub fn start(
         config: &'a Config,
-        run: &'a RunDir,
-        process_start_ns: u64,
+        run: &RunDir,
+        run_clock: RunClock,
         segment: &'a Segment,
         (files, tensorboard): (&'a mut RunFiles, &'a mut TensorBoard),
         terminal: &'a mut Terminal,
     ) -> Result<Self, SupervisorError> {
         let n_actors = config.actors.count;
+        let mut saved = segment.state_reader();
+        let state = saved.read_if_newer().map_or_else(|| fresh_state(config), |s| Ok(s.state))?;
         let mut supervisor = Supervisor {
             config,
-            run,
-            process_start_ns,
+            run_clock,
             segment,
             signals: CaughtSignals::new().map_err(refused("a signal descriptor"))?,
             files,
@@ -182,6 +210,9 @@ impl<'a> Supervisor<'a> {
             actors: (0..n_actors).map(|_| None).collect(),
             histories: vec![History::default(); n_actors],
             latency: StageHistograms::default(),
+            saved,
+            state,
+            checkpoints: Checkpoints::new(config, run, monotonic_ns())?,
             outcome: None,
             trouble: None,
             stopping_since_ns: None,
@@ -202,8 +233,12 @@ impl<'a> Supervisor<'a> {
             }
             self.take_messages();
             self.kill_stragglers().map_err(refused("to kill a worker"))?;
+            if self.checkpoints.is_due(monotonic_ns()) {
+                self.write_checkpoint();
+            }
         }
         self.take_messages();
+        self.write_checkpoint();
         self.terminal.finish();
         Ok(self.take_outcome())
     }
@@ -222,8 +257,7 @@ impl<'a> Supervisor<'a> {
 
     /// All that the learner's process does.
     fn learner_life(&self, sink: Channel) -> Result<(), WorkerError> {
-        let learner = Learner::new(self.config, self.segment, self.process_start_ns, sink)?;
-        Ok(learner.run()?.save(&self.run.checkpoint())?)
+        Ok(Learner::new(self.config, self.segment, self.run_clock, sink)?.run()?)
     }
 
     fn start_actor(&mut self, actor: usize) -> Result<(), SupervisorError> {
@@ -380,13 +414,44 @@ impl<'a> Supervisor<'a> {
             self.latency.add(*stage, &histogram);
             latencies.push((*stage, histogram));
         }
-        let since_start = |ns: u64| ns.saturating_sub(self.process_start_ns);
-        let (start_ns, end_ns) = (since_start(report.start_ns), since_start(report.end_ns));
+        let start_ns = self.run_clock.since_start_ns(report.start_ns);
+        let end_ns = self.run_clock.since_start_ns(report.end_ns);
         let stages = || latencies.iter().map(|(stage, histogram)| (*stage, histogram));
         self.files.append_rows(&report.rows)?;
         self.files.append_latencies(Interval { start_ns, end_ns }, stages())?;
         self.tensorboard.append_rows(&report.rows)?;
         Ok(self.tensorboard.append_latencies(end_ns, report.progress.frames, stages())?)
+    }
+
+    /// Writes where training stands, from shared memory. The learner goes on meanwhile.
+    fn write_checkpoint(&mut self) {
+        let now_ns = monotonic_ns();
+        let checkpoint = self.checkpoint(now_ns);
+        if let Err(error) = self.checkpoints.write(&checkpoint, now_ns) {
+            self.terminal.note(&format!("{error}; training goes on"));
+        }
+    }
+
+    /// Where training stands.
+    fn checkpoint(&mut self, now_ns: u64) -> Checkpoint {
+        if let Some(saved) = self.saved.read_if_newer() {
+            self.state = saved.state;
+        }
+        let mut state = self.state.clone();
+        state.counters.frames_produced_before += self.frames_produced();
+        self.checkpoints.checkpoint(state, self.run_clock.since_start_ns(now_ns))
+    }
+
+    /// Environment steps that actors have collected in this segment.
+    fn frames_produced(&self) -> u64 {
+        self.segment.board().actors().iter().map(|actor| actor.frames.get()).sum()
+    }
+
+    fn reliability(&self) -> Reliability {
+        Reliability {
+            checkpoints: self.checkpoints.n_written(),
+            checkpoint_errors: self.checkpoints.n_failed(),
+        }
     }
 
     fn take_outcome(&mut self) -> RunOutcome {
@@ -395,6 +460,7 @@ impl<'a> Supervisor<'a> {
             (None, Some(outcome)) => (outcome.exit, reason(outcome.exit).into()),
             (None, None) => (Exit::Interrupted, reason(Exit::Interrupted).into()),
         };
+        let checkpoint = self.checkpoint(monotonic_ns());
         let board = self.segment.board();
         let places = board.actors().iter().zip(&self.histories);
         RunOutcome {
@@ -404,6 +470,8 @@ impl<'a> Supervisor<'a> {
             latency: std::mem::take(&mut self.latency),
             actors: places.map(|(actor, history)| ActorFigures::of(actor, history)).collect(),
             learner_wait_ns: board.learner().wait_ns.get(),
+            checkpoint,
+            reliability: self.reliability(),
         }
     }
 }
@@ -463,8 +531,6 @@ enum WorkerError {
     Learner(#[from] LearnerError),
     #[error(transparent)]
     Actor(#[from] ActorError),
-    #[error(transparent)]
-    Checkpoint(#[from] CheckpointError),
 }
 
 /// The exit status of a worker; says on stderr why it failed, if it did.

@@ -64,12 +64,8 @@ pub struct LearnerOutcome {
     pub exit: Exit,
     /// Seconds the loop ran.
     pub train_s: f64,
-    /// Where training stood.
-    pub progress: Progress,
     /// When the first rollout began to be collected, `CLOCK_MONOTONIC` ns.
     pub first_frame_ns: Option<u64>,
-    /// Frames consumed, and `CLOCK_MONOTONIC` ns, when the environment first counted as solved.
-    pub solved: Option<(u64, u64)>,
     /// Policy lag of all consumed slots.
     pub policy_lag: LagSummary,
     /// Unclipped importance ratios of all learned frames.
@@ -372,4 +368,17 @@ pub struct Summary {
     pub collected_during_updates: f64,
     /// Rollouts left out of learning because their policy lag exceeded `loss.max_policy_lag`.
     pub rollouts_dropped: u64,
+    /// What was saved, and what went wrong.
+    #[serde(default)]
+    pub reliability: Reliability,
+}
+
+/// What was saved, and what went wrong and was mended.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Reliability {
+    /// Checkpoints written.
+    pub checkpoints: u64,
+    /// Checkpoints that could not be written.
+    pub checkpoint_errors: u64,
 }

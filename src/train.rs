@@ -6,10 +6,10 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use crate::checkpoint::{Checkpoint, CheckpointError};
+use crate::checkpoint::Checkpoint;
 use crate::config::{Config, ConfigError};
 use crate::eval::{self, EvalError};
-use crate::latency::{Stage, StageHistograms, monotonic_ns};
+use crate::latency::{RunClock, Stage, StageHistograms, monotonic_ns};
 use crate::meta::Meta;
 use crate::report::{self, ReportError};
 use crate::run_dir::{RunDir, RunDirError, RunName};
@@ -18,7 +18,10 @@ use crate::shm::SegmentError;
 use crate::sinks::files::{FilesError, RunFiles};
 use crate::sinks::tensorboard::{TensorBoard, TensorBoardError};
 use crate::sinks::terminal::Terminal;
-use crate::supervisor::{ActorFigures, RunOutcome, Supervisor, SupervisorError, create_segment};
+use crate::state::Counters;
+use crate::supervisor::{
+    ActorFigures, RunOutcome, Supervisor, SupervisorError, create_segment, fresh_state,
+};
 use crate::telemetry::{ActorSummary, EvalSummary, LatencySummary, Summary};
 
 /// Where the files of a run go.
@@ -61,9 +64,6 @@ pub enum TrainError {
     /// The file for TensorBoard cannot be written.
     #[error(transparent)]
     TensorBoard(#[from] TensorBoardError),
-    /// The run's checkpoint cannot be read back.
-    #[error(transparent)]
-    Checkpoint(#[from] CheckpointError),
     /// The result cannot be evaluated.
     #[error(transparent)]
     Eval(#[from] EvalError),
@@ -100,18 +100,18 @@ pub fn train(
 ) -> Result<TrainedRun, TrainError> {
     config.check()?;
     let meta = Meta::collect();
-    let segment = create_segment(config)?;
+    let run_clock = RunClock::starting_at(process_start_ns);
+    let segment = create_segment(config, &fresh_state(config)?)?;
     let run = create_run_dir(config, destination, &meta)?;
     let toml = config.to_toml();
     let mut tensorboard = TensorBoard::create(&run, meta.started, &toml)?;
     let mut files = RunFiles::create(&run, meta, &toml)?;
     let mut terminal = Terminal::new(config.frames);
     let sinks = (&mut files, &mut tensorboard);
-    let supervisor =
-        Supervisor::start(config, &run, process_start_ns, &segment, sinks, &mut terminal)?;
+    let supervisor = Supervisor::start(config, &run, run_clock, &segment, sinks, &mut terminal)?;
     let outcome = supervisor.run()?;
-    let evaluation = evaluate(config, &run)?;
-    let summary = summarise(config, &outcome, evaluation, process_start_ns);
+    let evaluation = evaluate(config, &outcome.checkpoint)?;
+    let summary = summarise(config, &outcome, evaluation, run_clock);
     files.write_summary(&summary)?;
     files.finish(outcome.exit, &outcome.reason)?;
     let report = report::render(&run)?;
@@ -134,15 +134,11 @@ fn create_run_dir(
     }
 }
 
-/// The greedy score of the final weights; `None` if there are none, or no evaluation was asked for.
-fn evaluate(config: &Config, run: &RunDir) -> Result<Option<EvalSummary>, TrainError> {
-    if !run.checkpoint().exists() {
-        return Ok(None);
-    }
-    let checkpoint = Checkpoint::load(&run.checkpoint())?;
+/// The greedy score of the final weights, from memory; `None` if no evaluation was asked for.
+fn evaluate(config: &Config, checkpoint: &Checkpoint) -> Result<Option<EvalSummary>, TrainError> {
     let seed = stream_seed(config.seed, Stream::Evaluation);
     let n_episodes = config.report.eval_episodes as usize;
-    let returns = eval::greedy_returns(&checkpoint, config.simd()?, n_episodes, seed)?;
+    let returns = eval::greedy_returns(checkpoint, config.simd()?, n_episodes, seed)?;
     Ok(eval::summarise(&returns))
 }
 
@@ -150,11 +146,13 @@ fn summarise(
     config: &Config,
     outcome: &RunOutcome,
     eval: Option<EvalSummary>,
-    process_start_ns: u64,
+    run_clock: RunClock,
 ) -> Summary {
-    let since_start_s = |ns: u64| seconds(ns.saturating_sub(process_start_ns));
+    let since_start_s = |ns: u64| seconds(run_clock.since_start_ns(ns));
     let learner = outcome.learner.clone().unwrap_or_default();
-    let frames_produced = outcome.actors.iter().map(|actor| actor.frames).sum();
+    let state = &outcome.checkpoint.state;
+    let Counters { frames, updates, .. } = state.counters;
+    let solved = state.counters.solved();
     Summary {
         env: config.env.clone(),
         seed: config.seed,
@@ -163,14 +161,14 @@ fn summarise(
         wall_s: since_start_s(monotonic_ns()),
         startup_s: learner.first_frame_ns.map_or(f64::NAN, since_start_s),
         train_s: learner.train_s,
-        frames: learner.progress.frames,
-        frames_produced,
-        updates: learner.progress.updates,
-        frames_per_s: learner.progress.frames as f64 / learner.train_s.max(f64::MIN_POSITIVE),
-        solved: learner.solved.is_some(),
-        solved_frames: learner.solved.map(|(frames, _)| frames),
-        solved_s: learner.solved.map(|(_, ns)| since_start_s(ns)),
-        score_last100: learner.progress.score_last100,
+        frames,
+        frames_produced: state.counters.frames_produced_before,
+        updates,
+        frames_per_s: frames as f64 / learner.train_s.max(f64::MIN_POSITIVE),
+        solved: solved.is_some(),
+        solved_frames: solved.map(|(frames, _)| frames),
+        solved_s: solved.map(|(_, ns)| seconds(ns)),
+        score_last100: state.score(),
         score_threshold: config.spec().ok().map(|spec| spec.reward_threshold),
         eval,
         latency_us: latencies(&outcome.latency),
@@ -180,6 +178,7 @@ fn summarise(
         learner_wait_s: seconds(outcome.learner_wait_ns),
         collected_during_updates: learner.collected_during_updates,
         rollouts_dropped: learner.rollouts_dropped,
+        reliability: outcome.reliability,
     }
 }
 

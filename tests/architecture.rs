@@ -18,12 +18,12 @@ use source::{
 /// tested and replaced knowing nothing of what stands above it. `ARCHITECTURE.md` says what each is for.
 const RANKS: [&[&str]; 7] = [
     &[
-        "sync", "latency", "env", "kernels", "params", "vtrace", "seeds", "restart", "process",
-        "run_dir", "input",
+        "sync", "latency", "env", "kernels", "params", "vtrace", "seeds", "state", "restart",
+        "process", "run_dir", "input",
     ],
     &["rollout", "mlp", "checkpoint", "telemetry"],
     &["config", "shm", "policy", "meta"],
-    &["collector", "eval", "sinks", "report"],
+    &["collector", "eval", "sinks", "report", "checkpoints"],
     &["actor", "learner"],
     &["supervisor"],
     &["train"],

@@ -12,6 +12,7 @@ use impala::params::{MAX_PARAMS, NetworkShape, ParamLayout};
 use impala::report;
 use impala::run_dir::RunDir;
 use impala::shm::layout::{Layout, SegmentShape};
+use impala::state::{Counters, LearnerState, OptimizerState, SCORE_WINDOW};
 use proptest::prelude::*;
 use tempfile::TempDir;
 
@@ -117,6 +118,7 @@ fn read_settings(path: &Path) -> Result<(), String> {
         n_actors: config.actors.count,
         slots_per_actor: config.actors.slots_per_actor,
         n_params,
+        n_moments: 1,
         rollout: config.rollout_shape().unwrap(),
     };
     Layout::new(&shape).map(|_| ()).map_err(|error| error.to_string())
@@ -180,7 +182,12 @@ fn a_refusal_cannot_control_the_terminal() {
 fn checkpoint() -> Checkpoint {
     let shape = NetworkShape { obs_dim: 4, hidden: vec![8, 6], n_actions: 2 };
     let params = ParamLayout::new(&shape).init(3);
-    Checkpoint { env: "CartPole-v1".into(), frames: 1_000, updates: 7, shape, params }
+    let optimizer = OptimizerState { n_steps: 7, square: params.clone(), mean: params.clone() };
+    let counters = Counters { frames: 1_000, updates: 7, ..Counters::default() };
+    let recent_returns = [0.0; SCORE_WINDOW];
+    let state = LearnerState { counters, recent_returns, params, optimizer };
+    let env = "CartPole-v1".to_owned();
+    Checkpoint { env, shape, state, settings: "seed = 1".into(), elapsed_ns: 9 }
 }
 
 /// The bytes of a sound checkpoint.
@@ -205,8 +212,9 @@ fn check_checkpoint(bytes: &[u8]) -> Result<Checkpoint, String> {
     assert!(peak < SMALL_BYTES + 16 * bytes.len(), "{peak} bytes for {}", bytes.len());
     match result {
         Ok(checkpoint) => {
-            assert_eq!(checkpoint.params.len(), ParamLayout::new(&checkpoint.shape).len());
-            assert!(checkpoint.params.iter().all(|param| param.is_finite()));
+            let params = &checkpoint.state.params;
+            assert_eq!(params.len(), ParamLayout::new(&checkpoint.shape).len());
+            assert!(checkpoint.state.is_finite());
             Ok(checkpoint)
         }
         Err(error) => {

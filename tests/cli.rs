@@ -265,7 +265,8 @@ fn a_run_learns_and_leaves_all_its_files() {
     let config = Config::from_file(&run_dir.join("config.toml")).unwrap();
     assert_eq!((config.seed, config.frames), (3, 400_000));
     let checkpoint = Checkpoint::load(&run_dir.join("checkpoint.safetensors")).unwrap();
-    assert_eq!((checkpoint.frames, checkpoint.updates), (summary.frames, summary.updates));
+    let counters = checkpoint.state.counters;
+    assert_eq!((counters.frames, counters.updates), (summary.frames, summary.updates));
 
     evaluates(&run_dir);
     renders_again(&run_dir);

@@ -130,6 +130,7 @@ fn a_whole_rollout_from_claim_to_publish_allocates_nothing() {
         n_actors: 1,
         slots_per_actor: 2,
         n_params: params.len(),
+        n_moments: 1,
         rollout: config.rollout_shape().unwrap(),
     })
     .unwrap();

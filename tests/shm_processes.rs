@@ -22,6 +22,7 @@ const SHAPE: SegmentShape = SegmentShape {
     n_actors: 3,
     slots_per_actor: 2,
     n_params: 20_001,
+    n_moments: 1,
     rollout: RolloutShape { unroll_length: 20, n_envs: 16, obs_dim: 4, n_actions: 2 },
 };
 

@@ -33,7 +33,8 @@ const N_OPS: u32 = 100;
 /// published until the learner has it.
 pub fn between_processes(bench: &mut Bench) -> Result<()> {
     let rollout = Config::default().rollout_shape()?;
-    let shape = SegmentShape { n_actors: 1, slots_per_actor: 1, n_params: 1, rollout };
+    let shape =
+        SegmentShape { n_actors: 1, slots_per_actor: 1, n_params: 1, n_moments: 1, rollout };
     let segment = Segment::create(&shape)?;
     let slot_bytes = segment.layout().slot.stride_bytes;
     bench.run(Contest {

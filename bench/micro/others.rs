@@ -10,7 +10,9 @@ use impala::checkpoint::Checkpoint;
 use impala::config::Config;
 use impala::env::{EpisodeLog, StepKind, VecEnv};
 use impala::latency::{Stage, StageHistograms, histogram as one_histogram};
+use impala::learner::optim::{Optimizer, UpdateRule};
 use impala::params::ParamLayout;
+use impala::state::{Counters, LearnerState, SCORE_WINDOW};
 use ndarray::Array2;
 
 use crate::contest::{Bench, Contender, Contest};
@@ -116,10 +118,18 @@ pub fn checkpoint(bench: &mut Bench) -> Result<()> {
     let config = Config::default();
     let (shape, folder) = (config.network_shape()?, tempfile::tempdir()?);
     let params = ParamLayout::new(&shape).init(1);
-    let checkpoint = Checkpoint { env: config.env, frames: 1, updates: 1, shape, params };
+    let optimizer = Optimizer::new(UpdateRule::of(&config.optimizer), params.len());
+    let state = LearnerState {
+        counters: Counters::default(),
+        recent_returns: [0.0; SCORE_WINDOW],
+        params,
+        optimizer: optimizer.state().clone(),
+    };
+    let settings = config.to_toml();
+    let checkpoint = Checkpoint { env: config.env, shape, state, settings, elapsed_ns: 0 };
     let path = |name: &str| folder.path().join(name);
     let (safetensors, synced, written) = (path("a.safetensors"), path("b"), path("c"));
-    let bytes: &[u8] = bytemuck::cast_slice(&checkpoint.params);
+    let bytes: &[u8] = bytemuck::cast_slice(&checkpoint.state.params);
     bench.run(Contest {
         group: "checkpoint",
         job: "save 4.675 k f32".into(),

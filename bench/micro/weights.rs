@@ -50,7 +50,7 @@ impl Others {
 
 fn segment(n_params: usize) -> Result<Segment> {
     let rollout = Config::default().rollout_shape()?;
-    let shape = SegmentShape { n_actors: 1, slots_per_actor: 1, n_params, rollout };
+    let shape = SegmentShape { n_actors: 1, slots_per_actor: 1, n_params, n_moments: 1, rollout };
     Ok(Segment::create(&shape)?)
 }
 

@@ -110,7 +110,7 @@ fn learner_only(config: &Config, effort: Effort) -> Result<Vec<f64>> {
 fn weights(config: &Config, effort: Effort) -> Result<[Vec<f64>; 2]> {
     let n_params = ParamLayout::new(&config.network_shape()?).len();
     let rollout = config.rollout_shape()?;
-    let shape = SegmentShape { n_actors: 1, slots_per_actor: 1, n_params, rollout };
+    let shape = SegmentShape { n_actors: 1, slots_per_actor: 1, n_params, n_moments: 1, rollout };
     let segment = Segment::create(&shape)?;
     let (mut writer, mut reader) = (segment.weights_writer()?, segment.weights_reader());
     let mut params = vec![0.5; n_params];

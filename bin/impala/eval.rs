@@ -33,7 +33,7 @@ pub fn run(args: &Args) -> Result<(), Failure> {
     let summary = eval::summarise(&returns).expect("at least one episode was played");
     println!(
         "{env}: {} greedy episodes, return mean {:.1}, min {:.0}, max {:.0} (trained on {} frames)",
-        summary.episodes, summary.mean, summary.min, summary.max, checkpoint.frames
+        summary.episodes, summary.mean, summary.min, summary.max, checkpoint.state.counters.frames
     );
     Ok(())
 }

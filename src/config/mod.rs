@@ -56,6 +56,8 @@ settings! {
         optimizer: OptimizerConfig = OptimizerConfig::default(), Table;
         /// What is reported, and how the result is evaluated.
         report: ReportSettings = ReportSettings::default(), Table;
+        /// When training is saved, and how much of that is kept.
+        checkpoint: CheckpointSettings = CheckpointSettings::default(), Table;
     }
 }
 
@@ -156,6 +158,16 @@ settings! {
         rows: u64 = 200, Integers(1, 1_000_000, "rows");
         /// Episodes of the greedy evaluation at the end; 0 for none.
         eval_episodes: u64 = 100, Integers(0, 1_000_000, "episodes");
+    }
+}
+
+settings! {
+    /// When training is saved, and how much of that is kept.
+    pub struct CheckpointSettings {
+        /// Time between checkpoints; there is always one at the end.
+        interval_s: f64 = 60.0, Reals(0.1, 1e6, "seconds");
+        /// How many of the newest are kept, besides the best one.
+        keep: usize = 3, Integers(2, 10_000, "checkpoints");
     }
 }
 

@@ -5,8 +5,9 @@
 use hdrhistogram::Histogram;
 
 use crate::config::Config;
-use crate::latency::{Stage, StageHistograms};
+use crate::latency::{RunClock, Stage, StageHistograms};
 use crate::rollout::RolloutHeader;
+use crate::state::{Counters, LearnerState};
 use crate::telemetry::{LagSummary, MetricsRow, Progress, Report, Spread, encode_stages};
 
 use super::pass::PassSums;
@@ -64,13 +65,12 @@ struct RowSums {
 
 /// Everything the learner counts.
 pub struct Meters {
-    process_start_ns: u64,
+    run_clock: RunClock,
     loop_start_ns: u64,
     row_interval_frames: u64,
     /// Returns of consumed episodes.
     pub score: Score,
-    frames: u64,
-    updates: u64,
+    counters: Counters,
     row: RowSums,
     report: Report,
     latency: StageHistograms,
@@ -80,16 +80,25 @@ pub struct Meters {
 }
 
 impl Meters {
-    /// Meters of a loop that starts at `loop_start_ns` in a run that started at `process_start_ns`.
-    pub fn new(config: &Config, process_start_ns: u64, loop_start_ns: u64) -> Self {
+    /// Meters of a loop that starts at `loop_start_ns` and goes on from `state`.
+    pub fn new(
+        config: &Config,
+        run_clock: RunClock,
+        loop_start_ns: u64,
+        state: &LearnerState,
+    ) -> Self {
+        let counters = state.counters;
         Meters {
-            process_start_ns,
+            run_clock,
             loop_start_ns,
             row_interval_frames: config.row_interval_frames(),
-            score: Score::default(),
-            frames: 0,
-            updates: 0,
-            row: RowSums { start_ns: loop_start_ns, ..RowSums::default() },
+            score: Score::resume(state.recent_returns, counters.episodes),
+            counters,
+            row: RowSums {
+                start_ns: loop_start_ns,
+                start_frames: counters.frames,
+                ..RowSums::default()
+            },
             report: Report { start_ns: loop_start_ns, ..Report::default() },
             latency: StageHistograms::default(),
             lag: Histogram::new_with_bounds(1, MAX_LAG, 3).expect("constant bounds are valid"),
@@ -100,17 +109,37 @@ impl Meters {
 
     /// Frames consumed so far.
     pub fn frames(&self) -> u64 {
-        self.frames
+        self.counters.frames
     }
 
     /// Updates so far, which is the version of the newest policy.
     pub fn updates(&self) -> u64 {
-        self.updates
+        self.counters.updates
+    }
+
+    /// What has been counted.
+    pub fn counters(&self) -> Counters {
+        Counters { episodes: self.score.n_episodes(), ..self.counters }
+    }
+
+    /// What will have been counted when the update of `n_frames` that is under way is.
+    pub fn counters_after(&self, n_frames: u64) -> Counters {
+        let Counters { frames, updates, .. } = self.counters;
+        Counters { frames: frames + n_frames, updates: updates + 1, ..self.counters() }
+    }
+
+    /// Notes when the score has first reached `threshold`; whether it has.
+    pub fn note_if_solved(&mut self, threshold: f64, now_ns: u64) -> bool {
+        if self.counters.solved_frames == 0 && self.score.reaches(threshold) {
+            self.counters.solved_frames = self.counters.frames;
+            self.counters.solved_ns = self.run_clock.since_start_ns(now_ns);
+        }
+        self.counters.solved_frames > 0
     }
 
     /// Counts one slot that was taken into a batch at `taken_ns`.
     pub fn count_slot(&mut self, header: &RolloutHeader, taken_ns: u64) {
-        let lag = self.updates.saturating_sub(header.policy_version);
+        let lag = self.counters.updates.saturating_sub(header.policy_version);
         self.lag.saturating_record(lag);
         self.row.n_slots += 1;
         self.row.lag_sum += lag;
@@ -124,8 +153,8 @@ impl Meters {
 
     /// Counts one finished update of `n_frames` frames.
     pub fn count_update(&mut self, n_frames: u64, update: &Update) {
-        self.frames += n_frames;
-        self.updates += 1;
+        self.counters.frames += n_frames;
+        self.counters.updates += 1;
         let row = &mut self.row;
         row.n_updates += 1;
         row.sums.merge(&update.sums);
@@ -146,7 +175,7 @@ impl Meters {
 
     /// Whether the current row covers its interval.
     pub fn row_is_due(&self) -> bool {
-        self.frames - self.row.start_frames >= self.row_interval_frames
+        self.counters.frames - self.row.start_frames >= self.row_interval_frames
     }
 
     /// Closes the current row at `now_ns`, when actors had produced `frames_produced`.
@@ -158,7 +187,8 @@ impl Meters {
         self.last_lag_mean = row.policy_lag_mean;
         self.report.rows.push(row);
         self.off_policy.merge(&self.row.sums.off_policy);
-        self.row = RowSums { start_ns: now_ns, start_frames: self.frames, ..RowSums::default() };
+        let start_frames = self.counters.frames;
+        self.row = RowSums { start_ns: now_ns, start_frames, ..RowSums::default() };
     }
 
     /// The report since the last one, if it is time for one.
@@ -182,8 +212,8 @@ impl Meters {
     /// Where training stands.
     pub fn progress(&self) -> Progress {
         Progress {
-            frames: self.frames,
-            updates: self.updates,
+            frames: self.counters.frames,
+            updates: self.counters.updates,
             score_last100: self.score.last100(),
             policy_lag_mean: self.last_lag_mean,
         }
@@ -217,11 +247,11 @@ impl Meters {
         let stage_us = |stage: Stage| per_update(self.row.stage_ns[stage as usize] as f64 / 1e3);
         let row_s = (now_ns - self.row.start_ns) as f64 / 1e9;
         MetricsRow {
-            time_s: (now_ns - self.process_start_ns) as f64 / 1e9,
-            frames: self.frames,
-            frames_produced,
-            updates: self.updates,
-            frames_per_s: (self.frames - self.row.start_frames) as f64 / row_s,
+            time_s: self.run_clock.since_start_ns(now_ns) as f64 / 1e9,
+            frames: self.counters.frames,
+            frames_produced: self.counters.frames_produced_before + frames_produced,
+            updates: self.counters.updates,
+            frames_per_s: (self.counters.frames - self.row.start_frames) as f64 / row_s,
             episodes: self.score.n_episodes(),
             score_mean: score.map(|score| score.mean),
             score_min: score.map(|score| score.min),

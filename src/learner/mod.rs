@@ -19,14 +19,13 @@ pub mod torch;
 
 use std::time::Duration;
 
-use crate::checkpoint::Checkpoint;
 use crate::config::{Config, ConfigError};
-use crate::latency::{Stage, StageClock, monotonic_ns};
-use crate::params::ParamLayout;
+use crate::latency::{RunClock, Stage, StageClock, monotonic_ns};
 use crate::rollout::{Rollout, RolloutHeader};
 use crate::shm::board::{Board, LearnerStatus, Phase};
 use crate::shm::doorbell::Doorbell;
-use crate::shm::{Consumer, Segment, SegmentError, SegmentWeightsWriter};
+use crate::shm::{Consumer, Segment, SegmentError, SegmentStateWriter, SegmentWeightsWriter};
+use crate::state::{Counters, StateView};
 use crate::telemetry::{Exit, LearnerOutcome, Message};
 
 use backend::Losses;
@@ -47,9 +46,9 @@ pub enum LearnerError {
     /// The shared segment is damaged or of another layout.
     #[error(transparent)]
     Segment(#[from] SegmentError),
-    /// Nobody has published weights to start from.
-    #[error("the shared segment holds no weights; the supervisor publishes the first")]
-    NoWeights,
+    /// Nobody has saved a state to start from.
+    #[error("the shared segment holds no state to learn from; the supervisor saves the first")]
+    NoState,
     /// Training diverged.
     #[error(
         "update {update}: the gradient is not finite (losses {losses:?}); \
@@ -91,6 +90,8 @@ pub struct Learner<'seg, S> {
     doorbell: &'seg Doorbell,
     rings: Vec<Consumer<'seg>>,
     weights: SegmentWeightsWriter<'seg>,
+    /// Where the next learner goes on if this one dies.
+    saved: SegmentStateWriter<'seg>,
     /// The ring that the next batch begins with, so that none is favoured.
     next_ring: usize,
     taken: Vec<Taken>,
@@ -112,8 +113,6 @@ pub struct Learner<'seg, S> {
 struct RunFigures {
     loop_start_ns: u64,
     first_frame_ns: Option<u64>,
-    /// Frames and time when the score first reached the threshold.
-    solved: Option<(u64, u64)>,
     n_dropped: u64,
     /// When the current update began: the end of the wait for its slots.
     update_start_ns: u64,
@@ -122,14 +121,15 @@ struct RunFigures {
 }
 
 impl<'seg, S: MessageSink> Learner<'seg, S> {
-    /// A learner that starts from the weights in the segment.
+    /// A learner that goes on from the state in the segment, be it fresh, resumed, or what a learner
+    /// before it left.
     ///
     /// # Errors
-    /// If the configuration cannot work, or the segment is damaged or holds no weights.
+    /// If the configuration cannot work, or the segment is damaged or holds no state.
     pub fn new(
         config: &'seg Config,
         segment: &'seg Segment,
-        process_start_ns: u64,
+        run_clock: RunClock,
         sink: S,
     ) -> Result<Self, LearnerError> {
         let clock = StageClock::start();
@@ -137,38 +137,42 @@ impl<'seg, S: MessageSink> Learner<'seg, S> {
         segment.check_header()?;
         let board = segment.board();
         board.learner().vitals.start(std::process::id(), 0, now_ns);
-        let layout = ParamLayout::new(&config.network_shape()?);
-        let rings = (0..config.actors.count).map(|actor| segment.consumer(actor));
-        let mut params = vec![0.0; layout.len()];
-        segment.weights_reader().read_if_newer(&mut params).ok_or(LearnerError::NoWeights)?;
+        let saved = segment.state_reader().read_if_newer().ok_or(LearnerError::NoState)?;
+        let rings = rings_after(segment, &saved.consumed)?;
+        let state = saved.state;
+        let mut weights = segment.weights_writer()?;
+        if weights.version() < Some(state.counters.updates) {
+            weights.publish(state.counters.updates, &state.params);
+        }
         Ok(Learner {
             config,
             sink,
             board,
             status: board.learner(),
             doorbell: segment.learner_doorbell(),
-            rings: rings.collect::<Result<_, _>>()?,
-            weights: segment.weights_writer()?,
+            rings,
+            weights,
+            saved: segment.state_writer()?,
             next_ring: 0,
             taken: Vec::with_capacity(config.loss.batch_slots),
             pass: Pass::new(config)?,
             frames_per_slot: config.rollout_shape()?.n_frames() as u64,
             reward_threshold: config.spec()?.reward_threshold,
-            params,
-            grad: vec![0.0; layout.len()],
-            optimizer: Optimizer::new(UpdateRule::of(&config.optimizer), layout.len()),
+            grad: vec![0.0; state.params.len()],
             clock,
-            meters: Meters::new(config, process_start_ns, now_ns),
+            meters: Meters::new(config, run_clock, now_ns, &state),
+            params: state.params,
+            optimizer: Optimizer::resume(UpdateRule::of(&config.optimizer), state.optimizer),
             run: RunFigures::starting_at(now_ns),
         })
     }
 
     /// Learns until the budget is spent, the task is solved (if that ends the run) or the board says
-    /// stop. The learner's hot loop. Returns the final weights.
+    /// stop. The learner's hot loop.
     ///
     /// # Errors
     /// If training diverges or the supervisor is gone.
-    pub fn run(mut self) -> Result<Checkpoint, LearnerError> {
+    pub fn run(mut self) -> Result<(), LearnerError> {
         let exit = loop {
             if let Some(exit) = self.exit() {
                 break exit;
@@ -189,7 +193,7 @@ impl<'seg, S: MessageSink> Learner<'seg, S> {
     fn exit(&self) -> Option<Exit> {
         if self.board.stop_ordered() {
             Some(Exit::Interrupted)
-        } else if self.config.stop_when_solved && self.run.solved.is_some() {
+        } else if self.config.stop_when_solved && self.meters.counters().solved().is_some() {
             Some(Exit::Solved)
         } else if self.meters.frames() >= self.config.frames {
             Some(Exit::Finished)
@@ -287,10 +291,22 @@ impl<'seg, S: MessageSink> Learner<'seg, S> {
         })
     }
 
-    /// Makes the new weights visible to all actors.
+    /// Makes the new weights visible to all actors, after what a replacement would need (W5).
     fn publish(&mut self) {
+        self.save_state(self.meters.counters_after(self.n_frames()));
         self.weights.publish(self.meters.updates() + 1, &self.params);
         self.clock.lap(Stage::Publish);
+    }
+
+    /// Makes `counters` and all that goes with them the state to go on from.
+    fn save_state(&mut self, counters: Counters) {
+        let state = StateView {
+            counters,
+            recent_returns: self.meters.score.recent(),
+            params: &self.params,
+            optimizer: self.optimizer.state(),
+        };
+        self.saved.save(state, self.rings.iter().map(Consumer::n_taken));
     }
 
     /// Hands the batch's slots back to their actors; returns the frames that were in them.
@@ -298,7 +314,7 @@ impl<'seg, S: MessageSink> Learner<'seg, S> {
         for slot in &self.taken {
             self.rings[slot.ring].release();
         }
-        let n_frames = self.taken.len() as u64 * self.frames_per_slot;
+        let n_frames = self.n_frames();
         self.taken.clear();
         self.clock.lap(Stage::Release);
         let (start_ns, end_ns) = (self.run.update_start_ns, self.clock.last_ns());
@@ -313,9 +329,7 @@ impl<'seg, S: MessageSink> Learner<'seg, S> {
         self.status.updates.add(1);
         self.meters.count_stages(&self.clock.take());
         self.meters.count_update(n_frames, update);
-        if self.run.solved.is_none() && self.meters.score.reaches(self.reward_threshold) {
-            self.run.solved = Some((self.meters.frames(), now_ns));
-        }
+        self.meters.note_if_solved(self.reward_threshold, now_ns);
         if self.meters.row_is_due() {
             self.meters.close_row(now_ns, self.frames_produced());
         }
@@ -327,17 +341,16 @@ impl<'seg, S: MessageSink> Learner<'seg, S> {
     }
 
     /// Sends what is left to say.
-    fn finish(mut self, exit: Exit) -> Result<Checkpoint, LearnerError> {
+    fn finish(mut self, exit: Exit) -> Result<(), LearnerError> {
         let now_ns = monotonic_ns();
+        self.save_state(self.meters.counters());
         self.meters.close_row(now_ns, self.frames_produced());
         let report = self.meters.take_report(now_ns);
         self.sink.send(Message::Report(report))?;
         let outcome = LearnerOutcome {
             exit,
             train_s: (now_ns - self.run.loop_start_ns) as f64 / 1e9,
-            progress: self.meters.progress(),
             first_frame_ns: self.run.first_frame_ns,
-            solved: self.run.solved,
             policy_lag: self.meters.lag_summary(),
             rho: self.meters.rho_summary(),
             collected_during_updates: self.run.overlap.share(),
@@ -345,13 +358,12 @@ impl<'seg, S: MessageSink> Learner<'seg, S> {
         };
         self.sink.send(Message::Finished(Box::new(outcome)))?;
         self.status.vitals.enter(Phase::Finished, monotonic_ns());
-        Ok(Checkpoint {
-            env: self.config.env.clone(),
-            frames: self.meters.frames(),
-            updates: self.meters.updates(),
-            shape: self.config.network_shape()?,
-            params: self.params,
-        })
+        Ok(())
+    }
+
+    /// Frames in the batch.
+    fn n_frames(&self) -> u64 {
+        self.taken.len() as u64 * self.frames_per_slot
     }
 
     /// Weight of the entropy bonus in the current update.
@@ -368,6 +380,19 @@ impl<'seg, S: MessageSink> Learner<'seg, S> {
     }
 }
 
+/// The consuming end of every ring, `consumed` slots of which have been learned from already.
+fn rings_after<'seg>(
+    segment: &'seg Segment,
+    consumed: &[u64],
+) -> Result<Vec<Consumer<'seg>>, SegmentError> {
+    let ring = |(actor, &n_taken)| {
+        let mut ring = segment.consumer(actor)?;
+        ring.skip_to(n_taken);
+        Ok(ring)
+    };
+    consumed.iter().enumerate().map(ring).collect()
+}
+
 /// Published slots that nobody has taken.
 fn n_ready(rings: &mut [Consumer]) -> usize {
     rings.iter_mut().map(|ring| ring.n_ready() as usize).sum()
@@ -378,7 +403,6 @@ impl RunFigures {
         RunFigures {
             loop_start_ns: now_ns,
             first_frame_ns: None,
-            solved: None,
             n_dropped: 0,
             update_start_ns: now_ns,
             overlap: Overlap::default(),

@@ -4,6 +4,7 @@
 //! `torch.optim.Adam` without weight decay), so that settings carry over. Called once an update.
 
 use crate::config::{OptimizerConfig, OptimizerKind};
+use crate::state::OptimizerState;
 
 /// Which optimiser, with its constants.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -30,11 +31,7 @@ pub enum UpdateRule {
 #[derive(Clone, Debug)]
 pub struct Optimizer {
     rule: UpdateRule,
-    /// Smoothed gradient (Adam); empty for RMSProp.
-    mean: Vec<f32>,
-    /// Smoothed squared gradient.
-    square: Vec<f32>,
-    n_steps: i32,
+    state: OptimizerState,
 }
 
 impl UpdateRule {
@@ -46,21 +43,38 @@ impl UpdateRule {
             OptimizerKind::Adam => UpdateRule::Adam { beta1, beta2, epsilon },
         }
     }
+
+    /// Numbers that the optimiser remembers for each parameter.
+    pub fn n_moments(self) -> usize {
+        match self {
+            UpdateRule::RmsProp { .. } => 1,
+            UpdateRule::Adam { .. } => 2,
+        }
+    }
 }
 
 impl Optimizer {
     /// A fresh optimiser for `n_params` parameters.
     pub fn new(rule: UpdateRule, n_params: usize) -> Self {
-        let n_mean = match rule {
-            UpdateRule::RmsProp { .. } => 0,
-            UpdateRule::Adam { .. } => n_params,
-        };
-        Optimizer { rule, mean: vec![0.0; n_mean], square: vec![0.0; n_params], n_steps: 0 }
+        let moment = |is_kept| if is_kept { vec![0.0; n_params] } else { Vec::new() };
+        let mean = moment(rule.n_moments() > 1);
+        Optimizer { rule, state: OptimizerState { n_steps: 0, square: moment(true), mean } }
+    }
+
+    /// One that goes on from an earlier one's state, which must be of the same rule.
+    pub fn resume(rule: UpdateRule, state: OptimizerState) -> Self {
+        assert_eq!(state.moments().count(), rule.n_moments(), "the state is of another rule");
+        Optimizer { rule, state }
+    }
+
+    /// What it remembers between steps.
+    pub fn state(&self) -> &OptimizerState {
+        &self.state
     }
 
     /// One step down the gradient. Slices have the optimiser's number of parameters.
     pub fn step(&mut self, params: &mut [f32], grad: &[f32], learning_rate: f32) {
-        self.n_steps += 1;
+        self.state.n_steps += 1;
         match self.rule {
             UpdateRule::RmsProp { alpha, epsilon } => {
                 self.rmsprop(params, grad, learning_rate, alpha, epsilon);
@@ -72,7 +86,7 @@ impl Optimizer {
     }
 
     fn rmsprop(&mut self, params: &mut [f32], grad: &[f32], lr: f32, alpha: f32, epsilon: f32) {
-        for ((param, &g), square) in params.iter_mut().zip(grad).zip(&mut self.square) {
+        for ((param, &g), square) in params.iter_mut().zip(grad).zip(&mut self.state.square) {
             *square = alpha * *square + (1.0 - alpha) * g * g;
             *param -= lr * g / (square.sqrt() + epsilon);
         }
@@ -80,9 +94,11 @@ impl Optimizer {
 
     fn adam(&mut self, params: &mut [f32], grad: &[f32], lr: f32, betas: [f32; 2], epsilon: f32) {
         let [beta1, beta2] = betas;
-        let step_size = lr / (1.0 - beta1.powi(self.n_steps));
-        let square_correction = (1.0 - beta2.powi(self.n_steps)).sqrt();
-        let moments = self.mean.iter_mut().zip(&mut self.square);
+        // Beyond the largest i32 both powers have long been zero.
+        let n_steps = i32::try_from(self.state.n_steps).unwrap_or(i32::MAX);
+        let step_size = lr / (1.0 - beta1.powi(n_steps));
+        let square_correction = (1.0 - beta2.powi(n_steps)).sqrt();
+        let moments = self.state.mean.iter_mut().zip(&mut self.state.square);
         for ((param, &g), (mean, square)) in params.iter_mut().zip(grad).zip(moments) {
             *mean = beta1 * *mean + (1.0 - beta1) * g;
             *square = beta2 * *square + (1.0 - beta2) * g * g;

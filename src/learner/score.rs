@@ -1,14 +1,11 @@
 //! The score of a run: returns of the training episodes that the learner has consumed.
 
-use std::collections::VecDeque;
-
-/// Episodes in the moving mean by which an environment counts as solved (Gymnasium's convention).
-const WINDOW_EPISODES: usize = 100;
+use crate::state::{RecentReturns, SCORE_WINDOW, mean_return};
 
 /// Moving and interval statistics of finished training episodes.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Score {
-    window: VecDeque<f64>,
+    recent: RecentReturns,
     n_episodes: u64,
     interval: Interval,
 }
@@ -32,13 +29,21 @@ pub struct IntervalScore {
     pub max: f64,
 }
 
+impl Default for Score {
+    fn default() -> Self {
+        Score::resume([0.0; SCORE_WINDOW], 0)
+    }
+}
+
 impl Score {
+    /// The score after `n_episodes` episodes, the last of which returned `recent`.
+    pub fn resume(recent: RecentReturns, n_episodes: u64) -> Self {
+        Score { recent, n_episodes, interval: Interval::default() }
+    }
+
     /// Counts one finished episode's undiscounted return.
     pub fn add(&mut self, episode_return: f64) {
-        if self.window.len() == WINDOW_EPISODES {
-            self.window.pop_front();
-        }
-        self.window.push_back(episode_return);
+        self.recent[self.n_episodes as usize % SCORE_WINDOW] = episode_return;
         self.n_episodes += 1;
         let Interval { n, sum, min, max } = self.interval;
         self.interval = Interval {
@@ -49,6 +54,11 @@ impl Score {
         };
     }
 
+    /// Returns of the last episodes.
+    pub fn recent(&self) -> &RecentReturns {
+        &self.recent
+    }
+
     /// Episodes since the start.
     pub fn n_episodes(&self) -> u64 {
         self.n_episodes
@@ -56,13 +66,13 @@ impl Score {
 
     /// Mean return of the last 100 episodes, of all while there are fewer, `None` before the first.
     pub fn last100(&self) -> Option<f64> {
-        let n = self.window.len();
-        (n > 0).then(|| self.window.iter().sum::<f64>() / n as f64)
+        mean_return(&self.recent, self.n_episodes)
     }
 
     /// Whether there are 100 episodes and the mean of the last 100 is at least `threshold`.
     pub fn reaches(&self, threshold: f64) -> bool {
-        self.window.len() == WINDOW_EPISODES && self.last100().is_some_and(|mean| mean >= threshold)
+        self.n_episodes >= SCORE_WINDOW as u64
+            && self.last100().is_some_and(|mean| mean >= threshold)
     }
 
     /// Statistics since the last call; `None` if no episode finished.

@@ -357,6 +357,7 @@ mod tests {
             learner_wait_s: wait_us / 100.0,
             collected_during_updates: 0.875,
             rollouts_dropped: 0,
+            reliability: Default::default(),
         }
     }
 

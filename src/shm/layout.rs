@@ -5,6 +5,7 @@
 //! layout to a person.
 
 use crate::rollout::{RolloutHeader, RolloutShape};
+use crate::state::{Counters, SCORE_WINDOW};
 
 /// Regions begin on pages, so that each can be protected on its own.
 pub const PAGE_BYTES: usize = 4096;
@@ -28,7 +29,7 @@ pub const RING_STATE_BYTES: usize = 2 * LINE_BYTES;
 pub const WEIGHTS_STATE_BYTES: usize = 3 * LINE_BYTES;
 
 /// Goes up whenever the meaning of a byte changes without moving anything.
-const LAYOUT_REVISION: usize = 1;
+const LAYOUT_REVISION: usize = 2;
 
 /// Everything that decides the size of a segment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -39,17 +40,20 @@ pub struct SegmentShape {
     pub slots_per_actor: usize,
     /// Number of `f32` parameters of the policy.
     pub n_params: usize,
+    /// Numbers that the optimiser remembers for each parameter.
+    pub n_moments: usize,
     /// What is in one slot.
     pub rollout: RolloutShape,
 }
 
 impl SegmentShape {
     /// Every number by the name under which the user knows it.
-    fn named(&self) -> [(&'static str, usize); 7] {
+    fn named(&self) -> [(&'static str, usize); 8] {
         [
             ("n_actors", self.n_actors),
             ("slots_per_actor", self.slots_per_actor),
             ("n_params", self.n_params),
+            ("n_moments", self.n_moments),
             ("unroll_length", self.rollout.unroll_length),
             ("n_envs", self.rollout.n_envs),
             ("obs_dim", self.rollout.obs_dim),
@@ -129,8 +133,8 @@ pub struct RingLayout {
     pub stride_bytes: usize,
 }
 
-/// Where everything lies. Regions: header, board (with the learner's doorbell), weights, one ring an
-/// actor.
+/// Where everything lies. Regions: header, board (with the learner's doorbell), weights, the learner's
+/// state, one ring an actor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Layout {
     /// The shape that it was computed from.
@@ -145,6 +149,10 @@ pub struct Layout {
     pub weights_state: Span,
     /// The parameters of both cells.
     pub weights_cells: [Span; 2],
+    /// As `weights_state`, of the learner's state; begins its region.
+    pub state_head: Span,
+    /// The words of the learner's state, twice.
+    pub state_cells: [Span; 2],
     /// All rings' regions together.
     pub rings: Span,
     /// What is in one ring's region.
@@ -171,6 +179,13 @@ impl Layout {
     /// The pages of the weight region: written by the learner, read by the actors.
     pub fn weights(&self) -> Span {
         let offset = self.weights_state.offset;
+        Span { offset, n_bytes: self.state_head.offset - offset }
+    }
+
+    /// The pages of the learner's state: written by the learner, read by the supervisor and by the
+    /// learner's replacement.
+    pub fn state(&self) -> Span {
+        let offset = self.state_head.offset;
         Span { offset, n_bytes: self.rings.offset - offset }
     }
 
@@ -231,6 +246,10 @@ fn place_all(shape: &SegmentShape) -> Option<Layout> {
     let weights_state = cursor.place(PAGE_BYTES, WEIGHTS_STATE_BYTES)?;
     let weights_cells =
         [cursor.place(LINE_BYTES, cell_bytes)?, cursor.place(LINE_BYTES, cell_bytes)?];
+    let state_head = cursor.place(PAGE_BYTES, WEIGHTS_STATE_BYTES)?;
+    let state_bytes = product(&[StateWords::of(shape)?.n_words, size_of::<u64>()])?;
+    let state_cells =
+        [cursor.place(LINE_BYTES, state_bytes)?, cursor.place(LINE_BYTES, state_bytes)?];
     let rings = cursor.place(PAGE_BYTES, product(&[shape.n_actors, ring.stride_bytes])?)?;
     Some(Layout {
         shape: *shape,
@@ -239,11 +258,41 @@ fn place_all(shape: &SegmentShape) -> Option<Layout> {
         learner_doorbell,
         weights_state,
         weights_cells,
+        state_head,
+        state_cells,
         rings,
         ring,
         slot,
         total_bytes: cursor.end,
     })
+}
+
+/// Where each part of the learner's state begins in its cell, in 64-bit words. First come the counters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct StateWords {
+    /// How many slots of each ring have been learned from or dropped.
+    pub consumed: usize,
+    /// Returns of the last episodes.
+    pub returns: usize,
+    /// The parameters, two to a word.
+    pub params: usize,
+    /// Words of the parameters, and of each of the optimiser's moments behind them.
+    pub n_param_words: usize,
+    /// All words of a cell.
+    pub n_words: usize,
+}
+
+impl StateWords {
+    /// The parts for a segment of this shape; `None` where a number would overflow.
+    pub fn of(shape: &SegmentShape) -> Option<StateWords> {
+        let n_param_words = shape.n_params.div_ceil(2);
+        let consumed = size_of::<Counters>() / size_of::<u64>() + 1;
+        let returns = consumed.checked_add(shape.n_actors)?;
+        let params = returns.checked_add(SCORE_WINDOW)?;
+        let n_vectors = shape.n_moments.checked_add(1)?;
+        let n_words = params.checked_add(product(&[n_vectors, n_param_words])?)?;
+        Some(StateWords { consumed, returns, params, n_param_words, n_words })
+    }
 }
 
 fn place_ring(slot: &SlotLayout, n_slots: usize) -> Option<RingLayout> {
@@ -283,11 +332,11 @@ mod tests {
 
     use super::*;
 
-    fn shape(numbers: [usize; 7]) -> SegmentShape {
-        let [n_actors, slots_per_actor, n_params, unroll_length, n_envs, obs_dim, n_actions] =
-            numbers;
+    fn shape(numbers: [usize; 8]) -> SegmentShape {
+        let [n_actors, slots_per_actor, n_params, n_moments, rollout @ ..] = numbers;
+        let [unroll_length, n_envs, obs_dim, n_actions] = rollout;
         let rollout = RolloutShape { unroll_length, n_envs, obs_dim, n_actions };
-        SegmentShape { n_actors, slots_per_actor, n_params, rollout }
+        SegmentShape { n_actors, slots_per_actor, n_params, n_moments, rollout }
     }
 
     fn shifted(span: Span, by: usize) -> Span {
@@ -328,6 +377,9 @@ mod tests {
             (layout.weights_state, PAGE_BYTES),
             (layout.weights_cells[0], LINE_BYTES),
             (layout.weights_cells[1], LINE_BYTES),
+            (layout.state_head, PAGE_BYTES),
+            (layout.state_cells[0], LINE_BYTES),
+            (layout.state_cells[1], LINE_BYTES),
         ];
         for actor in 0..layout.shape.n_actors {
             let region = layout.ring_region(actor).offset;
@@ -363,7 +415,7 @@ mod tests {
 
         #[test]
         fn nothing_overlaps_and_everything_is_aligned_and_inside(
-            sizes in (1..6usize, 1..5usize, 1..3_000usize, 1..30usize, 1..40usize, 1..9usize, 1..7usize)
+            sizes in (1..6usize, 1..5usize, 1..3_000usize, 1..3usize, 1..30usize, 1..40usize, 1..9usize, 1..7usize)
         ) {
             let shape = shape(sizes.into());
             let layout = Layout::new(&shape).unwrap();
@@ -383,24 +435,25 @@ mod tests {
 
         #[test]
         fn regions_share_no_page(
-            sizes in (1..6usize, 1..3usize, 1..3_000usize, 1..30usize, 1..9usize, 1..9usize, 1..7usize)
+            sizes in (1..6usize, 1..3usize, 1..3_000usize, 1..3usize, 1..30usize, 1..9usize, 1..9usize, 1..7usize)
         ) {
             let layout = Layout::new(&shape(sizes.into())).unwrap();
             let rings = (0..layout.shape.n_actors).map(|actor| layout.ring_region(actor));
-            let regions: Vec<Span> = [layout.header, layout.board, layout.weights()].into_iter().chain(rings).collect();
+            let regions: Vec<Span> = [layout.header, layout.board, layout.weights(), layout.state()].into_iter().chain(rings).collect();
             for pair in regions.windows(2) {
                 prop_assert!(pair[0].end().next_multiple_of(PAGE_BYTES) <= pair[1].offset);
             }
             prop_assert!(layout.weights_cells[1].end() <= layout.weights().end());
+            prop_assert!(layout.state_cells[1].end() <= layout.state().end());
             prop_assert!(layout.learner_doorbell.end() <= layout.weights().offset);
         }
 
         #[test]
         fn another_shape_has_another_hash(
-            sizes in (1..6usize, 1..5usize, 1..3_000usize, 1..30usize, 1..40usize, 1..9usize, 1..7usize),
-            changed in 0..7usize
+            sizes in (1..6usize, 1..5usize, 1..3_000usize, 1..3usize, 1..30usize, 1..40usize, 1..9usize, 1..7usize),
+            changed in 0..8usize
         ) {
-            let mut other: [usize; 7] = sizes.into();
+            let mut other: [usize; 8] = sizes.into();
             other[changed] += 1;
             let hash = |sizes| Layout::new(&shape(sizes)).unwrap().hash();
             prop_assert_ne!(hash(sizes.into()), hash(other));
@@ -409,16 +462,16 @@ mod tests {
 
     #[test]
     fn indices_go_round_the_slots() {
-        let layout = Layout::new(&shape([2, 3, 10, 5, 4, 4, 2])).unwrap();
+        let layout = Layout::new(&shape([2, 3, 10, 1, 5, 4, 4, 2])).unwrap();
         assert_eq!(layout.slot_offset(1, 2), layout.slot_offset(1, 5));
         assert_eq!(layout.slot_offset(0, 1) - layout.slot_offset(0, 0), layout.slot.stride_bytes);
     }
 
     #[test]
     fn zeros_are_named() {
-        let names = shape([1; 7]).named().map(|(name, _)| name);
+        let names = shape([1; 8]).named().map(|(name, _)| name);
         for (position, field) in names.into_iter().enumerate() {
-            let mut sizes = [1; 7];
+            let mut sizes = [1; 8];
             sizes[position] = 0;
             assert_eq!(Layout::new(&shape(sizes)), Err(LayoutError::Zero { field }));
         }
@@ -426,9 +479,9 @@ mod tests {
 
     #[test]
     fn sizes_that_overflow_are_an_error_wherever_they_do() {
-        for position in 0..7 {
+        for position in 0..8 {
             for huge in [usize::MAX, usize::MAX / 8, isize::MAX as usize / 4] {
-                let mut sizes = [4; 7];
+                let mut sizes = [4; 8];
                 sizes[position] = huge;
                 let shape = shape(sizes);
                 assert_eq!(Layout::new(&shape), Err(LayoutError::TooLarge { shape }));

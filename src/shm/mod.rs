@@ -2,8 +2,8 @@
 //!
 //! Owns: [`Segment`], its mapping, and the typed ends that it hands out. Knows nothing of processes: who
 //! forks and who restarts is the supervisor's affair. Called by the supervisor (creates it, reads the
-//! board), the actors (a [`Producer`], a [`WeightsReader`]) and the learner (a [`Consumer`] an actor,
-//! the [`WeightsWriter`]).
+//! board and the learner's state), the actors (a [`Producer`], a [`WeightsReader`]) and the learner (a
+//! [`Consumer`] an actor, the [`WeightsWriter`], the [`StateWriter`]).
 //!
 //! ```text
 //!  page                                        written by                readable by
@@ -20,6 +20,9 @@
 //! │         │ cell 1: sequence, version     │
 //! │         │ cell 0: parameters            │
 //! │         │ cell 1: parameters            │
+//! ├─────────┼───────────────────────────────┤
+//! │ state   │ as the weights, of all that   │  learner                    supervisor,
+//! │         │ learning goes on from         │                             next learner
 //! ├─────────┼───────────────────────────────┤
 //! │ ring 0  │ head                          │  actor 0                    learner
 //! │         │ tail                          │  learner                    actor 0
@@ -43,10 +46,10 @@
 //!   (property-tested).
 //! - **M3** All but the slots is accessed through atomics only, and any bits are a value of them. Slots
 //!   hold plain numbers, of which the same is true.
-//! - **M4** A role (producer of ring k, consumer of ring k, weights writer) has at most one holder. Inside
-//!   a process the `Segment` sees to it. Between processes whoever forks does: a worker takes only its
-//!   own roles, the supervisor none but the weights writer's before the first fork, and a replacement
-//!   is forked after its predecessor was reaped.
+//! - **M4** A role (producer of ring k, consumer of ring k, writer of the weights, writer of the state) has
+//!   at most one holder. Inside a process the `Segment` sees to it. Between processes whoever forks does:
+//!   a worker takes only its own roles, the supervisor takes the two writers' only while no learner
+//!   lives, and a replacement is forked after its predecessor was reaped.
 //!
 //! Ring
 //! - **R1** Only the producer writes head; only the consumer writes tail.
@@ -56,12 +59,14 @@
 //! - **R4** Indices never go back and never wrap; a replacement continues from those in the segment.
 //! - **R5** `0 ≤ head − tail ≤ n_slots`; checked by each side before it trusts them.
 //!
-//! Weights
+//! Weights, and the learner's state likewise
 //! - **W1** Only the writer writes them.
 //! - **W2** The cell in use is never written to: the other one is filled, then the index is flipped.
 //! - **W3** A cell's sequence is odd from before its first word is written until after its last one; every
 //!   write has numbers of its own, also after a writer died in the middle.
 //! - **W4** The published version never goes back.
+//! - **W5** The state of an update is whole before the weights of that update are published: what an actor
+//!   has acted with is never ahead of what a replaced learner goes on from.
 //!
 //! Board
 //! - **B1** Every word has one writing process.
@@ -76,6 +81,7 @@ pub mod board;
 pub mod doorbell;
 pub mod layout;
 pub mod ring;
+pub mod state;
 pub mod weights;
 
 use std::alloc::{alloc_zeroed, dealloc, handle_alloc_error};
@@ -95,6 +101,7 @@ use board::{ActorStatus, Board, LearnerStatus, Orders};
 use doorbell::Doorbell;
 use layout::{Layout, LayoutError, SegmentShape, Span};
 use ring::{CorruptRing, RingConsumer, RingProducer, RingState};
+use state::{StateReader, StateWriter};
 use weights::{WeightsReader, WeightsRegion, WeightsState, WeightsWriter};
 
 /// "IMPALA-1" in ASCII.
@@ -272,6 +279,7 @@ impl Drop for HeapPages {
 /// Which roles this process has handed out (M4).
 struct Roles {
     weights_writer: AtomicBool,
+    state_writer: AtomicBool,
     producers: Box<[AtomicBool]>,
     consumers: Box<[AtomicBool]>,
 }
@@ -279,7 +287,12 @@ struct Roles {
 impl Roles {
     fn new(n_actors: usize) -> Self {
         let free = || (0..n_actors).map(|_| AtomicBool::new(false)).collect();
-        Roles { weights_writer: AtomicBool::new(false), producers: free(), consumers: free() }
+        Roles {
+            weights_writer: AtomicBool::new(false),
+            state_writer: AtomicBool::new(false),
+            producers: free(),
+            consumers: free(),
+        }
     }
 }
 
@@ -407,13 +420,15 @@ impl Segment {
     }
 
     /// Contains wild writes of actor `actor`'s process, from now until it ends: header and weights become
-    /// read-only, rings of other actors inaccessible. Touching them is a SIGSEGV of this process alone.
+    /// read-only, the learner's state and the rings of other actors inaccessible. Touching them is a
+    /// SIGSEGV of this process alone.
     ///
     /// # Errors
     /// [`SegmentError::System`], e.g. where pages are larger than [`layout::PAGE_BYTES`].
     pub fn protect_for_actor(&self, actor: usize) -> Result<(), SegmentError> {
         self.protect(self.layout.header, MprotectFlags::READ)?;
         self.protect(self.layout.weights(), MprotectFlags::READ)?;
+        self.protect(self.layout.state(), MprotectFlags::empty())?;
         (0..self.layout.shape.n_actors).filter(|&other| other != actor).try_for_each(|other| {
             self.protect(self.layout.ring_region(other), MprotectFlags::empty())
         })
@@ -463,6 +478,21 @@ impl Segment {
         WeightsReader::attach(self.weights_region(), self.layout.shape.n_params)
     }
 
+    /// The writer of the learner's state, with the role that makes it the only one.
+    ///
+    /// # Errors
+    /// [`SegmentError::RoleTaken`].
+    pub fn state_writer(&self) -> Result<SegmentStateWriter<'_>, SegmentError> {
+        let role = HeldRole::take(&self.roles.state_writer, "state writer")?;
+        let writer = StateWriter::attach(self.state_region(), &self.layout.shape);
+        Ok(SegmentStateWriter { writer, _role: role })
+    }
+
+    /// A reader of the learner's state.
+    pub fn state_reader(&self) -> StateReader<'_> {
+        StateReader::attach(self.state_region(), &self.layout.shape)
+    }
+
     /// The filling end of an actor's ring. `generation` goes into the header of what it publishes.
     ///
     /// # Errors
@@ -500,6 +530,15 @@ impl Segment {
         WeightsRegion {
             state: self.shared(self.layout.weights_state.offset),
             cells: self.layout.weights_cells.map(|cell| self.shared_slice(cell.offset, n_words)),
+        }
+    }
+
+    fn state_region(&self) -> WeightsRegion<'_> {
+        let [first, _] = self.layout.state_cells;
+        let n_words = first.n_bytes / size_of::<u64>();
+        WeightsRegion {
+            state: self.shared(self.layout.state_head.offset),
+            cells: self.layout.state_cells.map(|cell| self.shared_slice(cell.offset, n_words)),
         }
     }
 
@@ -657,6 +696,26 @@ impl std::ops::DerefMut for SegmentWeightsWriter<'_> {
     }
 }
 
+/// The writer of the learner's state in this process; see [`StateWriter`], to which it derefs.
+pub struct SegmentStateWriter<'a> {
+    writer: StateWriter<'a>,
+    _role: HeldRole<'a>,
+}
+
+impl<'a> std::ops::Deref for SegmentStateWriter<'a> {
+    type Target = StateWriter<'a>;
+
+    fn deref(&self) -> &Self::Target {
+        &self.writer
+    }
+}
+
+impl std::ops::DerefMut for SegmentStateWriter<'_> {
+    fn deref_mut(&mut self) -> &mut Self::Target {
+        &mut self.writer
+    }
+}
+
 /// The filling end of one actor's ring.
 pub struct Producer<'a> {
     segment: &'a Segment,
@@ -723,6 +782,18 @@ impl Consumer<'_> {
     /// taken before they are released.
     pub fn try_take(&mut self) -> Option<u64> {
         self.ring.try_take()
+    }
+
+    /// Number of slots ever taken, by earlier consumers too. What a replacement takes again counts once.
+    pub fn n_taken(&self) -> u64 {
+        self.ring.n_taken()
+    }
+
+    /// Takes and hands back slots until `n_taken` have been taken: those that a predecessor had learned
+    /// from but died before it could hand back.
+    pub fn skip_to(&mut self, n_taken: u64) {
+        while self.n_taken() < n_taken && self.try_take().is_some() {}
+        self.release();
     }
 
     /// The rollout in slot `index`.

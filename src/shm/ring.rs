@@ -164,6 +164,11 @@ impl<'a> RingConsumer<'a> {
         Some(self.next - 1)
     }
 
+    /// Number of slots ever taken: the index of the next one.
+    pub fn n_taken(&self) -> u64 {
+        self.next
+    }
+
     /// Whether slot `index` is taken and not yet released.
     pub fn is_taken(&self, index: u64) -> bool {
         (self.tail..self.next).contains(&index)

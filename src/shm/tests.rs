@@ -10,6 +10,7 @@ const SHAPE: SegmentShape = SegmentShape {
     n_actors: 2,
     slots_per_actor: 2,
     n_params: 7,
+    n_moments: 2,
     rollout: RolloutShape { unroll_length: 3, n_envs: 2, obs_dim: 4, n_actions: 2 },
 };
 

@@ -127,7 +127,12 @@ impl CellWrite<'_, '_> {
     /// Stores `params` from the cell's beginning. Relaxed words: the sequence around them tells readers
     /// whether they have seen all of one write.
     pub fn fill(&self, params: &[f32]) {
-        let words = self.writer.region.cells[self.hidden];
+        self.fill_from(0, params);
+    }
+
+    /// The same from word `first_word` on; returns the first word behind them.
+    pub fn fill_from(&self, first_word: usize, params: &[f32]) -> usize {
+        let words = &self.writer.region.cells[self.hidden][first_word..];
         let (pairs, last) = params.as_chunks::<2>();
         for (word, &pair) in words.iter().zip(pairs) {
             word.store(bytemuck::cast(pair), Ordering::Relaxed);
@@ -135,6 +140,16 @@ impl CellWrite<'_, '_> {
         if let &[single] = last {
             words[pairs.len()].store(bytemuck::cast([single, 0.0]), Ordering::Relaxed);
         }
+        first_word + n_words(params.len())
+    }
+
+    /// Stores whole words from `first_word` on; returns the first word behind them.
+    pub fn set_words(&self, first_word: usize, values: impl IntoIterator<Item = u64>) -> usize {
+        let words = &self.writer.region.cells[self.hidden][first_word..];
+        let stored = words.iter().zip(values).map(|(word, value)| {
+            word.store(value, Ordering::Relaxed);
+        });
+        first_word + stored.count()
     }
 
     /// Marks the cell as whole and shows it to the readers.
@@ -204,6 +219,12 @@ impl<'a> WeightsReader<'a> {
     /// If `params` has the wrong length.
     pub fn read_if_newer(&mut self, params: &mut [f32]) -> Option<u64> {
         assert_eq!(params.len(), self.n_params, "read needs room for all parameters");
+        self.read_with(|words| copy_words(words, params))
+    }
+
+    /// Lets `copy` take from the words of the cell in use what it wants, again until all it took is of
+    /// one write; returns that write's version. Does nothing if it is not above the one read last.
+    pub fn read_with(&mut self, mut copy: impl FnMut(&[AtomicU64])) -> Option<u64> {
         loop {
             let look = self.look();
             let version = look.version();
@@ -212,7 +233,7 @@ impl<'a> WeightsReader<'a> {
             if version <= self.version {
                 return None;
             }
-            copy_words(look.words, params);
+            copy(look.words);
             if look.is_whole() {
                 self.version = version;
                 return version;

@@ -9,7 +9,8 @@ use impala::run_dir::RunDir;
 use impala::sinks::files::{Interval, RunFiles};
 use impala::sinks::tensorboard::TensorBoard;
 use impala::telemetry::{
-    ActorSummary, EvalSummary, Exit, LagSummary, LatencySummary, MetricsRow, Spread, Summary,
+    ActorSummary, EvalSummary, Exit, LagSummary, LatencySummary, MetricsRow, Reliability, Spread,
+    Summary,
 };
 
 pub const CONFIG: &str = r#"
@@ -154,6 +155,7 @@ pub fn summary(rows: &[MetricsRow], totals: &StageHistograms) -> Summary {
         learner_wait_s: wait.count as f64 * wait.mean / 1e6,
         collected_during_updates: 0.93,
         rollouts_dropped: 4,
+        reliability: Reliability { checkpoints: 1, ..Reliability::default() },
     }
 }
 
