@@ -33,11 +33,13 @@
 //! | | [`vtrace`] | V-trace on plain slices |
 //! | | [`seeds`] | one seed into many |
 //! | | [`state`] | all that learning goes on from |
-//! | | [`restart`] | whether a dead worker is started again |
+//! | | [`restart`] | whether and when a dead worker is started again |
+//! | | [`watch`] | whether a silent worker hangs |
 //! | | [`process`] | fork, and death seen through a pidfd |
 //! | | [`run_dir`] | a run's folder and the paths in it |
 //! | | [`input`] | files that anybody may have written, read up to a bound |
 //! | 1 | [`rollout`] | what is in a slot |
+//! | | [`place`] | one worker's place: its process, its deaths, when the next is due |
 //! | | [`mlp`] | forward pass and gradient of the network |
 //! | | [`checkpoint`] | training as a file: weights, optimiser, counters, settings |
 //! | | [`telemetry`] | what a run tells about itself: plain data |
@@ -51,6 +53,7 @@
 //! | | [`checkpoints`] | a run's checkpoints: when one is due, which are kept |
 //! | | [`report`] | plots and the finished page |
 //! | 4 | [`actor`] | the first hot loop |
+//! | | [`resume`] | where a run goes on that was ended or killed |
 //! | | [`learner`] | the second hot loop |
 //! | 5 | [`supervisor`] | forks, watches, restarts, records, stops |
 //! | 6 | [`train`](mod@train) | one run from configuration to report |
@@ -73,9 +76,11 @@ pub mod seeds;
 pub mod state;
 pub mod sync;
 pub mod vtrace;
+pub mod watch;
 
 pub mod checkpoint;
 pub mod mlp;
+pub mod place;
 pub mod rollout;
 pub mod telemetry;
 
@@ -92,6 +97,7 @@ pub mod sinks;
 
 pub mod actor;
 pub mod learner;
+pub mod resume;
 
 pub mod supervisor;
 

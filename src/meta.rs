@@ -27,6 +27,9 @@ pub struct Meta {
     pub n_cores: usize,
     /// The command line, one entry an argument.
     pub command: Vec<String>,
+    /// The checkpoint that the run goes on from; `null` for one that began with fresh weights.
+    #[serde(default)]
+    pub resumed_from: Option<String>,
     /// When the run began, UTC, RFC 3339.
     pub started: Timestamp,
     /// When the run ended; `null` while it runs, and for ever after a kill.
@@ -49,6 +52,7 @@ impl Meta {
             cpu_model: cpu_model(&kernel_text("/proc/cpuinfo")),
             n_cores: std::thread::available_parallelism().map_or(1, usize::from),
             command: std::env::args_os().map(|arg| arg.to_string_lossy().into_owned()).collect(),
+            resumed_from: None,
             started: Timestamp::now(),
             ended: None,
             exit: None,

@@ -5,9 +5,10 @@
 //! supervisor alone.
 
 use std::ffi::CString;
-use std::io::{self, Write};
+use std::io::{self, PipeReader, PipeWriter, Read, Write};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::OnceLock;
 
 use nix::sys::prctl;
 use nix::sys::signal::{SigSet, Signal, kill};
@@ -17,6 +18,8 @@ use rustix::process::{PidfdFlags, pidfd_open};
 
 /// Exit status of a worker that ended with an error; it has said why on stderr.
 pub const EXIT_ERROR: i32 = 1;
+/// Exit status of a worker that found the shared segment damaged.
+pub const EXIT_SEGMENT: i32 = 3;
 /// Exit status of a worker that panicked, as Rust's own.
 pub const EXIT_PANIC: i32 = 101;
 
@@ -25,7 +28,23 @@ pub const EXIT_PANIC: i32 = 101;
 pub struct Worker {
     pid: Pid,
     pidfd: OwnedFd,
+    words: PipeReader,
 }
+
+/// A worker's end.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Obituary {
+    /// How it ended.
+    pub death: Death,
+    /// What it had to say about that; empty where it was killed before it could.
+    pub last_words: String,
+}
+
+/// Longest last words that are kept, bytes; a pipe takes as many at once.
+const MAX_WORDS_BYTES: usize = 4096;
+
+/// Where a worker leaves its last words; empty in the supervisor.
+static LAST_WORDS: OnceLock<PipeWriter> = OnceLock::new();
 
 /// How a worker ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,20 +76,26 @@ impl Worker {
     pub fn spawn(body: impl FnOnce() -> i32) -> io::Result<Worker> {
         // Whatever is buffered now would be written twice, by the parent and by the child.
         io::stdout().flush()?;
+        let (words, writer) = io::pipe()?;
+        // A grandchild might keep the other end open: nobody waits for its words.
+        rustix::io::ioctl_fionbio(&words, true)?;
         let parent = getpid();
         // SAFETY: the caller's process has one thread (module doc), so that the child may use
         // everything its copy of the memory holds, locks and the allocator included.
         match unsafe { fork() }? {
-            ForkResult::Parent { child } => Worker::adopt(child),
-            ForkResult::Child => run_child(parent, body),
+            ForkResult::Parent { child } => Worker::adopt(child, words),
+            ForkResult::Child => {
+                drop(words);
+                run_child(parent, writer, body)
+            }
         }
     }
 
-    fn adopt(pid: Pid) -> io::Result<Worker> {
+    fn adopt(pid: Pid, words: PipeReader) -> io::Result<Worker> {
         let raw = rustix::process::Pid::from_raw(pid.as_raw());
         let pid_of_child = raw.expect("fork returns a positive process id to the parent");
         match pidfd_open(pid_of_child, PidfdFlags::empty()) {
-            Ok(pidfd) => Ok(Worker { pid, pidfd }),
+            Ok(pidfd) => Ok(Worker { pid, pidfd, words }),
             Err(error) => {
                 // A child that cannot be watched must not live on unwatched.
                 kill(pid, Signal::SIGKILL)?;
@@ -97,14 +122,28 @@ impl Worker {
 
     /// Waits for its end and clears it from the process table.
     pub fn reap(self) -> io::Result<Death> {
-        loop {
+        Ok(self.bury()?.death)
+    }
+
+    /// The same, with its last words.
+    pub fn bury(mut self) -> io::Result<Obituary> {
+        let death = loop {
             match waitpid(self.pid, None) {
-                Ok(WaitStatus::Exited(_, status)) => return Ok(Death::Exited(status)),
-                Ok(WaitStatus::Signaled(_, signal, _)) => return Ok(Death::Killed(signal)),
+                Ok(WaitStatus::Exited(_, status)) => break Death::Exited(status),
+                Ok(WaitStatus::Signaled(_, signal, _)) => break Death::Killed(signal),
                 Ok(_) | Err(nix::errno::Errno::EINTR) => continue,
                 Err(error) => return Err(error.into()),
             }
-        }
+        };
+        Ok(Obituary { death, last_words: self.last_words() })
+    }
+
+    fn last_words(&mut self) -> String {
+        let mut bytes = vec![0; MAX_WORDS_BYTES];
+        // Words that cannot be read are words that were not left.
+        let n_bytes = self.words.read(&mut bytes).unwrap_or(0);
+        let words = String::from_utf8_lossy(&bytes[..n_bytes]);
+        words.split_whitespace().collect::<Vec<_>>().join(" ")
     }
 }
 
@@ -120,8 +159,29 @@ pub fn set_process_name(name: &str) {
     let _ = prctl::set_name(&name);
 }
 
+/// Says why this worker ends, on stderr and to its supervisor.
+pub fn leave_words(words: &str) {
+    // A closed stderr takes nothing away from the supervisor's copy.
+    let _ = writeln!(io::stderr(), "impala: {words}");
+    tell_supervisor(words);
+}
+
+fn tell_supervisor(words: &str) {
+    // A supervisor that is gone needs no words.
+    if let Some(mut pipe) = LAST_WORDS.get() {
+        let _ = pipe.write(&words.as_bytes()[..words.len().min(MAX_WORDS_BYTES)]);
+    }
+}
+
 /// The whole life of a child.
-fn run_child(parent: Pid, body: impl FnOnce() -> i32) -> ! {
+fn run_child(parent: Pid, words: PipeWriter, body: impl FnOnce() -> i32) -> ! {
+    // Set once: a child forks no child of this kind.
+    let _ = LAST_WORDS.set(words);
+    let print = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        print(panic);
+        tell_supervisor(&panic.to_string());
+    }));
     let status = match prepare_child(parent) {
         // Nothing of the parent's that the closure borrows is used after an unwind: the process ends.
         Ok(()) => catch_unwind(AssertUnwindSafe(body)).unwrap_or(EXIT_PANIC),

@@ -1,21 +1,31 @@
-//! Whether a dead worker is started again: a pure function of when it died before.
+//! Whether, and when, a dead worker is started again: a pure function of when it died before.
 //!
 //! No clock and no process in here; the supervisor asks and acts. The rule is Erlang/OTP's restart
-//! intensity: more than [`MAX_RESTARTS`] deaths within [`WINDOW_NS`] and the place is given up, so
-//! that a worker which cannot live (an instantly crashing one would be forked thousands of times a
-//! second) does not hide its fault.
+//! intensity: more than so many deaths within a window and the place is given up, so that a worker which
+//! cannot live (an instantly crashing one would be forked thousands of times a second) does not hide its
+//! fault. The first replacement comes at once, the next ones after ever longer pauses: what lets workers
+//! die in a row, such as memory running short, may need time to pass.
 
-/// Deaths within the window that are mended.
-pub const MAX_RESTARTS: usize = 5;
+/// Pause before the replacement after the first, second, … death within the window, ns; the last one
+/// stands for all further ones.
+const PAUSES_NS: [u64; 5] = [0, 100_000_000, 500_000_000, 2_000_000_000, 5_000_000_000];
 
-/// The window, ns: 30 s.
-pub const WINDOW_NS: u64 = 30_000_000_000;
+/// The limits of patience.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RestartPolicy {
+    /// Deaths within the window that are mended.
+    pub max_restarts: usize,
+    /// The window, ns.
+    pub window_ns: u64,
+    /// Longest pause before a replacement, ns.
+    pub max_pause_ns: u64,
+}
 
 /// What to do about a death.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Decision {
-    /// Start a replacement now.
-    Restart,
+    /// Start a replacement after this pause, ns.
+    RestartAfter(u64),
     /// Leave the place empty.
     GiveUp,
 }
@@ -29,14 +39,16 @@ pub struct History {
 
 impl History {
     /// Counts a death at `now_ns` and decides about it.
-    pub fn decide(&mut self, now_ns: u64) -> Decision {
-        self.recent_ns.retain(|&death_ns| now_ns.saturating_sub(death_ns) < WINDOW_NS);
+    pub fn decide(&mut self, policy: &RestartPolicy, now_ns: u64) -> Decision {
+        self.recent_ns.retain(|&death_ns| now_ns.saturating_sub(death_ns) < policy.window_ns);
         self.recent_ns.push(now_ns);
-        if self.recent_ns.len() > MAX_RESTARTS {
+        let n_recent = self.recent_ns.len();
+        if n_recent > policy.max_restarts {
             return Decision::GiveUp;
         }
         self.n_restarts += 1;
-        Decision::Restart
+        let pause_ns = PAUSES_NS[(n_recent - 1).min(PAUSES_NS.len() - 1)];
+        Decision::RestartAfter(pause_ns.min(policy.max_pause_ns))
     }
 
     /// Replacements so far, which is the generation of the present process.
@@ -47,29 +59,46 @@ impl History {
 
 #[cfg(test)]
 mod tests {
+    use super::Decision::{GiveUp, RestartAfter};
     use super::*;
 
-    const SECOND_NS: u64 = 1_000_000_000;
+    const MS_NS: u64 = 1_000_000;
 
-    fn decisions(deaths_s: impl IntoIterator<Item = u64>) -> Vec<Decision> {
+    const POLICY: RestartPolicy =
+        RestartPolicy { max_restarts: 5, window_ns: 30_000 * MS_NS, max_pause_ns: 5_000 * MS_NS };
+
+    fn decisions(policy: &RestartPolicy, deaths_s: &[u64]) -> Vec<Decision> {
         let mut history = History::default();
-        deaths_s.into_iter().map(|death_s| history.decide(death_s * SECOND_NS)).collect()
+        deaths_s.iter().map(|second| history.decide(policy, second * 1_000 * MS_NS)).collect()
+    }
+
+    fn after_ms(pauses_ms: &[u64]) -> Vec<Decision> {
+        pauses_ms.iter().map(|ms| RestartAfter(ms * MS_NS)).collect()
+    }
+
+    /// Each row: when the deaths were, and what follows each.
+    #[test]
+    fn the_table() {
+        let give_up = |pauses_ms: &[u64]| [after_ms(pauses_ms), vec![GiveUp]].concat();
+        for (deaths_s, expected) in [
+            (vec![0], after_ms(&[0])),
+            // Rare deaths are mended at once, for ever.
+            ((0..100).map(|k| k * 30).collect(), after_ms(&[0; 100])),
+            // A storm: longer and longer pauses, then no more.
+            (vec![0, 1, 2, 3, 4, 5], give_up(&[0, 100, 500, 2_000, 5_000])),
+            // What is outside the window is forgiven.
+            (vec![0, 1, 2, 3, 4, 40], after_ms(&[0, 100, 500, 2_000, 5_000, 0])),
+            (vec![0, 20, 40, 60], after_ms(&[0, 100, 100, 100])),
+        ] {
+            assert_eq!(decisions(&POLICY, &deaths_s), expected, "{deaths_s:?}");
+        }
     }
 
     #[test]
-    fn rare_deaths_are_mended_for_ever() {
-        assert!(decisions((0..100).map(|k| k * 7)).iter().all(|d| *d == Decision::Restart));
-    }
-
-    #[test]
-    fn a_storm_of_deaths_ends_in_giving_up() {
-        let mut expected = vec![Decision::Restart; MAX_RESTARTS];
-        expected.push(Decision::GiveUp);
-        assert_eq!(decisions([0, 1, 2, 3, 4, 5]), expected);
-    }
-
-    #[test]
-    fn deaths_outside_the_window_are_forgiven() {
-        assert_eq!(decisions([0, 1, 2, 3, 4, 40]), vec![Decision::Restart; 6]);
+    fn the_limits_are_the_policys() {
+        let none = RestartPolicy { max_restarts: 0, ..POLICY };
+        assert_eq!(decisions(&none, &[0]), [GiveUp]);
+        let eager = RestartPolicy { max_restarts: 1_000, max_pause_ns: 0, ..POLICY };
+        assert_eq!(decisions(&eager, &[0; 900]), after_ms(&[0; 900]));
     }
 }

@@ -19,24 +19,26 @@ use nix::sys::signalfd::{SfdFlags, SignalFd};
 use crate::actor::{Actor, ActorError};
 use crate::checkpoint::Checkpoint;
 use crate::checkpoints::Checkpoints;
-use crate::config::Config;
+use crate::config::{Config, SupervisionSettings};
 use crate::latency::{RunClock, StageHistograms, monotonic_ns};
 use crate::learner::optim::{Optimizer, UpdateRule};
 use crate::learner::{Learner, LearnerError, MessageSink};
 use crate::params::ParamLayout;
-use crate::process::{Death, EXIT_ERROR, Worker, set_process_name};
-use crate::restart::{Decision, History};
+use crate::place::{Place, Role};
+use crate::process::{Death, EXIT_ERROR, EXIT_SEGMENT, Worker, leave_words, set_process_name};
+use crate::restart::{Decision, RestartPolicy};
 use crate::run_dir::RunDir;
 use crate::seeds::{Stream, stream_seed};
-use crate::shm::Segment;
-use crate::shm::board::ActorStatus;
+use crate::shm::board::{ActorStatus, Vitals};
 use crate::shm::layout::SegmentShape;
 use crate::shm::state::StateReader;
+use crate::shm::{Segment, SegmentError};
 use crate::sinks::files::{FilesError, Interval, RunFiles};
 use crate::sinks::tensorboard::{TensorBoard, TensorBoardError};
 use crate::sinks::terminal::Terminal;
 use crate::state::{Counters, LearnerState, SCORE_WINDOW};
 use crate::telemetry::{DecodeError, Exit, LearnerOutcome, Message, Reliability, Report};
+use crate::watch::Watch;
 
 /// The loop wakes at least this often to take messages; the ends of workers and signals wake it at once.
 const TICK: Duration = Duration::from_millis(20);
@@ -116,8 +118,8 @@ pub struct ActorFigures {
 #[derive(Clone, Copy)]
 enum Event {
     Signal,
-    LearnerDied,
-    ActorDied(usize),
+    /// The process in this place ended.
+    Death(usize),
 }
 
 /// Everything the supervisor holds while workers live.
@@ -131,9 +133,16 @@ pub struct Supervisor<'a> {
     terminal: &'a mut Terminal,
     /// The only receiver of the learner's messages; a forked child drops its copy.
     messages: Option<IpcReceiver<Message>>,
-    learner: Option<Worker>,
-    actors: Vec<Option<Worker>>,
-    histories: Vec<History>,
+    /// The learner's, then each actor's.
+    places: Vec<Place>,
+    /// Generation of the first actors: a resumed run must not replay the episodes of its earlier part.
+    first_generation: u64,
+    policy: RestartPolicy,
+    watch: Watch,
+    /// Whether a worker found the segment damaged and all has to begin anew.
+    is_segment_damaged: bool,
+    n_resets: u64,
+    n_hangs: u64,
     latency: StageHistograms,
     /// The learner's state, from which checkpoints are made.
     saved: StateReader<'a>,
@@ -176,9 +185,16 @@ pub fn create_segment(config: &Config, state: &LearnerState) -> Result<Segment, 
         rollout: config.rollout_shape()?,
     };
     let segment = Segment::create(&shape)?;
-    segment.state_writer()?.save(state.as_view(), vec![0; config.actors.count]);
-    segment.weights_writer()?.publish(state.counters.updates, &state.params);
+    put_state(&segment, state)?;
     Ok(segment)
+}
+
+/// Makes `state` what learners and actors go on from, in a segment that holds none.
+fn put_state(segment: &Segment, state: &LearnerState) -> Result<(), SegmentError> {
+    let n_actors = segment.layout().shape.n_actors;
+    segment.state_writer()?.save(state.as_view(), vec![0; n_actors]);
+    segment.weights_writer()?.publish(state.counters.updates, &state.params);
+    Ok(())
 }
 
 impl<'a> Supervisor<'a> {
@@ -194,7 +210,9 @@ impl<'a> Supervisor<'a> {
         (files, tensorboard): (&'a mut RunFiles, &'a mut TensorBoard),
         terminal: &'a mut Terminal,
     ) -> Result<Self, SupervisorError> {
-        let n_actors = config.actors.count;
+        let places = (0..config.actors.count).map(Role::Actor);
+        let places = std::iter::once(Role::Learner).chain(places).map(Place::new);
+        let now_ns = monotonic_ns();
         let mut saved = segment.state_reader();
         let state = saved.read_if_newer().map_or_else(|| fresh_state(config), |s| Ok(s.state))?;
         let mut supervisor = Supervisor {
@@ -206,20 +224,30 @@ impl<'a> Supervisor<'a> {
             tensorboard,
             terminal,
             messages: None,
-            learner: None,
-            actors: (0..n_actors).map(|_| None).collect(),
-            histories: vec![History::default(); n_actors],
+            places: places.collect(),
+            first_generation: state.counters.updates,
+            policy: restart_policy(&config.supervision),
+            watch: Watch::new(ns(config.supervision.hang_timeout_s), now_ns),
+            is_segment_damaged: false,
+            n_resets: 0,
+            n_hangs: 0,
             latency: StageHistograms::default(),
             saved,
             state,
-            checkpoints: Checkpoints::new(config, run, monotonic_ns())?,
+            checkpoints: Checkpoints::new(config, run, now_ns)?,
             outcome: None,
             trouble: None,
             stopping_since_ns: None,
         };
-        supervisor.start_learner()?;
-        (0..n_actors).try_for_each(|actor| supervisor.start_actor(actor))?;
+        for place in 0..supervisor.places.len() {
+            supervisor.man(place).map_err(refused("a worker process"))?;
+        }
         Ok(supervisor)
+    }
+
+    /// Counts latencies of the run's earlier part as its own.
+    pub fn go_on_from(&mut self, earlier: StageHistograms) {
+        self.latency = earlier;
     }
 
     /// Supervises until every worker has ended.
@@ -227,12 +255,15 @@ impl<'a> Supervisor<'a> {
     /// # Errors
     /// If the operating system fails the supervisor itself; all workers are then ended.
     pub fn run(mut self) -> Result<RunOutcome, SupervisorError> {
-        while self.learner.is_some() || self.actors.iter().any(Option::is_some) {
+        while self.places.iter().any(Place::is_manned) {
             for event in self.wait().map_err(refused("to wait for workers"))? {
                 self.handle(event)?;
             }
             self.take_messages();
             self.kill_stragglers().map_err(refused("to kill a worker"))?;
+            self.kill_hung().map_err(refused("to kill a worker"))?;
+            self.reset_if_damaged()?;
+            self.man_due_places();
             if self.checkpoints.is_due(monotonic_ns()) {
                 self.write_checkpoint();
             }
@@ -243,16 +274,25 @@ impl<'a> Supervisor<'a> {
         Ok(self.take_outcome())
     }
 
-    fn start_learner(&mut self) -> Result<(), SupervisorError> {
-        let (sender, receiver) = ipc::channel().map_err(refused("a channel"))?;
+    /// Forks the process that a place lacks.
+    fn man(&mut self, place: usize) -> io::Result<()> {
+        let generation = self.first_generation + self.places[place].n_restarts();
+        let worker = match self.places[place].role() {
+            Role::Learner => self.fork_learner()?,
+            Role::Actor(actor) => self.fork_actor(actor, generation)?,
+        };
+        self.places[place].occupy(worker, monotonic_ns());
+        Ok(())
+    }
+
+    fn fork_learner(&mut self) -> io::Result<Worker> {
+        let (sender, receiver) = ipc::channel()?;
         self.messages = Some(receiver);
-        let worker = Worker::spawn(|| {
+        Worker::spawn(|| {
             self.messages = None;
             set_process_name("impala-learner");
             exit_status("learner", self.learner_life(Channel { sender }))
-        });
-        self.learner = Some(worker.map_err(refused("a learner process"))?);
-        Ok(())
+        })
     }
 
     /// All that the learner's process does.
@@ -260,16 +300,13 @@ impl<'a> Supervisor<'a> {
         Ok(Learner::new(self.config, self.segment, self.run_clock, sink)?.run()?)
     }
 
-    fn start_actor(&mut self, actor: usize) -> Result<(), SupervisorError> {
-        let generation = self.histories[actor].n_restarts();
-        let worker = Worker::spawn(|| {
+    fn fork_actor(&mut self, actor: usize, generation: u64) -> io::Result<Worker> {
+        Worker::spawn(|| {
             self.messages = None;
             // No dash: the number of the last of 256 actors just fits.
             set_process_name(&format!("impala-actor{actor}"));
             exit_status(&format!("actor {actor}"), self.actor_life(actor, generation))
-        });
-        self.actors[actor] = Some(worker.map_err(refused("an actor process"))?);
-        Ok(())
+        })
     }
 
     /// All that an actor's process does.
@@ -281,9 +318,8 @@ impl<'a> Supervisor<'a> {
     /// Sleeps until something happens, a tick at most.
     fn wait(&self) -> io::Result<Vec<Event>> {
         let mut sources: Vec<(BorrowedFd, Event)> = vec![(self.signals.0.as_fd(), Event::Signal)];
-        sources.extend(self.learner.iter().map(|learner| (learner.pidfd(), Event::LearnerDied)));
-        for (actor, worker) in self.actors.iter().enumerate() {
-            sources.extend(worker.iter().map(|worker| (worker.pidfd(), Event::ActorDied(actor))));
+        for (number, place) in self.places.iter().enumerate() {
+            sources.extend(place.worker().map(|worker| (worker.pidfd(), Event::Death(number))));
         }
         let mut polled: Vec<PollFd> =
             sources.iter().map(|(fd, _)| PollFd::new(*fd, PollFlags::POLLIN)).collect();
@@ -300,8 +336,7 @@ impl<'a> Supervisor<'a> {
     fn handle(&mut self, event: Event) -> Result<(), SupervisorError> {
         match event {
             Event::Signal => self.on_signal(),
-            Event::LearnerDied => self.on_learner_death(),
-            Event::ActorDied(actor) => self.on_actor_death(actor),
+            Event::Death(place) => self.on_death(place),
         }
     }
 
@@ -320,48 +355,127 @@ impl<'a> Supervisor<'a> {
         Ok(())
     }
 
-    fn on_learner_death(&mut self) -> Result<(), SupervisorError> {
-        let Some(learner) = self.learner.take() else { return Ok(()) };
-        let death = learner.reap().map_err(refused("to reap the learner"))?;
-        self.take_messages();
-        if death != Death::Exited(0) {
-            self.trouble = Some(format!("the learner {death}"));
-        } else if self.outcome.is_none() {
-            self.trouble = Some("the learner ended without a word".into());
+    fn on_death(&mut self, place: usize) -> Result<(), SupervisorError> {
+        let buried = self.places[place].bury().map_err(refused("to reap a worker"))?;
+        let Some(death) = buried else { return Ok(()) };
+        let role = self.places[place].role();
+        if role == Role::Learner {
+            self.take_messages();
+            // Without its goodbye it has crashed, whatever its exit status.
+            if death == Death::Exited(0) && self.outcome.is_some() {
+                self.order_stop();
+            }
         }
-        self.order_stop();
-        Ok(())
-    }
-
-    fn on_actor_death(&mut self, actor: usize) -> Result<(), SupervisorError> {
-        let Some(worker) = self.actors[actor].take() else { return Ok(()) };
-        let pid = worker.pid();
-        let death = worker.reap().map_err(refused("to reap an actor"))?;
         if self.stopping_since_ns.is_some() {
             return Ok(());
         }
-        match self.histories[actor].decide(monotonic_ns()) {
-            Decision::Restart => {
-                self.terminal.note(&format!("actor {actor} (pid {pid}) {death}; started again"));
-                self.start_actor(actor)
+        self.is_segment_damaged |= death == Death::Exited(EXIT_SEGMENT);
+        self.mourn(place);
+        Ok(())
+    }
+
+    /// Decides whether a place whose process died is manned again, and says so.
+    fn mourn(&mut self, place: usize) {
+        let decision = self.places[place].mourn(&self.policy, monotonic_ns());
+        let role = self.places[place].role();
+        let epitaph = self.places[place].epitaph().unwrap_or("a process that could not be forked");
+        match decision {
+            Decision::RestartAfter(0) => self.terminal.note(&format!("{epitaph}; started again")),
+            Decision::RestartAfter(pause_ns) => {
+                let pause_s = pause_ns as f64 / 1e9;
+                self.terminal.note(&format!("{epitaph}; started again in {pause_s} s"));
             }
             Decision::GiveUp => {
-                self.terminal.note(&format!("actor {actor} (pid {pid}) {death}; given up"));
-                self.end_if_too_few();
-                Ok(())
+                self.terminal.note(&format!("{epitaph}; given up"));
+                match role {
+                    Role::Learner => self.fail("the learner died too often"),
+                    Role::Actor(_) => self.end_if_too_few(),
+                }
             }
         }
+    }
+
+    /// Ends the run in order, as failed.
+    fn fail(&mut self, why: &str) {
+        let epitaphs: Vec<&str> = self.places.iter().filter_map(Place::epitaph).collect();
+        let epitaphs = epitaphs.join("; ");
+        self.trouble = Some(format!("{why} ({epitaphs})"));
+        self.order_stop();
+    }
+
+    /// Forks what is due. A fork that fails, for want of processes or memory, is one more death.
+    fn man_due_places(&mut self) {
+        for place in 0..self.places.len() {
+            if self.places[place].is_due(monotonic_ns())
+                && let Err(error) = self.man(place)
+            {
+                let role = self.places[place].role();
+                self.terminal.note(&format!("{role} cannot be started: {error}"));
+                self.mourn(place);
+            }
+        }
+    }
+
+    /// Kills workers that gave no sign of life for too long; their ends are then handled as any other.
+    fn kill_hung(&mut self) -> io::Result<()> {
+        self.watch.turn(monotonic_ns());
+        for place in &self.places {
+            let Some(worker) = place.worker() else { continue };
+            let heartbeat_ns = self.vitals(place.role()).heartbeat_ns.get();
+            if self.watch.is_hung(place.started_ns(), heartbeat_ns) {
+                let (role, pid) = (place.role(), worker.pid());
+                let silence_s = self.config.supervision.hang_timeout_s;
+                self.terminal.note(&format!(
+                    "{role} (pid {pid}) gave no sign of life for {silence_s} s; killed"
+                ));
+                worker.kill()?;
+                self.n_hangs += 1;
+            }
+        }
+        Ok(())
+    }
+
+    fn vitals(&self, role: Role) -> &Vitals {
+        match role {
+            Role::Learner => &self.segment.board().learner().vitals,
+            Role::Actor(actor) => &self.segment.board().actor(actor).vitals,
+        }
+    }
+
+    /// Where a worker found the segment damaged nothing in it can be trusted: ends all workers, makes it
+    /// new around the last state that was read for a checkpoint, and starts them again.
+    fn reset_if_damaged(&mut self) -> Result<(), SupervisorError> {
+        if !std::mem::take(&mut self.is_segment_damaged) || self.stopping_since_ns.is_some() {
+            return Ok(());
+        }
+        self.kill_all().map_err(refused("to kill a worker"))?;
+        for place in &mut self.places {
+            place.bury().map_err(refused("to reap a worker"))?;
+            place.begin_anew();
+        }
+        self.segment.reset();
+        put_state(self.segment, &self.state)?;
+        self.saved = self.segment.state_reader();
+        self.n_resets += 1;
+        let frames = self.state.counters.frames;
+        self.terminal.note(&format!(
+            "the shared segment was damaged; everything starts again from frame {frames}"
+        ));
+        if self.n_resets > self.policy.max_restarts as u64 {
+            self.fail("the shared segment was damaged too often");
+        }
+        Ok(())
     }
 
     /// Ends the run if the actors that are left can never fill a batch: the learner would wait for ever.
     fn end_if_too_few(&mut self) {
-        let n_actors = self.actors.iter().flatten().count();
+        let actors = self.places.iter().filter(|place| place.role() != Role::Learner);
+        let n_actors = actors.filter(|place| place.is_manned()).count();
         if n_actors * self.config.actors.slots_per_actor < self.config.loss.batch_slots {
-            self.trouble = Some(format!(
+            self.fail(&format!(
                 "actors died too often: the {n_actors} that are left cannot fill a batch of {} slots",
                 self.config.loss.batch_slots
             ));
-            self.order_stop();
         }
     }
 
@@ -370,9 +484,9 @@ impl<'a> Supervisor<'a> {
         self.stopping_since_ns.get_or_insert_with(monotonic_ns);
         self.segment.board().order_stop();
         self.segment.learner_doorbell().ring();
-        for actor in 0..self.actors.len() {
-            self.segment.actor_doorbell(actor).ring();
-        }
+        (0..self.config.actors.count)
+            .for_each(|actor| _ = self.segment.actor_doorbell(actor).ring());
+        self.places.iter_mut().for_each(Place::close);
     }
 
     /// Kills whoever has not stopped in time.
@@ -384,7 +498,7 @@ impl<'a> Supervisor<'a> {
     }
 
     fn kill_all(&self) -> io::Result<()> {
-        self.learner.iter().chain(self.actors.iter().flatten()).try_for_each(Worker::kill)
+        self.places.iter().filter_map(Place::worker).try_for_each(Worker::kill)
     }
 
     /// Takes every message that has come; the learner must never wait for us.
@@ -451,6 +565,9 @@ impl<'a> Supervisor<'a> {
         Reliability {
             checkpoints: self.checkpoints.n_written(),
             checkpoint_errors: self.checkpoints.n_failed(),
+            learner_restarts: self.places[0].n_restarts(),
+            hangs: self.n_hangs,
+            segment_resets: self.n_resets,
         }
     }
 
@@ -462,13 +579,13 @@ impl<'a> Supervisor<'a> {
         };
         let checkpoint = self.checkpoint(monotonic_ns());
         let board = self.segment.board();
-        let places = board.actors().iter().zip(&self.histories);
+        let places = board.actors().iter().zip(&self.places[1..]);
         RunOutcome {
             exit,
             reason,
             learner: self.outcome.take(),
             latency: std::mem::take(&mut self.latency),
-            actors: places.map(|(actor, history)| ActorFigures::of(actor, history)).collect(),
+            actors: places.map(|(actor, place)| ActorFigures::of(actor, place)).collect(),
             learner_wait_ns: board.learner().wait_ns.get(),
             checkpoint,
             reliability: self.reliability(),
@@ -479,12 +596,9 @@ impl<'a> Supervisor<'a> {
 impl Drop for Supervisor<'_> {
     /// No worker outlives its supervisor, however that ends.
     fn drop(&mut self) {
-        for worker in
-            self.learner.take().into_iter().chain(self.actors.iter_mut().filter_map(Option::take))
-        {
-            // A worker that cannot be killed or reaped is dead already, or beyond our reach.
-            let _ = worker.kill().and_then(|()| worker.reap());
-        }
+        // A worker that cannot be killed or reaped is dead already, or beyond our reach.
+        let _ = self.kill_all();
+        self.places.iter_mut().for_each(|place| drop(place.bury()));
     }
 }
 
@@ -498,7 +612,7 @@ fn reason(exit: Exit) -> &'static str {
 }
 
 impl ActorFigures {
-    fn of(actor: &ActorStatus, history: &History) -> Self {
+    fn of(actor: &ActorStatus, place: &Place) -> Self {
         ActorFigures {
             frames: actor.frames.get(),
             rollouts: actor.rollouts.get(),
@@ -508,7 +622,7 @@ impl ActorFigures {
             env_ns: actor.env_ns.get(),
             n_waits: actor.n_waits.get(),
             weights_retries: actor.weights_retries.get(),
-            n_restarts: history.n_restarts(),
+            n_restarts: place.n_restarts(),
         }
     }
 }
@@ -533,13 +647,41 @@ enum WorkerError {
     Actor(#[from] ActorError),
 }
 
+impl WorkerError {
+    /// Whether the worker found the shared segment damaged.
+    fn is_damage(&self) -> bool {
+        use SegmentError::{Header, Ring};
+        match self {
+            WorkerError::Learner(LearnerError::NoState) => true,
+            WorkerError::Learner(LearnerError::Segment(error))
+            | WorkerError::Actor(ActorError::Segment(error)) => {
+                matches!(error, Header { .. } | Ring { .. })
+            }
+            WorkerError::Learner(_) | WorkerError::Actor(_) => false,
+        }
+    }
+}
+
+/// The restart policy that the settings ask for.
+fn restart_policy(settings: &SupervisionSettings) -> RestartPolicy {
+    RestartPolicy {
+        max_restarts: settings.max_restarts,
+        window_ns: ns(settings.restart_window_s),
+        max_pause_ns: ns(settings.max_pause_s),
+    }
+}
+
+fn ns(seconds: f64) -> u64 {
+    (seconds * 1e9) as u64
+}
+
 /// The exit status of a worker; says on stderr why it failed, if it did.
 fn exit_status(role: &str, result: Result<(), WorkerError>) -> i32 {
     match result {
         Ok(()) => 0,
         Err(error) => {
-            eprintln!("impala: {role}: {error}");
-            EXIT_ERROR
+            leave_words(&format!("{role}: {error}"));
+            if error.is_damage() { EXIT_SEGMENT } else { EXIT_ERROR }
         }
     }
 }

@@ -381,4 +381,10 @@ pub struct Reliability {
     pub checkpoints: u64,
     /// Checkpoints that could not be written.
     pub checkpoint_errors: u64,
+    /// Times the learner was started again after it died.
+    pub learner_restarts: u64,
+    /// Workers that were killed because they gave no sign of life.
+    pub hangs: u64,
+    /// Times everything began again because the shared segment was damaged.
+    pub segment_resets: u64,
 }

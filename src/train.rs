@@ -11,14 +11,16 @@ use crate::config::{Config, ConfigError};
 use crate::eval::{self, EvalError};
 use crate::latency::{RunClock, Stage, StageHistograms, monotonic_ns};
 use crate::meta::Meta;
+use crate::report::read::RunData;
 use crate::report::{self, ReportError};
+use crate::resume::{Records, ResumeError, Resumption};
 use crate::run_dir::{RunDir, RunDirError, RunName};
 use crate::seeds::{Stream, stream_seed};
 use crate::shm::SegmentError;
 use crate::sinks::files::{FilesError, RunFiles};
 use crate::sinks::tensorboard::{TensorBoard, TensorBoardError};
 use crate::sinks::terminal::Terminal;
-use crate::state::Counters;
+use crate::state::{Counters, LearnerState};
 use crate::supervisor::{
     ActorFigures, RunOutcome, Supervisor, SupervisorError, create_segment, fresh_state,
 };
@@ -55,6 +57,9 @@ pub enum TrainError {
     /// The run's folder cannot be made.
     #[error(transparent)]
     RunDir(#[from] RunDirError),
+    /// The run cannot be resumed.
+    #[error(transparent)]
+    Resume(#[from] ResumeError),
     /// Workers or shared memory cannot be had.
     #[error(transparent)]
     Supervisor(#[from] SupervisorError),
@@ -77,7 +82,7 @@ impl TrainError {
     pub fn is_usage(&self) -> bool {
         use SegmentError::{Layout, TooSmall};
         match self {
-            TrainError::Config(_) | TrainError::RunDir(_) => true,
+            TrainError::Config(_) | TrainError::RunDir(_) | TrainError::Resume(_) => true,
             TrainError::Supervisor(SupervisorError::Segment(error)) => {
                 matches!(error, Layout(_) | TooSmall { .. })
             }
@@ -99,19 +104,61 @@ pub fn train(
     process_start_ns: u64,
 ) -> Result<TrainedRun, TrainError> {
     config.check()?;
-    let meta = Meta::collect();
     let run_clock = RunClock::starting_at(process_start_ns);
-    let segment = create_segment(config, &fresh_state(config)?)?;
+    run_from(config, destination, run_clock, &fresh_state(config)?, None)
+}
+
+/// Goes on with a run from one of its checkpoints, in a folder of its own that begins with what the
+/// earlier part had recorded until then. Frames, schedules, optimiser and times go on.
+///
+/// Forks: the calling process must have one thread.
+///
+/// # Errors
+/// As [`train`]; also if the checkpoint does not fit the configuration, or leaves nothing to learn.
+pub fn resume(
+    config: &Config,
+    resumption: &Resumption,
+    destination: &Destination,
+    process_start_ns: u64,
+) -> Result<TrainedRun, TrainError> {
+    config.check()?;
+    resumption.check(config)?;
+    let checkpoint = resumption.checkpoint();
+    let run_clock = RunClock { process_start_ns, earlier_ns: checkpoint.elapsed_ns };
+    run_from(config, destination, run_clock, &checkpoint.state, Some(resumption))
+}
+
+fn run_from(
+    config: &Config,
+    destination: &Destination,
+    run_clock: RunClock,
+    state: &LearnerState,
+    resumption: Option<&Resumption>,
+) -> Result<TrainedRun, TrainError> {
+    let mut meta = Meta::collect();
+    meta.resumed_from = resumption.map(|from| from.path().display().to_string());
+    let segment = create_segment(config, state)?;
     let run = create_run_dir(config, destination, &meta)?;
     let toml = config.to_toml();
     let mut tensorboard = TensorBoard::create(&run, meta.started, &toml)?;
     let mut files = RunFiles::create(&run, meta, &toml)?;
     let mut terminal = Terminal::new(config.frames);
     let sinks = (&mut files, &mut tensorboard);
-    let supervisor = Supervisor::start(config, &run, run_clock, &segment, sinks, &mut terminal)?;
+    let mut earlier = StageHistograms::default();
+    if let Some(resumption) = resumption {
+        resumption.notes(config).iter().for_each(|note| terminal.note(note));
+        let Records { rows, latency_lines } = resumption.records();
+        sinks.0.append_rows(&rows)?;
+        sinks.0.append_latency_lines(&latency_lines)?;
+        sinks.1.append_rows(&rows)?;
+        earlier = RunData::read(&run).latencies.into_stages();
+    }
+    let mut supervisor =
+        Supervisor::start(config, &run, run_clock, &segment, sinks, &mut terminal)?;
+    supervisor.go_on_from(earlier);
     let outcome = supervisor.run()?;
     let evaluation = evaluate(config, &outcome.checkpoint)?;
-    let summary = summarise(config, &outcome, evaluation, run_clock);
+    let summary = summarise(config, &outcome, evaluation, run_clock, state.counters.frames);
     files.write_summary(&summary)?;
     files.finish(outcome.exit, &outcome.reason)?;
     let report = report::render(&run)?;
@@ -147,6 +194,7 @@ fn summarise(
     outcome: &RunOutcome,
     eval: Option<EvalSummary>,
     run_clock: RunClock,
+    frames_before: u64,
 ) -> Summary {
     let since_start_s = |ns: u64| seconds(run_clock.since_start_ns(ns));
     let learner = outcome.learner.clone().unwrap_or_default();
@@ -164,7 +212,7 @@ fn summarise(
         frames,
         frames_produced: state.counters.frames_produced_before,
         updates,
-        frames_per_s: frames as f64 / learner.train_s.max(f64::MIN_POSITIVE),
+        frames_per_s: (frames - frames_before) as f64 / learner.train_s.max(f64::MIN_POSITIVE),
         solved: solved.is_some(),
         solved_frames: solved.map(|(frames, _)| frames),
         solved_s: solved.map(|(_, ns)| seconds(ns)),

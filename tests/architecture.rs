@@ -19,12 +19,12 @@ use source::{
 const RANKS: [&[&str]; 7] = [
     &[
         "sync", "latency", "env", "kernels", "params", "vtrace", "seeds", "state", "restart",
-        "process", "run_dir", "input",
+        "watch", "process", "run_dir", "input",
     ],
-    &["rollout", "mlp", "checkpoint", "telemetry"],
+    &["rollout", "mlp", "place", "checkpoint", "telemetry"],
     &["config", "shm", "policy", "meta"],
     &["collector", "eval", "sinks", "report", "checkpoints"],
-    &["actor", "learner"],
+    &["actor", "learner", "resume"],
     &["supervisor"],
     &["train"],
 ];

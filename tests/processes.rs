@@ -30,10 +30,15 @@ impl Training {
 
     /// The same with more flags.
     fn start_with(flags: &[&str]) -> Self {
+        Self::start_set("", flags)
+    }
+
+    /// The same with more settings.
+    fn start_set(settings: &str, flags: &[&str]) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let run_dir = folder.path().join("run");
         let config = folder.path().join("settings.toml");
-        std::fs::write(&config, SETTINGS).unwrap();
+        std::fs::write(&config, format!("{SETTINGS}{settings}")).unwrap();
         let supervisor = Command::new(env!("CARGO_BIN_EXE_impala"))
             .args(["train", "--run-dir", run_dir.to_str().unwrap()])
             .args(["--config", config.to_str().unwrap()])
@@ -57,6 +62,33 @@ impl Training {
         let children = std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/children"));
         let children = children.unwrap_or_default();
         children.split_whitespace().map(|child| Pid::from_raw(child.parse().unwrap())).collect()
+    }
+
+    /// The living worker of this name.
+    fn worker(&self, name: &str) -> Option<Pid> {
+        let is_it = |pid: &Pid| {
+            let comm = std::fs::read_to_string(format!("/proc/{pid}/comm"));
+            comm.is_ok_and(|comm| comm.trim() == name)
+        };
+        self.workers().into_iter().find(is_it)
+    }
+
+    /// Waits for the worker of this name that is none of `before`.
+    fn replacement(&self, name: &str, before: &[Pid]) -> Pid {
+        let mut found = None;
+        wait_until("a replacement", || {
+            found = self.worker(name).filter(|pid| !before.contains(pid));
+            found.is_some()
+        });
+        found.unwrap()
+    }
+
+    /// Frames in the last row of metrics.
+    fn n_frames(&self) -> u64 {
+        let metrics = std::fs::read_to_string(self.run_dir.join("metrics.csv")).unwrap_or_default();
+        let complete = metrics.rsplit_once('\n').map_or("", |(complete, _)| complete);
+        let last = complete.lines().last().unwrap_or_default();
+        last.split(',').nth(1).and_then(|frames| frames.parse().ok()).unwrap_or(0)
     }
 
     /// Rows of metrics so far.
@@ -162,14 +194,131 @@ fn an_actor_that_dies_again_and_again_is_given_up() {
     assert_eq!(summary.unwrap().actors[3].restarts, 5);
 }
 
+const LEARNER: &str = "impala-learner";
+
+/// Frames and updates of the last row before and of the first one after each death: what was learned is
+/// there again, but for what had not been reported.
 #[test]
-fn a_dead_learner_ends_the_run_with_its_reason() {
+fn a_killed_learner_is_replaced_and_goes_on_from_its_last_update() {
     let training = Training::start();
-    kill(training.workers()[0], Signal::SIGKILL).unwrap();
+    let mut killed = Vec::new();
+    for _ in 0..2 {
+        let n_rows = training.n_rows();
+        wait_until("some training", || training.n_rows() >= n_rows + 2);
+        let frames_before = training.n_frames();
+        killed.push(training.replacement(LEARNER, &killed));
+        kill(killed[killed.len() - 1], Signal::SIGKILL).unwrap();
+        training.replacement(LEARNER, &killed);
+        wait_until("training after the death", || training.n_frames() > frames_before);
+    }
+    let metrics = std::fs::read_to_string(training.run_dir.join("metrics.csv")).unwrap();
+    let frames = metrics.lines().skip(1).map(|row| row.split(',').nth(1).unwrap());
+    let frames: Vec<u64> = frames.map(|frames| frames.parse().unwrap()).collect();
+    assert!(frames.is_sorted(), "frames never go back: {frames:?}");
+    training.signal(Signal::SIGTERM);
     let (code, said, summary) = training.end();
-    assert_eq!(code, Some(1));
-    assert!(said.contains("the learner was killed by SIGKILL"), "{said}");
+    let summary = summary.unwrap();
+    assert_eq!(code, Some(0), "{said}");
+    assert!(said.contains("the learner (pid"), "{said}");
+    assert_eq!((summary.reliability.learner_restarts, summary.exit), (2, Exit::Interrupted));
+    assert_eq!(summary.actors.iter().map(|actor| actor.restarts).sum::<u64>(), 0);
+    assert!(summary.frames >= *frames.last().unwrap());
+}
+
+#[test]
+fn a_learner_that_dies_again_and_again_ends_the_run_with_every_epitaph() {
+    let training = Training::start_set("[supervision]\nmax_restarts = 1\n", &[]);
+    let first = training.replacement(LEARNER, &[]);
+    kill(first, Signal::SIGKILL).unwrap();
+    kill(training.replacement(LEARNER, &[first]), Signal::SIGKILL).unwrap();
+    let (code, said, summary) = training.end();
+    assert_eq!(code, Some(1), "{said}");
+    assert!(said.contains("the learner died too often (the learner (pid"), "{said}");
+    assert!(said.contains("was killed by SIGKILL"), "{said}");
     assert_eq!(summary.unwrap().exit, Exit::Failed);
+}
+
+/// Actors wait on full rings while the learner is stopped, and nobody is replaced before its time.
+#[test]
+fn a_stopped_worker_is_replaced_after_the_time_out_and_not_before() {
+    let training = Training::start_set("[supervision]\nhang_timeout_s = 3.0\n", &[]);
+    let actor = training.replacement("impala-actor1", &[]);
+    wait_until("some training", || training.n_rows() > 1);
+    kill(actor, Signal::SIGSTOP).unwrap();
+    training.replacement("impala-actor1", &[actor]);
+    let learner = training.replacement(LEARNER, &[]);
+    kill(learner, Signal::SIGSTOP).unwrap();
+    training.replacement(LEARNER, &[learner]);
+    let n_frames = training.n_frames();
+    wait_until("training after both", || training.n_frames() > n_frames);
+    training.signal(Signal::SIGTERM);
+    let (code, said, summary) = training.end();
+    let reliability = summary.unwrap().reliability;
+    assert_eq!(code, Some(0), "{said}");
+    assert!(said.contains("gave no sign of life for 3 s; killed"), "{said}");
+    assert_eq!((reliability.hangs, reliability.learner_restarts), (2, 1), "{said}");
+}
+
+/// Longer than any worker may be silent: what it did not see it must not judge.
+#[test]
+fn a_stopped_supervisor_replaces_nobody() {
+    let training = Training::start_set("[supervision]\nhang_timeout_s = 5.0\n", &[]);
+    wait_until("some training", || training.n_rows() > 1);
+    let workers: HashSet<Pid> = training.workers().into_iter().collect();
+    training.signal(Signal::SIGSTOP);
+    std::thread::sleep(Duration::from_secs(6));
+    training.signal(Signal::SIGCONT);
+    let n_frames = training.n_frames();
+    wait_until("training after it", || training.n_frames() > n_frames);
+    assert_eq!(training.workers().into_iter().collect::<HashSet<_>>(), workers);
+    training.signal(Signal::SIGTERM);
+    let (code, said, summary) = training.end();
+    assert_eq!((code, summary.unwrap().reliability.hangs), (Some(0), 0), "{said}");
+}
+
+/// Writes over the indices of the first ring, through the memory of a worker, then kills its actor: the
+/// next one to attach must notice.
+#[test]
+fn a_damaged_segment_is_made_new_and_everything_starts_again() {
+    let training = Training::start();
+    wait_until("some training", || training.n_rows() > 1);
+    let actor = training.replacement("impala-actor0", &[]);
+    if !damage_first_ring(actor) {
+        eprintln!("SKIPPED: this system does not let a parent write to its child's memory");
+        return;
+    }
+    kill(actor, Signal::SIGKILL).unwrap();
+    let frames = training.n_frames();
+    wait_until("a reset", || training.worker("impala-actor3").is_some_and(|pid| pid > actor));
+    wait_until("training after it", || training.n_frames() > frames);
+    training.signal(Signal::SIGTERM);
+    let (code, said, summary) = training.end();
+    assert_eq!(code, Some(0), "{said}");
+    assert!(said.contains("ring indices are corrupt"), "{said}");
+    assert!(said.contains("the shared segment was damaged; everything starts again"), "{said}");
+    assert!(summary.unwrap().reliability.segment_resets >= 1);
+}
+
+/// Whether the head of the first ring, in a segment of the default shape, could be overwritten.
+fn damage_first_ring(actor: Pid) -> bool {
+    use std::os::unix::fs::FileExt;
+    let config = impala::config::Config::default();
+    let state = impala::supervisor::fresh_state(&config).unwrap();
+    let layout = impala::shm::layout::Layout::new(&impala::shm::layout::SegmentShape {
+        n_actors: config.actors.count,
+        slots_per_actor: config.actors.slots_per_actor,
+        n_params: state.params.len(),
+        n_moments: 1,
+        rollout: config.rollout_shape().unwrap(),
+    });
+    let head = layout.unwrap().ring_region(0).offset as u64;
+    let maps = std::fs::read_to_string(format!("/proc/{actor}/maps")).unwrap();
+    let lines = maps.lines().filter(|line| line.contains("/dev/shm/"));
+    let starts =
+        lines.map(|line| u64::from_str_radix(line.split('-').next().unwrap(), 16).unwrap());
+    let memory = std::fs::OpenOptions::new().write(true).open(format!("/proc/{actor}/mem"));
+    let Ok(memory) = memory else { return false };
+    memory.write_all_at(&u64::MAX.to_ne_bytes(), starts.min().unwrap() + head).is_ok()
 }
 
 #[test]

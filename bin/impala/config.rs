@@ -38,7 +38,12 @@ pub struct Sources {
 impl Sources {
     /// The settings in layers: defaults, the environment's preset, the file, then assignments.
     pub fn layers(&self) -> Layers<'_> {
-        Layers { env: self.env.as_deref(), file: self.config.as_deref(), assignments: &self.set }
+        Layers {
+            earlier: None,
+            env: self.env.as_deref(),
+            file: self.config.as_deref(),
+            assignments: &self.set,
+        }
     }
 }
 

@@ -4,9 +4,10 @@ use std::path::PathBuf;
 
 use anyhow::anyhow;
 use clap::ValueEnum;
-use impala::config::{Config, LearnerKind};
+use impala::config::{Config, Layers, LearnerKind};
+use impala::resume::Resumption;
 use impala::telemetry::{Exit, Summary};
-use impala::train::{Destination, TrainedRun, train};
+use impala::train::{Destination, TrainedRun, resume, train};
 
 use crate::Failure;
 use crate::config::Sources;
@@ -21,10 +22,15 @@ use crate::config::Sources;
     impala train --seed 7 --stop-when-solved       end as soon as it is solved\n  \
     impala train --frames 20000000 --actors 2      longer, with two actors\n  \
     impala train --set optimizer.learning_rate.start=0.001   any one setting\n  \
-    impala train --config results/latest/config.toml   the settings of an earlier run")]
+    impala train --config results/latest/config.toml   the settings of an earlier run\n  \
+    impala train --resume results/latest --frames 4000000   go on where that run stopped")]
 pub struct Args {
     #[command(flatten)]
     sources: Sources,
+    /// Go on with a run: its folder, or one of its checkpoints. Settings are those of the run, unless
+    /// others are given; the run's own files stay as they are.
+    #[arg(long, value_name = "RUN|CHECKPOINT")]
+    resume: Option<PathBuf>,
     /// Seed of everything random [default: 1].
     #[arg(long)]
     seed: Option<u64>,
@@ -67,12 +73,18 @@ enum Learner {
 
 /// Trains and says what came of it.
 pub fn run(args: &Args, process_start_ns: u64) -> Result<(), Failure> {
-    let config = args.config().map_err(|error| Failure::Usage(error.into()))?;
+    let resumption = args.resume.as_deref().map(Resumption::open).transpose();
+    let resumption = resumption.map_err(|error| Failure::Usage(error.into()))?;
+    let config = args.config(resumption.as_ref()).map_err(Failure::Usage)?;
     let destination = match &args.run_dir {
         Some(path) => Destination::At(path.clone()),
         None => Destination::Below("results".into()),
     };
-    let trained = train(&config, &destination, process_start_ns).map_err(|error| {
+    let trained = match &resumption {
+        Some(resumption) => resume(&config, resumption, &destination, process_start_ns),
+        None => train(&config, &destination, process_start_ns),
+    };
+    let trained = trained.map_err(|error| {
         let is_usage = error.is_usage();
         let error = anyhow!(error);
         if is_usage { Failure::Usage(error) } else { Failure::Run(error) }
@@ -85,8 +97,10 @@ pub fn run(args: &Args, process_start_ns: u64) -> Result<(), Failure> {
 }
 
 impl Args {
-    fn config(&self) -> Result<Config, impala::config::ConfigError> {
-        let mut config = self.sources.layers().resolve()?;
+    fn config(&self, resumption: Option<&Resumption>) -> anyhow::Result<Config> {
+        let earlier = resumption.map(Resumption::settings).transpose()?;
+        let layers = Layers { earlier: earlier.as_ref(), ..self.sources.layers() };
+        let mut config = layers.resolve()?;
         set(&mut config.seed, &self.seed);
         set(&mut config.frames, &self.frames);
         set(&mut config.actors.count, &self.actors);

@@ -21,6 +21,8 @@ const MAX_FILE_BYTES: u64 = 1 << 20;
 /// Where settings come from, besides the defaults. Each goes over the one before; the preset goes first.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Layers<'a> {
+    /// The settings of a run that is resumed, which then stand for the defaults and the preset.
+    pub earlier: Option<&'a Config>,
     /// The environment, whatever the others say of it.
     pub env: Option<&'a str>,
     /// A TOML file with any of the settings.
@@ -38,8 +40,11 @@ impl Layers<'_> {
         let file = self.file.map(read).transpose()?.unwrap_or_default();
         let assignments = self.assignments.iter().map(|text| Assignment::parse(text));
         let assignments = assignments.collect::<Result<Vec<_>, _>>()?;
-        let mut table = Table::try_from(Config::default()).expect("the defaults are a TOML table");
-        lay_over(&mut table, preset_table(self.env_id(&file, &assignments)));
+        let base = self.earlier.cloned().unwrap_or_default();
+        let mut table = Table::try_from(base).expect("every configuration is a TOML table");
+        if self.earlier.is_none() {
+            lay_over(&mut table, preset_table(self.env_id(&file, &assignments)));
+        }
         lay_over(&mut table, file);
         let mut config = from_table(&table).expect("each layer was read as a configuration before");
         for assignment in &assignments {

@@ -58,6 +58,8 @@ settings! {
         report: ReportSettings = ReportSettings::default(), Table;
         /// When training is saved, and how much of that is kept.
         checkpoint: CheckpointSettings = CheckpointSettings::default(), Table;
+        /// What is done about workers that die or hang.
+        supervision: SupervisionSettings = SupervisionSettings::default(), Table;
     }
 }
 
@@ -168,6 +170,21 @@ settings! {
         interval_s: f64 = 60.0, Reals(0.1, 1e6, "seconds");
         /// How many of the newest are kept, besides the best one.
         keep: usize = 3, Integers(2, 10_000, "checkpoints");
+    }
+}
+
+settings! {
+    /// What is done about workers that die or hang.
+    pub struct SupervisionSettings {
+        /// Time without a sign of life after which a worker is replaced. Longer than the longest rollout
+        /// and the longest update.
+        hang_timeout_s: f64 = 10.0, Reals(0.5, 1e6, "seconds");
+        /// Deaths of one worker within the window that are mended; one more and it is given up.
+        max_restarts: usize = 5, Integers(0, 1_000_000, "deaths");
+        /// Length of that window.
+        restart_window_s: f64 = 30.0, Reals(0.0, 1e6, "seconds");
+        /// Longest pause before a replacement: the first comes at once, later ones after 0.1 to 5 s.
+        max_pause_s: f64 = 5.0, Reals(0.0, 60.0, "seconds");
     }
 }
 

@@ -47,7 +47,9 @@ pub enum LearnerError {
     #[error(transparent)]
     Segment(#[from] SegmentError),
     /// Nobody has saved a state to start from.
-    #[error("the shared segment holds no state to learn from; the supervisor saves the first")]
+    #[error(
+        "the shared segment holds no sound state to learn from; the supervisor saves the first"
+    )]
     NoState,
     /// Training diverged.
     #[error(
@@ -138,6 +140,9 @@ impl<'seg, S: MessageSink> Learner<'seg, S> {
         let board = segment.board();
         board.learner().vitals.start(std::process::id(), 0, now_ns);
         let saved = segment.state_reader().read_if_newer().ok_or(LearnerError::NoState)?;
+        if !saved.state.is_finite() {
+            return Err(LearnerError::NoState);
+        }
         let rings = rings_after(segment, &saved.consumed)?;
         let state = saved.state;
         let mut weights = segment.weights_writer()?;

@@ -11,7 +11,7 @@ mod html;
 mod palette;
 mod plots;
 mod points;
-mod read;
+pub(crate) mod read;
 mod units;
 
 use std::fs;

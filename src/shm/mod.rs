@@ -369,13 +369,26 @@ impl Segment {
     fn over(memory: Memory, layout: Layout) -> Segment {
         let roles = Roles::new(layout.shape.n_actors);
         let segment = Segment { memory, layout, roles };
+        segment.write_header();
+        segment
+    }
+
+    fn write_header(&self) {
         for ((_, word), value) in
-            segment.header().words().into_iter().zip(SegmentHeader::expected(&layout))
+            self.header().words().into_iter().zip(SegmentHeader::expected(&self.layout))
         {
-            // Relaxed: no other process exists yet; forking orders this before all they do.
+            // Relaxed: no other process exists; forking orders this before all they do.
             word.store(value, Ordering::Relaxed);
         }
-        segment
+    }
+
+    /// Makes all but the board as it was when the segment was made: after damage, for the supervisor,
+    /// while no worker lives. The board's counters are totals over everything.
+    pub fn reset(&self) {
+        self.write_header();
+        self.weights_region().state.reset();
+        self.state_region().state.reset();
+        (0..self.layout.shape.n_actors).for_each(|actor| self.ring_state(actor).reset());
     }
 
     /// Where everything lies.

@@ -42,6 +42,13 @@ pub struct CorruptRing {
 }
 
 impl RingState {
+    /// Makes it an empty ring. Only while neither side lives.
+    pub fn reset(&self) {
+        // Relaxed: forking orders this before all that new sides do.
+        self.head.index.store(0, Ordering::Relaxed);
+        self.tail.index.store(0, Ordering::Relaxed);
+    }
+
     /// The indices `(head, tail)`, if they are possible (R5).
     ///
     /// At most one side may be moving meanwhile: the caller is, or stands in for, the other one.

@@ -36,6 +36,18 @@ pub struct WeightsState {
     heads: [CellHead; 2],
 }
 
+impl WeightsState {
+    /// Makes it a region where nothing was published. Only while neither writer nor readers live.
+    pub fn reset(&self) {
+        // Relaxed: forking orders this before all that new workers do.
+        self.current.cell.store(0, Ordering::Relaxed);
+        for head in &self.heads {
+            head.sequence.store(0, Ordering::Relaxed);
+            head.version.store(0, Ordering::Relaxed);
+        }
+    }
+}
+
 /// The weight region: its state and the parameter words of both cells.
 #[derive(Clone, Copy)]
 pub struct WeightsRegion<'a> {

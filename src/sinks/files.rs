@@ -98,6 +98,14 @@ impl RunFiles {
         append(&mut self.metrics, &lines)
     }
 
+    /// Appends lines of the `latency.hlog` of the run that this one goes on from.
+    ///
+    /// # Errors
+    /// [`FilesError::Write`].
+    pub fn append_latency_lines(&mut self, lines: &str) -> Result<(), FilesError> {
+        append(&mut self.latency, lines.as_bytes())
+    }
+
     /// Appends one line to `latency.hlog` for every stage that has measurements; histograms of
     /// nanoseconds.
     ///

@@ -1,0 +1,123 @@
+//! One worker's place: the process in it, the deaths there, and when the next process is due.
+//!
+//! Owns one [`Worker`] at a time. Decides nothing but by the restart policy and forks nothing: the
+//! supervisor does, and asks here what is the case.
+
+use std::io;
+
+use crate::process::{Death, Obituary, Worker};
+use crate::restart::{Decision, History, RestartPolicy};
+
+/// Who works in a place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// The learner.
+    Learner,
+    /// The actor with this number.
+    Actor(usize),
+}
+
+impl std::fmt::Display for Role {
+    fn fmt(&self, f: &mut std::fmt::Formatter) -> std::fmt::Result {
+        match self {
+            Role::Learner => write!(f, "the learner"),
+            Role::Actor(actor) => write!(f, "actor {actor}"),
+        }
+    }
+}
+
+/// A worker's place.
+pub struct Place {
+    role: Role,
+    worker: Option<Worker>,
+    history: History,
+    /// When the present process was forked, ns.
+    started_ns: u64,
+    /// When the next one shall be, ns.
+    due_ns: Option<u64>,
+    /// How the last one ended, in words.
+    epitaph: Option<String>,
+}
+
+impl Place {
+    /// A place whose first process is due at once.
+    pub fn new(role: Role) -> Self {
+        let history = History::default();
+        Place { role, worker: None, history, started_ns: 0, due_ns: Some(0), epitaph: None }
+    }
+
+    /// Who works here.
+    pub fn role(&self) -> Role {
+        self.role
+    }
+
+    /// The process, while there is one that was not reaped.
+    pub fn worker(&self) -> Option<&Worker> {
+        self.worker.as_ref()
+    }
+
+    /// When the present process was forked, ns.
+    pub fn started_ns(&self) -> u64 {
+        self.started_ns
+    }
+
+    /// How the last process ended: who, how, and its last words.
+    pub fn epitaph(&self) -> Option<&str> {
+        self.epitaph.as_deref()
+    }
+
+    /// Replacements so far, which is the generation of the present process.
+    pub fn n_restarts(&self) -> u64 {
+        self.history.n_restarts()
+    }
+
+    /// Whether a process is at work here or will be.
+    pub fn is_manned(&self) -> bool {
+        self.worker.is_some() || self.due_ns.is_some()
+    }
+
+    /// Whether it is time to fork.
+    pub fn is_due(&self, now_ns: u64) -> bool {
+        self.due_ns.is_some_and(|due_ns| due_ns <= now_ns)
+    }
+
+    /// Puts a process to work here.
+    pub fn occupy(&mut self, worker: Worker, now_ns: u64) {
+        self.worker = Some(worker);
+        self.started_ns = now_ns;
+        self.due_ns = None;
+    }
+
+    /// Forks nothing here any more.
+    pub fn close(&mut self) {
+        self.due_ns = None;
+    }
+
+    /// Reaps the process that has ended; `None` if there is none.
+    ///
+    /// # Errors
+    /// If the system refuses, which it does only for what is no child.
+    pub fn bury(&mut self) -> io::Result<Option<Death>> {
+        let Some(worker) = self.worker.take() else { return Ok(None) };
+        let pid = worker.pid();
+        let Obituary { death, last_words } = worker.bury()?;
+        let words = if last_words.is_empty() { String::new() } else { format!(": {last_words}") };
+        self.epitaph = Some(format!("{} (pid {pid}) {death}{words}", self.role));
+        Ok(Some(death))
+    }
+
+    /// Decides about a death, or a fork that failed, at `now_ns`.
+    pub fn mourn(&mut self, policy: &RestartPolicy, now_ns: u64) -> Decision {
+        let decision = self.history.decide(policy, now_ns);
+        self.due_ns = match decision {
+            Decision::RestartAfter(pause_ns) => Some(now_ns + pause_ns),
+            Decision::GiveUp => None,
+        };
+        decision
+    }
+
+    /// As after a reset of everything: the next process is due at once, and it is nobody's fault here.
+    pub fn begin_anew(&mut self) {
+        self.due_ns = Some(0);
+    }
+}

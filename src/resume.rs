@@ -1,0 +1,247 @@
+//! Where a run goes on that was ended or killed: its newest sound checkpoint, and what it had recorded up
+//! to there.
+//!
+//! Owns the choice of the checkpoint and the cut through the earlier part's files: rows and intervals
+//! younger than the checkpoint are told again by the part that follows. Writes nothing: a resumed run has
+//! a folder of its own, and the earlier one stays as it is. Called by `train.rs` and `impala train`.
+
+use std::fs::File;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+
+use crate::checkpoint::{Checkpoint, CheckpointError};
+use crate::config::Config;
+use crate::report::read::RunData;
+use crate::run_dir::{RunDir, RunDirError};
+use crate::telemetry::MetricsRow;
+
+/// A log of hours is a few megabytes; more than this is none of ours.
+const MAX_LOG_BYTES: u64 = 1 << 30;
+
+/// Why a run cannot be resumed.
+#[derive(Debug, thiserror::Error)]
+pub enum ResumeError {
+    /// There is no run there.
+    #[error(transparent)]
+    RunDir(#[from] RunDirError),
+    /// The checkpoint cannot be used.
+    #[error(transparent)]
+    Checkpoint(#[from] CheckpointError),
+    /// None of the run's checkpoints can be used.
+    #[error("{} has no sound checkpoint to go on from{reasons}; start a new run", path.display())]
+    NoCheckpoint {
+        /// The run's folder.
+        path: PathBuf,
+        /// What was wrong with each.
+        reasons: String,
+    },
+    /// The settings in the checkpoint are not of this version.
+    #[error("{}: its settings cannot be used: {reason}; give --config FILE", path.display())]
+    Settings {
+        /// The checkpoint.
+        path: PathBuf,
+        /// Why.
+        reason: String,
+    },
+    /// The settings ask for something else than was trained.
+    #[error(
+        "{field} = {now}, but the checkpoint has {then}; that cannot change when a run is resumed"
+    )]
+    Differs {
+        /// Which setting.
+        field: &'static str,
+        /// What the checkpoint has.
+        then: String,
+        /// What is asked for.
+        now: String,
+    },
+    /// The run had learned from all of its frames.
+    #[error(
+        "frames = {frames}: the run has learned from {learned} already; give more with --frames"
+    )]
+    NothingLeft {
+        /// The budget.
+        frames: u64,
+        /// Frames learned from.
+        learned: u64,
+    },
+}
+
+/// A checkpoint to go on from.
+#[derive(Debug)]
+pub struct Resumption {
+    path: PathBuf,
+    checkpoint: Checkpoint,
+    /// The run it belongs to, where a folder was named.
+    run: Option<RunDir>,
+    /// Newer checkpoints that were damaged.
+    passed_over: Vec<CheckpointError>,
+}
+
+/// What a run had recorded until its checkpoint.
+#[derive(Default)]
+pub struct Records {
+    /// Rows of `metrics.csv`.
+    pub rows: Vec<MetricsRow>,
+    /// Lines of `latency.hlog`.
+    pub latency_lines: String,
+}
+
+impl Resumption {
+    /// The newest sound checkpoint of a run's folder, or the checkpoint in a file.
+    ///
+    /// # Errors
+    /// If there is none.
+    pub fn open(path: &Path) -> Result<Resumption, ResumeError> {
+        if path.is_dir() {
+            return Resumption::newest_of(RunDir::open(path)?);
+        }
+        let (path, passed_over) = (path.to_owned(), Vec::new());
+        Ok(Resumption { checkpoint: Checkpoint::load(&path)?, path, run: None, passed_over })
+    }
+
+    fn newest_of(run: RunDir) -> Result<Resumption, ResumeError> {
+        let mut passed_over = Vec::new();
+        let numbered = run.numbered_checkpoints();
+        for path in numbered.into_iter().chain([run.checkpoint()]) {
+            match Checkpoint::load(&path) {
+                Ok(checkpoint) => {
+                    return Ok(Resumption { path, checkpoint, run: Some(run), passed_over });
+                }
+                Err(error) => passed_over.push(error),
+            }
+        }
+        let reasons = passed_over.iter().map(|error| format!("; {error}")).collect();
+        Err(ResumeError::NoCheckpoint { path: run.path().to_owned(), reasons })
+    }
+
+    /// Its file.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// What training goes on from.
+    pub fn checkpoint(&self) -> &Checkpoint {
+        &self.checkpoint
+    }
+
+    /// The settings it was trained with.
+    ///
+    /// # Errors
+    /// If they are not of this version.
+    pub fn settings(&self) -> Result<Config, ResumeError> {
+        toml::from_str(&self.checkpoint.settings).map_err(|error: toml::de::Error| {
+            let reason = error.message().replace('\n', " ");
+            ResumeError::Settings { path: self.path.clone(), reason }
+        })
+    }
+
+    /// Whether training can go on with these settings.
+    ///
+    /// # Errors
+    /// If they ask for another task, network or optimiser, or leave no frames to learn from.
+    pub fn check(&self, config: &Config) -> Result<(), ResumeError> {
+        let (then, state) = (self.settings()?, &self.checkpoint.state);
+        let refuse = |field, then: String, now: String| {
+            if then == now { Ok(()) } else { Err(ResumeError::Differs { field, then, now }) }
+        };
+        refuse("env", self.checkpoint.env.clone(), config.env.clone())?;
+        let (old, new) = (&self.checkpoint.shape.hidden, &config.network.hidden);
+        refuse("network.hidden", format!("{old:?}"), format!("{new:?}"))?;
+        let (old, new) = (then.optimizer.kind, config.optimizer.kind);
+        refuse("optimizer.kind", format!("{old:?}"), format!("{new:?}"))?;
+        let learned = state.counters.frames;
+        if learned >= config.frames {
+            return Err(ResumeError::NothingLeft { frames: config.frames, learned });
+        }
+        Ok(())
+    }
+
+    /// What a user should know before training goes on, a line each: where it does, what was damaged,
+    /// which settings differ from those before.
+    pub fn notes(&self, config: &Config) -> Vec<String> {
+        let passed_over = self.passed_over.iter().map(|error| format!("passed over: {error}"));
+        let frames = self.checkpoint.state.counters.frames;
+        let from = format!("goes on from {} at frame {frames}", self.path.display());
+        let changes = changes(&self.checkpoint.settings, &config.to_toml());
+        passed_over.chain([from]).chain(changes).collect()
+    }
+
+    /// What the run had recorded until the checkpoint; nothing where only a file was named.
+    pub fn records(&self) -> Records {
+        let Some(run) = &self.run else { return Records::default() };
+        let frames = self.checkpoint.state.counters.frames;
+        let mut rows = RunData::read(run).rows;
+        rows.retain(|row| row.frames <= frames);
+        let elapsed_s = self.checkpoint.elapsed_ns as f64 / 1e9;
+        let log = read_log(&run.latency());
+        let kept = log.lines().filter(|line| ends_by(line, elapsed_s));
+        Records { rows, latency_lines: kept.map(|line| format!("{line}\n")).collect() }
+    }
+}
+
+/// The log's text; a log that cannot be read was lost with whatever else happened to the run.
+fn read_log(path: &Path) -> String {
+    let mut text = String::new();
+    let read = File::open(path).map(|file| file.take(MAX_LOG_BYTES).read_to_string(&mut text));
+    if matches!(read, Ok(Ok(_))) { text } else { String::new() }
+}
+
+/// Whether this is a complete interval that ended by then: `Tag=…,start,length,max,histogram`.
+fn ends_by(line: &str, elapsed_s: f64) -> bool {
+    let fields: Vec<&str> = line.split(',').collect();
+    let [tag, start, length, _, _] = fields[..] else { return false };
+    let end_s = start.parse::<f64>().and_then(|start| Ok(start + length.parse::<f64>()?));
+    tag.starts_with("Tag=") && end_s.is_ok_and(|end_s| end_s <= elapsed_s + 1e-3)
+}
+
+/// The settings of two configurations that differ, by their dotted names.
+fn changes(then: &str, now: &str) -> Vec<String> {
+    let parse = |text: &str| text.parse::<toml::Table>().unwrap_or_default();
+    let (mut old, mut new) = (Vec::new(), Vec::new());
+    flatten("", &parse(then), &mut old);
+    flatten("", &parse(now), &mut new);
+    let value = |settings: &[(String, String)], name: &str| {
+        let found = settings.iter().find(|(other, _)| other == name);
+        found.map_or("nothing", |(_, value)| value).to_owned()
+    };
+    let changed = new.iter().filter(|setting| !old.contains(setting));
+    changed.map(|(name, now)| format!("{name} = {now} (was {})", value(&old, name))).collect()
+}
+
+fn flatten(prefix: &str, table: &toml::Table, into: &mut Vec<(String, String)>) {
+    for (key, value) in table {
+        match value {
+            toml::Value::Table(inner) => flatten(&format!("{prefix}{key}."), inner, into),
+            other => into.push((format!("{prefix}{key}"), other.to_string())),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_interval_belongs_to_the_part_in_which_it_ended() {
+        let line = "Tag=wait,1.500,0.500,12.3,HISTFAAA";
+        assert!(ends_by(line, 2.0));
+        assert!(!ends_by(line, 1.9));
+        for broken in ["Tag=wait,1.5,0.5", "#[a comment]", "wait,1.5,0.5,1,x", "Tag=a,b,c,d,e", ""]
+        {
+            assert!(!ends_by(broken, 1e9), "{broken}");
+        }
+    }
+
+    #[test]
+    fn settings_that_differ_are_named_with_both_values() {
+        let now = Config { frames: 5, ..Config::default() };
+        let mut then = Config::default();
+        then.loss.discount = 0.5;
+        assert_eq!(
+            changes(&then.to_toml(), &now.to_toml()),
+            ["frames = 5 (was 2000000)", "loss.discount = 0.99 (was 0.5)"]
+        );
+        assert_eq!(changes(&now.to_toml(), &now.to_toml()), [""; 0]);
+    }
+}

@@ -1,0 +1,176 @@
+//! Runs that are ended, killed or damaged, and go on. Each test starts the real binary.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use impala::checkpoint::Checkpoint;
+use impala::run_dir::RunDir;
+use impala::telemetry::{MetricsRow, Summary};
+use tempfile::TempDir;
+
+/// A watchdog, not a measurement: a loaded machine may take long.
+const PATIENCE: Duration = Duration::from_secs(300);
+
+const FRAMES: u64 = 40_000;
+
+fn impala(args: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_impala")).args(args).output().unwrap()
+}
+
+/// Trains into `name` below the folder; `args` come on top.
+fn train(folder: &TempDir, name: &str, args: &[&str]) -> (PathBuf, Output) {
+    let path = folder.path().join(name);
+    let common = ["train", "--set", "report.eval_episodes=5", "--run-dir", path.to_str().unwrap()];
+    let output = impala(&[common.as_slice(), args].concat());
+    (path, output)
+}
+
+/// A run of [`FRAMES`] frames.
+fn first_part(folder: &TempDir) -> PathBuf {
+    let (path, output) = train(folder, "first", &["--frames", &FRAMES.to_string()]);
+    assert!(output.status.success(), "{}", said(&output));
+    path
+}
+
+fn said(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+fn rows(run: &Path) -> Vec<MetricsRow> {
+    let mut reader = csv::Reader::from_path(run.join("metrics.csv")).unwrap();
+    reader.deserialize().map(Result::unwrap).collect()
+}
+
+fn summary(run: &Path) -> Summary {
+    serde_json::from_str(&std::fs::read_to_string(run.join("summary.json")).unwrap()).unwrap()
+}
+
+fn checkpoint(run: &Path) -> Checkpoint {
+    Checkpoint::load(&run.join("checkpoint.safetensors")).unwrap()
+}
+
+#[test]
+fn frames_schedule_optimiser_rows_and_histograms_go_on() {
+    let folder = TempDir::new().unwrap();
+    let first = first_part(&folder);
+    let flags = ["--resume", first.to_str().unwrap(), "--frames", "80000"];
+    let (second, output) = train(&folder, "second", &flags);
+    let said = said(&output);
+    assert!(output.status.success(), "{said}");
+    assert!(said.contains("frames = 80000 (was 40000)"), "{said}");
+
+    let (before, after) = (summary(&first), summary(&second));
+    assert!(after.frames >= 80_000 && after.updates > before.updates);
+    assert!(after.frames_produced > before.frames_produced && after.wall_s > before.wall_s);
+    for (stage, latency) in &before.latency_us {
+        assert!(after.latency_us[stage].count > latency.count, "{stage}");
+    }
+    let (then, now) = (rows(&first), rows(&second));
+    assert_eq!(now[..then.len()], then, "the first part's rows come first");
+    assert!(now.is_sorted_by_key(|row| row.frames) && now.is_sorted_by(|a, b| a.time_s < b.time_s));
+    let (last, next) = (&then[then.len() - 1], &now[then.len()]);
+    assert!(next.learning_rate < last.learning_rate, "the schedule does not begin again");
+    assert!(next.episodes >= last.episodes);
+
+    let saved = checkpoint(&second).state;
+    assert_eq!(saved.optimizer.n_steps, saved.counters.updates);
+    assert_eq!(saved.counters.frames, after.frames);
+    let log = |run: &Path| std::fs::read_to_string(run.join("latency.hlog")).unwrap();
+    let tags = |text: &str| text.lines().filter(|line| line.starts_with("Tag=")).count();
+    assert!(tags(&log(&second)) > tags(&log(&first)));
+    let meta = std::fs::read_to_string(second.join("meta.json")).unwrap();
+    assert!(meta.contains("\"resumed_from\": \""), "{meta}");
+    assert!(second.join("report.html").exists());
+}
+
+#[test]
+fn a_killed_run_goes_on_from_its_last_checkpoint() {
+    let folder = TempDir::new().unwrap();
+    let path = folder.path().join("killed");
+    let mut running = Command::new(env!("CARGO_BIN_EXE_impala"))
+        .args(["train", "--frames", "100000000000", "--set", "checkpoint.interval_s=0.2"])
+        .args(["--run-dir", path.to_str().unwrap()])
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let start = Instant::now();
+    while RunDir::open(&path).map_or(0, |run| run.numbered_checkpoints().len()) < 2 {
+        assert!(start.elapsed() < PATIENCE, "no checkpoints");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    running.kill().unwrap();
+    running.wait().unwrap();
+    let frames = checkpoint(&path).state.counters.frames;
+    let budget = (frames + 10_000).to_string();
+    let flags = ["--resume", path.to_str().unwrap(), "--frames", &budget];
+    let (second, output) = train(&folder, "second", &flags);
+    assert!(output.status.success(), "{}", said(&output));
+    assert!(summary(&second).frames >= frames + 10_000);
+    assert!(rows(&second).is_sorted_by_key(|row| row.frames));
+}
+
+/// Flips a bit in the middle of a file.
+fn damage(path: &Path) {
+    let mut bytes = std::fs::read(path).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    // The newest checkpoint's file has two names.
+    std::fs::remove_file(path).unwrap();
+    std::fs::write(path, bytes).unwrap();
+}
+
+#[test]
+fn a_damaged_checkpoint_is_passed_over_and_none_left_is_an_error() {
+    let folder = TempDir::new().unwrap();
+    let first = first_part(&folder);
+    let run = RunDir::open(&first).unwrap();
+    let mut earlier = checkpoint(&first);
+    earlier.state.counters.frames = 20_480;
+    earlier.save(&run.checkpoint_after(20_480)).unwrap();
+    let newest = run.numbered_checkpoints().remove(0);
+    damage(&newest);
+    let flags = ["--resume", first.to_str().unwrap(), "--frames", "41000"];
+    let (_, output) = train(&folder, "second", &flags);
+    let text = said(&output);
+    assert!(output.status.success(), "{text}");
+    assert!(text.contains("passed over: ") && text.contains("damaged: its checksum"), "{text}");
+    assert!(text.contains("at frame 20480"), "{text}");
+
+    damage(&run.checkpoint_after(20_480));
+    damage(&run.checkpoint());
+    let (third, output) = train(&folder, "third", &flags);
+    let text = said(&output);
+    assert_eq!(output.status.code(), Some(2), "{text}");
+    assert!(text.contains("has no sound checkpoint to go on from"), "{text}");
+    assert!(!third.exists(), "nothing was started");
+}
+
+#[test]
+fn what_does_not_fit_is_refused_with_what_differs() {
+    let folder = TempDir::new().unwrap();
+    let first = first_part(&folder);
+    let file = first.join("checkpoint.safetensors");
+    let file = file.to_str().unwrap();
+    for (args, expected) in [
+        (
+            vec!["--frames", "80000", "--set", "network.hidden=[32]"],
+            "network.hidden = [32], but the checkpoint has [64, 64]",
+        ),
+        (
+            vec!["--frames", "80000", "--set", "optimizer.kind=adam"],
+            "optimizer.kind = Adam, but the checkpoint has RmsProp",
+        ),
+        (vec![], "give more with --frames"),
+    ] {
+        let flags = [vec!["--resume", file], args].concat();
+        let (path, output) = train(&folder, "refused", &flags);
+        let text = said(&output);
+        assert_eq!(output.status.code(), Some(2), "{text}");
+        assert!(text.contains(expected), "{text}");
+        assert!(!path.exists(), "nothing was started");
+    }
+    let (second, output) = train(&folder, "second", &["--resume", file, "--frames", "41000"]);
+    assert!(output.status.success(), "{}", said(&output));
+    assert!(rows(&second)[0].frames > FRAMES, "a file alone has no earlier rows");
+}
