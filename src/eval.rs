@@ -6,7 +6,7 @@
 use ndarray::Array2;
 
 use crate::checkpoint::Checkpoint;
-use crate::env::{self, EpisodeLog, StepKind, UnknownEnv};
+use crate::env::{EnvSpec, EpisodeLog, Registry, StepKind, UnknownEnv, VecEnv};
 use crate::kernels::Simd;
 use crate::policy::Policy;
 use crate::telemetry::EvalSummary;
@@ -36,23 +36,27 @@ pub enum EvalError {
 }
 
 /// Plays `n_episodes` episodes with the most probable actions; episode `i` is reset with `seed + i`.
-/// Returns the undiscounted return of each.
+/// Returns the undiscounted return of each. `environments` has to hold the checkpoint's.
 ///
 /// # Errors
 /// If the checkpoint's environment is not known or has other sizes than its network.
 pub fn greedy_returns(
     checkpoint: &Checkpoint,
+    environments: &Registry,
     kernels: Simd,
     n_episodes: usize,
     seed: u64,
 ) -> Result<Vec<f64>, EvalError> {
-    check_shape(checkpoint)?;
+    let spec = environments.spec(&checkpoint.env)?;
+    check_shape(checkpoint, spec)?;
     let mut returns = Vec::with_capacity(n_episodes);
     while returns.len() < n_episodes {
         let n_parallel = MAX_PARALLEL_EPISODES.min(n_episodes - returns.len());
         let mut policy = Policy::new(&checkpoint.shape, kernels, n_parallel, seed);
         policy.params_mut().copy_from_slice(&checkpoint.state.params);
-        returns.extend(play(policy, &checkpoint.env, n_parallel, seed + returns.len() as u64)?);
+        let seed = seed + returns.len() as u64;
+        let envs = environments.make_inputs(&checkpoint.env, n_parallel, seed)?;
+        returns.extend(play(policy, envs));
     }
     Ok(returns)
 }
@@ -68,8 +72,7 @@ pub fn summarise(returns: &[f64]) -> Option<EvalSummary> {
     })
 }
 
-fn check_shape(checkpoint: &Checkpoint) -> Result<(), EvalError> {
-    let spec = env::spec(&checkpoint.env)?;
+fn check_shape(checkpoint: &Checkpoint, spec: &EnvSpec) -> Result<(), EvalError> {
     let found = (checkpoint.shape.obs_dim, checkpoint.shape.n_actions);
     let expected = (spec.obs_dim, spec.n_actions);
     if found == expected {
@@ -78,15 +81,10 @@ fn check_shape(checkpoint: &Checkpoint) -> Result<(), EvalError> {
     Err(EvalError::Shape { env: checkpoint.env.clone(), found, expected })
 }
 
-/// One episode in each of `n_episodes` environments.
-fn play(
-    mut policy: Policy,
-    env_id: &str,
-    n_episodes: usize,
-    seed: u64,
-) -> Result<Vec<f64>, UnknownEnv> {
-    let mut envs = env::make_vec(env_id, n_episodes, seed)?;
-    let mut obs = Array2::zeros((env::spec(env_id)?.obs_dim, n_episodes));
+/// One episode in each environment.
+fn play(mut policy: Policy, mut envs: Box<dyn VecEnv>) -> Vec<f64> {
+    let n_episodes = envs.n_envs();
+    let mut obs = Array2::zeros((envs.spec().obs_dim, n_episodes));
     let mut actions = vec![0; n_episodes];
     let mut rewards = vec![0.0; n_episodes];
     let mut kinds = vec![StepKind::ORDINARY; n_episodes];
@@ -103,5 +101,5 @@ fn play(
             *playing = !kinds[episode].ends_episode();
         }
     }
-    Ok(returns)
+    returns
 }

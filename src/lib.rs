@@ -1,6 +1,8 @@
 //! IMPALA (arXiv 1802.01561) on one machine: actor processes collect rollouts with a slightly old policy
 //! into shared memory, one learner process corrects for that with V-trace and publishes new weights.
 //!
+//! # A first run
+//!
 //! ```no_run
 //! use impala::config::Config;
 //! use impala::latency::monotonic_ns;
@@ -15,9 +17,84 @@
 //! }
 //! ```
 //!
-//! `train` forks, so it belongs into a `main` that has started no thread. To use only parts: a
-//! [`collector::Collector`] fills a [`rollout::RolloutBuffer`], a [`learner::pass::Pass`] turns it into a
-//! gradient, both without any other process.
+//! [`train`](train::train) forks, so it belongs into a `main` that has started no thread: no logger or
+//! runtime that keeps one. It returns when the run is over; what it learned lies in the run's folder
+//! ([`run_dir::RunDir`]) with its report, its figures and its checkpoint.
+//!
+//! # Settings
+//!
+//! A [`config::Config`] is plain data: take the defaults, which learn CartPole-v1, and change fields, or
+//! let [`config::Layers`] do what the command does, with an environment's preset, a file and assignments:
+//!
+//! ```
+//! use impala::config::{Layers, Schedule};
+//!
+//! let assignments = ["loss.discount=0.995".to_owned(), "actors.count=2".to_owned()];
+//! let layers = Layers { env: Some("MountainCar-v0"), assignments: &assignments, ..Layers::default() };
+//! let mut config = layers.resolve()?;
+//! config.optimizer.learning_rate = Schedule::linear(1e-3, 0.1, 5_000_000);
+//! config.check()?;
+//! assert_eq!((config.actors.count, config.loss.discount), (2, 0.995));
+//! println!("{}", config.to_toml());
+//! # Ok::<(), impala::config::ConfigError>(())
+//! ```
+//!
+//! [`Config::check`](config::Config::check) says in one line which setting cannot work, and why;
+//! `train` begins with it. [`Config::to_toml`](config::Config::to_toml) prints every setting under its
+//! meaning, its limits and its default.
+//!
+//! # An environment of your own
+//!
+//! Implement [`env::Env`]: a specification, `new`, `reset`, `step`. Then let the configuration know it:
+//!
+//! ```
+//! use impala::config::Config;
+//! use impala::env::{Env, EnvSpec, NumpyRng, Registry, Transition};
+//!
+//! /// Guess which of two doors the prize is behind; the door is shown.
+//! struct Doors(NumpyRng, usize);
+//!
+//! impl Env<1> for Doors {
+//!     const SPEC: EnvSpec = EnvSpec {
+//!         id: "Doors-v0",
+//!         obs_dim: 1,
+//!         n_actions: 2,
+//!         max_episode_steps: 1,
+//!         reward_threshold: 0.95,
+//!         obs_bounds: None,
+//!     };
+//!
+//!     fn new(rng: NumpyRng) -> Self {
+//!         Doors(rng, 0)
+//!     }
+//!
+//!     fn reset(&mut self, obs: &mut [f32; 1]) {
+//!         self.1 = usize::from(self.0.random() < 0.5);
+//!         *obs = [self.1 as f32];
+//!     }
+//!
+//!     fn step(&mut self, action: usize, _obs: &mut [f32; 1]) -> Transition {
+//!         Transition { reward: f32::from(action == self.1), terminated: true }
+//!     }
+//! }
+//!
+//! let config = Config {
+//!     environments: Registry::default().with::<Doors, _>(),
+//!     env: "Doors-v0".into(),
+//!     ..Config::default()
+//! };
+//! assert_eq!(config.check().map_err(|error| error.to_string()), Ok(()));
+//! ```
+//!
+//! `examples/custom_env.rs` is a whole program of this kind: `cargo run --release --example custom_env`.
+//! The registry is a value in the configuration, which forked workers inherit; there is nothing global.
+//!
+//! # Parts without processes
+//!
+//! A [`collector::Collector`] fills a [`rollout::RolloutBuffer`], a [`learner::pass::Pass`] turns it into
+//! a gradient, both without any other process. [`vtrace`] works on plain slices of f32 or f64.
+//! [`checkpoint::Checkpoint`] reads what a run has learned, and [`policy::Policy`] acts with it on
+//! observations as [`Registry::make_inputs`](env::Registry::make_inputs) gives them.
 //!
 //! # Modules, in rank order
 //!

@@ -185,7 +185,8 @@ fn create_run_dir(
 fn evaluate(config: &Config, checkpoint: &Checkpoint) -> Result<Option<EvalSummary>, TrainError> {
     let seed = stream_seed(config.seed, Stream::Evaluation);
     let n_episodes = config.report.eval_episodes as usize;
-    let returns = eval::greedy_returns(checkpoint, config.simd()?, n_episodes, seed)?;
+    let returns =
+        eval::greedy_returns(checkpoint, &config.environments, config.simd()?, n_episodes, seed)?;
     Ok(eval::summarise(&returns))
 }
 

@@ -150,6 +150,8 @@ fn the_printed_settings_are_accepted_and_are_the_same() {
     let file = folder.path().join("printed.toml");
     for flags in [
         &[][..],
+        &["--set", "env=MountainCar-v0"],
+        &["--set", "env=Acrobot-v1", "--set", "loss.lambda=0.5"],
         &[
             "--set",
             "loss.discount=0.1",
@@ -188,6 +190,20 @@ fn a_later_layer_has_the_last_word() {
     assert_eq!((config.seed, config.frames, config.report.eval_episodes), (9, 1000, 0));
     assert_eq!(config.loss.entropy_cost, Schedule::constant(0.5));
     assert_eq!(config.optimizer, Config::default().optimizer);
+}
+
+#[test]
+fn a_preset_lies_between_the_defaults_and_what_the_user_says() {
+    let output = impala(&["config", "--env", "MountainCar-v0", "--set", "loss.lambda=0.5"]);
+    let printed = text(&output.stdout);
+    assert!(printed.contains("\n# Preset of MountainCar-v0. Goal: "), "{printed}");
+    let config: Config = toml::from_str(&printed).unwrap();
+    let layers = Layers { env: Some("MountainCar-v0"), ..Layers::default() };
+    let mut preset = layers.resolve().unwrap();
+    assert_ne!(preset.actors, Config::default().actors);
+    assert_ne!(preset.loss.lambda, 0.5);
+    preset.loss.lambda = 0.5;
+    assert_eq!(config, preset);
 }
 
 #[test]

@@ -6,7 +6,7 @@
 
 use std::path::PathBuf;
 
-use impala::env::{self, EpisodeLog, StepKind, VecEnv};
+use impala::env::{EpisodeLog, Registry, StepKind, VecEnv};
 use ndarray::Array2;
 use proptest::prelude::*;
 use serde::Deserialize;
@@ -60,7 +60,7 @@ struct Player {
 
 impl Player {
     fn new(id: &str, n_envs: usize, seed: u64) -> Self {
-        let envs = env::make_vec(id, n_envs, seed).unwrap();
+        let envs = Registry::default().make_vec(id, n_envs, seed).unwrap();
         let obs = Array2::zeros((envs.spec().obs_dim, n_envs));
         Self { envs, obs, rewards: vec![0.0; n_envs], kinds: vec![StepKind::ORDINARY; n_envs] }
     }
@@ -137,7 +137,7 @@ fn replay(id: &str, recording: &Recording) {
 
 #[test]
 fn every_registered_environment_replays_its_recordings() {
-    for spec in env::specs() {
+    for spec in Registry::default().specs() {
         let recordings = lines(&format!("{}.jsonl", spec.id));
         assert!(!recordings.is_empty(), "{} has no recording", spec.id);
         let recordings: Vec<Recording> = recordings.iter().map(|line| parsed(line)).collect();

@@ -1,7 +1,8 @@
 //! `make seeds`: does it learn, on every seed? Trains seeds 1 to 20 with the defaults and prints when
-//! each was solved, what it scored greedily at the end, and whether it ever fell back.
+//! each was solved, what it scored at the end, and whether it ever fell back.
 //!
-//! `cargo bench --bench seeds -- --seeds 5 --frames 20000000` for another choice; without `--bench`,
+//! `cargo bench --bench seeds -- --seeds 5 --frames 20000000` for another choice, `--env MountainCar-v0
+//! --goal -120` for another environment with its preset and a goal of one's own; without `--bench`,
 //! as a test, one short seed.
 
 #[path = "../common/mod.rs"]
@@ -16,6 +17,7 @@ use std::process::Stdio;
 use anyhow::{Context, Result, ensure};
 use clap::Parser;
 use common::{Setting, impala, read_summary, save};
+use impala::env::Registry;
 use impala::telemetry::{MetricsRow, Summary};
 use serde::Serialize;
 use statistics::median;
@@ -26,9 +28,15 @@ struct Args {
     /// How many seeds, from 1 on.
     #[arg(long, default_value_t = 20)]
     seeds: u64,
-    /// Frames of each run.
-    #[arg(long, default_value_t = 2_000_000)]
-    frames: u64,
+    /// Gymnasium id of the environment, whose preset is used.
+    #[arg(long, default_value = "CartPole-v1")]
+    env: String,
+    /// Frames of each run [default: those of the settings].
+    #[arg(long)]
+    frames: Option<u64>,
+    /// Mean of the last 100 training episodes to have at the end [default: the environment's threshold].
+    #[arg(long, allow_negative_numbers = true)]
+    goal: Option<f64>,
     /// More flags for `impala train`, in one string.
     #[arg(long, default_value = "", allow_hyphen_values = true)]
     train: String,
@@ -46,9 +54,11 @@ struct Row {
     seed: u64,
     solved_frames: Option<u64>,
     solved_s: Option<f64>,
+    /// Mean of the last 100 training episodes at the end.
+    score_last100: f64,
     greedy_mean: f64,
     greedy_min: f64,
-    /// Share of the rows of metrics.csv after the first solved one whose last-100 mean is ≥ 475.
+    /// Share of the rows of metrics.csv after the first solved one whose last-100 mean is at the threshold or above.
     stayed_solved: f64,
     frames_per_s: f64,
     policy_lag_mean: f64,
@@ -58,6 +68,11 @@ struct Row {
 #[derive(Serialize)]
 struct Table {
     setting: Setting,
+    env: String,
+    /// Mean of the last 100 training episodes that each seed should have at the end.
+    goal: f64,
+    /// Mean from which the environment counts as solved.
+    threshold: f64,
     flags: Vec<String>,
     rows: Vec<Row>,
 }
@@ -65,10 +80,11 @@ struct Table {
 fn main() -> Result<()> {
     let mut args = Args::parse();
     if !args.bench {
-        (args.seeds, args.frames) = (1, 300_000);
+        (args.seeds, args.frames) = (1, Some(300_000));
     }
     let setting = Setting::now();
     let flags = flags(&args);
+    let threshold = Registry::default().spec(&args.env)?.reward_threshold;
     let folder = tempfile::tempdir()?;
     let bar = indicatif::ProgressBar::new(args.seeds);
     let mut rows = Vec::new();
@@ -77,7 +93,14 @@ fn main() -> Result<()> {
         bar.inc(1);
     }
     bar.finish_and_clear();
-    let table = Table { setting, flags, rows };
+    let table = Table {
+        setting,
+        env: args.env.clone(),
+        goal: args.goal.unwrap_or(threshold),
+        threshold,
+        flags,
+        rows,
+    };
     let text = markdown(&table);
     println!("{text}");
     if args.bench {
@@ -88,8 +111,12 @@ fn main() -> Result<()> {
 }
 
 fn flags(args: &Args) -> Vec<String> {
-    let frames = ["--frames".to_owned(), args.frames.to_string()];
-    frames.into_iter().chain(args.train.split_whitespace().map(str::to_owned)).collect()
+    let env = ["--env".to_owned(), args.env.clone()];
+    let frames = args.frames.map(|frames| ["--frames".to_owned(), frames.to_string()]);
+    env.into_iter()
+        .chain(frames.into_iter().flatten())
+        .chain(args.train.split_whitespace().map(str::to_owned))
+        .collect()
 }
 
 fn run_seed(folder: &Path, seed: u64, flags: &[String]) -> Result<Row> {
@@ -101,6 +128,7 @@ fn run_seed(folder: &Path, seed: u64, flags: &[String]) -> Result<Row> {
         seed,
         solved_frames: summary.solved_frames,
         solved_s: summary.solved_s,
+        score_last100: summary.score_last100.context("no episode ended")?,
         greedy_mean: eval.mean,
         greedy_min: eval.min,
         stayed_solved: stayed_solved(&folder.join(name), &summary)?,
@@ -138,42 +166,55 @@ fn stayed_solved(run_dir: &Path, summary: &Summary) -> Result<f64> {
 }
 
 fn markdown(table: &Table) -> String {
-    let rows = &table.rows;
-    let mut text =
-        format!("# Seeds 1 to {}\n\n`impala train {}`\n\n", rows.len(), table.flags.join(" "));
-    text +=
-        "| seed | solved at frames | seconds | greedy mean | min | stayed ≥ 475 | M frames/s |\n";
-    text += "|---:|---:|---:|---:|---:|---:|---:|\n";
+    let Table { env, threshold, rows, flags, .. } = table;
+    let mut text = format!(
+        "# {env}, seeds 1 to {}\n\n`impala train {}`\n\n\
+         | seed | solved at frames | seconds | last-100 mean at the end | greedy mean | min \
+         | stayed ≥ {threshold} | M frames/s |\n|---:|---:|---:|---:|---:|---:|---:|---:|\n",
+        rows.len(),
+        flags.join(" ")
+    );
     for row in rows {
         let frames = row.solved_frames.map_or("–".into(), |frames| frames.to_string());
         let seconds = row.solved_s.map_or("–".into(), |seconds| format!("{seconds:.3}"));
-        let Row { seed, greedy_mean, greedy_min, .. } = row;
+        let Row { seed, score_last100, greedy_mean, greedy_min, .. } = row;
         let (stayed, speed) = (100.0 * row.stayed_solved, row.frames_per_s / 1e6);
         // Writing to a String cannot fail.
         let _ = writeln!(
             text,
-            "| {seed} | {frames} | {seconds} | {greedy_mean:.1} | {greedy_min:.0} | {stayed:.1} % | {speed:.2} |"
+            "| {seed} | {frames} | {seconds} | {score_last100:.1} | {greedy_mean:.1} \
+             | {greedy_min:.0} | {stayed:.1} % | {speed:.2} |"
         );
     }
     text + &summary_lines(table)
 }
 
 fn summary_lines(table: &Table) -> String {
-    let rows = &table.rows;
+    let Table { goal, threshold, rows, .. } = table;
+    let count = |holds: &dyn Fn(&Row) -> bool| rows.iter().filter(|row| holds(row)).count();
     let solved: Vec<f64> =
         rows.iter().filter_map(|row| row.solved_frames).map(|f| f as f64).collect();
     let seconds: Vec<f64> = rows.iter().filter_map(|row| row.solved_s).collect();
-    let within = solved.iter().filter(|frames| **frames <= 400_000.0).count();
-    let perfect = rows.iter().filter(|row| row.greedy_min >= 500.0).count();
     let worst = solved.iter().copied().fold(f64::NAN, f64::max);
-    let stayed = rows.iter().filter(|row| row.stayed_solved >= 0.99).count();
-    format!(
-        "\nSolved within 400k frames: {within} of {n}. Frames to solve: median {:.0}, worst {worst:.0}. \
-         Seconds from process start to solved: median {:.3}. All 100 greedy episodes at 500: {perfect} \
-         of {n}. At least 99 % of the rows after solving at 475 or more: {stayed} of {n}.\n\n{}\n",
+    let mut text = format!(
+        "\nLast-100 mean of {goal} or more at the end: {reached} of {n}. Solved ({threshold} or more at \
+         some time): {n_solved} of {n}. Frames to solve: median {:.0}, worst {worst:.0}. Seconds from \
+         process start to solved: median {:.3}. At least 99 % of the rows after solving at {threshold} \
+         or more: {stayed} of {n}.",
         median(&solved),
         median(&seconds),
-        table.setting.line(),
+        reached = count(&|row| row.score_last100 >= *goal),
+        n_solved = solved.len(),
+        stayed = count(&|row| row.stayed_solved >= 0.99),
         n = rows.len(),
-    )
+    );
+    if table.env == "CartPole-v1" {
+        text += &format!(
+            " Solved within 400k frames: {} of {n}. All 100 greedy episodes at 500: {} of {n}.",
+            count(&|row| row.solved_frames.is_some_and(|frames| frames <= 400_000)),
+            count(&|row| row.greedy_min >= 500.0),
+            n = rows.len(),
+        );
+    }
+    format!("{text}\n\n{}\n", table.setting.line())
 }

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use impala::config::{Layers, preset};
-use impala::env;
+use impala::env::Registry;
 
 use crate::Failure;
 
@@ -52,7 +52,7 @@ pub fn run(args: &Args) -> Result<(), Failure> {
     let resolved = args.sources.layers().resolve();
     let config = resolved.map_err(|error| Failure::Usage(error.into()))?;
     config.check().map_err(|error| Failure::Usage(error.into()))?;
-    let known: Vec<&str> = env::specs().map(|spec| spec.id).collect();
+    let known: Vec<&str> = Registry::default().specs().map(|spec| spec.id).collect();
     println!("# Settings of `impala train`. Any may be left out.");
     println!("# Order: default, preset of the environment, --config FILE, --set NAME=VALUE, flag.");
     println!("# Environments: {}.", known.join(", "));

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::value_parser;
 use impala::checkpoint::Checkpoint;
+use impala::env::Registry;
 use impala::eval;
 use impala::kernels::Simd;
 
@@ -27,9 +28,14 @@ pub fn run(args: &Args) -> Result<(), Failure> {
     let usage = |error| Failure::Usage(error);
     let checkpoint = Checkpoint::load(&args.checkpoint).map_err(|error| usage(error.into()))?;
     let env = &checkpoint.env;
-    let returns =
-        eval::greedy_returns(&checkpoint, Simd::detect(), args.episodes as usize, args.seed)
-            .map_err(|error| usage(error.into()))?;
+    let returns = eval::greedy_returns(
+        &checkpoint,
+        &Registry::default(),
+        Simd::detect(),
+        args.episodes as usize,
+        args.seed,
+    )
+    .map_err(|error| usage(error.into()))?;
     let summary = eval::summarise(&returns).expect("at least one episode was played");
     println!(
         "{env}: {} greedy episodes, return mean {:.1}, min {:.0}, max {:.0} (trained on {} frames)",

@@ -14,7 +14,7 @@ mod setting;
 
 use std::path::Path;
 
-use crate::env::{self, VecEnv};
+use crate::env::{EnvSpec, Registry, UnknownEnv, VecEnv};
 use crate::kernels::Simd;
 use crate::params::{MAX_LAYERS, MAX_WIDTH, NetworkShape};
 use crate::rollout::RolloutShape;
@@ -60,6 +60,10 @@ settings! {
         checkpoint: CheckpointSettings = CheckpointSettings::default(), Table;
         /// What is done about workers that die or hang.
         supervision: SupervisionSettings = SupervisionSettings::default(), Table;
+        besides {
+            /// The environments that `env` may name: the engine's own, and those that a program adds.
+            environments: Registry;
+        }
     }
 }
 
@@ -250,17 +254,17 @@ impl Config {
     }
 
     /// The environment's specification.
-    pub fn spec(&self) -> Result<&'static env::EnvSpec, ConfigError> {
-        env::spec(&self.env).map_err(|error| value("env", &self.env, error.to_string()))
+    pub fn spec(&self) -> Result<&'static EnvSpec, ConfigError> {
+        self.environments.spec(&self.env).map_err(|error| self.unknown_env(&error))
     }
 
-    /// `n_envs` environments, seeded from `seed` on.
+    /// `n_envs` environments, seeded from `seed` on, with observations as the network takes them.
     ///
     /// # Errors
     /// If the environment is not known.
     pub fn make_vec(&self, n_envs: usize, seed: u64) -> Result<Box<dyn VecEnv>, ConfigError> {
-        env::make_vec(&self.env, n_envs, seed)
-            .map_err(|error| value("env", &self.env, error.to_string()))
+        let envs = self.environments.make_inputs(&self.env, n_envs, seed);
+        envs.map_err(|error| self.unknown_env(&error))
     }
 
     /// The kernels chosen.
@@ -333,6 +337,10 @@ impl Config {
              raise actors.count or actors.slots_per_actor for larger batches"
         );
         Err(value("loss.batch_slots", slots, remedy))
+    }
+
+    fn unknown_env(&self, error: &UnknownEnv) -> ConfigError {
+        value("env", &self.env, error.to_string())
     }
 
     /// Every setting and table, in the order of declaration.

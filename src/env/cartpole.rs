@@ -61,6 +61,8 @@ impl Env<4> for CartPole {
         n_actions: 2,
         max_episode_steps: 500,
         reward_threshold: 475.0,
+        // Its numbers are of like size, and half of them have no bounds.
+        obs_bounds: None,
     };
 
     fn new(np_random: NumpyRng) -> Self {

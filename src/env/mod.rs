@@ -1,26 +1,28 @@
 //! Environments: the contract, the registry, and vectors of them.
 //!
 //! Owns: [`Env`] and [`EnvSpec`], which state observations, actions, reward, termination and time limit
-//! as Gymnasium does, and the table of known ids behind [`spec`] and [`make_vec`]. Must not know slots,
-//! policies or processes. The configuration looks ids up; actors and the evaluation step what
-//! [`make_vec`] returns.
+//! as Gymnasium does, and [`Registry`], the environments that a program knows by their ids. Must not know
+//! slots, policies or processes. The configuration looks ids up; actors and the evaluation step what
+//! [`Registry::make_inputs`] returns.
 //!
 //! # How to add an environment
 //!
-//! One new file and its entry in this one, for any environment with a vector of numbers as observation
-//! and a fixed set of actions. MountainCar-v0 serves as the example.
+//! For a program of your own, implement [`Env`] there and register it with [`Registry::with`]:
+//! `examples/custom_env.rs` does both and trains it. What follows adds one to the engine, for all its
+//! users: one new file and its entry in this one, for any environment with a vector of numbers as
+//! observation and a fixed set of actions. CliffWalking-v1 serves as the example.
 //!
 //! **1. Record how Gymnasium behaves.** In `tests/reference/`, with Python and `gymnasium==1.4.0`:
 //!
 //! ```text
-//! python make_gymnasium_golden.py MountainCar-v0 8 100 1000 > MountainCar-v0.jsonl
+//! python make_gymnasium_golden.py CliffWalking-v1 8 100 1000 > CliffWalking-v1.jsonl
 //! ```
 //!
 //! That is eight episodes from seed 100 on, of at most 1000 steps. At least one of them has to reach the
 //! time limit: half of them follow the policy that the script's table `LONG` holds for the id, so an id
 //! that the table lacks first needs a line there.
 //!
-//! **2. Write `src/env/mountain_car.rs`.** Start from `cartpole.rs`, or from this skeleton (inside the
+//! **2. Write its file in `src/env/`.** Start from `cartpole.rs`, or from this skeleton (inside the
 //! library the first line is `use super::{Env, EnvSpec, NumpyRng, Transition};`):
 //!
 //! ```
@@ -39,6 +41,7 @@
 //!         n_actions: 2,
 //!         max_episode_steps: 100,
 //!         reward_threshold: -12.0,
+//!         obs_bounds: None,
 //!     };
 //!
 //!     fn new(np_random: NumpyRng) -> Self {
@@ -68,11 +71,13 @@
 //! environment's `register(...)` call in `gymnasium/envs/__init__.py`. To be bit-exact, keep the types
 //! (`f64` state, cast only what is observed), the order of operations of every expression, and the order
 //! and number of random draws: those at reset as well as those that Gymnasium throws away. The time
-//! limit, the reset after an end, seeding and returns are the vector's business.
+//! limit, the reset after an end, seeding and returns are the vector's business. `obs_bounds` map numbers
+//! of very different sizes to -1 to 1 on their way into the network; give those of the observation space
+//! where they are finite.
 //!
-//! **3. Register it here:** `mod mountain_car;` at the top and one line in `REGISTRY`,
-//! `Entry::of::<mountain_car::MountainCar, _>()`. Where the spec's `obs_dim` is not the D of `Env<D>`,
-//! this does not compile.
+//! **3. Register it here:** a `mod` at the top and one line in `BUILT_IN`,
+//! `Entry::of::<cliff_walking::CliffWalking, _>()`. Where the spec's `obs_dim` is not the D of `Env<D>`,
+//! this does not compile. If the defaults do not learn it, what does is a file in `src/config/presets/`.
 //!
 //! **4. Run `cargo test --test env_reference`.** It replays every registered environment against
 //! `tests/reference/<id>.jsonl` and fails while that file is missing. A failure names seed and step: at
@@ -81,13 +86,19 @@
 //!
 //! The id is now known wherever an environment is named.
 
+mod acrobot;
 mod cartpole;
+mod inputs;
+mod mountain_car;
 mod seeding;
 mod suggest;
 mod vector;
 
+use std::fmt;
+
 use thiserror::Error;
 
+pub use inputs::InputMap;
 pub use seeding::NumpyRng;
 pub use suggest::did_you_mean;
 pub use vector::{EpisodeLog, StepKind, VecEnv};
@@ -107,6 +118,9 @@ pub struct EnvSpec {
     pub max_episode_steps: u32,
     /// Mean undiscounted return from which the task counts as solved.
     pub reward_threshold: f64,
+    /// Smallest and largest value of each number of an observation, `[D]`: what the network sees is
+    /// mapped from there to -1 to 1. `None`: it sees the numbers as they are.
+    pub obs_bounds: Option<&'static [[f32; 2]]>,
 }
 
 /// What one step of an environment yields besides the observation.
@@ -134,9 +148,14 @@ pub trait Env<const D: usize> {
     fn step(&mut self, action: usize, obs: &mut [f32; D]) -> Transition;
 }
 
-/// Every environment there is, one line each.
-const REGISTRY: &[Entry] = &[Entry::of::<cartpole::CartPole, _>()];
+/// The engine's own environments, one line each.
+const BUILT_IN: &[Entry] = &[
+    Entry::of::<cartpole::CartPole, _>(),
+    Entry::of::<mountain_car::MountainCar, _>(),
+    Entry::of::<acrobot::Acrobot, _>(),
+];
 
+#[derive(Clone, Copy)]
 struct Entry {
     spec: &'static EnvSpec,
     make_vec: fn(usize, u64) -> Box<dyn VecEnv>,
@@ -144,7 +163,12 @@ struct Entry {
 
 impl Entry {
     const fn of<E: Env<D> + 'static, const D: usize>() -> Self {
-        const { assert!(E::SPEC.obs_dim == D, "obs_dim of the spec must be the D of Env<D>") };
+        const {
+            assert!(E::SPEC.obs_dim == D, "obs_dim of the spec must be the D of Env<D>");
+            if let Some(bounds) = E::SPEC.obs_bounds {
+                assert!(bounds.len() == D, "obs_bounds must have one entry a number");
+            }
+        }
         Self {
             spec: const { &E::SPEC },
             make_vec: |n_envs, seed| Box::new(SyncVecEnv::<E, D>::new(n_envs, seed)),
@@ -152,42 +176,102 @@ impl Entry {
     }
 }
 
-/// An id that the registry does not hold.
+/// The environments that a program knows, by their ids: the engine's own, and those it adds.
+///
+/// A plain value that travels with the configuration, so that forked workers have it too.
+#[derive(Clone)]
+pub struct Registry(Vec<Entry>);
+
+impl Default for Registry {
+    /// The engine's own environments.
+    fn default() -> Self {
+        Registry(BUILT_IN.to_vec())
+    }
+}
+
+impl Registry {
+    /// Adds an environment; one of the same id is replaced.
+    pub fn with<E: Env<D> + 'static, const D: usize>(mut self) -> Self {
+        self.0.retain(|entry| entry.spec.id != E::SPEC.id);
+        self.0.push(Entry::of::<E, D>());
+        self
+    }
+
+    /// The specs of all environments, in the order in which they were added.
+    pub fn specs(&self) -> impl Iterator<Item = &'static EnvSpec> {
+        self.0.iter().map(|entry| entry.spec)
+    }
+
+    /// The spec of an environment by its id.
+    ///
+    /// # Errors
+    /// [`UnknownEnv`], whose message names the nearest id and lists all.
+    pub fn spec(&self, id: &str) -> Result<&'static EnvSpec, UnknownEnv> {
+        self.entry(id).map(|entry| entry.spec)
+    }
+
+    /// `n_envs` environments; number i draws from a generator seeded with `seed + i`, as Gymnasium's
+    /// vectors do. Observations are what the environments say.
+    ///
+    /// # Errors
+    /// As [`Registry::spec`].
+    pub fn make_vec(
+        &self,
+        id: &str,
+        n_envs: usize,
+        seed: u64,
+    ) -> Result<Box<dyn VecEnv>, UnknownEnv> {
+        self.entry(id).map(|entry| (entry.make_vec)(n_envs, seed))
+    }
+
+    /// The same with observations as the network takes them, mapped from
+    /// [`obs_bounds`](EnvSpec::obs_bounds).
+    ///
+    /// # Errors
+    /// As [`Registry::spec`].
+    pub fn make_inputs(
+        &self,
+        id: &str,
+        n_envs: usize,
+        seed: u64,
+    ) -> Result<Box<dyn VecEnv>, UnknownEnv> {
+        self.make_vec(id, n_envs, seed).map(inputs::network_inputs)
+    }
+
+    fn entry(&self, id: &str) -> Result<&Entry, UnknownEnv> {
+        let found = self.0.iter().find(|entry| entry.spec.id == id);
+        found.ok_or_else(|| UnknownEnv { id: id.into(), known: self.ids() })
+    }
+
+    fn ids(&self) -> Vec<&'static str> {
+        self.specs().map(|spec| spec.id).collect()
+    }
+}
+
+impl PartialEq for Registry {
+    fn eq(&self, other: &Self) -> bool {
+        self.ids() == other.ids()
+    }
+}
+
+impl fmt::Debug for Registry {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        f.debug_tuple("Registry").field(&self.ids()).finish()
+    }
+}
+
+/// An id that a registry does not hold.
 #[derive(Debug, Error, PartialEq, Eq)]
-#[error("unknown environment {id:?}{}; known: {}", did_you_mean(id, specs().map(|spec| spec.id)), known_ids())]
+#[error(
+    "unknown environment {id:?}{}; known: {}",
+    did_you_mean(id, known.iter().copied()),
+    known.join(", ")
+)]
 pub struct UnknownEnv {
     /// What was asked for.
     pub id: String,
-}
-
-/// The specs of all environments, in the order of the registry.
-pub fn specs() -> impl Iterator<Item = &'static EnvSpec> {
-    REGISTRY.iter().map(|entry| entry.spec)
-}
-
-/// The spec of an environment by its Gymnasium id.
-///
-/// # Errors
-/// [`UnknownEnv`], whose message names the nearest id and lists all.
-pub fn spec(id: &str) -> Result<&'static EnvSpec, UnknownEnv> {
-    entry(id).map(|entry| entry.spec)
-}
-
-/// `n_envs` environments; number i draws from a generator seeded with `seed + i`, as Gymnasium's vectors do.
-///
-/// # Errors
-/// As [`spec`].
-pub fn make_vec(id: &str, n_envs: usize, seed: u64) -> Result<Box<dyn VecEnv>, UnknownEnv> {
-    entry(id).map(|entry| (entry.make_vec)(n_envs, seed))
-}
-
-fn entry(id: &str) -> Result<&'static Entry, UnknownEnv> {
-    let found = REGISTRY.iter().find(|entry| entry.spec.id == id);
-    found.ok_or_else(|| UnknownEnv { id: id.to_owned() })
-}
-
-fn known_ids() -> String {
-    specs().map(|spec| spec.id).collect::<Vec<_>>().join(", ")
+    /// What there is.
+    pub known: Vec<&'static str>,
 }
 
 #[cfg(test)]
@@ -196,29 +280,31 @@ mod tests {
 
     #[test]
     fn a_known_id_yields_its_spec_and_its_vector() {
-        let spec = spec("CartPole-v1").unwrap();
+        let registry = Registry::default();
+        let spec = registry.spec("CartPole-v1").unwrap();
         assert_eq!(
             (spec.obs_dim, spec.n_actions, spec.max_episode_steps, spec.reward_threshold),
             (4, 2, 500, 475.0)
         );
-        let envs = make_vec("CartPole-v1", 3, u64::MAX).unwrap();
+        let envs = registry.make_vec("CartPole-v1", 3, u64::MAX).unwrap();
         assert_eq!((envs.spec(), envs.n_envs()), (spec, 3));
     }
 
     #[test]
     fn ids_are_unique() {
-        let mut ids: Vec<_> = specs().map(|spec| spec.id).collect();
+        let mut ids = Registry::default().ids();
         ids.sort_unstable();
         assert!(ids.is_sorted_by(|a, b| a < b), "{ids:?}");
     }
 
     #[test]
     fn an_unknown_id_lists_the_known_and_names_one_that_is_near() {
-        let message = spec("cartpole").unwrap_err().to_string();
+        let registry = Registry::default();
+        let message = registry.spec("cartpole").unwrap_err().to_string();
         let start =
             "unknown environment \"cartpole\", did you mean \"CartPole-v1\"?; known: CartPole-v1";
         assert!(message.starts_with(start), "{message}");
-        let message = make_vec("Humanoid-v5", 1, 0).err().unwrap().to_string();
+        let message = registry.make_vec("Humanoid-v5", 1, 0).err().unwrap().to_string();
         assert!(
             message.starts_with("unknown environment \"Humanoid-v5\"; known: CartPole-v1"),
             "{message}"

@@ -253,7 +253,7 @@ fn write_column<const D: usize>(rows: &mut [&mut [f32]; D], e: usize, column: &[
 
 #[cfg(test)]
 mod tests {
-    use super::super::make_vec;
+    use super::super::Registry;
     use super::*;
     use ndarray::{Array2, Array3, s};
     use proptest::prelude::*;
@@ -279,6 +279,7 @@ mod tests {
             n_actions: 3,
             max_episode_steps: 8,
             reward_threshold: 0.0,
+            obs_bounds: None,
         };
 
         fn new(np_random: NumpyRng) -> Self {
@@ -413,7 +414,7 @@ mod tests {
     }
 
     fn step_cartpole(action: i32, obs: ArrayViewMut2<'_, f32>) -> StepKind {
-        let mut envs = make_vec("CartPole-v1", 2, 0).unwrap();
+        let mut envs = Registry::default().make_vec("CartPole-v1", 2, 0).unwrap();
         envs.reset(Array2::zeros((4, 2)).view_mut());
         let mut kinds = [StepKind::RESET; 2];
         let (mut returns, mut lengths) = ([0.0; 2], [0; 2]);
