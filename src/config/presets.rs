@@ -13,8 +13,8 @@ pub fn preset(env: &str) -> Option<&'static str> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::{Config, Layers};
     use super::*;
-    use crate::config::{Config, Layers};
 
     #[test]
     fn every_preset_is_of_a_known_environment_and_works() {

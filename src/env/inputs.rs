@@ -86,8 +86,8 @@ impl VecEnv for NetworkInputs {
 
 #[cfg(test)]
 mod tests {
+    use super::super::Registry;
     use super::*;
-    use crate::env::Registry;
     use ndarray::Array2;
 
     #[test]
