@@ -6,7 +6,7 @@
 
 use std::time::{Duration, Instant};
 
-use impala::kernels::{Activation, Kernels, Simd};
+use impala::kernels::{Activation, FeatureMajor, Kernels, Simd};
 use ndarray::{Array1, Array2, s};
 
 /// Observation features and head rows (two logits and a value) of CartPole.
@@ -141,8 +141,8 @@ struct Network {
     b: [Array1<f32>; 3],
     dw: [Array2<f32>; 3],
     db: [Array1<f32>; 3],
-    values: [Array2<f32>; 4],
-    errors: [Array2<f32>; 4],
+    values: [FeatureMajor<f32>; 4],
+    errors: [FeatureMajor<f32>; 4],
 }
 
 impl Network {
@@ -155,7 +155,11 @@ impl Network {
         };
         let mut matrix = |rows, columns| Array2::from_shape_simple_fn((rows, columns), &mut number);
         let w = std::array::from_fn(|l| matrix(sizes[l + 1], sizes[l]) * 0.3);
-        let values = std::array::from_fn(|l| matrix(sizes[l], frames));
+        let values = std::array::from_fn(|l| {
+            let mut values = FeatureMajor::zeros(sizes[l], frames);
+            values.view_mut().assign(&matrix(sizes[l], frames));
+            values
+        });
         Network {
             simd,
             frames,
@@ -175,8 +179,8 @@ impl Network {
     fn dense_tile(&mut self, layer: usize, tile: std::ops::Range<usize>) {
         let (below, above) = self.values.split_at_mut(layer + 1);
         let activation = if layer == 2 { Activation::Identity } else { Activation::Tanh };
-        let x = below[layer].slice(s![.., tile.clone()]);
-        let y = above[0].slice_mut(s![.., tile]);
+        let x = below[layer].view().slice_move(s![.., tile.clone()]);
+        let y = above[0].view_mut().slice_move(s![.., tile]);
         self.simd.dense(self.w[layer].view(), self.b[layer].view(), x, activation, y);
     }
 
@@ -193,16 +197,18 @@ impl Network {
     }
 
     fn log_softmax(&mut self) {
-        let logits = self.values[3].slice(s![..2, ..]);
-        let room = self.errors[1].slice_mut(s![..4, ..]);
+        let logits = self.values[3].view().slice_move(s![..2, ..]);
+        let room = self.errors[1].view_mut().slice_move(s![..4, ..]);
         let (log_p, p) = room.split_at(ndarray::Axis(0), 2);
         self.simd.log_softmax(logits, log_p, p);
     }
 
     fn exp(&mut self) {
-        let x = self.values[0].as_slice().unwrap_or(&[]);
-        let y = self.errors[0].as_slice_mut().unwrap_or(&mut []);
-        self.simd.exp(&x[..self.frames], &mut y[..self.frames]);
+        let (x, mut y) = (self.values[0].view(), self.errors[0].view_mut());
+        let (x, mut y) = (x.row(0), y.row_mut(0));
+        if let (Some(x), Some(y)) = (x.as_slice(), y.as_slice_mut()) {
+            self.simd.exp(x, y);
+        }
     }
 
     fn forward(&mut self) {

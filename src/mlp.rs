@@ -4,10 +4,10 @@
 //! that one layer is `Y[O, N] = act(W[O, I] · X[I, N] + b)` and columns are contiguous. Knows nothing
 //! of rewards or rollouts. Used by actors (policy only) and the native learner (both heads).
 
-use ndarray::{Array2, ArrayView2, ArrayViewMut2, NdFloat, s};
+use ndarray::{ArrayView2, ArrayViewMut2, NdFloat, s};
 
-use crate::kernels::{Activation, Kernels};
-use crate::params::{NetworkShape, ParamLayout};
+use crate::kernels::{Activation, FeatureMajor, Kernels};
+use crate::params::{Dense, NetworkShape, ParamLayout};
 
 /// Columns that go through the whole network before the next ones: their activations stay in L1
 /// (H = 64: 64 × 32 × 4 bytes = 8 kB a layer).
@@ -23,13 +23,13 @@ pub struct Mlp<K> {
 /// Hidden activations of every layer, `[H, N]` each, kept from the forward pass for the backward pass.
 #[derive(Clone, Debug)]
 pub struct Activations<R> {
-    hidden: Vec<Array2<R>>,
+    hidden: Vec<FeatureMajor<R>>,
 }
 
 impl<R: NdFloat> Activations<R> {
     /// Room for the hidden layers of `shape` at `n_columns` frames.
     pub fn new(shape: &NetworkShape, n_columns: usize) -> Self {
-        let hidden = shape.hidden.iter().map(|&units| Array2::zeros((units, n_columns)));
+        let hidden = shape.hidden.iter().map(|&units| FeatureMajor::zeros(units, n_columns));
         Activations { hidden: hidden.collect() }
     }
 }
@@ -63,15 +63,7 @@ impl<K> Mlp<K> {
     ) where
         K: Kernels<R>,
     {
-        let torso = self.torso(params, obs, activations);
-        let head = self.layout.policy();
-        self.kernels.dense(
-            head.weight(params),
-            head.bias(params),
-            torso,
-            Activation::Identity,
-            logits,
-        );
+        self.layers(params, self.layout.policy(), obs, activations, logits);
     }
 
     /// Both heads `[A+1, N]` (logits, then the value) of observations `[D, N]`.
@@ -80,23 +72,11 @@ impl<K> Mlp<K> {
         params: &[R],
         obs: ArrayView2<R>,
         activations: &mut Activations<R>,
-        mut heads: ArrayViewMut2<R>,
+        heads: ArrayViewMut2<R>,
     ) where
         K: Kernels<R>,
     {
-        let head = self.layout.heads();
-        let (weight, bias) = (head.weight(params), head.bias(params));
-        let n_columns = obs.ncols();
-        for start in (0..n_columns).step_by(TILE_COLUMNS) {
-            let tile = s![.., start..n_columns.min(start + TILE_COLUMNS)];
-            let mut input = obs.slice(tile);
-            for (dense, hidden) in self.layout.torso().iter().zip(&mut activations.hidden) {
-                let (weight, bias) = (dense.weight(params), dense.bias(params));
-                self.kernels.dense(weight, bias, input, Activation::Tanh, hidden.slice_mut(tile));
-                input = hidden.slice(tile);
-            }
-            self.kernels.dense(weight, bias, input, Activation::Identity, heads.slice_mut(tile));
-        }
+        self.layers(params, self.layout.heads(), obs, activations, heads);
     }
 
     /// Adds to `grad` the gradient of a loss whose derivative by both heads is `d_heads` `[A+1, N]`.
@@ -119,34 +99,42 @@ impl<K> Mlp<K> {
         let mut d_layer = d_heads;
         let below = self.layout.torso().iter().zip(&activations.hidden).zip(&mut scratch.hidden);
         for ((dense, hidden), d_hidden) in below.rev() {
-            let hidden = hidden.slice(columns);
+            let hidden = hidden.view().slice_move(columns);
             let (d_weight, d_bias) = layer.split_mut(grad);
             self.kernels.weight_gradient(d_layer, hidden, d_weight, d_bias);
             let weight = layer.weight(params);
-            self.kernels.input_gradient(weight, d_layer, hidden, d_hidden.slice_mut(columns));
-            d_layer = d_hidden.slice(columns);
+            let d_below = d_hidden.view_mut().slice_move(columns);
+            self.kernels.input_gradient(weight, d_layer, hidden, d_below);
+            d_layer = d_hidden.view().slice_move(columns);
             layer = *dense;
         }
         let (d_weight, d_bias) = layer.split_mut(grad);
         self.kernels.weight_gradient(d_layer, obs.slice(columns), d_weight, d_bias);
     }
 
-    /// The last hidden layer `[H, N]`.
-    fn torso<'a, R: NdFloat>(
+    /// The torso and one head `[O, N]` on top, tile after tile of the columns.
+    fn layers<R: NdFloat>(
         &self,
         params: &[R],
-        obs: ArrayView2<'a, R>,
-        activations: &'a mut Activations<R>,
-    ) -> ArrayView2<'a, R>
-    where
+        head: Dense,
+        obs: ArrayView2<R>,
+        activations: &mut Activations<R>,
+        mut output: ArrayViewMut2<R>,
+    ) where
         K: Kernels<R>,
     {
-        let mut input = obs;
-        for (dense, hidden) in self.layout.torso().iter().zip(&mut activations.hidden) {
-            let (weight, bias) = (dense.weight(params), dense.bias(params));
-            self.kernels.dense(weight, bias, input, Activation::Tanh, hidden.view_mut());
-            input = hidden.view();
+        let n_columns = obs.ncols();
+        for start in (0..n_columns).step_by(TILE_COLUMNS) {
+            let tile = s![.., start..n_columns.min(start + TILE_COLUMNS)];
+            let mut input = obs.slice(tile);
+            for (dense, hidden) in self.layout.torso().iter().zip(&mut activations.hidden) {
+                let (weight, bias) = (dense.weight(params), dense.bias(params));
+                let sums = hidden.view_mut().slice_move(tile);
+                self.kernels.dense(weight, bias, input, Activation::Tanh, sums);
+                input = hidden.view().slice_move(tile);
+            }
+            let (weight, bias) = (head.weight(params), head.bias(params));
+            self.kernels.dense(weight, bias, input, Activation::Identity, output.slice_mut(tile));
         }
-        input
     }
 }

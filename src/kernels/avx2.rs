@@ -86,7 +86,7 @@ impl Vector for F32x8 {
     type Cpu = Avx2;
     const LANES: usize = 8;
     const LAYER_ROWS: usize = 6;
-    const GRADIENT_ROWS: usize = 2;
+    const GRADIENT_ROWS: usize = 3;
 
     #[inline(always)]
     fn splat(_cpu: Avx2, value: f32) -> F32x8 {

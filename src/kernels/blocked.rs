@@ -18,7 +18,17 @@
 //! **Gradients of weights** are dot products of rows that are N frames long. A block of `GRADIENT_ROWS`
 //! outputs × 4 inputs runs over all frames with one vector of partial sums for each weight, and adds
 //! up the lanes once at the end. That costs about as much as a hundred frames, so tiles of frames would
-//! be dearer than reading the rows from L2.
+//! be dearer than reading the rows from L2 (AVX2, H = 64, N = 672: tiles of 336 frames lose a sixth).
+//!
+//! | | outputs × inputs | sums | registers | loads a multiply-add |
+//! |---|---|---|---|---|
+//! | AVX-512 | 4 × 4 | 16 | 32 | 0.5 |
+//! | AVX2 | 3 × 4 | 12 | 16 | 0.58 |
+//!
+//! With 3 × 4 sums the sixteen registers of AVX2 are full: three hold the outputs' errors, one the inputs.
+//! 2 × 4 left a quarter of the speed, because eight sums have nothing in hand when a load comes late.
+
+use std::ops::Range;
 
 use ndarray::{ArrayView1, ArrayView2, ArrayViewMut1, ArrayViewMut2, Axis};
 
@@ -227,7 +237,7 @@ impl Product {
             column += 2 * V::LANES;
         }
         while column < self.columns {
-            let span = Span::First(V::LANES.min(self.columns - column));
+            let span = V::span(self.columns - column);
             // SAFETY: K2: the span ends at the last column.
             unsafe { self.tile::<V, 1>(cpu, column, span, ends) };
             column += V::LANES;
@@ -321,20 +331,49 @@ pub(super) fn weight_gradient<V: Vector>(
     check_layer(dw.dim(), dy.dim(), x.dim());
     assert_eq!(db.len(), dy.nrows(), "one bias an output");
     let (left, right, result) = (Matrix::of(&dy), Matrix::of(&x), Matrix::of_mut(&mut dw));
-    let sizes = (dy.nrows(), x.nrows(), x.ncols());
-    // SAFETY: K2: the shapes were checked above.
-    unsafe {
-        match V::GRADIENT_ROWS {
-            4 => add_row_products::<V, 4>(cpu, left, right, result, sizes),
-            2 => add_row_products::<V, 2>(cpu, left, right, result, sizes),
-            _ => unreachable!("a block of a gradient has 2 or 4 rows"),
+    let (outputs, columns) = (dy.nrows(), x.nrows());
+    let group = group_rows::<V>(dy.ncols());
+    for (first, db) in (0..).step_by(group).zip(db.axis_chunks_iter_mut(Axis(0), group)) {
+        let sizes = (first..outputs.min(first + group), columns, dy.ncols());
+        // SAFETY: K2: the shapes were checked above.
+        unsafe {
+            add_row_sums::<V>(cpu, left, sizes.0.clone(), dy.ncols(), db);
+            match V::GRADIENT_ROWS {
+                4 => add_row_products::<V, 4>(cpu, left, right, result, sizes),
+                3 => add_row_products::<V, 3>(cpu, left, right, result, sizes),
+                _ => unreachable!("a block of a gradient has 3 or 4 rows"),
+            }
         }
     }
-    for (first, db) in (0..).step_by(SUMS).zip(db.axis_chunks_iter_mut(Axis(0), SUMS)) {
-        let rows = four_from(first, dy.nrows());
+}
+
+/// Outputs whose gradients are computed together, a multiple of a block's: as many as leave the rows of
+/// their errors half of L1, and always one block.
+#[inline(always)]
+fn group_rows<V: Vector>(frames: usize) -> usize {
+    const HALF_OF_L1: usize = 16 * 1024 / size_of::<f32>();
+    let block = V::GRADIENT_ROWS;
+    (HALF_OF_L1 / frames.max(1) / block * block).max(block)
+}
+
+/// `sums[rows] += Σ matrix[rows, columns]`.
+///
+/// # Safety
+///
+/// The rows exist and have that many columns.
+#[inline(always)]
+unsafe fn add_row_sums<V: Vector>(
+    cpu: V::Cpu,
+    matrix: Matrix,
+    rows: Range<usize>,
+    columns: usize,
+    mut result: ArrayViewMut1<f32>,
+) {
+    let chunks = result.axis_chunks_iter_mut(Axis(0), SUMS);
+    for (first, result) in rows.clone().step_by(SUMS).zip(chunks) {
         // SAFETY: K2: these rows exist.
-        let sums = unsafe { row_sums::<V>(cpu, left, rows, dy.ncols()) };
-        db.into_iter().zip(V::sums(sums)).for_each(|(db, sum)| *db += sum);
+        let sums = unsafe { row_sums::<V>(cpu, matrix, four_from(first, rows.end), columns) };
+        result.into_iter().zip(V::sums(sums)).for_each(|(result, sum)| *result += sum);
     }
 }
 
@@ -359,7 +398,7 @@ unsafe fn row_sums<V: Vector>(
 ) -> [V; SUMS] {
     let mut sums = [V::splat(cpu, 0.0); SUMS];
     for column in (0..columns).step_by(V::LANES) {
-        let span = Span::First(V::LANES.min(columns - column));
+        let span = V::span(columns - column);
         for (sum, row) in sums.iter_mut().zip(rows) {
             // SAFETY: K2: the span ends at the last column at most.
             *sum = *sum + unsafe { V::load(cpu, matrix.at(row, column), span) };
@@ -372,24 +411,24 @@ unsafe fn row_sums<V: Vector>(
 ///
 /// # Safety
 ///
-/// The three matrices are of the sizes (rows, columns, depth).
+/// The rows exist, and the three matrices have that many columns and that depth.
 #[inline(always)]
 unsafe fn add_row_products<V: Vector, const R: usize>(
     cpu: V::Cpu,
     left: Matrix,
     right: Matrix,
     result: Matrix,
-    (rows, columns, depth): (usize, usize, usize),
+    (rows, columns, depth): (Range<usize>, usize, usize),
 ) {
-    for row in (0..rows).step_by(R) {
-        // The last block repeats the last row: those sums are computed again and not used.
-        let left_rows: [usize; R] = std::array::from_fn(|r| (row + r).min(rows - 1));
-        for column in (0..columns).step_by(SUMS) {
-            let right_rows = four_from(column, columns);
+    for column in (0..columns).step_by(SUMS) {
+        let right_rows = four_from(column, columns);
+        for row in rows.clone().step_by(R) {
+            // The last block repeats the last row: those sums are computed again and not used.
+            let left_rows: [usize; R] = std::array::from_fn(|r| (row + r).min(rows.end - 1));
             // SAFETY: K2: all these rows exist, and so do the elements written.
             unsafe {
                 let sums = row_products::<V, R>(cpu, (left, left_rows), (right, right_rows), depth);
-                for (row, sums) in (row..rows).zip(sums) {
+                for (row, sums) in (row..rows.end).zip(sums) {
                     for (column, sum) in (column..columns).zip(V::sums(sums)) {
                         *result.at(row, column) += sum;
                     }
@@ -443,14 +482,14 @@ unsafe fn add_products<V: Vector, const R: usize>(
 ) -> [[V; SUMS]; R] {
     // SAFETY: K2: the caller's promise.
     unsafe {
-        let mut loaded = [V::splat(cpu, 0.0); SUMS];
-        for (loaded, row) in loaded.iter_mut().zip(right_rows) {
-            *loaded = V::load(cpu, right.at(row, column), span);
+        let mut loaded = [V::splat(cpu, 0.0); R];
+        for (loaded, row) in loaded.iter_mut().zip(left_rows) {
+            *loaded = V::load(cpu, left.at(row, column), span);
         }
-        for (sums, row) in sums.iter_mut().zip(left_rows) {
-            let left = V::load(cpu, left.at(row, column), span);
-            for (sum, right) in sums.iter_mut().zip(loaded) {
-                *sum = left.mul_add(right, *sum);
+        for (s, row) in right_rows.into_iter().enumerate() {
+            let right = V::load(cpu, right.at(row, column), span);
+            for (sums, left) in sums.iter_mut().zip(loaded) {
+                sums[s] = left.mul_add(right, sums[s]);
             }
         }
     }
@@ -471,7 +510,7 @@ pub(super) fn log_softmax<V: Vector>(
     let logits = Matrix::of(&logits);
     let (log_p, p) = (Matrix::of_mut(&mut log_p), Matrix::of_mut(&mut p));
     for frame in (0..if actions == 0 { 0 } else { frames }).step_by(V::LANES) {
-        let span = Span::First(V::LANES.min(frames - frame));
+        let span = V::span(frames - frame);
         // SAFETY: K2: all three matrices have these shapes, and the span ends at the last frame.
         unsafe { log_softmax_frames::<V>(cpu, logits, log_p, p, actions, (frame, span)) };
     }
@@ -520,7 +559,7 @@ unsafe fn log_softmax_frames<V: Vector>(
 pub(super) fn exp<V: Vector>(cpu: V::Cpu, x: &[f32], y: &mut [f32]) {
     assert_eq!(x.len(), y.len(), "one exponential a number");
     for (x, y) in x.chunks(V::LANES).zip(y.chunks_mut(V::LANES)) {
-        let span = Span::First(x.len());
+        let span = V::span(x.len());
         // SAFETY: K2: both chunks are as long as the span.
         unsafe { vector::exp(cpu, V::load(cpu, x.as_ptr(), span)).store(y.as_mut_ptr(), span) };
     }

@@ -12,8 +12,8 @@
 //!
 //! Two things about where a matrix lies decide its speed (measured on Zen 5 with `bench/kernels.rs`,
 //! H = 64, forward and backward): rows 4 kB or a multiple apart (1,024 frames) fall on the same lines
-//! of the L1 cache and cost a third of the speed, so pad them; rows that begin at multiples of 64
-//! bytes gain 6 %, because no load straddles two cache lines.
+//! of the L1 cache and cost a third of the speed; rows that begin at multiples of 64 bytes gain 6 %,
+//! because no load straddles two cache lines. [`FeatureMajor`] is a matrix that sees to both.
 //!
 //! # Files
 //!
@@ -22,6 +22,7 @@
 //! | `portable.rs` | plain loops over any float: the reference (f64) and the fallback (f32) |
 //! | `vector.rs` | what the fast kernels need of a vector of f32; tanh, exp and log made of it |
 //! | `blocked.rs` | the fast kernels themselves, and how they are blocked |
+//! | `feature_major.rs` | a matrix that lies as the kernels like it |
 //! | `avx2.rs`, `avx512.rs` | that vector in one instruction set each |
 //!
 //! # Invariants that the unsafe blocks rest on
@@ -38,6 +39,7 @@ mod avx2;
 mod avx512;
 #[cfg(target_arch = "x86_64")]
 mod blocked;
+mod feature_major;
 mod portable;
 #[cfg(target_arch = "x86_64")]
 mod vector;
@@ -46,6 +48,7 @@ mod vector;
 pub use avx2::Avx2;
 #[cfg(target_arch = "x86_64")]
 pub use avx512::Avx512;
+pub use feature_major::FeatureMajor;
 pub use portable::Portable;
 
 use ndarray::{ArrayView1, ArrayView2, ArrayViewMut1, ArrayViewMut2};

@@ -27,8 +27,15 @@ pub(super) trait Vector:
     /// Outputs of a block of a layer (at most [`super::blocked::MOST_ROWS`]); see `blocked.rs`.
     const LAYER_ROWS: usize;
 
-    /// Outputs of a block of a weight gradient, 2 or 4; see `blocked.rs`.
+    /// Outputs of a block of a weight gradient, 3 or 4; see `blocked.rs`.
     const GRADIENT_ROWS: usize;
+
+    /// The lanes of a vector that lie inside what is left of a row. A full vector is told apart because
+    /// AMD's processors store one through a mask many times slower than as a whole.
+    #[inline(always)]
+    fn span(left: usize) -> Span {
+        if left < Self::LANES { Span::First(left) } else { Span::Full }
+    }
 
     /// All lanes `value`.
     fn splat(cpu: Self::Cpu, value: f32) -> Self;

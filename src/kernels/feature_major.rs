@@ -1,0 +1,89 @@
+//! A matrix that lies in memory as the kernels like it.
+
+use ndarray::{ArrayView2, ArrayViewMut2, NdFloat, ShapeBuilder};
+
+/// A cache line, bytes: what the widest vector loads at once.
+const LINE_BYTES: usize = 64;
+
+/// Rows this far apart, or a multiple of it, fall on the same lines of an L1 cache, bytes.
+const L1_WAY_BYTES: usize = 4096;
+
+/// An owned matrix `[F, N]`, one row a feature: rows begin at cache lines, so that no vector straddles
+/// two of them, and are never a multiple of [`L1_WAY_BYTES`] apart.
+#[derive(Clone, Debug)]
+pub struct FeatureMajor<R> {
+    /// The rows, with room to move the first one to the beginning of a line. Where that is depends on
+    /// where the allocation lies, so each view finds it anew.
+    storage: Vec<R>,
+    rows: usize,
+    columns: usize,
+    row_stride: usize,
+}
+
+impl<R: NdFloat> FeatureMajor<R> {
+    /// A matrix of zeros.
+    pub fn zeros(rows: usize, columns: usize) -> Self {
+        let line = LINE_BYTES / size_of::<R>();
+        let mut row_stride = columns.next_multiple_of(line);
+        if row_stride.is_multiple_of(L1_WAY_BYTES / size_of::<R>()) {
+            row_stride += line;
+        }
+        let storage = vec![R::zero(); rows * row_stride + line];
+        FeatureMajor { storage, rows, columns, row_stride }
+    }
+
+    /// All of it, `[F, N]`.
+    pub fn view(&self) -> ArrayView2<'_, R> {
+        let shape = (self.rows, self.columns).strides((self.row_stride, 1));
+        ArrayView2::from_shape(shape, &self.storage[self.first()..])
+            .expect("the storage holds all rows wherever the first line begins")
+    }
+
+    /// All of it, `[F, N]`, to be written.
+    pub fn view_mut(&mut self) -> ArrayViewMut2<'_, R> {
+        let shape = (self.rows, self.columns).strides((self.row_stride, 1));
+        let first = self.first();
+        ArrayViewMut2::from_shape(shape, &mut self.storage[first..])
+            .expect("the storage holds all rows wherever the first line begins")
+    }
+
+    /// The index of the first number that begins a line.
+    fn first(&self) -> usize {
+        self.storage.as_ptr().align_offset(LINE_BYTES).min(LINE_BYTES / size_of::<R>())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rows_begin_at_lines_and_spread_over_the_cache() {
+        for (rows, columns) in [(1, 1), (3, 16), (64, 672), (5, 1023), (7, 1024), (2, 4096)] {
+            let mut matrix = FeatureMajor::<f32>::zeros(rows, columns);
+            matrix
+                .view_mut()
+                .indexed_iter_mut()
+                .for_each(|((f, n), x)| *x = (f * columns + n) as f32);
+            // A copy lies elsewhere, and must find its own first line.
+            for view in [matrix.view(), matrix.clone().view()] {
+                assert_eq!(view.dim(), (rows, columns));
+                let numbers = view.iter().enumerate();
+                assert!(numbers.into_iter().all(|(index, &x)| x == index as f32));
+                for row in view.rows() {
+                    assert_eq!(row.as_ptr().addr() % LINE_BYTES, 0, "{rows} × {columns}");
+                }
+                assert_ne!(view.strides()[0] as usize * size_of::<f32>() % L1_WAY_BYTES, 0);
+            }
+        }
+    }
+
+    #[test]
+    fn a_matrix_may_be_empty() {
+        for (rows, columns) in [(0, 0), (0, 5), (5, 0)] {
+            let mut matrix = FeatureMajor::<f64>::zeros(rows, columns);
+            assert_eq!(matrix.view().dim(), (rows, columns));
+            assert_eq!(matrix.view_mut().dim(), (rows, columns));
+        }
+    }
+}
