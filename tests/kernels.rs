@@ -1,15 +1,18 @@
-//! The fast kernels against the portable ones in f64; the portable ones against finite differences;
+//! The kernels of every instruction set against plain loops in f64; those against finite differences;
 //! the elementary functions over the whole range of f32.
 //!
 //! The sweeps of every float take minutes: `cargo test --release --test kernels -- --ignored`.
 
 #[path = "common/allocations.rs"]
 mod allocations;
+#[path = "common/plain_kernels.rs"]
+mod plain_kernels;
 
 use allocations::allocations;
+use plain_kernels::Plain;
 use std::num::NonZeroUsize;
 
-use impala::kernels::{Activation, Kernels, Portable, Simd, UnknownKernels};
+use impala::kernels::{Activation, Kernels, Simd, UnknownKernels};
 use ndarray::{Array1, Array2, ArrayView1, ArrayView2, ArrayViewMut2, array, s};
 use nix::sys::mman::{MapFlags, ProtFlags, mmap_anonymous, mprotect};
 use proptest::prelude::*;
@@ -21,10 +24,10 @@ const ROUNDING: f64 = (f32::EPSILON / 2.0) as f64;
 /// The smallest positive f32.
 const SMALLEST: f64 = f32::from_bits(1) as f64;
 
-/// Relative error of the vectorised tanh over all f32.
+/// Relative error of tanh over all f32.
 const TANH_ERROR: f64 = 7e-7;
 
-/// Relative error of the vectorised exp where the result is a normal float.
+/// Relative error of exp where the result is a normal float.
 const EXP_ERROR: f64 = 2e-7;
 
 fn widened(matrix: ArrayView2<f32>) -> Array2<f64> {
@@ -129,7 +132,7 @@ fn check_dense(simd: Simd, layer: &Layer, activation: Activation) -> Result<(), 
     prop_assert!(y.is_intact());
     let mut expected = Array2::zeros((w.nrows(), x.ncols()));
     let b = b.mapv(f64::from);
-    Portable.dense(widened(w).view(), b.view(), widened(x).view(), activation, expected.view_mut());
+    Plain.dense(widened(w).view(), b.view(), widened(x).view(), activation, expected.view_mut());
     let magnitude = absolute(w).dot(&absolute(x)) + b.mapv(f64::abs).insert_axis(ndarray::Axis(1));
     let also = if activation == Activation::Tanh { TANH_ERROR } else { 0.0 };
     assert_close(y.view(), expected.view(), magnitude.view(), w.ncols(), also)
@@ -141,7 +144,7 @@ fn check_weight_gradient(simd: Simd, layer: &Layer) -> Result<(), TestCaseError>
     simd.weight_gradient(dy, x, dw.view_mut(), db.view_mut());
     prop_assert!(dw.is_intact());
     let (mut dw_expected, mut db_expected) = (widened(layer.w.view()), layer.b.mapv(f64::from));
-    Portable.weight_gradient(
+    Plain.weight_gradient(
         widened(dy).view(),
         widened(x).view(),
         dw_expected.view_mut(),
@@ -164,7 +167,7 @@ fn check_input_gradient(simd: Simd, layer: &Layer) -> Result<(), TestCaseError> 
     prop_assert!(dx.is_intact());
     let mut expected = Array2::zeros(x.dim());
     let wide = (widened(w), widened(dy), widened(x));
-    Portable.input_gradient(wide.0.view(), wide.1.view(), wide.2.view(), expected.view_mut());
+    Plain.input_gradient(wide.0.view(), wide.1.view(), wide.2.view(), expected.view_mut());
     // |1 − x²| may cancel: bound its rounding by 1 + x².
     let magnitude = absolute(w).t().dot(&absolute(dy)) * wide.2.mapv(|x| 1.0 + x * x);
     assert_close(dx.view(), expected.view(), magnitude.view(), w.nrows() + 1, 0.0)
@@ -176,7 +179,7 @@ fn check_log_softmax(simd: Simd, logits: &Padded) -> Result<(), TestCaseError> {
     prop_assert!(log_p.is_intact() && p.is_intact());
     let wide = widened(logits.view());
     let (mut log_p_expected, mut p_expected) = (wide.clone(), wide.clone());
-    Portable.log_softmax(wide.view(), log_p_expected.view_mut(), p_expected.view_mut());
+    Plain.log_softmax(wide.view(), log_p_expected.view_mut(), p_expected.view_mut());
     // The frame's largest logit is subtracted first, and the difference is rounded.
     let mut difference = wide.clone();
     for mut frame in difference.columns_mut() {
@@ -204,7 +207,7 @@ fn logits() -> impl Strategy<Value = Padded> {
 
 proptest! {
     #[test]
-    fn dense_is_the_portable_one(layer in layer()) {
+    fn dense_is_the_plain_one(layer in layer()) {
         for simd in all_simd() {
             check_dense(simd, &layer, Activation::Identity)?;
             check_dense(simd, &layer, Activation::Tanh)?;
@@ -212,21 +215,21 @@ proptest! {
     }
 
     #[test]
-    fn weight_gradient_is_the_portable_one(layer in layer()) {
+    fn weight_gradient_is_the_plain_one(layer in layer()) {
         for simd in all_simd() {
             check_weight_gradient(simd, &layer)?;
         }
     }
 
     #[test]
-    fn input_gradient_is_the_portable_one(layer in layer()) {
+    fn input_gradient_is_the_plain_one(layer in layer()) {
         for simd in all_simd() {
             check_input_gradient(simd, &layer)?;
         }
     }
 
     #[test]
-    fn log_softmax_is_the_portable_one(logits in logits()) {
+    fn log_softmax_is_the_plain_one(logits in logits()) {
         for simd in all_simd() {
             check_log_softmax(simd, &logits)?;
         }
@@ -262,9 +265,9 @@ fn layers_of_real_size() {
     }
 }
 
-/// `Σ c ⊙ (v · tanh(w·x + b) + e)`: the portable gradients are its finite differences.
+/// `Σ c ⊙ (v · tanh(w·x + b) + e)`: the plain gradients are its finite differences.
 #[test]
-fn portable_gradients_are_finite_differences() {
+fn plain_gradients_are_finite_differences() {
     let x: Array2<f64> = array![[0.3, -0.7, 1.1], [0.2, 0.9, -0.4]];
     let w = array![[0.5, -0.3], [0.8, 0.1], [-0.6, 0.7]];
     let b = array![0.1, -0.2, 0.3];
@@ -272,18 +275,18 @@ fn portable_gradients_are_finite_differences() {
     let c = array![[1.0, 2.0, -1.0], [0.5, -1.5, 1.0]];
     let loss = |w: &Array2<f64>, b: &Array1<f64>| {
         let mut hidden = Array2::zeros((3, 3));
-        Portable.dense(w.view(), b.view(), x.view(), Activation::Tanh, hidden.view_mut());
+        Plain.dense(w.view(), b.view(), x.view(), Activation::Tanh, hidden.view_mut());
         let mut y = Array2::zeros((2, 3));
         let e = array![0.0, 0.0];
-        Portable.dense(v.view(), e.view(), hidden.view(), Activation::Identity, y.view_mut());
+        Plain.dense(v.view(), e.view(), hidden.view(), Activation::Identity, y.view_mut());
         ((&c * &y).sum(), hidden)
     };
     let hidden = loss(&w, &b).1;
     let mut d_hidden = Array2::zeros((3, 3));
-    Portable.input_gradient(v.view(), c.view(), hidden.view(), d_hidden.view_mut());
+    Plain.input_gradient(v.view(), c.view(), hidden.view(), d_hidden.view_mut());
     // What is there already is added to.
     let (mut dw, mut db) = (Array2::ones((3, 2)), Array1::ones(3));
-    Portable.weight_gradient(d_hidden.view(), x.view(), dw.view_mut(), db.view_mut());
+    Plain.weight_gradient(d_hidden.view(), x.view(), dw.view_mut(), db.view_mut());
 
     let step = 1e-5;
     for (index, &gradient) in dw.indexed_iter() {
@@ -336,7 +339,7 @@ fn assert_exp(x: f32, y: f32) {
     assert!((f64::from(y) - expected).abs() <= bound, "exp({x:e}) = {y:e}, not {expected:e}");
 }
 
-/// Applies every vectorised tanh and exp to every `stride`-th float, bit pattern after bit pattern.
+/// Applies every tanh and exp to every `stride`-th float, bit pattern after bit pattern.
 fn sweep(stride: usize) {
     const CHUNK: usize = 4096;
     let mut bits = (0..=u32::MAX).step_by(stride);
@@ -347,7 +350,7 @@ fn sweep(stride: usize) {
         }
         let (mut y, mut negative_y) = (vec![0.0; x.len()], vec![0.0; x.len()]);
         let negative_x: Vec<f32> = x.iter().map(|x| -x).collect();
-        for simd in all_simd().filter(|simd| simd.name() != "portable") {
+        for simd in all_simd() {
             tanh(simd, &x, &mut y);
             x.iter().zip(&y).for_each(|(&x, &y)| assert_tanh(x, y));
             tanh(simd, &negative_x, &mut negative_y);
@@ -517,12 +520,9 @@ fn nothing_behind_a_matrix_is_touched() {
 #[test]
 #[should_panic(expected = "columns of a matrix must be contiguous")]
 fn columns_must_be_contiguous() {
-    let Some(simd) = Simd::supported().find(|simd| simd.name() != "portable") else {
-        panic!("columns of a matrix must be contiguous, but nothing here minds");
-    };
     let (x, b, mut y) = (Array2::zeros((3, 2)), array![0.0], Array2::zeros((1, 3)));
     let w = Array2::zeros((1, 2));
-    simd.dense(w.view(), b.view(), x.t(), Activation::Identity, y.view_mut());
+    Simd::detect().dense(w.view(), b.view(), x.t(), Activation::Identity, y.view_mut());
 }
 
 #[test]

@@ -1,13 +1,16 @@
 //! The native learner's gradients against finite differences, in f64.
 
 mod common;
+#[path = "common/plain_kernels.rs"]
+mod plain_kernels;
 
 use common::{RandomBatch, Uniform};
-use impala::kernels::{Portable, Simd};
+use impala::kernels::Simd;
 use impala::learner::backend::{Backend, Batch, LossCosts, Losses, Outputs, Targets};
 use impala::learner::native::Native;
 use impala::params::{NetworkShape, ParamLayout};
 use ndarray::Array2;
+use plain_kernels::Plain;
 
 const COSTS: LossCosts<f64> = LossCosts { baseline_cost: 0.5, entropy_cost: 0.01 };
 
@@ -21,7 +24,7 @@ fn shapes() -> [NetworkShape; 3] {
 
 /// A backend in f64 with its parameters and a random batch.
 struct Problem {
-    backend: Native<Portable, f64>,
+    backend: Native<Plain, f64>,
     params: Vec<f64>,
     random: RandomBatch,
 }
@@ -31,7 +34,7 @@ impl Problem {
         let random = RandomBatch::new(shape, 5, 7, seed);
         let n_params = ParamLayout::new(shape).len();
         Problem {
-            backend: Native::new(shape, Portable, random.actions.len(), random.obs.ncols()),
+            backend: Native::new(shape, Plain, random.actions.len(), random.obs.ncols()),
             params: Uniform::seeded(seed + 100).vec(n_params, 0.7),
             random,
         }

@@ -40,7 +40,7 @@ pub fn parts(bench: &mut Bench) -> Result<()> {
         target: None,
         contenders: vec![
             Contender::figures("widest kernels", |_| Ok(ours.stages_ns())),
-            Contender::figures("portable kernels (ndarray)", |_| Ok(portable.stages_ns())),
+            Contender::figures("portable kernels", |_| Ok(portable.stages_ns())),
         ],
     })
 }

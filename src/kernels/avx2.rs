@@ -18,7 +18,7 @@ impl Avx2 {
     }
 }
 
-vector_kernels!(Avx2, F32x8, "avx2,fma");
+vector_kernels!(Avx2, F32x8, [target_feature(enable = "avx2,fma")]);
 
 #[derive(Clone, Copy)]
 struct F32x8(__m256);

@@ -18,7 +18,7 @@ impl Avx512 {
     }
 }
 
-vector_kernels!(Avx512, F32x16, "avx512f,avx512dq");
+vector_kernels!(Avx512, F32x16, [target_feature(enable = "avx512f,avx512dq")]);
 
 #[derive(Clone, Copy)]
 struct F32x16(__m512);

@@ -1,4 +1,4 @@
-//! The fast kernels, written once for any [`Vector`].
+//! The kernels, written once for any [`Vector`].
 //!
 //! # Blocking, and why
 //!
@@ -9,7 +9,7 @@
 //! | | outputs × vectors | sums | registers | loads a multiply-add |
 //! |---|---|---|---|---|
 //! | AVX-512 | 8 × 2 | 16 | 32 | 0.63 |
-//! | AVX2 | 6 × 2 | 12 | 16 | 0.67 |
+//! | AVX2, portable | 6 × 2 | 12 | 16 | 0.67 |
 //!
 //! Both units of a core can start a multiply-add each cycle and take four to finish it: fewer than
 //! eight sums would leave them waiting. Frames are the outer loop, because a tile of 64 features × 32
@@ -23,7 +23,7 @@
 //! | | outputs × inputs | sums | registers | loads a multiply-add |
 //! |---|---|---|---|---|
 //! | AVX-512 | 4 × 4 | 16 | 32 | 0.5 |
-//! | AVX2 | 3 × 4 | 12 | 16 | 0.58 |
+//! | AVX2, portable | 3 × 4 | 12 | 16 | 0.58 |
 //!
 //! With 3 × 4 sums the sixteen registers of AVX2 are full: three hold the outputs' errors, one the inputs.
 //! 2 × 4 left a quarter of the speed, because eight sums have nothing in hand when a load comes late.
@@ -584,11 +584,12 @@ pub(super) fn multiply_adds<V: Vector>(cpu: V::Cpu, rounds: usize) -> usize {
 }
 
 /// Implements `Kernels<f32>` for the proof that a CPU has some instructions: each method calls one
-/// function compiled for these instructions, with everything above inlined into it.
+/// function compiled for these instructions (the attribute says so), with everything above inlined into
+/// it.
 macro_rules! vector_kernels {
-    ($cpu:ty, $vector:ty, $features:literal) => {
+    ($cpu:ty, $vector:ty, $attribute:tt) => {
         impl super::Kernels<f32> for $cpu {
-            vector_kernels!(@methods $cpu, $vector, $features;
+            vector_kernels!(@methods $cpu, $vector, $attribute;
                 dense(
                     w: ndarray::ArrayView2<f32>,
                     b: ndarray::ArrayView1<f32>,
@@ -618,17 +619,18 @@ macro_rules! vector_kernels {
         }
 
         impl $cpu {
-            vector_kernels!(@methods $cpu, $vector, $features; pub(super) multiply_adds(rounds: usize) -> usize);
+            vector_kernels!(@methods $cpu, $vector, $attribute; pub(super) multiply_adds(rounds: usize) -> usize);
         }
     };
-    (@methods $cpu:ty, $vector:ty, $features:literal;
+    (@methods $cpu:ty, $vector:ty, $attribute:tt;
         $($visibility:vis $method:ident($($argument:ident: $type:ty),*) $(-> $result:ty)?)*) => {
         $($visibility fn $method(self, $($argument: $type),*) $(-> $result)? {
-            #[target_feature(enable = $features)]
+            # $attribute
             fn compiled(cpu: $cpu, $($argument: $type),*) $(-> $result)? {
                 super::blocked::$method::<$vector>(cpu, $($argument),*)
             }
             // SAFETY: K1: `self` is the proof that the CPU has these features.
+            #[allow(unused_unsafe, reason = "what runs on every CPU is safe to call")]
             unsafe { compiled(self, $($argument),*) }
         })*
     };

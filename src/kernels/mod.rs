@@ -19,11 +19,11 @@
 //!
 //! | file | what |
 //! |---|---|
-//! | `portable.rs` | plain loops over any float: the reference (f64) and the fallback (f32) |
-//! | `vector.rs` | what the fast kernels need of a vector of f32; tanh, exp and log made of it |
-//! | `blocked.rs` | the fast kernels themselves, and how they are blocked |
+//! | `vector.rs` | what the kernels need of a vector of f32; tanh, exp and log made of it |
+//! | `blocked.rs` | the kernels themselves, and how they are blocked |
 //! | `feature_major.rs` | a matrix that lies as the kernels like it |
 //! | `avx2.rs`, `avx512.rs` | that vector in one instruction set each |
+//! | `portable.rs` | that vector in what every CPU has |
 //!
 //! # Invariants that the unsafe blocks rest on
 //!
@@ -37,11 +37,9 @@
 mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
-#[cfg(target_arch = "x86_64")]
 mod blocked;
 mod feature_major;
 mod portable;
-#[cfg(target_arch = "x86_64")]
 mod vector;
 
 #[cfg(target_arch = "x86_64")]

@@ -1,116 +1,151 @@
-//! The kernels as plain loops over any float: the reference that the fast ones are tested against (in
-//! f64), and the fallback on CPUs without AVX2 (in f32).
-//!
-//! Products are sums of scaled rows, which the compiler vectorises; a general matrix product would
-//! allocate its packing buffer on every call.
+//! Four floats in what every CPU has: SSE2 on x86-64, NEON on aarch64, plain arithmetic elsewhere.
 
-use ndarray::{ArrayView1, ArrayView2, ArrayViewMut1, ArrayViewMut2, Axis, NdFloat, Zip};
+use std::ops::{Add, Div, Mul, Sub};
 
-use super::{Activation, Kernels, check_layer};
+use bytemuck::cast;
+use wide::{f32x4, i32x4};
 
-/// Kernels that run on every CPU and on every float.
+use super::blocked::vector_kernels;
+use super::vector::{Span, Vector};
+
+/// The kernels that run on every CPU; no proof is needed to have one.
 #[derive(Clone, Copy, Debug)]
 pub struct Portable;
 
-impl Portable {
-    /// As many multiplications and additions as `rounds` passes over a few registers take; see
-    /// [`super::Simd::multiply_adds`].
-    pub(super) fn multiply_adds(self, rounds: usize) -> usize {
-        const CHAINS: usize = 48;
-        let factor = std::hint::black_box(0.5_f32);
-        let mut sums = [factor; CHAINS];
-        for _ in 0..rounds {
-            for sum in &mut sums {
-                *sum = *sum * factor + factor;
-            }
-        }
-        std::hint::black_box(sums);
-        2 * rounds * CHAINS
+vector_kernels!(Portable, F32x4, [inline(never)]);
+
+#[derive(Clone, Copy)]
+struct F32x4(f32x4);
+
+impl Add for F32x4 {
+    type Output = F32x4;
+    #[inline(always)]
+    fn add(self, other: F32x4) -> F32x4 {
+        F32x4(self.0 + other.0)
     }
 }
 
-impl<R: NdFloat> Kernels<R> for Portable {
-    fn dense(
-        self,
-        w: ArrayView2<R>,
-        b: ArrayView1<R>,
-        x: ArrayView2<R>,
-        activation: Activation,
-        mut y: ArrayViewMut2<R>,
-    ) {
-        check_layer(w.dim(), y.dim(), x.dim());
-        assert_eq!(b.len(), y.nrows(), "one bias an output");
-        for ((mut sums, weights), &bias) in y.rows_mut().into_iter().zip(w.rows()).zip(b) {
-            sums.fill(bias);
-            for (&weight, inputs) in weights.iter().zip(x.rows()) {
-                sums.scaled_add(weight, &inputs);
+impl Sub for F32x4 {
+    type Output = F32x4;
+    #[inline(always)]
+    fn sub(self, other: F32x4) -> F32x4 {
+        F32x4(self.0 - other.0)
+    }
+}
+
+impl Mul for F32x4 {
+    type Output = F32x4;
+    #[inline(always)]
+    fn mul(self, other: F32x4) -> F32x4 {
+        F32x4(self.0 * other.0)
+    }
+}
+
+impl Div for F32x4 {
+    type Output = F32x4;
+    #[inline(always)]
+    fn div(self, other: F32x4) -> F32x4 {
+        F32x4(self.0 / other.0)
+    }
+}
+
+/// `2^exponent` for exponents of normal floats.
+#[inline(always)]
+fn power_of_two(exponent: i32x4) -> F32x4 {
+    F32x4(cast((exponent + i32x4::splat(127)) << 23))
+}
+
+impl Vector for F32x4 {
+    type Cpu = Portable;
+    const LANES: usize = 4;
+    const LAYER_ROWS: usize = 6;
+    const GRADIENT_ROWS: usize = 3;
+
+    #[inline(always)]
+    fn splat(_cpu: Portable, value: f32) -> F32x4 {
+        F32x4(f32x4::splat(value))
+    }
+
+    #[inline(always)]
+    unsafe fn load(_cpu: Portable, from: *const f32, span: Span) -> F32x4 {
+        // SAFETY: K2: the caller vouches for the lanes of the span.
+        let lanes = match span {
+            Span::Full => unsafe { from.cast::<[f32; 4]>().read() },
+            Span::First(n) => {
+                let mut lanes = [0.0; 4];
+                for (lane, value) in lanes.iter_mut().enumerate().take(n) {
+                    // SAFETY: K2: as above.
+                    *value = unsafe { *from.add(lane) };
+                }
+                lanes
             }
-            if activation == Activation::Tanh {
-                sums.mapv_inplace(R::tanh);
+        };
+        F32x4(f32x4::new(lanes))
+    }
+
+    #[inline(always)]
+    unsafe fn store(self, to: *mut f32, span: Span) {
+        let lanes = self.0.to_array();
+        match span {
+            // SAFETY: K2: the caller vouches for the lanes of the span.
+            Span::Full => unsafe { to.cast::<[f32; 4]>().write(lanes) },
+            Span::First(n) => {
+                for (lane, value) in lanes.into_iter().enumerate().take(n) {
+                    // SAFETY: K2: as above.
+                    unsafe { *to.add(lane) = value };
+                }
             }
         }
     }
 
-    fn weight_gradient(
-        self,
-        dy: ArrayView2<R>,
-        x: ArrayView2<R>,
-        mut dw: ArrayViewMut2<R>,
-        mut db: ArrayViewMut1<R>,
-    ) {
-        check_layer(dw.dim(), dy.dim(), x.dim());
-        assert_eq!(db.len(), dy.nrows(), "one bias an output");
-        for ((mut gradients, bias), errors) in dw.rows_mut().into_iter().zip(&mut db).zip(dy.rows())
-        {
-            for (gradient, inputs) in gradients.iter_mut().zip(x.rows()) {
-                *gradient += errors.dot(&inputs);
-            }
-            *bias += errors.sum();
-        }
+    /// Rounded twice where there is no fused instruction.
+    #[inline(always)]
+    fn mul_add(self, factor: F32x4, addend: F32x4) -> F32x4 {
+        F32x4(self.0.mul_add(factor.0, addend.0))
     }
 
-    fn input_gradient(
-        self,
-        w: ArrayView2<R>,
-        dy: ArrayView2<R>,
-        x: ArrayView2<R>,
-        mut dx: ArrayViewMut2<R>,
-    ) {
-        check_layer(w.dim(), dy.dim(), x.dim());
-        assert_eq!(dx.dim(), x.dim(), "one gradient an input");
-        for ((mut sums, weights), outputs) in
-            dx.rows_mut().into_iter().zip(w.columns()).zip(x.rows())
-        {
-            sums.fill(R::zero());
-            for (&weight, errors) in weights.iter().zip(dy.rows()) {
-                sums.scaled_add(weight, &errors);
-            }
-            sums.zip_mut_with(&outputs, |sum, &output| *sum *= R::one() - output * output);
-        }
+    #[inline(always)]
+    fn neg_mul_add(self, factor: F32x4, addend: F32x4) -> F32x4 {
+        F32x4(self.0.mul_neg_add(factor.0, addend.0))
     }
 
-    fn log_softmax(
-        self,
-        logits: ArrayView2<R>,
-        mut log_p: ArrayViewMut2<R>,
-        mut p: ArrayViewMut2<R>,
-    ) {
-        assert_eq!(logits.dim(), log_p.dim(), "one log-probability a logit");
-        assert_eq!(logits.dim(), p.dim(), "one probability a logit");
-        for (frame, column) in logits.axis_iter(Axis(1)).enumerate() {
-            let largest = column.fold(R::neg_infinity(), |largest, &logit| largest.max(logit));
-            let sum = column.fold(R::zero(), |sum, &logit| sum + (logit - largest).exp());
-            Zip::from(column).and(log_p.column_mut(frame)).and(p.column_mut(frame)).for_each(
-                |&logit, log_p, p| {
-                    *log_p = (logit - largest) - sum.ln();
-                    *p = log_p.exp();
-                },
-            );
-        }
+    // A comparison with NaN is false, and so keeps it.
+    #[inline(always)]
+    fn at_most(self, limit: F32x4) -> F32x4 {
+        F32x4(limit.0.simd_lt(self.0).select(limit.0, self.0))
     }
 
-    fn exp(self, x: &[R], y: &mut [R]) {
-        assert_eq!(x.len(), y.len(), "one exponential a number");
-        y.iter_mut().zip(x).for_each(|(y, x)| *y = x.exp());
+    #[inline(always)]
+    fn at_least(self, limit: F32x4) -> F32x4 {
+        F32x4(limit.0.simd_gt(self.0).select(limit.0, self.0))
+    }
+
+    /// In a sum beyond 2^23 no place is left behind the point.
+    #[inline(always)]
+    fn round(self) -> F32x4 {
+        let shift = f32x4::splat(12_582_912.0);
+        F32x4((self.0 + shift) - shift)
+    }
+
+    /// In two factors: the larger exponents do not fit into one normal float.
+    #[inline(always)]
+    fn scale(self, exponent: F32x4) -> F32x4 {
+        let exponent = exponent.0.fast_round_int();
+        let half: i32x4 = exponent >> 1;
+        self * power_of_two(half) * power_of_two(exponent - half)
+    }
+
+    #[inline(always)]
+    fn split(self) -> (F32x4, F32x4) {
+        let bits: i32x4 = cast(self.0);
+        let exponent: i32x4 = (bits - i32x4::splat(0.75_f32.to_bits() as i32)) >> 23;
+        let mantissa = bits - (exponent << 23);
+        (F32x4(cast(mantissa)), F32x4(exponent.round_float()))
+    }
+
+    #[inline(always)]
+    fn sums([a, b, c, d]: [F32x4; 4]) -> [f32; 4] {
+        let [a, b, c, d] = f32x4::transpose([a.0, b.0, c.0, d.0]);
+        ((a + b) + (c + d)).to_array()
     }
 }

@@ -1,0 +1,101 @@
+//! The kernels as plain loops over any float: in f64 the oracle of the fast ones, and what the hand-derived
+//! gradient is checked with against finite differences.
+
+use impala::kernels::{Activation, Kernels};
+use ndarray::{ArrayView1, ArrayView2, ArrayViewMut1, ArrayViewMut2, Axis, NdFloat, Zip};
+
+/// Kernels that are meant to be read, not to be fast.
+#[derive(Clone, Copy, Debug)]
+pub struct Plain;
+
+impl<R: NdFloat> Kernels<R> for Plain {
+    fn dense(
+        self,
+        w: ArrayView2<R>,
+        b: ArrayView1<R>,
+        x: ArrayView2<R>,
+        activation: Activation,
+        mut y: ArrayViewMut2<R>,
+    ) {
+        assert_layer(w.dim(), y.dim(), x.dim());
+        assert_eq!(b.len(), y.nrows(), "one bias an output");
+        for ((mut sums, weights), &bias) in y.rows_mut().into_iter().zip(w.rows()).zip(b) {
+            sums.fill(bias);
+            for (&weight, inputs) in weights.iter().zip(x.rows()) {
+                sums.scaled_add(weight, &inputs);
+            }
+            if activation == Activation::Tanh {
+                sums.mapv_inplace(R::tanh);
+            }
+        }
+    }
+
+    fn weight_gradient(
+        self,
+        dy: ArrayView2<R>,
+        x: ArrayView2<R>,
+        mut dw: ArrayViewMut2<R>,
+        mut db: ArrayViewMut1<R>,
+    ) {
+        assert_layer(dw.dim(), dy.dim(), x.dim());
+        assert_eq!(db.len(), dy.nrows(), "one bias an output");
+        for ((mut gradients, bias), errors) in dw.rows_mut().into_iter().zip(&mut db).zip(dy.rows())
+        {
+            for (gradient, inputs) in gradients.iter_mut().zip(x.rows()) {
+                *gradient += errors.dot(&inputs);
+            }
+            *bias += errors.sum();
+        }
+    }
+
+    fn input_gradient(
+        self,
+        w: ArrayView2<R>,
+        dy: ArrayView2<R>,
+        x: ArrayView2<R>,
+        mut dx: ArrayViewMut2<R>,
+    ) {
+        assert_layer(w.dim(), dy.dim(), x.dim());
+        assert_eq!(dx.dim(), x.dim(), "one gradient an input");
+        for ((mut sums, weights), outputs) in
+            dx.rows_mut().into_iter().zip(w.columns()).zip(x.rows())
+        {
+            sums.fill(R::zero());
+            for (&weight, errors) in weights.iter().zip(dy.rows()) {
+                sums.scaled_add(weight, &errors);
+            }
+            sums.zip_mut_with(&outputs, |sum, &output| *sum *= R::one() - output * output);
+        }
+    }
+
+    fn log_softmax(
+        self,
+        logits: ArrayView2<R>,
+        mut log_p: ArrayViewMut2<R>,
+        mut p: ArrayViewMut2<R>,
+    ) {
+        assert_eq!(logits.dim(), log_p.dim(), "one log-probability a logit");
+        assert_eq!(logits.dim(), p.dim(), "one probability a logit");
+        for (frame, column) in logits.axis_iter(Axis(1)).enumerate() {
+            let largest = column.fold(R::neg_infinity(), |largest, &logit| largest.max(logit));
+            let sum = column.fold(R::zero(), |sum, &logit| sum + (logit - largest).exp());
+            Zip::from(column).and(log_p.column_mut(frame)).and(p.column_mut(frame)).for_each(
+                |&logit, log_p, p| {
+                    *log_p = (logit - largest) - sum.ln();
+                    *p = log_p.exp();
+                },
+            );
+        }
+    }
+
+    fn exp(self, x: &[R], y: &mut [R]) {
+        assert_eq!(x.len(), y.len(), "one exponential a number");
+        y.iter_mut().zip(x).for_each(|(y, x)| *y = x.exp());
+    }
+}
+
+/// The shapes of a layer fit together: `w[O,I]`, outputs `y[O,N]`, inputs `x[I,N]`.
+fn assert_layer(w: (usize, usize), y: (usize, usize), x: (usize, usize)) {
+    assert_eq!(w, (y.0, x.0), "weights must be [outputs, inputs]");
+    assert_eq!(y.1, x.1, "outputs and inputs must have as many frames");
+}
