@@ -21,7 +21,7 @@ pub struct Mlp<K> {
 }
 
 /// Hidden activations of every layer, `[H, N]` each, kept from the forward pass for the backward pass.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct Activations<R> {
     hidden: Vec<FeatureMajor<R>>,
 }
