@@ -626,11 +626,10 @@ macro_rules! vector_kernels {
         $($visibility:vis $method:ident($($argument:ident: $type:ty),*) $(-> $result:ty)?)*) => {
         $($visibility fn $method(self, $($argument: $type),*) $(-> $result)? {
             # $attribute
-            fn compiled(cpu: $cpu, $($argument: $type),*) $(-> $result)? {
+            unsafe fn compiled(cpu: $cpu, $($argument: $type),*) $(-> $result)? {
                 super::blocked::$method::<$vector>(cpu, $($argument),*)
             }
             // SAFETY: K1: `self` is the proof that the CPU has these features.
-            #[allow(unused_unsafe, reason = "what runs on every CPU is safe to call")]
             unsafe { compiled(self, $($argument),*) }
         })*
     };
