@@ -40,9 +40,9 @@ impl RunClock {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Stage {
-    /// Learner: no complete batch of slots had been published yet.
+    /// Learner: no complete batch of slots had been published yet, or another lane took it.
     Wait,
-    /// Learner: taking slots, checking their headers, gathering them where the backend needs it.
+    /// Learner: taking slots, copying the newest weights, gathering slots where the backend needs it.
     Batching,
     /// Learner: outputs of the target policy and the baseline for every row of the batch.
     Forward,
@@ -50,6 +50,8 @@ pub enum Stage {
     Vtrace,
     /// Learner: losses and their gradient with respect to every parameter.
     Backward,
+    /// Learner: waiting until no other lane applies its gradient.
+    Turn,
     /// Learner: clipping of the gradient and the optimiser's step.
     Optimizer,
     /// Learner: copying the new weights into the shared region.
@@ -72,12 +74,13 @@ pub enum Stage {
 
 impl Stage {
     /// Every stage, in the order of the loops; `stage as usize` is its index here.
-    pub const ALL: [Stage; 14] = [
+    pub const ALL: [Stage; 15] = [
         Stage::Wait,
         Stage::Batching,
         Stage::Forward,
         Stage::Vtrace,
         Stage::Backward,
+        Stage::Turn,
         Stage::Optimizer,
         Stage::Publish,
         Stage::Release,
@@ -89,13 +92,14 @@ impl Stage {
         Stage::HandOver,
     ];
 
-    /// The stages that together make up all of the learner's time.
-    pub const LEARNER: [Stage; 9] = [
+    /// The stages that together make up all of the time of each of the learner's lanes.
+    pub const LEARNER: [Stage; 10] = [
         Stage::Wait,
         Stage::Batching,
         Stage::Forward,
         Stage::Vtrace,
         Stage::Backward,
+        Stage::Turn,
         Stage::Optimizer,
         Stage::Publish,
         Stage::Release,
@@ -110,6 +114,7 @@ impl Stage {
             Stage::Forward => "forward",
             Stage::Vtrace => "vtrace",
             Stage::Backward => "backward",
+            Stage::Turn => "turn",
             Stage::Optimizer => "optimizer",
             Stage::Publish => "publish",
             Stage::Release => "release",

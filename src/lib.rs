@@ -137,7 +137,7 @@
 //!
 //! # Where to start reading
 //!
-//! [`actor::Actor::run`] and [`learner::Learner::run`] are the two hot loops, one screen each. Then
+//! [`actor::Actor::run`] and [`learner::lane::Lane::run`] are the two hot loops, one screen each. Then
 //! [`rollout`] for what passes between them and [`shm`] for how: a drawing and the numbered invariants.
 //! `ARCHITECTURE.md` in the repository is the map of all this, with "How to add".
 

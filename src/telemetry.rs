@@ -68,6 +68,8 @@ pub struct LearnerOutcome {
     pub first_frame_ns: Option<u64>,
     /// Policy lag of all consumed slots.
     pub policy_lag: LagSummary,
+    /// Gradient lag of all updates.
+    pub gradient_lag: LagSummary,
     /// Unclipped importance ratios of all learned frames.
     pub rho: Spread,
     /// Share of the update time in which at least one actor was collecting.
@@ -162,10 +164,13 @@ pub struct MetricsRow {
     pub learning_rate: f64,
     /// Weight of the entropy bonus in the last update.
     pub entropy_cost: f64,
-    /// Mean policy lag, in updates, of the slots consumed.
+    /// Mean policy lag, in updates, of the slots consumed, as their gradients were applied.
     pub policy_lag_mean: f64,
     /// Largest policy lag, in updates.
     pub policy_lag_max: u64,
+    /// Mean number of updates between the weights that a gradient was computed at and those that it
+    /// changed; 0 with one learner thread.
+    pub gradient_lag_mean: f64,
     /// Mean number of published slots that waited when the learner took a batch.
     pub ring_occupancy: f64,
     /// Mean time an update spent in each of the learner's stages, µs.
@@ -178,6 +183,8 @@ pub struct MetricsRow {
     pub vtrace_us: f64,
     /// See [`crate::latency::Stage::Backward`]; µs an update.
     pub backward_us: f64,
+    /// See [`crate::latency::Stage::Turn`]; µs an update.
+    pub turn_us: f64,
     /// See [`crate::latency::Stage::Optimizer`]; µs an update.
     pub optimizer_us: f64,
     /// See [`crate::latency::Stage::Publish`]; µs an update.
@@ -240,7 +247,7 @@ impl LatencySummary {
     }
 }
 
-/// Policy lag (target version − behaviour version, in updates) over all consumed slots.
+/// Ages in updates: of the consumed slots' policy, or of the weights that gradients were computed at.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct LagSummary {
     /// Mean.
@@ -320,6 +327,8 @@ pub struct Summary {
     pub seed: u64,
     /// Learner backend that ran: `native` or `torch`.
     pub learner: String,
+    /// Threads that the learner ran.
+    pub learner_threads: usize,
     /// How the run ended.
     pub exit: Exit,
     /// Seconds from process start until this file was written.
@@ -354,13 +363,16 @@ pub struct Summary {
     pub eval: Option<EvalSummary>,
     /// Latency of each stage by tag, µs.
     pub latency_us: BTreeMap<String, LatencySummary>,
-    /// Policy lag of all consumed slots.
+    /// Policy lag of all consumed slots, as their gradients were applied.
     pub policy_lag: LagSummary,
+    /// Updates between the weights that a gradient was computed at and those that it changed; 0 with one
+    /// learner thread.
+    pub gradient_lag: LagSummary,
     /// Unclipped importance ratios of all learned frames.
     pub rho: Spread,
     /// One entry an actor.
     pub actors: Vec<ActorSummary>,
-    /// Seconds the learner waited for slots.
+    /// Seconds the learner's threads waited for slots, added up.
     #[serde(deserialize_with = "null_is_nan")]
     pub learner_wait_s: f64,
     /// Share of the learner's update time in which at least one actor was collecting, 0 to 1.

@@ -87,6 +87,10 @@ fn settings_that_cannot_work_are_refused_by_name_value_and_remedy() {
         ("[loss.entropy_cost]\nstart = inf", ["loss.entropy_cost.start = inf", "0.0 to 1000"]),
         ("[optimizer]\nmax_grad_norm = 0.0", ["optimizer.max_grad_norm = 0", "to"]),
         ("[optimizer]\nepsilon = 0.0", ["optimizer.epsilon = 0", "to"]),
+        ("learner_threads = 0", ["learner_threads = 0", "1 to"]),
+        ("learner_threads = 5", ["learner_threads = 5", "1 to 4"]),
+        ("learner_threads = 2\n[loss]\nbatch_slots = 3", ["learner_threads = 2", "1 to 1"]),
+        ("learner_threads = 65\n[actors]\ncount = 99", ["learner_threads = 65", "1 to 64"]),
         ("[report]\nrows = 0", ["report.rows = 0", "1 to"]),
     ] {
         let message = refused_file(folder.path(), toml);
@@ -244,11 +248,21 @@ fn rows(run_dir: &Path) -> Vec<MetricsRow> {
 }
 
 #[test]
-fn a_run_learns_and_leaves_all_its_files() {
+fn a_run_with_one_learner_thread_learns_and_leaves_all_its_files() {
+    a_run_learns_and_leaves_all_its_files(1);
+}
+
+#[test]
+fn a_run_with_two_learner_threads_learns_and_leaves_all_its_files() {
+    a_run_learns_and_leaves_all_its_files(2);
+}
+
+fn a_run_learns_and_leaves_all_its_files(threads: usize) {
     let folder = tempfile::tempdir().unwrap();
     let run_dir = folder.path().join("run");
     let path = run_dir.to_str().unwrap();
-    let output = impala(&["train", "--seed", "3", "--frames", "400000", "--run-dir", path]);
+    let flags = ["--seed", "3", "--frames", "400000", "--learner-threads", &threads.to_string()];
+    let output = impala(&[&["train", "--run-dir", path], &flags[..]].concat());
     assert!(output.status.success(), "{}", text(&output.stderr));
     assert!(text(&output.stdout).contains("report.html"));
 
@@ -270,6 +284,9 @@ fn a_run_learns_and_leaves_all_its_files() {
     );
     assert!(summary.collected_during_updates > 0.0 && summary.collected_during_updates <= 1.0);
     assert!(summary.rho.min > 0.0 && summary.rho.min <= 1.0 && summary.rho.max >= 1.0);
+    assert_eq!(summary.learner_threads, threads);
+    assert!(threads > 1 || summary.gradient_lag.max == 0, "nobody else changes the weights");
+    assert!(summary.gradient_lag.mean <= summary.policy_lag.mean);
     stages_add_up(&summary);
 
     let rows = rows(&run_dir);
@@ -288,11 +305,11 @@ fn a_run_learns_and_leaves_all_its_files() {
     renders_again(&run_dir);
 }
 
-/// The learner's stages are laps without a gap: together they are its time.
+/// The stages of each learner thread are laps without a gap: together they are its time.
 fn stages_add_up(summary: &Summary) {
     let latencies = Stage::LEARNER.map(|stage| summary.latency_us[stage.tag()]);
     let total_us: f64 = latencies.iter().map(|latency| latency.mean * latency.count as f64).sum();
-    let share = total_us / 1e6 / summary.train_s;
+    let share = total_us / 1e6 / (summary.train_s * summary.learner_threads as f64);
     // Histograms keep two digits; before the first update there is the wait for the first slot.
     assert!((0.95..1.05).contains(&share), "stages are {share} of {} s", summary.train_s);
     for (stage, latency) in Stage::LEARNER.iter().zip(latencies) {

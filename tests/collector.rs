@@ -144,9 +144,9 @@ fn a_whole_rollout_from_claim_to_publish_allocates_nothing() {
         assert_eq!(reader.read_if_newer(collector.params_mut()), Some(version));
         collector.collect(&mut rollout);
         producer.publish(version);
-        let index = consumer.try_take().unwrap();
-        assert_eq!(consumer.rollout(index).header.policy_version, version);
-        consumer.release();
+        let slot = consumer.try_take().unwrap();
+        assert_eq!(slot.rollout().header.policy_version, version);
+        consumer.release(slot);
     }
     assert_eq!(allocations() - before, 0);
 }

@@ -1,8 +1,7 @@
 //! From slots to targets: what each kind of row means to V-trace, that trajectories of different
 //! slots never mix, and that each stage runs once and is timed once.
 
-use std::cell::RefCell;
-use std::rc::Rc;
+use std::sync::{Arc, Mutex};
 
 use impala::collector::Collector;
 use impala::config::Config;
@@ -133,7 +132,7 @@ struct Calls {
 /// Gives every observation the sum of its numbers as value, and writes down what it is asked.
 struct Recorder {
     n_slots: usize,
-    calls: Rc<RefCell<Calls>>,
+    calls: Arc<Mutex<Calls>>,
 }
 
 impl Backend for Recorder {
@@ -146,7 +145,7 @@ impl Backend for Recorder {
     }
 
     fn forward(&mut self, _: &[f32], batch: &Batch<f32>, outputs: &mut Outputs<f32>) {
-        self.calls.borrow_mut().names.push("forward");
+        self.calls.lock().unwrap().names.push("forward");
         outputs.log_probs.assign(&batch.behaviour_log_probs);
         let columns = batch.obs.columns();
         outputs.values.iter_mut().zip(columns).for_each(|(value, obs)| *value = obs.sum());
@@ -161,18 +160,18 @@ impl Backend for Recorder {
         _: &LossCosts<f32>,
         _: &mut [f32],
     ) -> Losses {
-        self.calls.borrow_mut().names.push("backward");
-        self.calls.borrow_mut().vs.extend(targets.vs);
+        self.calls.lock().unwrap().names.push("backward");
+        self.calls.lock().unwrap().vs.extend(targets.vs);
         Losses::default()
     }
 }
 
 fn recorded(n_slots: usize, slots: &[RolloutBuffer]) -> Calls {
-    let calls = Rc::new(RefCell::new(Calls::default()));
+    let calls = Arc::new(Mutex::new(Calls::default()));
     let recorder = Recorder { n_slots, calls: calls.clone() };
     let mut pass = Pass::with_backend(&config(4), Box::new(recorder)).unwrap();
     grad_of(&mut pass, slots, &[]);
-    calls.take()
+    std::mem::take(&mut *calls.lock().unwrap())
 }
 
 #[test]

@@ -247,11 +247,11 @@ impl<'a> Storm<'a> {
         let (bell, consumers) = (self.segment.learner_doorbell(), &mut self.consumers);
         bell.wait_for(TICK, || consumers.iter_mut().any(|ring| ring.n_ready() > 0).then_some(()));
         for (consumer, progress) in consumers.iter_mut().zip(&mut self.progress) {
-            while let Some(index) = consumer.try_take() {
-                assert_eq!(index, progress.n_consumed);
-                check_rollout(&consumer.rollout(index), progress);
+            while let Some(slot) = consumer.try_take() {
+                assert_eq!(slot.index(), progress.n_consumed);
+                check_rollout(&slot.rollout(), progress);
+                consumer.release(slot);
             }
-            consumer.release();
         }
     }
 
@@ -322,18 +322,19 @@ fn dying_consumer() {
     }
     let consumer = Worker::spawn(|| {
         let mut consumer = segment.consumer(0).unwrap();
-        let index = consumer.try_take().unwrap();
-        assert_whole(&consumer.rollout(index));
-        consumer.release();
+        let slot = consumer.try_take().unwrap();
+        assert_whole(&slot.rollout());
+        consumer.release(slot);
         consumer.try_take().unwrap();
         die();
         0
     });
     assert_eq!(consumer.unwrap().reap().unwrap(), Death::Killed(Signal::SIGKILL));
     let mut replacement = segment.consumer(0).unwrap();
-    assert_eq!(replacement.try_take(), Some(1), "slot 0 was released, slot 1 was not");
-    assert_whole(&replacement.rollout(1));
-    assert_eq!(replacement.try_take(), None);
+    let slot = replacement.try_take().unwrap();
+    assert_eq!(slot.index(), 1, "slot 0 was released, slot 1 was not");
+    assert_whole(&slot.rollout());
+    assert!(replacement.try_take().is_none());
 }
 
 /// Two processes that sleep for each other, without a time-out that could heal a lost wake-up.
@@ -353,11 +354,11 @@ fn ping_pong() {
     let mut consumer = segment.consumer(0).unwrap();
     let mut progress = Progress::default();
     while progress.n_consumed < N_ROLLOUTS {
-        let Some(index) = segment.learner_doorbell().wait_for(LONG, || consumer.try_take()) else {
+        let Some(slot) = segment.learner_doorbell().wait_for(LONG, || consumer.try_take()) else {
             continue;
         };
-        check_rollout(&consumer.rollout(index), &mut progress);
-        consumer.release();
+        check_rollout(&slot.rollout(), &mut progress);
+        consumer.release(slot);
     }
     assert_eq!(actor.unwrap().reap().unwrap(), Death::Exited(0));
 }
@@ -386,7 +387,8 @@ fn protection() {
     assert_eq!(does(|segment| drop(segment.producer(0, 0))), segv, "the ring before its own");
     assert_eq!(does(|segment| drop(segment.producer(2, 0))), segv, "the ring behind its own");
     let mut consumer = segment.consumer(1).unwrap();
-    assert_eq!(consumer.try_take(), Some(0), "the supervisor may still do all");
+    let slot = consumer.try_take().unwrap();
+    assert_eq!(slot.index(), 0, "the supervisor may still do all");
     assert_eq!(segment.weights_reader().version(), Some(0));
     assert_eq!(segment.board().actor(1).frames.get(), 320);
 }

@@ -58,8 +58,8 @@ fn through_segment(segment: &Segment, n: usize) -> Result<Vec<u64>> {
         loop {
             let bell = segment.learner_doorbell();
             if let Some(slot) = bell.wait_for(PATIENCE, || consumer.try_take()) {
-                let latency_ns = monotonic_ns() - consumer.rollout(slot).header.published_ns;
-                consumer.release();
+                let latency_ns = monotonic_ns() - slot.rollout().header.published_ns;
+                consumer.release(slot);
                 return Ok(latency_ns);
             }
             ensure!(start.elapsed() < PATIENCE, "the sending process is stuck");
@@ -191,8 +191,12 @@ impl Sleeping {
             self.doorbell.ring();
         };
         let receive = move || {
-            while self.doorbell.wait_for(PATIENCE, || consumer.try_take()).is_none() {}
-            consumer.release();
+            let index = loop {
+                if let Some(index) = self.doorbell.wait_for(PATIENCE, || consumer.try_take()) {
+                    break index;
+                }
+            };
+            consumer.release(index);
         };
         Ok(Ends { send: Box::new(send), receive: Box::new(receive) })
     }
@@ -206,8 +210,8 @@ fn spinning_ends(ring: &RingState) -> Result<Ends<'_>> {
         producer.publish();
     };
     let receive = move || {
-        spin_until(|| consumer.try_take());
-        consumer.release();
+        let index = spin_until(|| consumer.try_take());
+        consumer.release(index);
     };
     Ok(Ends { send: Box::new(send), receive: Box::new(receive) })
 }
@@ -281,8 +285,9 @@ pub fn uncontended(bench: &mut Bench) -> Result<()> {
     let mut step = move || {
         producer.try_claim();
         producer.publish();
-        black_box(consumer.try_take());
-        consumer.release();
+        if let Some(index) = black_box(consumer.try_take()) {
+            consumer.release(index);
+        }
     };
     let (mut rtrb_producer, mut rtrb_consumer) = rtrb::RingBuffer::new(2);
     let (sender, receiver) = ipc::channel::<u64>()?;

@@ -52,6 +52,9 @@ pub struct Args {
     /// Which learner computes the gradients [default: auto].
     #[arg(long)]
     learner: Option<Learner>,
+    /// Threads that compute gradients, each of a batch of its own [default: 1].
+    #[arg(long, value_name = "N")]
+    learner_threads: Option<usize>,
     /// End as soon as the mean of the last 100 episodes reaches the environment's threshold.
     #[arg(long)]
     stop_when_solved: bool,
@@ -107,6 +110,7 @@ impl Args {
         set(&mut config.actors.envs_per_actor, &self.envs_per_actor);
         set(&mut config.actors.unroll_length, &self.unroll);
         set(&mut config.loss.batch_slots, &self.batch_slots);
+        set(&mut config.learner_threads, &self.learner_threads);
         set(&mut config.learner, &self.learner.map(LearnerKind::from));
         config.stop_when_solved |= self.stop_when_solved;
         Ok(config)

@@ -28,6 +28,9 @@ pub use schedule::{Schedule, Shape};
 use setting::Allowed::{Flag, Integers, List, Reals, Table, Text, Words};
 use setting::{Setting, Visited, settings, words};
 
+/// The most learner threads: far more than have been seen to help.
+const MAX_LEARNER_THREADS: u64 = 64;
+
 /// TOML's integers are signed: a larger value could not be written to the run's config.toml.
 const MAX_INTEGER: u64 = i64::MAX as u64;
 
@@ -44,6 +47,9 @@ settings! {
         stop_when_solved: bool = false, Flag;
         /// Which implementation of the learner.
         learner: LearnerKind = LearnerKind::Auto, Words(LearnerKind::WORDS);
+        /// Threads of the learner. One learns from one batch after the other; more share the cores with
+        /// the actors, each computing a gradient of its own. libtorch learns with one.
+        learner_threads: usize = 1, Integers(1, MAX_LEARNER_THREADS, "threads");
         /// Matrix kernels; auto takes the widest that the processor has.
         kernels: String = "auto".into(), Text("auto, portable, or what the processor has of avx2, avx512");
         /// The actor processes and their rollouts.
@@ -237,7 +243,8 @@ impl Config {
         self.simd()?;
         self.check_network()?;
         self.check_learner()?;
-        self.check_batch(self.actors.count * self.actors.slots_per_actor)
+        self.check_batch(self.actors.count * self.actors.slots_per_actor)?;
+        self.check_threads()
     }
 
     /// Sizes of the network for this configuration's environment.
@@ -315,8 +322,30 @@ impl Config {
     fn check_learner(&self) -> Result<(), ConfigError> {
         match self.learner {
             LearnerKind::Torch if !cfg!(feature = "torch") => Err(ConfigError::NoTorch),
+            LearnerKind::Torch if self.learner_threads > 1 => {
+                let remedy = "libtorch learns with one thread: take 1, or learner = native";
+                Err(value("learner_threads", self.learner_threads, remedy.into()))
+            }
             _ => Ok(()),
         }
+    }
+
+    /// A thread for which there is never a batch would only wait.
+    fn check_threads(&self) -> Result<(), ConfigError> {
+        let n_batches = self.n_batches();
+        if self.learner_threads <= n_batches {
+            return Ok(());
+        }
+        let remedy = format!(
+            "must be 1 to {n_batches}: each thread needs a batch of its own, and all rings together hold \
+             {n_batches}; raise actors.count or actors.slots_per_actor, or lower loss.batch_slots"
+        );
+        Err(value("learner_threads", self.learner_threads, remedy))
+    }
+
+    /// Whole batches that all rings together hold.
+    fn n_batches(&self) -> usize {
+        self.actors.count * self.actors.slots_per_actor / self.loss.batch_slots
     }
 
     /// Widths that are allowed one by one may be too much together.

@@ -65,7 +65,7 @@ pub enum Activation {
 /// # Panics
 ///
 /// Every method panics if the shapes do not fit together or if a matrix's columns are not contiguous.
-pub trait Kernels<R>: Copy {
+pub trait Kernels<R>: Copy + Send {
     /// One layer: `y[O,N] = activation(w[O,I] · x[I,N] + b[O])`.
     fn dense(
         self,

@@ -101,7 +101,7 @@ impl Losses {
 }
 
 /// Computes a network's outputs and the gradient of its losses for one batch after the other.
-pub trait Backend<R = f32> {
+pub trait Backend<R = f32>: Send {
     /// `native` or `torch`.
     fn name(&self) -> &'static str;
 

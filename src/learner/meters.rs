@@ -37,6 +37,8 @@ pub struct Update {
     pub grad_norm: f32,
     /// The loss that the gradient belongs to, summed over the batch.
     pub total_loss: f64,
+    /// Updates that other lanes made between the copy of the weights and this one.
+    pub gradient_lag: u64,
     /// Learning rate used.
     pub learning_rate: f64,
     /// Weight of the entropy bonus used.
@@ -54,6 +56,7 @@ struct RowSums {
     sums: PassSums,
     total_loss: f64,
     grad_norm: f64,
+    gradient_lag: u64,
     learning_rate: f64,
     entropy_cost: f64,
     n_slots: u64,
@@ -74,7 +77,8 @@ pub struct Meters {
     row: RowSums,
     report: Report,
     latency: StageHistograms,
-    lag: Histogram<u64>,
+    policy_lag: Histogram<u64>,
+    gradient_lag: Histogram<u64>,
     off_policy: OffPolicyStats,
     last_lag_mean: f64,
 }
@@ -101,7 +105,8 @@ impl Meters {
             },
             report: Report { start_ns: loop_start_ns, ..Report::default() },
             latency: StageHistograms::default(),
-            lag: Histogram::new_with_bounds(1, MAX_LAG, 3).expect("constant bounds are valid"),
+            policy_lag: lag_histogram(),
+            gradient_lag: lag_histogram(),
             off_policy: OffPolicyStats::default(),
             last_lag_mean: 0.0,
         }
@@ -137,10 +142,10 @@ impl Meters {
         self.counters.solved_frames > 0
     }
 
-    /// Counts one slot that was taken into a batch at `taken_ns`.
-    pub fn count_slot(&mut self, header: &RolloutHeader, taken_ns: u64) {
-        let lag = self.counters.updates.saturating_sub(header.policy_version);
-        self.lag.saturating_record(lag);
+    /// Counts one slot that was taken into a batch at `taken_ns` and whose policy is `lag` updates old
+    /// as its gradient is applied.
+    pub fn count_slot(&mut self, header: &RolloutHeader, lag: u64, taken_ns: u64) {
+        self.policy_lag.saturating_record(lag);
         self.row.n_slots += 1;
         self.row.lag_sum += lag;
         self.row.lag_max = self.row.lag_max.max(lag);
@@ -155,11 +160,13 @@ impl Meters {
     pub fn count_update(&mut self, n_frames: u64, update: &Update) {
         self.counters.frames += n_frames;
         self.counters.updates += 1;
+        self.gradient_lag.saturating_record(update.gradient_lag);
         let row = &mut self.row;
         row.n_updates += 1;
         row.sums.merge(&update.sums);
         row.grad_norm += f64::from(update.grad_norm);
         row.total_loss += update.total_loss;
+        row.gradient_lag += update.gradient_lag;
         row.learning_rate = update.learning_rate;
         row.entropy_cost = update.entropy_cost;
         row.n_ready += update.n_ready as u64;
@@ -219,14 +226,14 @@ impl Meters {
         }
     }
 
-    /// Policy lag of all slots so far.
-    pub fn lag_summary(&self) -> LagSummary {
-        LagSummary {
-            mean: self.lag.mean(),
-            p50: self.lag.value_at_quantile(0.5),
-            p99: self.lag.value_at_quantile(0.99),
-            max: self.lag.max(),
-        }
+    /// Policy lag of all slots learned from so far.
+    pub fn policy_lag(&self) -> LagSummary {
+        lag_summary(&self.policy_lag)
+    }
+
+    /// Gradient lag of all updates so far.
+    pub fn gradient_lag(&self) -> LagSummary {
+        lag_summary(&self.gradient_lag)
     }
 
     /// Importance ratios of all closed rows; zeros before the first.
@@ -272,16 +279,31 @@ impl Meters {
             entropy_cost: self.row.entropy_cost,
             policy_lag_mean: self.row.lag_sum as f64 / self.row.n_slots.max(1) as f64,
             policy_lag_max: self.row.lag_max,
+            gradient_lag_mean: per_update(self.row.gradient_lag as f64),
             ring_occupancy: per_update(self.row.n_ready as f64),
             wait_us: stage_us(Stage::Wait),
             batching_us: stage_us(Stage::Batching),
             forward_us: stage_us(Stage::Forward),
             vtrace_us: stage_us(Stage::Vtrace),
             backward_us: stage_us(Stage::Backward),
+            turn_us: stage_us(Stage::Turn),
             optimizer_us: stage_us(Stage::Optimizer),
             publish_us: stage_us(Stage::Publish),
             release_us: stage_us(Stage::Release),
             report_us: stage_us(Stage::Report),
         }
+    }
+}
+
+fn lag_histogram() -> Histogram<u64> {
+    Histogram::new_with_bounds(1, MAX_LAG, 3).expect("constant bounds are valid")
+}
+
+fn lag_summary(lag: &Histogram<u64>) -> LagSummary {
+    LagSummary {
+        mean: lag.mean(),
+        p50: lag.value_at_quantile(0.5),
+        p99: lag.value_at_quantile(0.99),
+        max: lag.max(),
     }
 }

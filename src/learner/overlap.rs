@@ -36,7 +36,7 @@ impl Overlap {
         self.collects.push(span);
     }
 
-    /// Counts the time of one update; updates come one after the other.
+    /// Counts the time of one update. Those of several lanes run at the same time: each counts.
     pub fn add_update(&mut self, span: Span) {
         self.updates.push(span);
         if self.updates.len() == BLOCK_UPDATES {
@@ -53,6 +53,7 @@ impl Overlap {
     /// Folds the block into the sums.
     fn settle(&mut self) {
         let busy = union(&mut self.collects);
+        self.updates.sort_unstable();
         let mut from = 0;
         for update in &self.updates {
             from += busy[from..].iter().take_while(|span| span.end_ns <= update.start_ns).count();
@@ -82,6 +83,8 @@ fn union(spans: &mut [Span]) -> Vec<Span> {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use proptest::prelude::*;
 
     use super::*;
@@ -110,15 +113,23 @@ mod tests {
         #[test]
         fn the_sweep_is_a_count_of_moments(
             collects in prop::collection::vec((0..100u64, 0..30u64), 0..20),
-            cuts in prop::collection::btree_set(0..130u64, 2..20),
+            lanes in prop::collection::vec(prop::collection::btree_set(0..130u64, 2..20), 1..4),
         ) {
             let collects: Vec<Span> = collects.iter().map(|(start, n)| span(*start, start + n)).collect();
-            let cuts: Vec<u64> = cuts.into_iter().collect();
-            let updates: Vec<Span> = cuts.chunks_exact(2).map(|cut| span(cut[0], cut[1])).collect();
-            let inside = |spans: &[Span], ns: u64| spans.iter().any(|s| (s.start_ns..s.end_ns).contains(&ns));
-            let update_moments: Vec<u64> = (0..200).filter(|ns| inside(&updates, *ns)).collect();
-            let both = update_moments.iter().filter(|ns| inside(&collects, **ns)).count();
-            prop_assert_eq!(share(&updates, &collects), both as f64 / update_moments.len() as f64);
+            let updates_of = |cuts: &BTreeSet<u64>| -> Vec<Span> {
+                let cuts: Vec<u64> = cuts.iter().copied().collect();
+                cuts.chunks_exact(2).map(|cut| span(cut[0], cut[1])).collect()
+            };
+            let updates: Vec<Span> = lanes.iter().flat_map(updates_of).collect();
+            let is_in = |span: &Span, ns: u64| (span.start_ns..span.end_ns).contains(&ns);
+            let (mut n_moments, mut n_both) = (0, 0);
+            for update in &updates {
+                for ns in (0..200).filter(|ns| is_in(update, *ns)) {
+                    n_moments += 1;
+                    n_both += u64::from(collects.iter().any(|collect| is_in(collect, ns)));
+                }
+            }
+            prop_assert_eq!(share(&updates, &collects), n_both as f64 / n_moments as f64);
         }
     }
 }

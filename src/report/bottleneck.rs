@@ -121,7 +121,9 @@ impl Figures {
             summary.actors.iter().map(|a| finite(part(a))).sum::<f64>()
         };
         let (act_s, env_s) = (sum(|a| a.act_s), sum(|a| a.env_s));
-        let busy_s = learner_s - learner_wait_s + act_s + env_s + sum(|a| a.read_weights_s);
+        let turn_s: f64 = stages.iter().filter(|s| s.stage == Stage::Turn).map(|s| s.total_s).sum();
+        let busy_s =
+            learner_s - learner_wait_s - turn_s + act_s + env_s + sum(|a| a.read_weights_s);
         let train_s = finite(summary.train_s);
         Figures {
             n_actors: summary.actors.len(),
@@ -333,6 +335,7 @@ mod tests {
             env: "CartPole-v1".to_owned(),
             seed: 1,
             learner: "native".to_owned(),
+            learner_threads: 1,
             exit: Exit::Finished,
             wall_s: 10.5,
             startup_s: 0.1,
@@ -352,6 +355,7 @@ mod tests {
                 .map(|(s, us)| (s.tag().to_owned(), latency(*us)))
                 .collect(),
             policy_lag: LagSummary { mean: 2.1, p50: 2, p99: 5, max: 9 },
+            gradient_lag: LagSummary::default(),
             rho: Default::default(),
             actors: vec![actor; actors],
             learner_wait_s: wait_us / 100.0,

@@ -250,6 +250,7 @@ fn meaning(stage: Stage) -> &'static str {
         Stage::Forward => "policy and value of every frame",
         Stage::Vtrace => "importance ratios and V-trace targets",
         Stage::Backward => "losses and gradient",
+        Stage::Turn => "waiting until no other thread steps the optimiser",
         Stage::Optimizer => "gradient clipping and parameter step",
         Stage::Publish => "handing new weights to the actors",
         Stage::Release => "giving slots back",

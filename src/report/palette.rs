@@ -40,10 +40,12 @@ pub enum Colour {
     Grey,
     /// Data.
     Slate,
+    /// Data.
+    Wine,
 }
 
 impl Colour {
-    const ALL: [Colour; 13] = [
+    const ALL: [Colour; 14] = [
         Colour::Surface,
         Colour::Ink,
         Colour::Muted,
@@ -57,6 +59,7 @@ impl Colour {
         Colour::Olive,
         Colour::Grey,
         Colour::Slate,
+        Colour::Wine,
     ];
 
     /// Name of the CSS variable, light shade, dark shade. No two light shades are the same, since
@@ -76,6 +79,7 @@ impl Colour {
             Colour::Olive => ("olive", 0xB5A800, 0xE3D84F),
             Colour::Grey => ("grey", 0xA3ADB9, 0x66717F),
             Colour::Slate => ("slate", 0x4C5866, 0xAEB8C4),
+            Colour::Wine => ("wine", 0x882255, 0xC9679B),
         }
     }
 

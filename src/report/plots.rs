@@ -249,8 +249,12 @@ fn policy_lag(rows: &[MetricsRow]) -> Chart {
     let layers = vec![
         line(rows, Over::Frames, "largest", Colour::Orange, |r| Some(r.policy_lag_max as f64)),
         line(rows, Over::Frames, "mean", Colour::Blue, |r| Some(r.policy_lag_mean)),
+        line(rows, Over::Frames, "of it while learning, mean", Colour::Green, |r| {
+            Some(r.gradient_lag_mean)
+        }),
     ];
-    let caption = "How many updates old the actors' weights were when their rollouts were learned from; look \
+    let caption = "How many updates old the actors' weights were when the gradient of their rollouts was \
+                   applied, and how many of these the other learner threads made while it was computed; look \
                    for a mean of a few updates and no trend.";
     let panels = vec![Panel::fit("policy lag, updates", Scale::FromZero, layers)];
     over_frames(rows, ("policy_lag", "Policy lag", caption), panels)
@@ -331,13 +335,14 @@ fn produced(rows: &[MetricsRow], over: Over) -> Vec<Point> {
 type StageColumn = (Stage, Colour, fn(&MetricsRow) -> f64);
 
 /// The learner's stages from the largest to what is left, with colour and column.
-const STAGES: [StageColumn; 9] = [
+const STAGES: [StageColumn; 10] = [
     (Stage::Forward, Colour::Blue, |r| r.forward_us),
     (Stage::Backward, Colour::Vermillion, |r| r.backward_us),
     (Stage::Vtrace, Colour::Green, |r| r.vtrace_us),
     (Stage::Optimizer, Colour::Orange, |r| r.optimizer_us),
     (Stage::Batching, Colour::Sky, |r| r.batching_us),
     (Stage::Publish, Colour::Purple, |r| r.publish_us),
+    (Stage::Turn, Colour::Wine, |r| r.turn_us),
     (Stage::Release, Colour::Olive, |r| r.release_us),
     (Stage::Report, Colour::Slate, |r| r.report_us),
     (Stage::Wait, Colour::Grey, |r| r.wait_us),

@@ -87,6 +87,7 @@ pub mod weights;
 use std::alloc::{alloc_zeroed, dealloc, handle_alloc_error};
 use std::fs::File;
 use std::ptr::NonNull;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytemuck::Pod;
@@ -527,7 +528,7 @@ impl Segment {
         let ring =
             RingConsumer::attach(self.ring_state(actor), self.layout.shape.slots_per_actor as u64)
                 .map_err(|source| SegmentError::Ring { actor, source })?;
-        Ok(Consumer { segment: self, actor, ring, _role: role })
+        Ok(Consumer { segment: self, actor, ring, role: Arc::new(role) })
     }
 
     fn header(&self) -> &SegmentHeader {
@@ -782,49 +783,71 @@ pub struct Consumer<'a> {
     segment: &'a Segment,
     actor: usize,
     ring: RingConsumer<'a>,
-    _role: HeldRole<'a>,
+    /// Shared with the slots taken, so that no other consumer comes before all of them are gone.
+    role: Arc<HeldRole<'a>>,
 }
 
-impl Consumer<'_> {
+impl<'a> Consumer<'a> {
     /// Number of published slots that have not been taken.
     pub fn n_ready(&mut self) -> u64 {
         self.ring.n_ready()
     }
 
-    /// Takes the oldest published slot, if there is one; [`Consumer::rollout`] shows it. Several may be
-    /// taken before they are released.
-    pub fn try_take(&mut self) -> Option<u64> {
-        self.ring.try_take()
+    /// Takes the oldest published slot, if there is one. Several may be taken before they are released.
+    pub fn try_take(&mut self) -> Option<TakenSlot<'a>> {
+        let index = self.ring.try_take()?;
+        let (segment, actor, role) = (self.segment, self.actor, Arc::clone(&self.role));
+        Some(TakenSlot { segment, actor, index, _role: role })
     }
 
-    /// Number of slots ever taken, by earlier consumers too. What a replacement takes again counts once.
-    pub fn n_taken(&self) -> u64 {
-        self.ring.n_taken()
-    }
-
-    /// Takes and hands back slots until `n_taken` have been taken: those that a predecessor had learned
-    /// from but died before it could hand back.
+    /// Takes and hands back slots until `n_taken` have been taken, by earlier consumers too: those that a
+    /// predecessor had learned from but died before it could hand back.
     pub fn skip_to(&mut self, n_taken: u64) {
-        while self.n_taken() < n_taken && self.try_take().is_some() {}
-        self.release();
+        while self.ring.n_taken() < n_taken
+            && let Some(slot) = self.try_take()
+        {
+            self.release(slot);
+        }
     }
 
-    /// The rollout in slot `index`.
+    /// Hands a slot back to the actor, and rings for it. Slots go back in the order in which they were
+    /// taken: one that is released before an older one waits for that.
     ///
     /// # Panics
-    /// If the slot is not taken, or was released.
-    pub fn rollout(&self, index: u64) -> Rollout<'_> {
-        assert!(self.ring.is_taken(index), "slot {index} is not taken");
-        // SAFETY: R2; the slot is published and not released, so nobody writes it, and M4 makes us the
-        // only consumer; the rollout borrows us: it ends before the slot is released.
-        unsafe { self.segment.slot(self.actor, index).rollout() }
-    }
-
-    /// Hands every taken slot back to the actor and rings for it.
-    pub fn release(&mut self) {
-        if self.ring.release() > 0 {
+    /// If the slot is of another ring.
+    pub fn release(&mut self, slot: TakenSlot<'a>) {
+        assert_eq!(slot.actor, self.actor, "a slot goes back to its own ring");
+        if self.ring.release(slot.index) {
             self.segment.actor_doorbell(self.actor).ring();
         }
+    }
+}
+
+/// A slot between take and release, for whichever thread of the process has it. Dropped, it is not handed
+/// back: only a consumer attached later takes it again.
+pub struct TakenSlot<'a> {
+    segment: &'a Segment,
+    actor: usize,
+    index: u64,
+    _role: Arc<HeldRole<'a>>,
+}
+
+impl TakenSlot<'_> {
+    /// Whose rollout it holds.
+    pub fn actor(&self) -> usize {
+        self.actor
+    }
+
+    /// Its place in the ring's history: how many slots were published before it.
+    pub fn index(&self) -> u64 {
+        self.index
+    }
+
+    /// What is in it.
+    pub fn rollout(&self) -> Rollout<'_> {
+        // SAFETY: R2; the slot is published and not released, because releasing takes `self` away, so
+        // nobody writes it. M4: the role that `self` shares keeps other consumers from releasing it.
+        unsafe { self.segment.slot(self.actor, self.index).rollout() }
     }
 }
 

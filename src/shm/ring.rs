@@ -133,12 +133,15 @@ impl<'a> RingProducer<'a> {
 /// The emptying side of a ring.
 pub struct RingConsumer<'a> {
     state: &'a RingState,
+    n_slots: u64,
     /// Always equal to the shared tail, which only this side writes.
     tail: u64,
-    /// The next slot to take. Slots in `tail..next` are taken and not yet released.
+    /// The next slot to take. Slots in `tail..next` are taken and not yet handed back.
     next: u64,
     /// A head seen earlier. May be stale, and then only hides published slots.
     seen_head: u64,
+    /// Which slots were released before an older one was: slot `index` at `index % n_slots`.
+    is_early: Box<[bool]>,
 }
 
 impl<'a> RingConsumer<'a> {
@@ -149,7 +152,8 @@ impl<'a> RingConsumer<'a> {
     /// [`CorruptRing`] if the indices are impossible.
     pub fn attach(state: &'a RingState, n_slots: u64) -> Result<Self, CorruptRing> {
         let (seen_head, tail) = state.checked_indices(n_slots)?;
-        Ok(RingConsumer { state, tail, next: tail, seen_head })
+        let is_early = vec![false; n_slots as usize].into();
+        Ok(RingConsumer { state, n_slots, tail, next: tail, seen_head, is_early })
     }
 
     /// Number of published slots that have not been taken.
@@ -176,19 +180,30 @@ impl<'a> RingConsumer<'a> {
         self.next
     }
 
-    /// Whether slot `index` is taken and not yet released.
-    pub fn is_taken(&self, index: u64) -> bool {
-        (self.tail..self.next).contains(&index)
-    }
-
-    /// Hands every taken slot back to the producer; returns how many.
-    pub fn release(&mut self) -> u64 {
-        let n_released = self.next - self.tail;
-        self.tail = self.next;
+    /// Releases a taken slot; returns whether that handed any back to the producer. Slots go back in the
+    /// order in which they were taken: one released early follows the older ones.
+    ///
+    /// # Panics
+    /// If the slot is not taken, or was released.
+    pub fn release(&mut self, index: u64) -> bool {
+        let is_taken = (self.tail..self.next).contains(&index);
+        assert!(is_taken && !*self.early(index), "slot {index} is not taken");
+        *self.early(index) = true;
+        let before = self.tail;
+        while std::mem::take(self.early(self.tail)) {
+            self.tail += 1;
+        }
+        if self.tail == before {
+            return false;
+        }
         // SYNC: partner of the load in `RingProducer::try_claim`. Our reads of these slots happened
         // before the producer's next writes; relaxed, it could overwrite what we are still reading.
         self.state.tail.index.store(self.tail, Ordering::Release);
-        n_released
+        true
+    }
+
+    fn early(&mut self, index: u64) -> &mut bool {
+        &mut self.is_early[(index % self.n_slots) as usize]
     }
 
     fn look_at_head(&mut self) {
@@ -254,11 +269,29 @@ mod tests {
         }
         assert_eq!(consumer.n_ready(), 3);
         assert_eq!((consumer.try_take(), consumer.try_take()), (Some(0), Some(1)));
-        assert!(consumer.is_taken(1) && !consumer.is_taken(2));
         assert_eq!(producer.try_claim(), None, "taken slots are not free yet");
-        assert_eq!(consumer.release(), 2);
-        assert!(!consumer.is_taken(1));
-        assert_eq!(producer.try_claim(), Some(3));
-        assert_eq!((consumer.try_take(), consumer.try_take()), (Some(2), None));
+        assert!(!consumer.release(1), "the older one is still being read");
+        assert_eq!(producer.try_claim(), None);
+        assert!(consumer.release(0));
+        for index in [3, 4] {
+            assert_eq!(producer.try_claim(), Some(index));
+            producer.publish();
+        }
+        assert_eq!(producer.try_claim(), None, "slot 2 is not released");
+        assert_eq!((consumer.try_take(), consumer.try_take()), (Some(2), Some(3)));
+        assert_eq!((consumer.try_take(), consumer.try_take()), (Some(4), None));
+    }
+
+    #[test]
+    #[should_panic(expected = "slot 0 is not taken")]
+    fn a_slot_is_released_once() {
+        let state = RingState::default();
+        let mut producer = RingProducer::attach(&state, 2).unwrap();
+        let mut consumer = RingConsumer::attach(&state, 2).unwrap();
+        producer.try_claim();
+        producer.publish();
+        consumer.try_take();
+        consumer.release(0);
+        consumer.release(0);
     }
 }

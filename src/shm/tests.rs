@@ -56,14 +56,14 @@ fn rollouts_arrive_as_written_and_stamped() {
         assert!(producer.try_claim().is_none(), "the ring is full");
         assert_eq!(consumer.n_ready(), 2);
         let taken = [consumer.try_take().unwrap(), consumer.try_take().unwrap()];
-        for (sequence, rollout) in taken.map(|index| (index, consumer.rollout(index))) {
+        for (sequence, rollout) in taken.each_ref().map(|slot| (slot.index(), slot.rollout())) {
             assert_filled(&rollout, 1_000 * sequence as u32);
             let header = rollout.header;
             assert_eq!((header.policy_version, header.generation), (40 + sequence, 5));
             assert_eq!(header.sequence, sequence);
             assert!(header.published_ns > 0);
         }
-        consumer.release();
+        taken.into_iter().for_each(|slot| consumer.release(slot));
     }
     assert_eq!(segment.consumer(0).unwrap().n_ready(), 0, "the other ring is untouched");
 }
@@ -86,16 +86,16 @@ fn sleeping_sides_wake_each_other() {
         });
         let mut consumer = segment.consumer(0).unwrap();
         for expected in 0..N_ROLLOUTS {
-            let index = loop {
-                if let Some(index) =
+            let slot = loop {
+                if let Some(slot) =
                     segment.learner_doorbell().wait_for(LONG, || consumer.try_take())
                 {
-                    break index;
+                    break slot;
                 }
             };
-            assert_eq!(index, expected);
-            assert_filled(&consumer.rollout(index), index as u32);
-            consumer.release();
+            assert_eq!(slot.index(), expected);
+            assert_filled(&slot.rollout(), expected as u32);
+            consumer.release(slot);
         }
     });
 }
@@ -123,14 +123,15 @@ fn replacements_continue_where_their_predecessors_stopped() {
         producer.publish(0);
         fill(&mut producer.try_claim().unwrap(), 666);
         let mut consumer = segment.consumer(0).unwrap();
-        assert_eq!(consumer.try_take(), Some(generation));
+        assert_eq!(consumer.try_take().unwrap().index(), generation);
         drop(consumer);
         let mut consumer = segment.consumer(0).unwrap();
-        assert_eq!(consumer.try_take(), Some(generation), "taken, not released: taken again");
-        assert_filled(&consumer.rollout(generation), generation as u32);
-        assert_eq!(consumer.rollout(generation).header.generation, generation);
-        consumer.release();
-        assert_eq!(consumer.try_take(), None, "the half-filled slot is unseen");
+        let slot = consumer.try_take().unwrap();
+        assert_eq!(slot.index(), generation, "taken, not released: taken again");
+        assert_filled(&slot.rollout(), generation as u32);
+        assert_eq!(slot.rollout().header.generation, generation);
+        consumer.release(slot);
+        assert!(consumer.try_take().is_none(), "the half-filled slot is unseen");
     }
 }
 
@@ -165,16 +166,29 @@ fn every_word_of_the_header_is_checked() {
 }
 
 #[test]
-#[should_panic(expected = "slot 0 is not taken")]
-fn a_released_slot_cannot_be_read() {
+fn a_taken_slot_keeps_the_role_of_its_consumer() {
     let segment = Segment::heap(&SHAPE).unwrap();
     let (mut producer, mut consumer) =
         (segment.producer(0, 0).unwrap(), segment.consumer(0).unwrap());
+    fill(&mut producer.try_claim().unwrap(), 7);
+    producer.publish(0);
+    let slot = consumer.try_take().unwrap();
+    drop(consumer);
+    assert!(matches!(segment.consumer(0), Err(SegmentError::RoleTaken { .. })));
+    assert_filled(&slot.rollout(), 7);
+    drop(slot);
+    assert!(segment.consumer(0).is_ok());
+}
+
+#[test]
+#[should_panic(expected = "a slot goes back to its own ring")]
+fn a_slot_goes_back_to_its_own_ring() {
+    let segment = Segment::heap(&SHAPE).unwrap();
+    let mut producer = segment.producer(0, 0).unwrap();
     producer.try_claim().unwrap();
     producer.publish(0);
-    let index = consumer.try_take().unwrap();
-    consumer.release();
-    consumer.rollout(index);
+    let slot = segment.consumer(0).unwrap().try_take().unwrap();
+    segment.consumer(1).unwrap().release(slot);
 }
 
 #[test]

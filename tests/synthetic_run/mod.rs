@@ -35,12 +35,13 @@ const STARTUP_S: f64 = 0.012;
 pub const ROWS_AN_INTERVAL: usize = 10;
 
 /// Mean µs of each stage.
-const STAGE_US: [(Stage, f64); 14] = [
+const STAGE_US: [(Stage, f64); 15] = [
     (Stage::Wait, 6.0),
     (Stage::Batching, 2.1),
     (Stage::Forward, 89.0),
     (Stage::Vtrace, 4.2),
     (Stage::Backward, 123.0),
+    (Stage::Turn, 1.4),
     (Stage::Optimizer, 7.4),
     (Stage::Publish, 1.1),
     (Stage::Release, 11.0),
@@ -100,12 +101,14 @@ pub fn row(i: u64, n: u64) -> MetricsRow {
         entropy_cost: 1e-3,
         policy_lag_mean: 3.0 + 0.6 * noise(i + 15),
         policy_lag_max: 6 + (noise(i + 16) * 5.0) as u64,
+        gradient_lag_mean: 0.8 + 0.3 * noise(i + 18),
         ring_occupancy: 2.6 + 0.5 * noise(i + 17),
         wait_us: stage_us(Stage::Wait, i),
         batching_us: stage_us(Stage::Batching, i),
         forward_us: stage_us(Stage::Forward, i),
         vtrace_us: stage_us(Stage::Vtrace, i),
         backward_us: stage_us(Stage::Backward, i),
+        turn_us: stage_us(Stage::Turn, i),
         optimizer_us: stage_us(Stage::Optimizer, i),
         publish_us: stage_us(Stage::Publish, i),
         release_us: stage_us(Stage::Release, i),
@@ -134,6 +137,7 @@ pub fn summary(rows: &[MetricsRow], totals: &StageHistograms) -> Summary {
         env: "CartPole-v1".to_owned(),
         seed: 7,
         learner: "native".to_owned(),
+        learner_threads: 2,
         exit: Exit::Finished,
         wall_s: last.time_s + 0.021,
         startup_s: STARTUP_S,
@@ -150,6 +154,7 @@ pub fn summary(rows: &[MetricsRow], totals: &StageHistograms) -> Summary {
         eval: Some(EvalSummary { episodes: 100, mean: 500.0, min: 500.0, max: 500.0 }),
         latency_us: Stage::ALL.into_iter().map(latency).collect(),
         policy_lag: LagSummary { mean: 3.3, p50: 3, p99: 7, max: 11 },
+        gradient_lag: LagSummary { mean: 0.9, p50: 1, p99: 2, max: 5 },
         rho: Spread { min: 0.31, mean: 1.001, max: 3.2 },
         actors: (0..4).map(|k| actor(k, train_s)).collect(),
         learner_wait_s: wait.count as f64 * wait.mean / 1e6,

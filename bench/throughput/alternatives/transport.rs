@@ -4,7 +4,7 @@ use anyhow::Result;
 use impala::config::Config;
 use impala::rollout::{Rollout, RolloutBuffer, RolloutMut, RolloutShape};
 use impala::shm::doorbell::Doorbell;
-use impala::shm::{Consumer, Producer, Segment};
+use impala::shm::{Consumer, Producer, Segment, TakenSlot};
 use ipc_channel::ipc::{
     IpcBytesReceiver, IpcBytesSender, IpcReceiver, IpcSender, bytes_channel, channel,
 };
@@ -58,8 +58,8 @@ struct RingTaker<'a> {
     doorbell: &'a Doorbell,
     waiting: Waiting,
     next_ring: usize,
-    /// Ring and slot of the rollout in hand.
-    taken: (usize, u64),
+    /// Slots in hand, the last one taken last.
+    taken: Vec<TakenSlot<'a>>,
 }
 
 impl<'a> Rings<'a> {
@@ -70,7 +70,7 @@ impl<'a> Rings<'a> {
             doorbell: self.segment.learner_doorbell(),
             waiting: self.waiting,
             next_ring: 0,
-            taken: (0, 0),
+            taken: Vec::with_capacity(self.n_actors),
         })
     }
 }
@@ -108,17 +108,18 @@ impl Take for RingTaker<'_> {
             let in_turn = (0..n_rings).map(|k| (self.next_ring + k) % n_rings);
             in_turn.into_iter().find_map(|ring| Some((ring, self.rings[ring].try_take()?)))
         });
-        self.next_ring = (taken.0 + 1) % n_rings;
-        self.taken = taken;
-        taken.0
+        let (ring, slot) = taken;
+        self.next_ring = (ring + 1) % n_rings;
+        self.taken.push(slot);
+        ring
     }
 
     fn rollout(&self) -> Rollout<'_> {
-        self.rings[self.taken.0].rollout(self.taken.1)
+        self.taken.last().expect("read after take").rollout()
     }
 
     fn release(&mut self) {
-        self.rings[self.taken.0].release();
+        self.taken.drain(..).for_each(|slot| self.rings[slot.actor()].release(slot));
     }
 }
 
@@ -154,7 +155,7 @@ impl Take for RoundTaker<'_> {
 
     fn release(&mut self) {
         if self.0.next_ring == 0 {
-            self.0.rings.iter_mut().for_each(Consumer::release);
+            self.0.release();
         }
     }
 }

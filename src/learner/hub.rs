@@ -1,0 +1,283 @@
+//! The hub: what the lanes have in common, in the hands of one lane at a time.
+//!
+//! Owns the parameters, the optimiser, the writing end of the weights and the meters. A lane comes with a
+//! finished gradient, and leaves with the weights changed and published and all of it counted. Between two
+//! lanes nothing is shared but this and the intake, so that with one lane the lock around it is never
+//! waited for and the learner is the plain sequential one. Knows nothing of rings or threads.
+
+use std::ops::ControlFlow;
+
+use super::LearnerError;
+use super::MessageSink;
+use super::intake::{SlotBatch, policy_lag};
+use super::meters::{Meters, Update};
+use super::optim::{Optimizer, UpdateRule};
+use super::overlap::{Overlap, Span};
+use super::pass::PassSums;
+use crate::config::Config;
+use crate::latency::{RunClock, Stage, StageClock, monotonic_ns};
+use crate::shm::board::{Board, LearnerStatus, Phase};
+use crate::shm::state::SavedState;
+use crate::shm::{Segment, SegmentStateWriter, SegmentWeightsWriter};
+use crate::state::{Counters, StateView};
+use crate::telemetry::{Exit, LearnerOutcome, Message};
+
+/// A batch's gradient, and where it comes from.
+pub struct Gradient<'a> {
+    /// By every parameter, clipped.
+    pub values: &'a [f32],
+    /// Its norm before clipping.
+    pub norm: f32,
+    /// Policy version of the weights that it is the gradient at.
+    pub version: u64,
+    /// Losses and importance ratios, summed over the batch.
+    pub sums: PassSums,
+    /// The loss that it is the gradient of.
+    pub total_loss: f64,
+    /// Weight of the entropy bonus in it.
+    pub entropy_cost: f64,
+}
+
+/// What one lane at a time works with.
+pub struct Hub<'seg, S> {
+    config: &'seg Config,
+    sink: S,
+    board: Board<'seg>,
+    status: &'seg LearnerStatus,
+    weights: SegmentWeightsWriter<'seg>,
+    /// Where the next learner goes on if this one dies.
+    saved: SegmentStateWriter<'seg>,
+    /// Slots of each ring up to the youngest learned from. An older one in another lane's hands counts
+    /// as well: if the process dies it is lost, rather than the younger one learned from twice.
+    consumed: Vec<u64>,
+    params: Vec<f32>,
+    optimizer: Optimizer,
+    /// Environment steps in a slot.
+    frames_per_slot: u64,
+    /// Mean score from which the task counts as solved.
+    reward_threshold: f64,
+    meters: Meters,
+    run: RunFigures,
+}
+
+/// What the learner counts once a run.
+#[derive(Debug)]
+struct RunFigures {
+    loop_start_ns: u64,
+    first_frame_ns: Option<u64>,
+    /// Slots left out because the weights had gone on too far while their gradient was computed.
+    n_dropped: u64,
+    /// How much of the updates actors were collecting in.
+    overlap: Overlap,
+}
+
+impl<'seg, S: MessageSink> Hub<'seg, S> {
+    /// A hub that goes on from `saved`.
+    ///
+    /// # Errors
+    /// If the configuration cannot work.
+    pub fn new(
+        config: &'seg Config,
+        segment: &'seg Segment,
+        saved: SavedState,
+        run_clock: RunClock,
+        loop_start_ns: u64,
+        sink: S,
+    ) -> Result<Self, LearnerError> {
+        let board = segment.board();
+        let SavedState { state, consumed } = saved;
+        let mut weights = segment.weights_writer()?;
+        if weights.version() < Some(state.counters.updates) {
+            weights.publish(state.counters.updates, &state.params);
+        }
+        Ok(Hub {
+            config,
+            sink,
+            board,
+            status: board.learner(),
+            weights,
+            saved: segment.state_writer()?,
+            consumed,
+            frames_per_slot: config.rollout_shape()?.n_frames() as u64,
+            reward_threshold: config.spec()?.reward_threshold,
+            meters: Meters::new(config, run_clock, loop_start_ns, &state),
+            params: state.params,
+            optimizer: Optimizer::resume(UpdateRule::of(&config.optimizer), state.optimizer),
+            run: RunFigures::starting_at(loop_start_ns),
+        })
+    }
+
+    /// One update: the optimiser's step, the new weights for all to see, and the books. Breaks when it
+    /// was the last one.
+    ///
+    /// # Errors
+    /// If training diverges or the supervisor is gone.
+    pub fn apply(
+        &mut self,
+        gradient: &Gradient,
+        batch: &SlotBatch,
+        clock: &mut StageClock,
+    ) -> Result<ControlFlow<()>, LearnerError> {
+        if self.is_too_old(batch) {
+            self.run.n_dropped += batch.slots.len() as u64;
+            return Ok(ControlFlow::Continue(()));
+        }
+        self.count_rollouts(batch);
+        let update = self.optimise(gradient, batch)?;
+        clock.lap(Stage::Optimizer);
+        self.publish(self.n_frames(batch));
+        clock.lap(Stage::Publish);
+        self.report(&update, batch, clock)?;
+        clock.lap(Stage::Report);
+        Ok(if self.exit().is_some() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
+    }
+
+    /// Frames learned from.
+    pub fn frames(&self) -> u64 {
+        self.meters.frames()
+    }
+
+    /// Whether, and why, no update should follow.
+    pub fn exit(&self) -> Option<Exit> {
+        if self.config.stop_when_solved && self.meters.counters().solved().is_some() {
+            Some(Exit::Solved)
+        } else if self.frames() >= self.config.frames {
+            Some(Exit::Finished)
+        } else if self.board.stop_ordered() {
+            Some(Exit::Interrupted)
+        } else {
+            None
+        }
+    }
+
+    /// Whether the other lanes made so many updates meanwhile that a slot's policy is too old by now.
+    fn is_too_old(&self, batch: &SlotBatch) -> bool {
+        let lags = batch.slots.iter().map(|slot| policy_lag(self.weights.version(), slot));
+        lags.max() > Some(self.config.loss.max_policy_lag)
+    }
+
+    /// Counts what the batch's headers say. Lag is counted here, where it can grow no more.
+    fn count_rollouts(&mut self, batch: &SlotBatch) {
+        for slot in &batch.slots {
+            let (rollout, lag) = (slot.rollout(), policy_lag(self.weights.version(), slot));
+            let (start_ns, end_ns) = (rollout.header.claimed_ns, rollout.header.published_ns);
+            let first_frame_ns = self.run.first_frame_ns.get_or_insert(start_ns);
+            *first_frame_ns = start_ns.min(*first_frame_ns);
+            self.run.overlap.add_collect(Span { start_ns, end_ns });
+            self.meters.count_slot(rollout.header, lag, batch.taken_ns);
+            let consumed = &mut self.consumed[slot.actor()];
+            *consumed = (slot.index() + 1).max(*consumed);
+            for (episode_return, _) in rollout.episodes() {
+                self.meters.score.add(f64::from(episode_return));
+            }
+        }
+    }
+
+    /// Takes one step of the optimiser.
+    fn optimise(&mut self, gradient: &Gradient, batch: &SlotBatch) -> Result<Update, LearnerError> {
+        let Gradient { values, norm: grad_norm, version, sums, total_loss, entropy_cost } =
+            *gradient;
+        if !grad_norm.is_finite() {
+            let update = self.meters.updates();
+            return Err(LearnerError::NotFinite { update, losses: sums.losses });
+        }
+        let learning_rate = self.config.optimizer.learning_rate.at(self.frames());
+        self.optimizer.step(&mut self.params, values, learning_rate as f32);
+        let gradient_lag = self.weights.version().unwrap_or(version) - version;
+        Ok(Update {
+            sums,
+            grad_norm,
+            total_loss,
+            gradient_lag,
+            learning_rate,
+            entropy_cost,
+            n_ready: batch.n_ready,
+        })
+    }
+
+    /// Makes the new weights visible to all actors and lanes, after what a replacement would need (W5).
+    fn publish(&mut self, n_frames: u64) {
+        self.save_state(self.meters.counters_after(n_frames));
+        self.weights.publish(self.meters.updates() + 1, &self.params);
+    }
+
+    /// Makes `counters` and all that goes with them the state to go on from.
+    fn save_state(&mut self, counters: Counters) {
+        let state = StateView {
+            counters,
+            recent_returns: self.meters.score.recent(),
+            params: &self.params,
+            optimizer: self.optimizer.state(),
+        };
+        self.saved.save(state, self.consumed.iter().copied());
+    }
+
+    /// Folds the update into the meters; sends a report when one is due.
+    fn report(
+        &mut self,
+        update: &Update,
+        batch: &SlotBatch,
+        clock: &mut StageClock,
+    ) -> Result<(), LearnerError> {
+        let now_ns = clock.last_ns();
+        let n_frames = self.n_frames(batch);
+        self.run.overlap.add_update(Span { start_ns: batch.taken_ns, end_ns: now_ns });
+        self.status.frames.add(n_frames);
+        self.status.updates.add(1);
+        self.meters.count_stages(&clock.take());
+        self.meters.count_update(n_frames, update);
+        self.meters.note_if_solved(self.reward_threshold, now_ns);
+        if self.meters.row_is_due() {
+            self.meters.close_row(now_ns, self.frames_produced());
+        }
+        if let Some(report) = self.meters.due_report(now_ns) {
+            self.sink.send(Message::Report(report))?;
+        }
+        Ok(())
+    }
+
+    /// Saves the last state and sends what is left to say. `n_dropped` slots never reached the hub.
+    ///
+    /// # Errors
+    /// If the supervisor is gone.
+    pub fn finish(mut self, n_dropped: u64) -> Result<(), LearnerError> {
+        let now_ns = monotonic_ns();
+        self.save_state(self.meters.counters());
+        self.meters.close_row(now_ns, self.frames_produced());
+        let report = self.meters.take_report(now_ns);
+        self.sink.send(Message::Report(report))?;
+        let outcome = LearnerOutcome {
+            exit: self.exit().unwrap_or_default(),
+            train_s: (now_ns - self.run.loop_start_ns) as f64 / 1e9,
+            first_frame_ns: self.run.first_frame_ns,
+            policy_lag: self.meters.policy_lag(),
+            gradient_lag: self.meters.gradient_lag(),
+            rho: self.meters.rho_summary(),
+            collected_during_updates: self.run.overlap.share(),
+            rollouts_dropped: n_dropped + self.run.n_dropped,
+        };
+        self.sink.send(Message::Finished(Box::new(outcome)))?;
+        self.status.vitals.enter(Phase::Finished, monotonic_ns());
+        Ok(())
+    }
+
+    /// Frames in a batch.
+    fn n_frames(&self, batch: &SlotBatch) -> u64 {
+        batch.slots.len() as u64 * self.frames_per_slot
+    }
+
+    fn frames_produced(&self) -> u64 {
+        self.board.actors().iter().map(|actor| actor.frames.get()).sum()
+    }
+}
+
+impl RunFigures {
+    fn starting_at(now_ns: u64) -> Self {
+        RunFigures {
+            loop_start_ns: now_ns,
+            first_frame_ns: None,
+            n_dropped: 0,
+            overlap: Overlap::default(),
+        }
+    }
+}

@@ -1,0 +1,181 @@
+//! Where the lanes get their batches: the rings, and the batch that is being gathered from them.
+//!
+//! Owns the consuming end of every ring. One lane at a time has the turn to gather and sleeps in it; the
+//! rings have a lock each, held for an instruction or two, so that nobody who hands slots back ever waits
+//! for a sleeper. There is one unfinished batch for all lanes: if each had its own, all could wait for the
+//! slots in the others' hands. Knows nothing of what is learned. Called by the lanes.
+
+use std::sync::Mutex;
+use std::time::Duration;
+
+use super::lock;
+use crate::config::Config;
+use crate::latency::{Stage, StageClock, monotonic_ns};
+use crate::shm::board::{Board, LearnerStatus, Phase};
+use crate::shm::doorbell::Doorbell;
+use crate::shm::weights::WeightsReader;
+use crate::shm::{Consumer, Segment, SegmentError, TakenSlot};
+use crate::sync::{AtomicBool, Ordering};
+
+/// How long a waiting lane sleeps before it looks at the stop flag and says that it lives.
+const WAIT_TIMEOUT: Duration = Duration::from_millis(50);
+
+/// Slots that a lane learns from together, until it hands them back.
+#[derive(Default)]
+pub struct SlotBatch<'seg> {
+    /// In the order in which they were taken.
+    pub slots: Vec<TakenSlot<'seg>>,
+    /// When the wait for them had ended, ns.
+    pub taken_ns: u64,
+    /// Slots published and not yet taken when the batch was complete.
+    pub n_ready: usize,
+}
+
+/// The rings, and whose turn it is to take from them.
+pub struct Intake<'seg> {
+    batch_slots: usize,
+    max_policy_lag: u64,
+    board: Board<'seg>,
+    status: &'seg LearnerStatus,
+    doorbell: &'seg Doorbell,
+    rings: Vec<Mutex<Consumer<'seg>>>,
+    turn: Mutex<Gathering<'seg>>,
+    /// Whether no lane shall begin another batch.
+    is_closed: AtomicBool,
+}
+
+/// What the lane whose turn it is works on.
+struct Gathering<'seg> {
+    /// The batch so far.
+    slots: Vec<TakenSlot<'seg>>,
+    /// The ring to look at next, so that none is favoured.
+    next_ring: usize,
+    /// For the version published last.
+    weights: WeightsReader<'seg>,
+    n_dropped: u64,
+}
+
+impl<'seg> Intake<'seg> {
+    /// The intake of a checked configuration, from whose rings `consumed` slots each have been learned
+    /// from already.
+    ///
+    /// # Errors
+    /// If the segment is damaged.
+    pub fn new(
+        config: &Config,
+        segment: &'seg Segment,
+        consumed: &[u64],
+    ) -> Result<Self, SegmentError> {
+        let board = segment.board();
+        let ring = |(actor, &n_taken)| -> Result<_, SegmentError> {
+            let mut ring = segment.consumer(actor)?;
+            ring.skip_to(n_taken);
+            Ok(Mutex::new(ring))
+        };
+        let rings = consumed.iter().enumerate().map(ring);
+        Ok(Intake {
+            batch_slots: config.loss.batch_slots,
+            max_policy_lag: config.loss.max_policy_lag,
+            board,
+            status: board.learner(),
+            doorbell: segment.learner_doorbell(),
+            rings: rings.collect::<Result<_, _>>()?,
+            turn: Mutex::new(Gathering {
+                slots: Vec::with_capacity(config.loss.batch_slots),
+                next_ring: 0,
+                weights: segment.weights_reader(),
+                n_dropped: 0,
+            }),
+            is_closed: AtomicBool::new(false),
+        })
+    }
+
+    /// Waits for a batch and puts it into `batch`, which holds no slots; false when no more shall begin.
+    pub fn take(&self, batch: &mut SlotBatch<'seg>, clock: &mut StageClock) -> bool {
+        let mut gathering = lock(&self.turn);
+        while gathering.slots.len() < self.batch_slots {
+            if !self.wait(self.batch_slots - gathering.slots.len(), clock) {
+                return false;
+            }
+            batch.taken_ns = clock.last_ns();
+            self.gather(&mut gathering);
+        }
+        std::mem::swap(&mut batch.slots, &mut gathering.slots);
+        batch.n_ready = self.n_ready();
+        true
+    }
+
+    /// Hands the batch's slots back to their actors; returns how many they were.
+    pub fn release(&self, batch: &mut SlotBatch<'seg>) -> usize {
+        let n_slots = batch.slots.len();
+        for slot in batch.slots.drain(..) {
+            lock(&self.rings[slot.actor()]).release(slot);
+        }
+        n_slots
+    }
+
+    /// No lane begins another batch; those that wait for one are woken.
+    pub fn close(&self) {
+        // Relaxed: nothing is read because of it; the doorbell orders it before a sleeper's look.
+        self.is_closed.store(true, Ordering::Relaxed);
+        self.doorbell.ring();
+    }
+
+    /// Slots that were left out because their policy was too old.
+    pub fn n_dropped(&self) -> u64 {
+        lock(&self.turn).n_dropped
+    }
+
+    /// Waits until the rings hold `n_missing` slots; false when no batch shall be begun any more.
+    fn wait(&self, n_missing: usize, clock: &mut StageClock) -> bool {
+        let look = || (self.is_over() || self.n_ready() >= n_missing).then_some(());
+        while look().is_none() {
+            self.status.vitals.enter(Phase::Waiting, monotonic_ns());
+            self.doorbell.wait_for(WAIT_TIMEOUT, look);
+        }
+        self.status.wait_ns.add(clock.lap(Stage::Wait));
+        self.status.vitals.enter(Phase::Learning, clock.last_ns());
+        !self.is_over()
+    }
+
+    /// Takes slots from one ring after the other until the batch is complete or all are empty.
+    fn gather(&self, gathering: &mut Gathering<'seg>) {
+        let mut n_empty = 0;
+        while gathering.slots.len() < self.batch_slots && n_empty < self.rings.len() {
+            let ring = gathering.next_ring;
+            gathering.next_ring = (ring + 1) % self.rings.len();
+            let taken = lock(&self.rings[ring]).try_take();
+            match taken {
+                Some(slot) => self.admit(slot, gathering),
+                None => n_empty += 1,
+            }
+        }
+    }
+
+    /// Puts a taken slot into the batch, or hands it back if its policy is too old.
+    fn admit(&self, slot: TakenSlot<'seg>, gathering: &mut Gathering<'seg>) {
+        let lag = policy_lag(gathering.weights.version(), &slot);
+        if lag <= self.max_policy_lag {
+            gathering.slots.push(slot);
+        } else {
+            gathering.n_dropped += 1;
+            lock(&self.rings[slot.actor()]).release(slot);
+        }
+    }
+
+    fn is_over(&self) -> bool {
+        // Relaxed: as in `close`.
+        self.is_closed.load(Ordering::Relaxed) || self.board.stop_ordered()
+    }
+
+    /// Published slots that nobody has taken.
+    fn n_ready(&self) -> usize {
+        self.rings.iter().map(|ring| lock(ring).n_ready() as usize).sum()
+    }
+}
+
+/// How many updates `newest`, the version published last, is ahead of the policy that the slot was
+/// acted with.
+pub fn policy_lag(newest: Option<u64>, slot: &TakenSlot) -> u64 {
+    newest.unwrap_or(0).saturating_sub(slot.rollout().header.policy_version)
+}

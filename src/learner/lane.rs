@@ -1,0 +1,146 @@
+//! A lane: the second of the two hot loops, as one thread runs it.
+//!
+//! Takes a batch, copies the newest weights, computes the gradient holding nothing, and applies it when
+//! it is its turn at the [`Hub`]. Owns what a gradient needs: weights, activations, the gradient itself,
+//! and a clock, so that its stages add up to its time. The learner runs one lane or several.
+
+use std::sync::Mutex;
+
+use super::hub::{Gradient, Hub};
+use super::intake::{Intake, SlotBatch};
+use super::optim::clip_grad_norm;
+use super::pass::{Pass, PassSums};
+use super::{LearnerError, MessageSink, lock};
+use crate::config::{Config, ConfigError, Schedule};
+use crate::latency::{Stage, StageClock};
+use crate::params::ParamLayout;
+use crate::rollout::Rollout;
+use crate::shm::Segment;
+use crate::shm::weights::WeightsReader;
+
+/// One thread of the learner.
+pub struct Lane<'run, 'seg, S> {
+    intake: Closing<'run, 'seg>,
+    hub: &'run Mutex<Hub<'seg, S>>,
+    batch: SlotBatch<'seg>,
+    weights: WeightsReader<'seg>,
+    params: Vec<f32>,
+    /// Policy version of `params`.
+    version: u64,
+    pass: Pass,
+    sums: PassSums,
+    grad: Vec<f32>,
+    max_grad_norm: f32,
+    entropy_cost: Schedule,
+    /// Frames learned from when this lane last had its turn.
+    frames: u64,
+    clock: StageClock,
+}
+
+impl<'run, 'seg, S: MessageSink> Lane<'run, 'seg, S> {
+    /// A lane of the learner that `intake` and `hub` belong to.
+    ///
+    /// # Errors
+    /// If the configuration was not checked.
+    pub fn new(
+        config: &Config,
+        segment: &'seg Segment,
+        intake: &'run Intake<'seg>,
+        hub: &'run Mutex<Hub<'seg, S>>,
+    ) -> Result<Self, ConfigError> {
+        let n_params = ParamLayout::new(&config.network_shape()?).len();
+        Ok(Lane {
+            intake: Closing(intake),
+            hub,
+            batch: SlotBatch::default(),
+            weights: segment.weights_reader(),
+            params: vec![0.0; n_params],
+            version: 0,
+            pass: Pass::new(config)?,
+            sums: PassSums::default(),
+            grad: vec![0.0; n_params],
+            max_grad_norm: config.optimizer.max_grad_norm,
+            entropy_cost: config.loss.entropy_cost.clone(),
+            frames: lock(hub).frames(),
+            clock: StageClock::start(),
+        })
+    }
+
+    /// Learns until the intake gives no more batches. The learner's hot loop.
+    ///
+    /// # Errors
+    /// If training diverges or the supervisor is gone. However a lane ends, the others end with it.
+    pub fn run(mut self) -> Result<(), LearnerError> {
+        while self.take() {
+            self.read_weights();
+            let grad_norm = self.learn();
+            self.apply(grad_norm)?;
+            self.release();
+        }
+        Ok(())
+    }
+
+    /// Waits for the next batch; false when there shall be none.
+    fn take(&mut self) -> bool {
+        self.intake.0.take(&mut self.batch, &mut self.clock)
+    }
+
+    /// Copies the newest weights. After the batch was taken, so that nothing stands between them and
+    /// their use.
+    fn read_weights(&mut self) {
+        if let Some(version) = self.weights.read_if_newer(&mut self.params) {
+            self.version = version;
+        }
+    }
+
+    /// Computes the gradient of the batch's summed loss, clipped; returns its norm before that.
+    fn learn(&mut self) -> f32 {
+        self.grad.fill(0.0);
+        self.pass.set_entropy_cost(self.entropy_cost.at(self.frames) as f32);
+        self.sums = PassSums::default();
+        for slots in self.batch.slots.chunks(self.pass.n_slots()) {
+            let rollouts: Vec<Rollout> = slots.iter().map(|slot| slot.rollout()).collect();
+            let pass = self.pass.learn(&rollouts, &self.params, &mut self.grad, &mut self.clock);
+            self.sums.merge(&pass);
+        }
+        let grad_norm = clip_grad_norm(&mut self.grad, self.max_grad_norm);
+        self.clock.lap(Stage::Optimizer);
+        grad_norm
+    }
+
+    /// Changes the weights by the gradient, when it is this lane's turn.
+    fn apply(&mut self, norm: f32) -> Result<(), LearnerError> {
+        let mut hub = lock(self.hub);
+        self.clock.lap(Stage::Turn);
+        let gradient = Gradient {
+            values: &self.grad,
+            norm,
+            version: self.version,
+            sums: self.sums,
+            total_loss: self.pass.total_loss(&self.sums.losses),
+            entropy_cost: self.entropy_cost.at(self.frames),
+        };
+        if hub.apply(&gradient, &self.batch, &mut self.clock)?.is_break() {
+            self.intake.0.close();
+        }
+        self.frames = hub.frames();
+        Ok(())
+    }
+
+    /// Hands the batch's slots back. After the weights were published, so that an actor that was waiting
+    /// reads those just made from its own rollout; and after the turn at the hub, because waking takes a
+    /// system call each.
+    fn release(&mut self) {
+        self.intake.0.release(&mut self.batch);
+        self.clock.lap(Stage::Release);
+    }
+}
+
+/// The intake, closed when the lane ends, be it by a panic, so that no lane goes on alone.
+struct Closing<'run, 'seg>(&'run Intake<'seg>);
+
+impl Drop for Closing<'_, '_> {
+    fn drop(&mut self) {
+        self.0.close();
+    }
+}

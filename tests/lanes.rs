@@ -1,0 +1,233 @@
+//! The learner's lanes without processes: what a gradient that comes late counts as, that one lane is
+//! reproducible, and that no way in which a lane ends leaves another one waiting.
+
+use std::ops::ControlFlow;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::thread;
+use std::time::Duration;
+
+use impala::collector::Collector;
+use impala::config::{ActorSettings, Config, LossSettings};
+use impala::latency::{RunClock, StageClock};
+use impala::learner::hub::{Gradient, Hub};
+use impala::learner::intake::{Intake, SlotBatch};
+use impala::learner::pass::PassSums;
+use impala::learner::{Learner, LearnerError, MessageSink};
+use impala::params::ParamLayout;
+use impala::seeds::{Stream, stream_seed};
+use impala::shm::Segment;
+use impala::shm::layout::SegmentShape;
+use impala::state::{LearnerState, OptimizerState, SCORE_WINDOW};
+use impala::telemetry::{LearnerOutcome, Message, Progress};
+
+/// Long enough never to matter.
+const LONG: Duration = Duration::from_secs(60);
+
+/// Keeps the learner's last words.
+#[derive(Clone, Default)]
+struct LastWords(Arc<Mutex<(Progress, LearnerOutcome)>>);
+
+impl MessageSink for LastWords {
+    fn send(&mut self, message: Message) -> Result<(), LearnerError> {
+        let mut words = self.0.lock().unwrap();
+        match message {
+            Message::Report(report) => words.0 = report.progress,
+            Message::Finished(outcome) => words.1 = *outcome,
+        }
+        Ok(())
+    }
+}
+
+/// A supervisor that is gone, or a learner that falls over its own report.
+#[derive(Clone, Copy)]
+enum Broken {
+    Deaf,
+    Panicking,
+}
+
+impl MessageSink for Broken {
+    fn send(&mut self, _: Message) -> Result<(), LearnerError> {
+        match self {
+            Broken::Deaf => Err(LearnerError::Report("nobody listens".into())),
+            Broken::Panicking => panic!("fell over its report"),
+        }
+    }
+}
+
+/// One actor with two slots of 20 frames.
+fn config(learner_threads: usize) -> Config {
+    Config {
+        learner_threads,
+        actors: ActorSettings { count: 1, envs_per_actor: 4, unroll_length: 5, slots_per_actor: 2 },
+        ..Config::default()
+    }
+}
+
+/// Its segment, in this process alone, with the first weights published.
+fn segment(config: &Config) -> Segment {
+    let layout = ParamLayout::new(&config.network_shape().unwrap());
+    let segment = Segment::heap(&SegmentShape {
+        n_actors: config.actors.count,
+        slots_per_actor: config.actors.slots_per_actor,
+        n_params: layout.len(),
+        n_moments: 1,
+        rollout: config.rollout_shape().unwrap(),
+    });
+    let segment = segment.unwrap();
+    let params = layout.init(stream_seed(config.seed, Stream::Weights));
+    segment.weights_writer().unwrap().publish(0, &params);
+    let square = vec![0.0; layout.len()];
+    let state = LearnerState {
+        counters: Default::default(),
+        recent_returns: [0.0; SCORE_WINDOW],
+        params,
+        optimizer: OptimizerState { n_steps: 0, square, mean: Vec::new() },
+    };
+    let consumed = vec![0; config.actors.count];
+    segment.state_writer().unwrap().save(state.as_view(), consumed);
+    segment
+}
+
+/// Publishes rollouts of one policy until `is_over`, the same ones in every run. They are passed off as
+/// those of the newest weights, so that none is too old.
+fn act(config: &Config, segment: &Segment, is_over: &AtomicBool) {
+    let mut producer = segment.producer(0, 0).unwrap();
+    let (mut collector, weights) =
+        (Collector::new(config, 0, 0).unwrap(), segment.weights_reader());
+    let params = ParamLayout::new(&config.network_shape().unwrap());
+    collector.params_mut().copy_from_slice(&params.init(7));
+    while !is_over.load(Ordering::Relaxed) {
+        if let Some(mut rollout) = producer.claim(Duration::from_millis(1)) {
+            collector.collect(&mut rollout);
+            producer.publish(weights.version().unwrap());
+        }
+    }
+}
+
+/// Runs a learner beside an actor.
+fn learn<S: MessageSink + Send>(config: &Config, sink: S) -> Result<Vec<f32>, LearnerError> {
+    let segment = segment(config);
+    let is_over = AtomicBool::new(false);
+    thread::scope(|scope| {
+        scope.spawn(|| act(config, &segment, &is_over));
+        let learner = Learner::new(config, &segment, RunClock::starting_at(0), sink).unwrap();
+        // The actor has to end even where the learner panics.
+        let ended = catch_unwind(AssertUnwindSafe(|| learner.run()));
+        is_over.store(true, Ordering::Relaxed);
+        match ended {
+            Ok(result) => {
+                result.map(|()| segment.state_reader().read_if_newer().unwrap().state.params)
+            }
+            Err(panic) => std::panic::resume_unwind(panic),
+        }
+    })
+}
+
+/// Two batches of one slot each, whose gradients are both of the first weights, applied one after the
+/// other.
+fn two_gradients_of_the_first_weights(config: &Config) -> (Progress, LearnerOutcome) {
+    let segment = segment(config);
+    let words = LastWords::default();
+    let saved = segment.state_reader().read_if_newer().unwrap();
+    let intake = Intake::new(config, &segment, &saved.consumed).unwrap();
+    let clock = RunClock::starting_at(0);
+    let mut hub = Hub::new(config, &segment, saved, clock, 0, words.clone()).unwrap();
+    let mut producer = segment.producer(0, 0).unwrap();
+    let mut clock = StageClock::start();
+    let mut batches = [SlotBatch::default(), SlotBatch::default()];
+    for batch in &mut batches {
+        producer.claim(LONG).unwrap();
+        producer.publish(0);
+        assert!(intake.take(batch, &mut clock));
+    }
+    let values = vec![1e-3; ParamLayout::new(&config.network_shape().unwrap()).len()];
+    let sums = PassSums::default();
+    for batch in &mut batches {
+        let gradient = Gradient {
+            values: &values,
+            norm: 1.0,
+            version: 0,
+            sums,
+            total_loss: 0.0,
+            entropy_cost: 0.0,
+        };
+        let then = hub.apply(&gradient, batch, &mut clock).unwrap();
+        assert_eq!(then, ControlFlow::Continue(()));
+        intake.release(batch);
+    }
+    hub.finish(intake.n_dropped()).unwrap();
+    let words = words.0.lock().unwrap().clone();
+    assert_eq!(segment.weights_reader().version(), Some(words.0.updates));
+    words
+}
+
+#[test]
+fn what_other_lanes_did_meanwhile_counts_as_lag() {
+    let (progress, outcome) = two_gradients_of_the_first_weights(&config(2));
+    assert_eq!(progress.updates, 2);
+    for lag in [outcome.policy_lag, outcome.gradient_lag] {
+        assert_eq!((lag.mean, lag.max), (0.5, 1), "{lag:?}");
+    }
+    assert_eq!(outcome.rollouts_dropped, 0);
+}
+
+#[test]
+fn a_gradient_that_became_too_old_meanwhile_is_dropped_and_counted() {
+    let loss = LossSettings { max_policy_lag: 0, ..LossSettings::default() };
+    let (progress, outcome) = two_gradients_of_the_first_weights(&Config { loss, ..config(2) });
+    assert_eq!(progress.updates, 1);
+    assert_eq!((outcome.policy_lag.max, outcome.rollouts_dropped), (0, 1));
+    assert_eq!(progress.frames, 20, "a dropped rollout is not learned from");
+}
+
+#[test]
+fn one_lane_makes_the_same_weights_of_the_same_rollouts() {
+    let config = Config { frames: 4_000, ..config(1) };
+    let [first, second] = [(); 2].map(|()| learn(&config, LastWords::default()).unwrap());
+    assert_eq!(first, second);
+    assert_ne!(first, ParamLayout::new(&config.network_shape().unwrap()).init(7));
+}
+
+#[test]
+fn several_lanes_learn_every_frame_once() {
+    let config = Config { frames: 40_000, ..config(2) };
+    let words = LastWords::default();
+    learn(&config, words.clone()).unwrap();
+    let progress = words.0.lock().unwrap().0;
+    assert_eq!(progress.frames, progress.updates * 20);
+    // The other lane may hold one batch more when the budget is spent.
+    assert!((40_000..=40_020).contains(&progress.frames), "{progress:?}");
+}
+
+#[test]
+fn a_lane_that_fails_ends_the_others() {
+    // No end in sight: only the failing report ends it.
+    let config = Config { frames: u64::MAX, ..config(2) };
+    let error = learn(&config, Broken::Deaf).unwrap_err();
+    assert!(matches!(error, LearnerError::Report(_)), "{error}");
+}
+
+#[test]
+fn a_lane_that_panics_in_its_turn_ends_the_others() {
+    let config = Config { frames: u64::MAX, ..config(2) };
+    let ended = catch_unwind(AssertUnwindSafe(|| learn(&config, Broken::Panicking)));
+    assert!(ended.is_err(), "the panic is the learner's");
+}
+
+#[test]
+fn a_lane_that_waits_for_slots_does_not_outlive_the_others() {
+    let config = config(2);
+    let segment = segment(&config);
+    let intake = Intake::new(&config, &segment, &[0]).unwrap();
+    thread::scope(|scope| {
+        let mut waiting = [(); 2].map(|()| {
+            Some(scope.spawn(|| intake.take(&mut SlotBatch::default(), &mut StageClock::start())))
+        });
+        intake.close();
+        for lane in &mut waiting {
+            assert!(!lane.take().unwrap().join().unwrap());
+        }
+    });
+}
