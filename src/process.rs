@@ -14,7 +14,8 @@ use nix::sys::prctl;
 use nix::sys::signal::{SigSet, Signal, kill};
 use nix::sys::wait::{WaitStatus, waitpid};
 use nix::unistd::{ForkResult, Pid, fork, getpid, getppid, setpgid};
-use rustix::process::{PidfdFlags, pidfd_open};
+use rustix::fs::Mode;
+use rustix::process::{PidfdFlags, Resource, getrlimit, pidfd_open, setrlimit, umask};
 
 /// Exit status of a worker that ended with an error; it has said why on stderr.
 pub const EXIT_ERROR: i32 = 1;
@@ -22,6 +23,52 @@ pub const EXIT_ERROR: i32 = 1;
 pub const EXIT_SEGMENT: i32 = 3;
 /// Exit status of a worker that panicked, as Rust's own.
 pub const EXIT_PANIC: i32 = 101;
+
+/// Descriptors beside the workers' own: segment, channel, signals, standard streams, the run's files, and
+/// room for what is opened for a moment.
+const SPARE_DESCRIPTORS: u64 = 32;
+
+/// The limit of open files is below what a run needs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "a run with {n_workers} workers needs {needed} file descriptors, the limit is {limit}; raise it \
+     (`ulimit -n {needed}`) or choose fewer actors"
+)]
+pub struct TooFewDescriptors {
+    /// Workers of the run.
+    pub n_workers: u64,
+    /// Descriptors that it needs.
+    pub needed: u64,
+    /// The hard limit, which only an administrator raises.
+    pub limit: u64,
+}
+
+/// Lets this process and its children open what a run of `n_workers` needs, so that none of them meets
+/// the limit in the middle of it.
+///
+/// # Errors
+/// If the hard limit is below that.
+pub fn allow_descriptors(n_workers: usize) -> Result<(), TooFewDescriptors> {
+    let n_workers = n_workers as u64;
+    let needed = n_workers + SPARE_DESCRIPTORS;
+    let mut limits = getrlimit(Resource::Nofile);
+    if limits.current.is_none_or(|current| current >= needed) {
+        return Ok(());
+    }
+    let limit = limits.maximum.unwrap_or(needed);
+    limits.current = Some(needed);
+    // A refusal of the system means that the hard limit is lower, which the error says.
+    match setrlimit(Resource::Nofile, limits) {
+        Ok(()) if needed <= limit => Ok(()),
+        _ => Err(TooFewDescriptors { n_workers, needed, limit }),
+    }
+}
+
+/// From now on nobody but the user may read what this process and its children write, whatever mask it
+/// was started with: a run's files hold its command line, and weights are read back by later runs.
+pub fn keep_files_private() {
+    umask(Mode::RWXG | Mode::RWXO);
+}
 
 /// A running child process.
 #[derive(Debug)]

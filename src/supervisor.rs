@@ -517,7 +517,7 @@ impl<'a> Supervisor<'a> {
     fn fold(&mut self, report: &Report) {
         self.terminal.progress(&report.progress);
         if let Err(error) = self.write(report) {
-            self.terminal.note(&format!("{error}; training goes on"));
+            self.terminal.warn(&format!("{error}; training goes on"));
         }
     }
 

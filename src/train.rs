@@ -11,6 +11,7 @@ use crate::config::{Config, ConfigError};
 use crate::eval::{self, EvalError};
 use crate::latency::{RunClock, Stage, StageHistograms, monotonic_ns};
 use crate::meta::Meta;
+use crate::process::{TooFewDescriptors, allow_descriptors};
 use crate::report::read::RunData;
 use crate::report::{self, ReportError};
 use crate::resume::{Records, ResumeError, Resumption};
@@ -24,7 +25,7 @@ use crate::state::{Counters, LearnerState};
 use crate::supervisor::{
     ActorFigures, RunOutcome, Supervisor, SupervisorError, create_segment, fresh_state,
 };
-use crate::telemetry::{ActorSummary, EvalSummary, LatencySummary, Summary};
+use crate::telemetry::{ActorSummary, EvalSummary, Exit, LatencySummary, Summary};
 
 /// Where the files of a run go.
 #[derive(Clone, Debug)]
@@ -36,7 +37,7 @@ pub enum Destination {
 }
 
 /// A finished run.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct TrainedRun {
     /// The run's folder.
     pub run: RunDir,
@@ -46,6 +47,8 @@ pub struct TrainedRun {
     pub reason: String,
     /// The report's page.
     pub report: PathBuf,
+    /// Why a file of the run could not be written, such as a full disk; the rest is there.
+    pub unwritten: Option<Box<TrainError>>,
 }
 
 /// Why a run could not be made.
@@ -54,6 +57,9 @@ pub enum TrainError {
     /// A setting cannot work.
     #[error(transparent)]
     Config(#[from] ConfigError),
+    /// The system allows too few open files.
+    #[error(transparent)]
+    Descriptors(#[from] TooFewDescriptors),
     /// The run's folder cannot be made.
     #[error(transparent)]
     RunDir(#[from] RunDirError),
@@ -82,7 +88,10 @@ impl TrainError {
     pub fn is_usage(&self) -> bool {
         use SegmentError::{Layout, TooSmall};
         match self {
-            TrainError::Config(_) | TrainError::RunDir(_) | TrainError::Resume(_) => true,
+            TrainError::Config(_)
+            | TrainError::Descriptors(_)
+            | TrainError::RunDir(_)
+            | TrainError::Resume(_) => true,
             TrainError::Supervisor(SupervisorError::Segment(error)) => {
                 matches!(error, Layout(_) | TooSmall { .. })
             }
@@ -135,6 +144,7 @@ fn run_from(
     state: &LearnerState,
     resumption: Option<&Resumption>,
 ) -> Result<TrainedRun, TrainError> {
+    allow_descriptors(1 + config.actors.count)?;
     let mut meta = Meta::collect();
     meta.resumed_from = resumption.map(|from| from.path().display().to_string());
     let segment = create_segment(config, state)?;
@@ -153,16 +163,35 @@ fn run_from(
         sinks.1.append_rows(&rows)?;
         earlier = RunData::read(&run).latencies.into_stages();
     }
-    let mut supervisor =
-        Supervisor::start(config, &run, run_clock, &segment, sinks, &mut terminal)?;
-    supervisor.go_on_from(earlier);
-    let outcome = supervisor.run()?;
+    let outcome = Supervisor::start(config, &run, run_clock, &segment, sinks, &mut terminal)
+        .and_then(|mut supervisor| {
+            supervisor.go_on_from(earlier);
+            supervisor.run()
+        });
+    // The error says more than a file that cannot be written could add.
+    let outcome =
+        outcome.inspect_err(|error| drop(files.finish(Exit::Failed, &error.to_string())))?;
     let evaluation = evaluate(config, &outcome.checkpoint)?;
     let summary = summarise(config, &outcome, evaluation, run_clock, state.counters.frames);
-    files.write_summary(&summary)?;
-    files.finish(outcome.exit, &outcome.reason)?;
-    let report = report::render(&run)?;
-    Ok(TrainedRun { run, summary, reason: outcome.reason, report })
+    let written = write_results(&run, &mut files, &summary, &outcome);
+    let (report, unwritten) = (run.report(), written.err().map(Box::new));
+    Ok(TrainedRun { run, summary, reason: outcome.reason, report, unwritten })
+}
+
+/// Writes what is known at the end. Each file is tried, however the one before it went.
+fn write_results(
+    run: &RunDir,
+    files: &mut RunFiles,
+    summary: &Summary,
+    outcome: &RunOutcome,
+) -> Result<(), TrainError> {
+    let summary = files.write_summary(summary);
+    let meta = files.finish(outcome.exit, &outcome.reason);
+    let report = report::render(run);
+    summary?;
+    meta?;
+    report?;
+    Ok(())
 }
 
 fn create_run_dir(

@@ -106,7 +106,7 @@ fn meta_says_how_the_run_ended_only_when_it_has() {
     let run = RunDir::create_at(&root.path().join("run")).unwrap();
     let began = Meta::collect();
     let read = || serde_json::from_str::<Meta>(&fs::read_to_string(run.meta()).unwrap()).unwrap();
-    let files = RunFiles::create(&run, began.clone(), CONFIG).unwrap();
+    let mut files = RunFiles::create(&run, began.clone(), CONFIG).unwrap();
     assert_eq!(read(), began);
     assert_eq!((read().exit, read().ended), (None, None));
     files.finish(Exit::Interrupted, "Ctrl-C").unwrap();

@@ -41,6 +41,7 @@ enum Failure {
 
 fn main() -> ExitCode {
     let process_start_ns = impala::latency::monotonic_ns();
+    impala::process::keep_files_private();
     let outcome = match Cli::parse().command {
         Command::Train(args) => train::run(&args, process_start_ns),
         Command::Config(args) => config::run(&args),
@@ -52,7 +53,7 @@ fn main() -> ExitCode {
         Err(Failure::Usage(error)) => (error, ExitCode::from(EXIT_USAGE)),
         Err(Failure::Run(error)) => (error, ExitCode::FAILURE),
     };
-    eprintln!("impala: {}", printable(&format!("{error:#}")));
+    eprintln!("impala: {}", printable(&error.to_string()));
     status
 }
 

@@ -93,6 +93,11 @@ pub fn run(args: &Args, process_start_ns: u64) -> Result<(), Failure> {
         if is_usage { Failure::Usage(error) } else { Failure::Run(error) }
     })?;
     print_result(&trained);
+    if let Some(error) = trained.unwritten {
+        return Err(Failure::Run(anyhow!(
+            "the run is done, but not all of it is on disk: {error}"
+        )));
+    }
     match trained.summary.exit {
         Exit::Failed => Err(Failure::Run(anyhow!("{}", trained.reason))),
         Exit::Finished | Exit::Solved | Exit::Interrupted => Ok(()),
@@ -150,7 +155,9 @@ fn print_result(trained: &TrainedRun) {
             eval.episodes, eval.mean, eval.min, eval.max
         );
     }
-    println!("report: {}", trained.report.display());
+    if trained.report.exists() {
+        println!("report: {}", trained.report.display());
+    }
 }
 
 fn outcome_line(summary: &Summary, reason: &str) -> String {

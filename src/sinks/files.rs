@@ -133,7 +133,7 @@ impl RunFiles {
     ///
     /// # Errors
     /// [`FilesError::Write`]; the file then still says that the run is running.
-    pub fn finish(mut self, exit: Exit, reason: &str) -> Result<(), FilesError> {
+    pub fn finish(&mut self, exit: Exit, reason: &str) -> Result<(), FilesError> {
         self.meta.end(exit, reason);
         write_json(&self.run.meta(), &self.meta)
     }

@@ -2,6 +2,7 @@
 //!
 //! Written to stderr, so that what a command prints on stdout can be piped. The supervisor calls it.
 
+use std::collections::BTreeMap;
 use std::io::{IsTerminal, Write, stderr};
 use std::time::{Duration, Instant};
 
@@ -12,6 +13,9 @@ use crate::telemetry::Progress;
 /// Without a terminal there is a line this often: few enough for a log file.
 const PLAIN_INTERVAL: Duration = Duration::from_secs(5);
 
+/// What goes on being wrong is said this often.
+const WARNING_INTERVAL: Duration = Duration::from_secs(60);
+
 /// Shows progress and notes.
 pub struct Terminal {
     /// `None` where stderr is not a terminal.
@@ -19,13 +23,16 @@ pub struct Terminal {
     budget_frames: u64,
     /// When, and at how many frames, the last plain line was written.
     last: (Instant, u64),
+    /// When each warning was last shown, and how often it has been held back since.
+    warnings: BTreeMap<String, (Instant, u64)>,
 }
 
 impl Terminal {
     /// A progress line for a run of `budget_frames`.
     pub fn new(budget_frames: u64) -> Self {
         let bar = stderr().is_terminal().then(|| progress_bar(budget_frames));
-        Terminal { bar, budget_frames, last: (Instant::now(), 0) }
+        let last = (Instant::now(), 0);
+        Terminal { bar, budget_frames, last, warnings: BTreeMap::new() }
     }
 
     /// Shows where training stands.
@@ -46,8 +53,22 @@ impl Terminal {
         }
     }
 
-    /// Takes the progress line away.
+    /// A note about something that may go wrong again and again: shown once a minute, else counted.
+    pub fn warn(&mut self, text: &str) {
+        match self.warnings.get_mut(text) {
+            Some((shown, n_held)) if shown.elapsed() < WARNING_INTERVAL => *n_held += 1,
+            known => {
+                let n_held = known.map_or(0, |(_, n_held)| *n_held);
+                self.note(&with_repeats(text, n_held));
+                self.warnings.insert(text.to_owned(), (Instant::now(), 0));
+            }
+        }
+    }
+
+    /// Takes the progress line away, and says how often each warning was held back.
     pub fn finish(&self) {
+        let held = self.warnings.iter().filter(|(_, (_, n_held))| *n_held > 0);
+        held.for_each(|(text, (_, n_held))| self.note(&with_repeats(text, *n_held)));
         if let Some(bar) = &self.bar {
             bar.finish_and_clear();
         }
@@ -64,6 +85,10 @@ impl Terminal {
         ));
         self.last = (Instant::now(), progress.frames);
     }
+}
+
+fn with_repeats(text: &str, n_held: u64) -> String {
+    if n_held == 0 { text.to_owned() } else { format!("{text} ({n_held} times more)") }
 }
 
 /// A closed stderr must not end a training run.

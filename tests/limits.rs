@@ -1,0 +1,176 @@
+//! What a machine runs out of: shared memory, disk, descriptors, processes, a folder to write to. Training
+//! goes on where it can; where it cannot, it ends with a message that says what was missing and what to
+//! do, and leaves nothing behind. Each test starts the real binary.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+use tempfile::TempDir;
+
+/// Bounds a hang; a loaded machine may take long for what takes a second.
+const WATCHDOG_S: &str = "240";
+
+/// Some fifty updates, each with a row of its own.
+const SETTINGS: &str = "frames = 30_000\n[report]\nrows = 1_000\neval_episodes = 3\n";
+
+/// A folder with settings in it, and a place for a run.
+struct Place {
+    folder: TempDir,
+}
+
+impl Place {
+    fn new() -> Self {
+        let folder = TempDir::new().unwrap();
+        fs::write(folder.path().join("settings.toml"), SETTINGS).unwrap();
+        fs::create_dir(folder.path().join("mount")).unwrap();
+        Place { folder }
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    /// Runs a shell script in which `$IMPALA` is the binary and `$TRAIN` a training, in this folder. By
+    /// way of `wrapper`, if that is not empty.
+    fn shell(&self, wrapper: &[&str], script: &str) -> Output {
+        let impala = env!("CARGO_BIN_EXE_impala");
+        let line = [&["timeout", WATCHDOG_S], wrapper, &["sh", "-c", script]].concat();
+        Command::new(line[0])
+            .args(&line[1..])
+            .current_dir(self.folder.path())
+            .env("IMPALA", impala)
+            .env("TRAIN", format!("{impala} train --config settings.toml"))
+            .env("RUST_BACKTRACE", "0")
+            .output()
+            .unwrap()
+    }
+
+    /// The same as root of a user namespace, where mounts are ours alone; `None`, loudly, where the system
+    /// does not permit that.
+    fn with_mounts(&self, script: &str) -> Option<Output> {
+        let unshare = ["unshare", "-rm"];
+        let may_mount = self.shell(&unshare, "mount -t tmpfs tmpfs mount");
+        if may_mount.status.success() {
+            return Some(self.shell(&unshare, script));
+        }
+        println!("SKIPPED: mounting for a test needs `unshare -rm`, which is not permitted here");
+        None
+    }
+}
+
+fn said(output: &Output) -> String {
+    let both = [output.stdout.as_slice(), output.stderr.as_slice()].concat();
+    String::from_utf8_lossy(&both).into_owned()
+}
+
+/// The end had this status, no process of ours panicked, and the message has these parts.
+fn assert_ended(output: &Output, status: i32, parts: &[&str]) {
+    let said = said(output);
+    assert_eq!(output.status.code(), Some(status), "{said}");
+    assert!(!said.contains("panicked"), "{said}");
+    for part in parts {
+        assert!(said.contains(part), "no {part:?} in {said}");
+    }
+}
+
+#[test]
+fn too_little_shared_memory_is_refused_before_anything_starts() {
+    let place = Place::new();
+    let script = "mount -t tmpfs -o size=100k tmpfs /dev/shm && $TRAIN --run-dir run; \
+                  status=$?; ls -A /dev/shm; exit $status";
+    let Some(output) = place.with_mounts(script) else { return };
+    assert_ended(
+        &output,
+        2,
+        &["/dev/shm is too small", "102400 are free", "or choose fewer actors"],
+    );
+    assert!(output.stdout.is_empty(), "nothing is left in /dev/shm: {}", said(&output));
+    assert!(!place.path("run").exists());
+}
+
+/// A disk with room for the first files of a run, which then fills: the run trains to its end and says
+/// what it could not write.
+#[test]
+fn a_full_disk_costs_files_and_not_the_training() {
+    let place = Place::new();
+    let script = "mount -t tmpfs -o size=40k tmpfs mount && $TRAIN --run-dir mount/run; \
+                  status=$?; cat mount/run/metrics.csv; exit $status";
+    let Some(output) = place.with_mounts(script) else { return };
+    let warning = "No space left on device (os error 28); see whether the disk is full";
+    assert_ended(&output, 1, &[warning, "training goes on", "not solved; ended because"]);
+    let said = said(&output);
+    let warnings = said.lines().filter(|line| line.contains("metrics.csv: No space")).count();
+    assert!(warnings <= 3, "what is wrong again and again is said once a minute: {said}");
+    let rows: Vec<&str> = said.lines().filter(|line| line.starts_with("0.")).collect();
+    let columns = said.lines().find(|line| line.starts_with("time_s,")).unwrap().split(',').count();
+    assert!(rows.iter().all(|row| row.split(',').count() == columns), "half a row is left: {said}");
+}
+
+#[test]
+fn a_results_folder_that_cannot_be_written_is_refused_before_anything_starts() {
+    let place = Place::new();
+    let script = "mount -t tmpfs -o ro tmpfs mount && $TRAIN --run-dir mount/run";
+    let Some(output) = place.with_mounts(script) else { return };
+    assert_ended(&output, 2, &["cannot create the folder mount/run", "Read-only file system"]);
+    let script = "mount -t tmpfs -o ro tmpfs mount && cd mount && $IMPALA train";
+    let Some(output) = place.with_mounts(script) else { return };
+    assert_ended(&output, 2, &["cannot create the folder results", "that you may write to"]);
+}
+
+/// Every limit from far too few to enough: refused with the number that would do, or trained to the end.
+#[test]
+fn too_few_descriptors_are_refused_before_anything_starts() {
+    let place = Place::new();
+    let mut n_trained = 0;
+    for limit in [8, 12, 14, 16, 24, 32, 36, 37, 64] {
+        let run = format!("run{limit}");
+        let script = format!("ulimit -n {limit} && exec $TRAIN --frames 2000 --run-dir {run}");
+        let output = place.shell(&[], &script);
+        if limit < 37 {
+            let message = format!("needs 37 file descriptors, the limit is {limit}");
+            assert_ended(&output, 2, &[&message, "`ulimit -n 37`", "fewer actors"]);
+            assert!(!place.path(&run).exists());
+        } else {
+            assert_ended(&output, 0, &["report: "]);
+            n_trained += 1;
+        }
+    }
+    assert_eq!(n_trained, 2);
+    let output = place.shell(&[], "ulimit -S -n 8 && exec $TRAIN --frames 2000 --run-dir raised");
+    assert_ended(&output, 0, &["report: "]);
+}
+
+/// The limit of processes counts a user's, and does not bind root: root runs this as nobody.
+#[test]
+fn too_few_processes_end_the_run_with_its_reason() {
+    let place = Place::new();
+    for path in [place.path(""), place.path("mount")] {
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o777)).unwrap();
+    }
+    let binary = place.path("impala");
+    fs::copy(env!("CARGO_BIN_EXE_impala"), &binary).unwrap();
+    // Some of the run's five workers can be had, the others cannot.
+    let script =
+        "exec prlimit --nproc=3 -- ./impala train --config settings.toml --run-dir mount/run";
+    let as_nobody = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"];
+    let wrapper: &[&str] = if rustix::process::geteuid().is_root() { &as_nobody } else { &[] };
+    if !place.shell(wrapper, "prlimit --nproc=3 -- ./impala --version").status.success() {
+        println!("SKIPPED: running as nobody with a limit needs `setpriv` and `prlimit`");
+        return;
+    }
+    let output = place.shell(wrapper, script);
+    assert_ended(&output, 1, &["the operating system refused", "process: ", "`ulimit -u -n`"]);
+    let meta = fs::read_to_string(place.path("mount/run/meta.json")).unwrap();
+    assert!(meta.contains("\"exit\": \"failed\""), "{meta}");
+    assert!(!is_running(&binary), "the workers that were started are ended");
+}
+
+/// Whether some process runs this program.
+fn is_running(program: &Path) -> bool {
+    let processes = fs::read_dir("/proc").unwrap();
+    let mut programs =
+        processes.filter_map(|entry| fs::read_link(entry.ok()?.path().join("exe")).ok());
+    programs.any(|exe| exe == program)
+}
