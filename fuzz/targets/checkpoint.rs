@@ -1,0 +1,19 @@
+//! Any bytes as a checkpoint: refused with a message, or sound to its last number.
+
+#![no_main]
+
+use std::path::Path;
+
+use impala::checkpoint::Checkpoint;
+use impala::params::ParamLayout;
+use libfuzzer_sys::fuzz_target;
+
+fuzz_target!(|bytes: &[u8]| {
+    match Checkpoint::read(Path::new("made-up"), bytes) {
+        Ok(checkpoint) => {
+            assert_eq!(checkpoint.params.len(), ParamLayout::new(&checkpoint.shape).len());
+            assert!(checkpoint.params.iter().all(|param| param.is_finite()));
+        }
+        Err(error) => assert!(error.to_string().starts_with("made-up: ")),
+    }
+});
