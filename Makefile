@@ -23,7 +23,7 @@ endif
 PERF_BUILD = $(filter --features torch,$(BUILD)) --target-dir target/perf
 
 .DEFAULT_GOAL := help
-.PHONY: help train test test-default test-model test-torch test-tensorboard test-tools check lint doc tensorboard \
+.PHONY: help train test test-default test-model test-torch test-tensorboard test-tools check fuzz audit lint doc tensorboard \
 	bench-throughput bench-kernels bench-micro bench-peers perf seeds libtorch build build-torch clean
 
 help: ## List the targets
@@ -38,7 +38,7 @@ test-default: ## Tests of the default build: no libtorch
 	$(CARGO) test --all-targets
 	$(CARGO) test --doc
 
-test-model: ## Memory orderings: loom, the mutants that it must catch, Miri where there is one
+test-model: ## Memory orderings: loom, the mutants that it must catch, Miri and ThreadSanitizer where there are
 	tests/model/run.sh
 
 test-torch: ## Tests of the libtorch learner; skipped, loudly, where libtorch cannot be had
@@ -64,6 +64,12 @@ test-tensorboard: ## What a run writes for TensorBoard, read by TensorBoard; ski
 test-tools: ## Tests of the tools that fetch and of bench/peers, without a network
 	$(PYTHON) -m unittest discover --start-directory tools --pattern 'test_*.py'
 	$(PYTHON) -m unittest discover --start-directory bench/peers --pattern 'test_*.py'
+
+fuzz: ## Each fuzz target for a minute (SECONDS_EACH=600); needs a nightly toolchain and cargo-fuzz
+	fuzz/run.sh $(ARGS)
+
+audit: ## Licences, sources and known faults of every dependency; fetches cargo-deny on first use
+	tools/audit.sh
 
 check: lint doc test ## All that has to hold before a change lands
 

@@ -10,8 +10,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use source::{
-    Source, between, code_spans, documents, fenced, functions, has_heading, is_path, paths_after,
-    prose, read, root, sources,
+    Source, between, code_spans, documents, fenced, functions, has_heading, is_path, is_word,
+    paths_after, prose, read, root, sources,
 };
 
 /// Every module of the library by rank. A module imports from lower ranks only, so that it can be read,
@@ -193,6 +193,48 @@ fn make_targets_in_documents_exist() {
     let unknown = |text| unknown_targets(&[Source::new("a.md", text)]).len();
     assert_eq!(unknown("run `make bread` or make do"), 1);
     assert_eq!(unknown("```\nmake bread FLOUR=1\n```\nmake do"), 1);
+}
+
+#[test]
+fn every_promise_names_tests_that_exist() {
+    let promises = read("docs/reliability.md");
+    assert_clean(unheld_promises(&promises));
+    let made_up = promises.replacen("::storm`", "::calm`", 1);
+    assert_eq!(unheld_promises(&made_up).len(), 1, "no such test");
+    let made_up = promises.replacen("| R17 |", "| Q17 |", 1);
+    assert_eq!(unheld_promises(&made_up).len(), 1, "no such line");
+}
+
+/// Requirements of `docs/reliability.md`.
+const N_PROMISES: usize = 32;
+
+fn unheld_promises(document: &str) -> Vec<String> {
+    let has_line = |n: usize| document.contains(&format!("\n| R{n} | "));
+    let missing = (1..=N_PROMISES).filter(|&n| !has_line(n));
+    let missing = missing.map(|n| format!("docs/reliability.md: no line for R{n}"));
+    let is_test = |span: &&str| {
+        span.contains("::") && span.chars().all(|c| c == ':' || is_word(c) && !c.is_uppercase())
+    };
+    let prose = prose(document);
+    let unknown = code_spans(&prose).filter(is_test).filter(|span| !is_function(span));
+    let unknown = unknown.map(|span| format!("docs/reliability.md: there is no `{span}`"));
+    missing.chain(unknown).collect()
+}
+
+/// Whether `file::name` is a function of a test or source file.
+fn is_function(span: &str) -> bool {
+    let (file, name) = span.rsplit_once("::").unwrap_or_default();
+    let file = file.replace("::", "/");
+    let places = ["tests/", "tests/model/tests/", "src/"];
+    let files = places.iter().flat_map(|place| {
+        [
+            format!("{place}{file}.rs"),
+            format!("{place}{file}/mod.rs"),
+            format!("{place}{file}/tests.rs"),
+        ]
+    });
+    let texts = files.filter_map(|file| std::fs::read_to_string(root().join(file)).ok());
+    texts.into_iter().any(|text| text.contains(&format!("fn {name}(")))
 }
 
 fn upward_imports(sources: &[Source]) -> Vec<String> {

@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# The protocols of src/shm on three machines: the processor, loom, and Miri where it is installed.
+# The protocols of src/shm on four machines: the processor, loom, and Miri and ThreadSanitizer where a
+# nightly toolchain has what they need.
 set -euo pipefail
 cd "$(dirname "$0")"
 
@@ -29,4 +30,14 @@ if cargo +nightly miri setup >/dev/null 2>&1 </dev/null; then
     shm::tests shm::ring shm::weights shm::doorbell shm::board rollout)
 else
   printf '\nSKIPPED: Miri is not ready: `rustup component add --toolchain nightly miri rust-src`, then run this again.\n' >&2
+fi
+
+# The standard library has to be built with the sanitizer too, or its own synchronisation is not seen.
+if [ -d "$(rustc +nightly --print sysroot 2>/dev/null </dev/null)/lib/rustlib/src/rust/library" ]; then
+  host=$(rustc +nightly --version --verbose | sed -n 's/^host: //p')
+  step 'ThreadSanitizer: data races in the protocols, as the processor runs them'
+  CARGO_TARGET_DIR="${CARGO_TARGET_DIR:-target}/tsan" RUSTFLAGS='-Zsanitizer=thread' \
+    cargo +nightly test --locked --test protocols -Zbuild-std --target "$host"
+else
+  printf '\nSKIPPED: ThreadSanitizer is not ready: `rustup component add --toolchain nightly rust-src`, then run this again.\n' >&2
 fi
