@@ -25,7 +25,7 @@ impl Training {
     /// Starts it and waits until something has been learned.
     fn start() -> Self {
         let folder = TempDir::new().unwrap();
-        let settings = "frames = 100_000_000_000\n[report]\nrows = 1_000_000\neval_episodes = 3\n";
+        let settings = "frames = 1_000_000_000\n[report]\nrows = 1_000_000\neval_episodes = 3\n";
         fs::write(folder.path().join("settings.toml"), settings).unwrap();
         let script = "umask 0 && exec \"$0\" train --config settings.toml --run-dir run";
         let supervisor = Command::new("sh")
