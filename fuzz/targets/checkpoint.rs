@@ -11,8 +11,9 @@ use libfuzzer_sys::fuzz_target;
 fuzz_target!(|bytes: &[u8]| {
     match Checkpoint::read(Path::new("made-up"), bytes) {
         Ok(checkpoint) => {
-            assert_eq!(checkpoint.params.len(), ParamLayout::new(&checkpoint.shape).len());
-            assert!(checkpoint.params.iter().all(|param| param.is_finite()));
+            let params = &checkpoint.state.params;
+            assert_eq!(params.len(), ParamLayout::new(&checkpoint.shape).len());
+            assert!(params.iter().all(|param| param.is_finite()));
         }
         Err(error) => assert!(error.to_string().starts_with("made-up: ")),
     }

@@ -25,6 +25,7 @@ fuzz_target!(|bytes: &[u8]| {
     let shape = SegmentShape {
         n_actors: config.actors.count,
         slots_per_actor: config.actors.slots_per_actor,
+        n_moments: 2,
         n_params: ParamLayout::new(&config.network_shape().unwrap()).len(),
         rollout: config.rollout_shape().unwrap(),
     };
