@@ -23,7 +23,7 @@ endif
 PERF_BUILD = $(filter --features torch,$(BUILD)) --target-dir target/perf
 
 .DEFAULT_GOAL := help
-.PHONY: help train test test-default test-model test-torch test-tensorboard test-tools check fuzz audit lint doc tensorboard \
+.PHONY: help train report test test-default test-model test-torch test-tensorboard test-tools check fuzz audit lint doc tensorboard \
 	bench-throughput bench-kernels bench-micro bench-peers perf seeds libtorch build build-torch clean
 
 help: ## List the targets
@@ -95,7 +95,7 @@ bench-peers: build ## CartPole-v1 with Stable-Baselines3, Sample Factory, RLlib,
 perf: $(SETUP) ## Flame graphs and top functions of every process, in results/perf (LEARNER=torch, ARGS="--seconds 10")
 	RUSTFLAGS='-C force-frame-pointers=yes' $(CARGO) bench $(PERF_BUILD) --bench perf -- --learner $(LEARNER) $(ARGS)
 
-seeds: ## Train seeds 1 to 20 and print the table of when each was solved
+seeds: ## Train seeds 1 to 20: the table of when each was solved, and a report that compares them
 	$(CARGO) bench --bench seeds -- $(ARGS)
 
 build: ## The binary without libtorch: target/release/impala
@@ -103,6 +103,9 @@ build: ## The binary without libtorch: target/release/impala
 
 build-torch: libtorch ## The binary with the libtorch learner: target/torch/release/impala
 	$(CARGO) build --release $(TORCH_BUILD)
+
+report: ## Render a run's report again with PNG pictures, or compare runs (ARGS="RUN RUN --out DIR")
+	$(CARGO) run --release --features png --target-dir target/png -- report $(ARGS)
 
 tensorboard: ## TensorBoard on results/, installed into third_party (180 MB) on first use
 	@$(PYTHON) tools/tensorboard.py --show results

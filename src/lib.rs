@@ -145,6 +145,7 @@ pub mod env;
 pub mod input;
 pub mod kernels;
 pub mod latency;
+pub mod memory;
 pub mod params;
 pub mod process;
 pub mod restart;

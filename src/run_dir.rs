@@ -8,9 +8,10 @@
 //!   latest -> CartPole-v1-native-s1-20261122T140405Z
 //!   CartPole-v1-native-s1-20261122T140405Z/
 //!     meta.json  config.toml  metrics.csv  latency.hlog  summary.json    written by the run
+//!     processes.csv                                                      the same
 //!     events.out.tfevents.1795356245.impala                              the same for TensorBoard
 //!     checkpoint.safetensors  checkpoints/{frames-*,best}.safetensors    written by the supervisor
-//!     report.html  plots/*.svg                                           written by the report
+//!     report.html  report.md  plots/*                                    written by the report
 //! ```
 
 use std::fs;
@@ -170,6 +171,11 @@ impl RunDir {
         self.path.join("checkpoint.safetensors")
     }
 
+    /// Memory and restarts of every process, sampled over the run.
+    pub fn processes(&self) -> PathBuf {
+        self.path.join("processes.csv")
+    }
+
     /// TensorBoard's file of a run that began this many seconds after the epoch; TensorBoard knows such
     /// files by their name.
     pub fn events(&self, started_s: i64) -> PathBuf {
@@ -210,7 +216,7 @@ impl RunDir {
         self.path.join("report.html")
     }
 
-    /// Folder of the report's plots, one SVG each.
+    /// Folder of the report's plots.
     pub fn plots(&self) -> PathBuf {
         self.path.join("plots")
     }

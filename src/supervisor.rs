@@ -23,6 +23,7 @@ use crate::config::{Config, SupervisionSettings};
 use crate::latency::{RunClock, StageHistograms, monotonic_ns};
 use crate::learner::optim::{Optimizer, UpdateRule};
 use crate::learner::{Learner, LearnerError, MessageSink};
+use crate::memory::pss_bytes;
 use crate::params::ParamLayout;
 use crate::place::{Place, Role};
 use crate::process::{Death, EXIT_ERROR, EXIT_SEGMENT, Worker, leave_words, set_process_name};
@@ -37,7 +38,9 @@ use crate::sinks::files::{FilesError, Interval, RunFiles};
 use crate::sinks::tensorboard::{TensorBoard, TensorBoardError};
 use crate::sinks::terminal::Terminal;
 use crate::state::{Counters, LearnerState, SCORE_WINDOW};
-use crate::telemetry::{DecodeError, Exit, LearnerOutcome, Message, Reliability, Report};
+use crate::telemetry::{
+    DecodeError, Exit, LearnerOutcome, MemorySummary, Message, ProcessSample, Reliability, Report,
+};
 use crate::watch::Watch;
 
 /// The loop wakes at least this often to take messages; the ends of workers and signals wake it at once.
@@ -45,6 +48,15 @@ const TICK: Duration = Duration::from_millis(20);
 
 /// How long workers may take to stop before they are killed.
 const STOP_GRACE_NS: u64 = 3_000_000_000;
+
+/// Processes are sampled after a tenth of the run so far, but this seldom at least and this often at most:
+/// a short run has some points in its plot of memory, and a sample (some 50 µs a process) costs nothing.
+const MIN_SAMPLE_NS: u64 = 100_000_000;
+const MAX_SAMPLE_NS: u64 = 1_000_000_000;
+
+/// In a long run samples become rarer still, so that their file has hundreds of rows a process, not tens
+/// of thousands.
+const SAMPLES_OF_A_LONG_RUN: u64 = 500;
 
 /// Why a run could not go on.
 #[derive(Debug, thiserror::Error)]
@@ -89,6 +101,8 @@ pub struct RunOutcome {
     pub checkpoint: Checkpoint,
     /// What was saved, and what went wrong.
     pub reliability: Reliability,
+    /// Memory of all processes.
+    pub memory: Option<MemorySummary>,
 }
 
 /// Totals of one actor's place over all its processes.
@@ -150,6 +164,10 @@ pub struct Supervisor<'a> {
     state: LearnerState,
     checkpoints: Checkpoints,
     outcome: Option<LearnerOutcome>,
+    /// Memory of all processes; none before the first sample.
+    memory: Option<MemorySummary>,
+    /// When processes are sampled next.
+    next_sample_ns: u64,
     /// Why the run must end although the learner has not finished.
     trouble: Option<String>,
     /// When the order to stop was given.
@@ -236,6 +254,8 @@ impl<'a> Supervisor<'a> {
             state,
             checkpoints: Checkpoints::new(config, run, now_ns)?,
             outcome: None,
+            memory: None,
+            next_sample_ns: 0,
             trouble: None,
             stopping_since_ns: None,
         };
@@ -260,6 +280,7 @@ impl<'a> Supervisor<'a> {
                 self.handle(event)?;
             }
             self.take_messages();
+            self.sample_if_due();
             self.kill_stragglers().map_err(refused("to kill a worker"))?;
             self.kill_hung().map_err(refused("to kill a worker"))?;
             self.reset_if_damaged()?;
@@ -506,11 +527,51 @@ impl<'a> Supervisor<'a> {
         while let Some(receiver) = &self.messages {
             match receiver.try_recv() {
                 Ok(Message::Report(report)) => self.fold(&report),
-                Ok(Message::Finished(outcome)) => self.outcome = Some(*outcome),
+                Ok(Message::Finished(outcome)) => {
+                    self.outcome = Some(*outcome);
+                    // The last moment at which every process is there; after an order to stop it is too late.
+                    if self.stopping_since_ns.is_none() {
+                        self.sample_processes();
+                    }
+                }
                 Err(TryRecvError::Empty) => return,
                 // The learner has ended; its pidfd says how.
                 Err(TryRecvError::IpcError(_)) => self.messages = None,
             }
+        }
+    }
+
+    fn sample_if_due(&mut self) {
+        let now_ns = monotonic_ns();
+        let is_over = self.outcome.is_some() || self.stopping_since_ns.is_some();
+        if is_over || now_ns < self.next_sample_ns {
+            return;
+        }
+        self.sample_processes();
+        let run_ns = now_ns.saturating_sub(self.run_clock.process_start_ns);
+        let interval_ns = (run_ns / 10).clamp(MIN_SAMPLE_NS, MAX_SAMPLE_NS);
+        self.next_sample_ns = now_ns + interval_ns.max(run_ns / SAMPLES_OF_A_LONG_RUN);
+    }
+
+    /// Notes memory and restarts of every process that lives.
+    fn sample_processes(&mut self) {
+        let time_s = self.run_clock.since_start_ns(monotonic_ns()) as f64 / 1e9;
+        let sample = |process: String, pid, restarts| {
+            let pss_bytes = pss_bytes(pid)?;
+            Some(ProcessSample { time_s, process, pid, pss_bytes, restarts })
+        };
+        let own = sample("supervisor".into(), std::process::id(), 0);
+        let workers = self.places.iter().filter_map(|place| {
+            let name = match place.role() {
+                Role::Learner => "learner".to_owned(),
+                Role::Actor(actor) => format!("actor{actor}"),
+            };
+            sample(name, place.worker()?.pid(), place.n_restarts())
+        });
+        let samples: Vec<ProcessSample> = own.into_iter().chain(workers).collect();
+        self.memory.get_or_insert_default().add(&samples);
+        if let Err(error) = self.files.append_samples(&samples) {
+            self.terminal.note(&format!("{error}; training goes on"));
         }
     }
 
@@ -589,6 +650,7 @@ impl<'a> Supervisor<'a> {
             learner_wait_ns: board.learner().wait_ns.get(),
             checkpoint,
             reliability: self.reliability(),
+            memory: self.memory,
         }
     }
 }

@@ -195,6 +195,62 @@ pub struct MetricsRow {
     pub report_us: f64,
 }
 
+/// One row of `processes.csv`: one process at one time.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct ProcessSample {
+    /// Seconds from process start; the same in all rows of one sample.
+    pub time_s: f64,
+    /// `supervisor`, `learner`, or `actor0` and so on.
+    pub process: String,
+    /// Its number in the system; another one after a restart.
+    pub pid: u32,
+    /// Memory, shared pages in equal parts for all who share them.
+    pub pss_bytes: u64,
+    /// Times this process was started again so far.
+    pub restarts: u64,
+}
+
+impl ProcessSample {
+    /// The process, or `actors` for any of them.
+    pub fn role(&self) -> &str {
+        if self.process.starts_with("actor") { "actors" } else { &self.process }
+    }
+}
+
+/// Memory of all processes (PSS).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MemorySummary {
+    /// Largest sum over the processes of any sample, bytes.
+    pub peak_bytes: u64,
+    /// The supervisor's in the last sample in which the learner lived, bytes.
+    pub supervisor_bytes: u64,
+    /// The learner's then, bytes.
+    pub learner_bytes: u64,
+    /// All actors' then, bytes.
+    pub actors_bytes: u64,
+}
+
+impl MemorySummary {
+    /// All processes in the last sample.
+    pub fn total_bytes(&self) -> u64 {
+        self.supervisor_bytes + self.learner_bytes + self.actors_bytes
+    }
+
+    /// Takes in one sample of all processes.
+    pub fn add(&mut self, samples: &[ProcessSample]) {
+        let sum = |role: &str| -> u64 {
+            samples.iter().filter(|s| s.role() == role).map(|s| s.pss_bytes).sum()
+        };
+        let peak_bytes = self.peak_bytes.max(samples.iter().map(|s| s.pss_bytes).sum());
+        *self = MemorySummary {
+            peak_bytes,
+            supervisor_bytes: sum("supervisor"),
+            learner_bytes: sum("learner"),
+            actors_bytes: sum("actors"),
+        };
+    }
+}
+
 /// How a run ended.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -370,6 +426,8 @@ pub struct Summary {
     pub gradient_lag: LagSummary,
     /// Unclipped importance ratios of all learned frames.
     pub rho: Spread,
+    /// Memory of all processes; `null` where the run ended before it was sampled.
+    pub memory: Option<MemorySummary>,
     /// One entry an actor.
     pub actors: Vec<ActorSummary>,
     /// Seconds the learner's threads waited for slots, added up.

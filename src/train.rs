@@ -13,7 +13,7 @@ use crate::latency::{RunClock, Stage, StageHistograms, monotonic_ns};
 use crate::meta::Meta;
 use crate::process::{TooFewDescriptors, allow_descriptors};
 use crate::report::read::RunData;
-use crate::report::{self, ReportError};
+use crate::report::{self, Pictures, ReportError};
 use crate::resume::{Records, ResumeError, Resumption};
 use crate::run_dir::{RunDir, RunDirError, RunName};
 use crate::seeds::{Stream, stream_seed};
@@ -187,7 +187,7 @@ fn write_results(
 ) -> Result<(), TrainError> {
     let summary = files.write_summary(summary);
     let meta = files.finish(outcome.exit, &outcome.reason);
-    let report = report::render(run);
+    let report = report::render(run, Pictures::Svg);
     summary?;
     meta?;
     report?;
@@ -254,6 +254,7 @@ fn summarise(
         policy_lag: learner.policy_lag,
         gradient_lag: learner.gradient_lag,
         rho: learner.rho,
+        memory: outcome.memory,
         actors: outcome.actors.iter().map(actor_summary).collect(),
         learner_wait_s: seconds(outcome.learner_wait_ns),
         collected_during_updates: learner.collected_during_updates,

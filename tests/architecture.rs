@@ -19,7 +19,7 @@ use source::{
 const RANKS: [&[&str]; 7] = [
     &[
         "sync", "latency", "env", "kernels", "params", "vtrace", "seeds", "state", "restart",
-        "watch", "process", "run_dir", "input",
+        "watch", "process", "run_dir", "memory", "input",
     ],
     &["rollout", "mlp", "place", "checkpoint", "telemetry"],
     &["config", "shm", "policy", "meta"],

@@ -9,7 +9,7 @@ use std::process::Command;
 use impala::checkpoint::Checkpoint;
 use impala::config::Config;
 use impala::params::{MAX_PARAMS, NetworkShape, ParamLayout};
-use impala::report;
+use impala::report::{self, Pictures};
 use impala::run_dir::RunDir;
 use impala::shm::layout::{Layout, SegmentShape};
 use impala::state::{Counters, LearnerState, OptimizerState, SCORE_WINDOW};
@@ -328,7 +328,7 @@ proptest! {
 
 /// The report of a run whose files were damaged: a page, whatever is left to show.
 fn check_report(run: &RunDir) {
-    let (page, peak) = peak_of(|| report::render(run));
+    let (page, peak) = peak_of(|| report::render(run, Pictures::Svg));
     let page = fs::read_to_string(page.unwrap()).unwrap();
     assert!(page.contains("</html>"));
     assert!(peak < 64 << 20, "{peak} bytes");
@@ -339,11 +339,13 @@ proptest! {
 
     #[test]
     fn damaged_runs_have_a_report(
-        damage in prop::collection::vec((0..5usize, Damage::any()), 1..6)
+        damage in prop::collection::vec((0..6usize, Damage::any()), 1..6)
     ) {
         let folder = TempDir::new().unwrap();
         let run = synthetic_run::write(&folder.path().join("run"), 30, |_| ());
-        let files = [run.meta(), run.config(), run.metrics(), run.latency(), run.summary()];
+        let files = [
+            run.meta(), run.config(), run.metrics(), run.latency(), run.summary(), run.processes(),
+        ];
         for (file, damage) in damage {
             let mut bytes = fs::read(&files[file]).unwrap();
             damage.apply(&mut bytes);

@@ -68,6 +68,14 @@ fn metrics_csv() {
 }
 
 #[test]
+fn processes_csv() {
+    let (_root, run) = full_run();
+    let text = fs::read_to_string(run.processes()).unwrap();
+    let header = text.lines().next().unwrap().split(',').map(str::to_owned).collect();
+    assert_eq!(documented("processes.csv"), header);
+}
+
+#[test]
 fn summary_json() {
     let (_root, run) = full_run();
     assert_eq!(documented("summary.json"), names_in(&run.summary()));

@@ -10,7 +10,7 @@ use hdrhistogram::serialization::Deserializer;
 use hdrhistogram::serialization::interval_log::{IntervalLogIterator, LogEntry};
 use impala::latency::{Stage, StageHistograms};
 use impala::meta::Meta;
-use impala::report;
+use impala::report::{self, Pictures};
 use impala::run_dir::{RunDir, RunDirError, RunName};
 use impala::sinks::files::{FilesError, Interval, RunFiles};
 use impala::telemetry::{Exit, MetricsRow, Summary};
@@ -26,7 +26,7 @@ fn name(seed: u64) -> RunName<'static> {
 }
 
 fn report_of(run: &RunDir) -> String {
-    let page = report::render(run).unwrap();
+    let page = report::render(run, Pictures::Svg).unwrap();
     assert_eq!(page, run.report());
     fs::read_to_string(page).unwrap()
 }
@@ -250,10 +250,9 @@ fn a_disk_that_fills_up_leaves_whole_batches() {
 // The report
 
 /// Name of each plot with the number of its data lines, areas and boxes.
-const PLOTS: [(&str, usize); 17] = [
-    ("score_frames", 3),
-    ("score_seconds", 3),
-    ("loss", 3),
+const PLOTS: [(&str, usize); 23] = [
+    ("score", 3),
+    ("loss", 4),
     ("entropy", 1),
     ("importance_ratio", 3),
     ("policy_lag", 3),
@@ -262,16 +261,40 @@ const PLOTS: [(&str, usize); 17] = [
     ("explained_variance", 1),
     ("grad_norm", 1),
     ("learning_rate", 1),
-    ("throughput_frames", 2),
-    ("throughput_seconds", 2),
+    ("throughput", 2),
+    ("stage_shares", 10),
     ("stage_times", 10),
-    ("stage_shares", 9),
     ("percentiles", 7),
     ("actor_times", 20),
+    ("memory", 4),
+    ("band_batching", 3),
+    ("band_forward", 3),
+    ("band_vtrace", 3),
+    ("band_backward", 3),
+    ("band_optimizer", 3),
+    ("band_publish", 3),
+    ("band_wait", 3),
 ];
 
+/// Names of a plot's files without their ending: one, or one for each thing a run is drawn over.
+fn files(id: &str) -> Vec<String> {
+    match id {
+        "percentiles" | "actor_times" => vec![id.to_owned()],
+        _ => vec![format!("{id}_frames"), format!("{id}_seconds")],
+    }
+}
+
+fn all_files() -> Vec<String> {
+    PLOTS.iter().flat_map(|(id, _)| files(id)).collect()
+}
+
+fn svg(run: &RunDir, file: &str) -> String {
+    fs::read_to_string(run.plots().join(file).with_extension("svg")).unwrap()
+}
+
+/// A plot over frames, if it has the choice.
 fn plot(run: &RunDir, id: &str) -> String {
-    fs::read_to_string(run.plots().join(id).with_extension("svg")).unwrap()
+    svg(run, &files(id)[0])
 }
 
 /// The coordinates of every line and area; axes, legend and dashes have fewer corners than data.
@@ -298,17 +321,57 @@ fn the_report_has_every_plot_with_its_data() {
     let root = TempDir::new().unwrap();
     let run = synthetic_run::write(&root.path().join("run"), 200, |_| ());
     let page = report_of(&run);
-    let mut n_files = 0;
     for (id, n_data) in PLOTS {
-        let svg = plot(&run, id);
-        let shapes = if id == "actor_times" { data_boxes(&svg) } else { outlines(&svg).len() };
-        assert_eq!(shapes, n_data, "{id}");
-        assert!(page.contains(&svg), "{id} is not on the page");
-        assert!(!svg.contains("nothing was measured"), "{id}");
-        n_files += 1;
+        for file in files(id) {
+            let svg = svg(&run, &file);
+            let shapes = if id == "actor_times" { data_boxes(&svg) } else { outlines(&svg).len() };
+            assert_eq!(shapes, n_data, "{file}");
+            assert!(page.contains(&svg), "{file} is not on the page");
+            assert!(!svg.contains("nothing was measured"), "{file}");
+        }
     }
-    assert_eq!(fs::read_dir(run.plots()).unwrap().count(), n_files);
-    assert_eq!(page.matches("<figcaption>").count(), n_files);
+    assert_eq!(fs::read_dir(run.plots()).unwrap().count(), all_files().len());
+    assert_eq!(page.matches("<figcaption>").count(), PLOTS.len());
+}
+
+#[test]
+fn the_markdown_page_is_the_same_with_links() {
+    let root = TempDir::new().unwrap();
+    let run = synthetic_run::write(&root.path().join("run"), 200, |_| ());
+    report_of(&run);
+    let page = fs::read_to_string(run.path().join("report.md")).unwrap().replace('\u{a0}', " ");
+    for file in all_files() {
+        assert!(page.contains(&format!("(plots/{file}.svg)")), "{file}");
+    }
+    for told in [
+        "# CartPole-v1, seed 7: Finished",
+        "What would help most",
+        "| `backward` | losses and gradient |",
+        "| actor 3 | a free slot in its ring |",
+        "| learner: unroll_length | 20 |",
+        "| ended because | the frame budget was consumed |",
+    ] {
+        assert!(page.contains(told), "{told:?} is not on the page: {page}");
+    }
+}
+
+/// The picture of each drawing, with its text: a renderer without fonts leaves the title's strip empty.
+#[cfg(feature = "png")]
+#[test]
+fn every_drawing_becomes_a_png() {
+    use resvg::tiny_skia::Pixmap;
+    let root = TempDir::new().unwrap();
+    let run = synthetic_run::write(&root.path().join("run"), 20, |_| ());
+    report::render(&run, Pictures::SvgAndPng).unwrap();
+    for file in all_files() {
+        let path = run.plots().join(&file).with_extension("png");
+        let picture = Pixmap::decode_png(&fs::read(path).unwrap()).unwrap();
+        assert_eq!(picture.width(), 1200);
+        let is_dark = |x, y| picture.pixel(x, y).is_some_and(|pixel| pixel.red() < 100);
+        let title = (0..600).flat_map(|x| (10..50).map(move |y| (x, y)));
+        let n_dark = title.filter(|&(x, y)| is_dark(x, y)).count();
+        assert!(n_dark > 300, "{file}: {n_dark} dark pixels in the title");
+    }
 }
 
 /// The one curve whose shape is known in closed form: linear decay to a floor of a twentieth.
@@ -333,10 +396,15 @@ fn the_page_stands_alone_and_tells_the_run() {
     let root = TempDir::new().unwrap();
     let run = synthetic_run::write(&root.path().join("run"), 200, |_| ());
     let page = report_of(&run).replace('\u{a0}', " ");
-    for (from_outside, allowed) in
-        [("http", PLOTS.len()), ("<script", 0), ("src=", 0), ("url(", 0), ("@import", 0)]
-    {
+    let n_drawings = all_files().len();
+    for (from_outside, allowed) in [
         // The name of the SVG language looks like an address; nothing is fetched from it.
+        ("http", n_drawings + 1),
+        ("<script", n_drawings + 1),
+        ("src=", 0),
+        ("url(", 0),
+        ("@import", 0),
+    ] {
         assert_eq!(page.matches(from_outside).count(), allowed, "{from_outside}");
     }
     for told in [
@@ -367,10 +435,10 @@ fn text_from_the_run_cannot_become_markup() {
 
 /// No shape may have a coordinate that is no number, whatever was measured.
 fn assert_drawn_well(run: &RunDir, page: &str) {
-    for (id, _) in PLOTS {
-        let svg = plot(run, id);
+    for file in all_files() {
+        let svg = svg(run, &file);
         for bad in ["NaN", "nan", "inf", "2147483647", "-2147483648"] {
-            assert!(!svg.contains(bad), "{id} contains {bad}");
+            assert!(!svg.contains(bad), "{file} contains {bad}");
         }
         outlines(&svg);
     }
@@ -407,7 +475,7 @@ fn a_run_without_episodes_or_evaluation_is_readable() {
     let page = report_of(&run);
     assert_drawn_well(&run, &page);
     assert!(page.contains("the final policy was not evaluated"));
-    assert!(plot(&run, "score_frames").contains("nothing was measured"));
+    assert!(plot(&run, "score").contains("nothing was measured"));
 }
 
 #[test]
@@ -464,7 +532,7 @@ fn cut(path: &Path, n_bytes: u64) {
 }
 
 #[test]
-fn a_long_run_makes_a_page_under_two_megabytes() {
+fn a_long_run_makes_a_page_under_four_megabytes() {
     let root = TempDir::new().unwrap();
     let run = synthetic_run::write(&root.path().join("run"), 20_000, |row| {
         if row.updates == 50_005 {
@@ -473,10 +541,77 @@ fn a_long_run_makes_a_page_under_two_megabytes() {
     });
     let page = report_of(&run);
     assert_drawn_well(&run, &page);
-    assert!(page.len() < 2_000_000, "{} bytes", page.len());
+    assert!(page.len() < 4_000_000, "{} bytes", page.len());
     let kl = &outlines(&plot(&run, "kl"))[0];
     assert!((500..=1000).contains(&kl.len()), "{} points", kl.len());
     let top = kl.iter().map(|point| point.1).min().unwrap();
     let others = kl.iter().filter(|point| point.1 < top + 100).count();
     assert_eq!(others, 1, "the one spike of 20,000 rows is seen, and seen alone");
+}
+
+// Many runs
+
+/// A run with these settings that took so many frames to solve its task.
+fn run_of(root: &Path, name: &str, (seed, slots): (u64, u64), solved_frames: u64) -> RunDir {
+    let run = synthetic_run::write(&root.join(name), 60, |row| {
+        row.policy_lag_mean = slots as f64;
+    });
+    let config = format!("seed = {seed}\nframes = 9\n[actors]\nslots_per_actor = {slots}\n");
+    fs::write(run.config(), config).unwrap();
+    let mut summary: serde_json::Value =
+        serde_json::from_str(&fs::read_to_string(run.summary()).unwrap()).unwrap();
+    (summary["seed"], summary["solved_frames"]) = (seed.into(), solved_frames.into());
+    fs::write(run.summary(), summary.to_string()).unwrap();
+    run
+}
+
+#[test]
+fn runs_are_compared_by_the_settings_that_differ() {
+    let root = TempDir::new().unwrap();
+    let of = |name: &str, settings, frames| run_of(root.path(), name, settings, frames);
+    let runs = [
+        of("a", (1, 1), 200_000),
+        of("b", (2, 1), 240_000),
+        of("c", (3, 1), 180_000),
+        of("d", (1, 4), 300_000),
+    ];
+    let folder = root.path().join("compared");
+    fs::create_dir(&folder).unwrap();
+    let page = report::compare(&runs, &folder, Pictures::Svg).unwrap();
+    let html = fs::read_to_string(page).unwrap().replace('\u{a0}', " ");
+    let markdown = fs::read_to_string(folder.join("report.md")).unwrap().replace('\u{a0}', " ");
+    for told in [
+        "They differ in actors.slots_per_actor;",
+        "4 of 4 runs solved their task.",
+        "slots_per_actor 1 (200k (180k to 240k)), then slots_per_actor 4 (300k)",
+        "no run of the second was as quick as the slowest of the first",
+    ] {
+        assert!(html.contains(told) && markdown.contains(told), "{told:?}: {markdown}");
+    }
+    assert!(
+        markdown.contains("| slots_per_actor 1 | 3 of 3 | 200k (180k to 240k) |"),
+        "{markdown}"
+    );
+    assert!(markdown.contains("| [d](../d/report.html) | slots_per_actor 4 | 1 | 300,000 |"));
+    assert!(markdown.contains("| frames | 9 |") && !markdown.contains("\n| seed |"), "{markdown}");
+    let lag = fs::read_to_string(folder.join("plots/policy_lag_frames.svg")).unwrap();
+    // The band and the median of the three, the line of the one.
+    assert_eq!(outlines(&lag).len(), 3);
+    let level = |outline: &[(i32, i32)]| outline.iter().map(|point| point.1).max().unwrap();
+    assert!(
+        level(&outlines(&lag)[1]) > level(&outlines(&lag)[2]),
+        "a lag of 4 lies above one of 1"
+    );
+}
+
+#[test]
+fn runs_of_one_setting_are_one_group_whatever_their_length() {
+    let root = TempDir::new().unwrap();
+    let short = synthetic_run::write(&root.path().join("short"), 3, |_| ());
+    let long = synthetic_run::write(&root.path().join("long"), 60, |_| ());
+    let empty = synthetic_run::write(&root.path().join("empty"), 0, |_| ());
+    let page = report::compare(&[short, long, empty], root.path(), Pictures::Svg).unwrap();
+    let html = fs::read_to_string(page).unwrap();
+    assert!(html.contains("what sets them apart is chance") && !html.contains("NaN"), "{html}");
+    assert!(html.contains("all runs: lowest to highest"));
 }

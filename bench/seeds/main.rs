@@ -1,5 +1,6 @@
 //! `make seeds`: does it learn, on every seed? Trains seeds 1 to 20 with the defaults and prints when
-//! each was solved, what it scored at the end, and whether it ever fell back.
+//! each was solved, what it scored at the end, and whether it ever fell back. The runs stay in
+//! results/seeds/runs, with a report that compares them.
 //!
 //! `cargo bench --bench seeds -- --seeds 5 --frames 20000000` for another choice, `--env MountainCar-v0
 //! --goal -120` for another environment with its preset and a goal of one's own; without `--bench`,
@@ -11,13 +12,15 @@ mod common;
 mod statistics;
 
 use std::fmt::Write;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
 use anyhow::{Context, Result, ensure};
 use clap::Parser;
 use common::{Setting, impala, read_summary, save};
 use impala::env::Registry;
+use impala::report::{Pictures, compare};
+use impala::run_dir::RunDir;
 use impala::telemetry::{MetricsRow, Summary};
 use serde::Serialize;
 use statistics::median;
@@ -85,11 +88,12 @@ fn main() -> Result<()> {
     let setting = Setting::now();
     let flags = flags(&args);
     let threshold = Registry::default().spec(&args.env)?.reward_threshold;
-    let folder = tempfile::tempdir()?;
+    let scratch = tempfile::tempdir()?;
+    let folder = if args.bench { kept_runs(&args.name)? } else { scratch.path().to_owned() };
     let bar = indicatif::ProgressBar::new(args.seeds);
     let mut rows = Vec::new();
     for seed in 1..=args.seeds {
-        rows.push(run_seed(folder.path(), seed, &flags)?);
+        rows.push(run_seed(&folder, seed, &flags)?);
         bar.inc(1);
     }
     bar.finish_and_clear();
@@ -103,7 +107,12 @@ fn main() -> Result<()> {
     };
     let text = markdown(&table);
     println!("{text}");
+    let runs: Vec<RunDir> = (1..=args.seeds)
+        .map(|seed| RunDir::open(&run_folder(&folder, seed)))
+        .collect::<Result<_, _>>()?;
+    let report = compare(&runs, &folder, Pictures::Svg)?;
     if args.bench {
+        println!("report of all runs: {}", report.display());
         let [_, path] = save(Path::new("results/seeds"), &args.name, &table, &text)?;
         println!("written to {}", path.display());
     }
@@ -119,10 +128,25 @@ fn flags(args: &Args) -> Vec<String> {
         .collect()
 }
 
+/// The folder for the runs of this name; those of an earlier time go.
+fn kept_runs(name: &str) -> Result<PathBuf> {
+    let folder = Path::new("results/seeds/runs").join(name);
+    if folder.exists() {
+        std::fs::remove_dir_all(&folder).with_context(|| folder.display().to_string())?;
+    }
+    std::fs::create_dir_all(&folder).with_context(|| folder.display().to_string())?;
+    Ok(folder)
+}
+
+/// Two digits, so that names sort as numbers.
+fn run_folder(folder: &Path, seed: u64) -> PathBuf {
+    folder.join(format!("seed-{seed:02}"))
+}
+
 fn run_seed(folder: &Path, seed: u64, flags: &[String]) -> Result<Row> {
-    let name = format!("seed-{seed}");
+    let run_dir = run_folder(folder, seed);
     let flags = [flags, &["--seed".into(), seed.to_string()]].concat();
-    let summary = train(folder, &name, &flags)?;
+    let summary = train(&run_dir, &flags)?;
     let eval = summary.eval.context("the run was not evaluated")?;
     Ok(Row {
         seed,
@@ -131,18 +155,17 @@ fn run_seed(folder: &Path, seed: u64, flags: &[String]) -> Result<Row> {
         score_last100: summary.score_last100.context("no episode ended")?,
         greedy_mean: eval.mean,
         greedy_min: eval.min,
-        stayed_solved: stayed_solved(&folder.join(name), &summary)?,
+        stayed_solved: stayed_solved(&run_dir, &summary)?,
         frames_per_s: summary.frames_per_s,
         policy_lag_mean: summary.policy_lag.mean,
     })
 }
 
-/// Trains with these flags into a new folder below `folder` and returns the summary.
-fn train(folder: &Path, name: &str, flags: &[String]) -> Result<Summary> {
-    let run_dir = folder.join(name);
+/// Trains with these flags into a new folder and returns the summary.
+fn train(run_dir: &Path, flags: &[String]) -> Result<Summary> {
     let output = impala()
         .args(["train", "--run-dir"])
-        .arg(&run_dir)
+        .arg(run_dir)
         .args(flags)
         .stdout(Stdio::null())
         .stderr(Stdio::piped())
@@ -150,7 +173,7 @@ fn train(folder: &Path, name: &str, flags: &[String]) -> Result<Summary> {
         .context("cannot start impala")?;
     let stderr = String::from_utf8_lossy(&output.stderr);
     ensure!(output.status.success(), "impala train {flags:?}: {}: {stderr}", output.status);
-    read_summary(&run_dir)
+    read_summary(run_dir)
 }
 
 fn stayed_solved(run_dir: &Path, summary: &Summary) -> Result<f64> {

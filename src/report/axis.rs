@@ -4,11 +4,14 @@
 //! scale makes of values, so that the drawing itself is always linear. Every range is finite and not
 //! empty, whatever the data.
 
+use serde::Serialize;
+
 use super::points::is_drawable;
 use super::units;
 
 /// How values become positions.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Scale {
     /// As they are.
     Linear,
@@ -27,7 +30,8 @@ pub enum Scale {
 pub struct Axis {
     /// Name and unit.
     pub name: String,
-    scale: Scale,
+    /// How values become positions.
+    pub scale: Scale,
     /// Position of the lower end.
     pub lo: f64,
     /// Position of the upper end, above `lo`.

@@ -357,6 +357,7 @@ mod tests {
             policy_lag: LagSummary { mean: 2.1, p50: 2, p99: 5, max: 9 },
             gradient_lag: LagSummary::default(),
             rho: Default::default(),
+            memory: None,
             actors: vec![actor; actors],
             learner_wait_s: wait_us / 100.0,
             collected_during_updates: 0.875,

@@ -1,6 +1,7 @@
 //! A plot as data, and its drawing as SVG.
 //!
-//! Owns the look: sizes, fonts, legend, grid. Does not know what is plotted. Filled by `plots`.
+//! Owns the look: sizes, fonts, legend, grid. Does not know what is plotted. Filled by `plots`, `stages`,
+//! `processes` and `comparison`.
 //!
 //! Everything is drawn at twice the size it is shown at, because the drawing library rounds to whole
 //! pixels. Text sizes are the library's, which writes them divided by [`FONT_RATIO`].
@@ -10,6 +11,7 @@ use std::ops::Range;
 use plotters::coord::ranged1d::{KeyPointHint, NoDefaultFormatting, ValueFormatter};
 use plotters::prelude::*;
 use plotters::style::text_anchor::{HPos, Pos, VPos};
+use serde::Serialize;
 
 use super::axis::{Axis, Scale};
 use super::palette::Colour;
@@ -17,10 +19,10 @@ use super::points::Point;
 
 /// A figure: one or more panels over one horizontal axis.
 pub struct Chart {
-    /// Name of the SVG file.
+    /// Name of its files, without what it is drawn over.
     pub id: &'static str,
     /// What is shown.
-    pub title: &'static str,
+    pub title: String,
     /// One sentence: what to look for.
     pub caption: String,
     /// The horizontal axis of all panels.
@@ -40,7 +42,7 @@ pub struct Panel {
 /// Something drawn in one colour, with its entry in the legend.
 pub struct Layer {
     /// Text of the legend; layers of one name share the entry.
-    pub name: &'static str,
+    pub name: String,
     /// Colour.
     pub colour: Colour,
     /// What is drawn, in values, not positions.
@@ -63,8 +65,8 @@ pub enum Mark {
 
 impl Layer {
     /// A layer.
-    pub fn new(name: &'static str, colour: Colour, mark: Mark) -> Layer {
-        Layer { name, colour, mark }
+    pub fn new(name: impl Into<String>, colour: Colour, mark: Mark) -> Layer {
+        Layer { name: name.into(), colour, mark }
     }
 }
 
@@ -117,26 +119,43 @@ const LINE_WIDTH: u32 = 4;
 type Svg<'a> = SVGBackend<'a>;
 type Area<'a> = DrawingArea<Svg<'a>, plotters::coord::Shift>;
 type Plane<'a> = ChartContext<'a, Svg<'a>, Cartesian2d<Axis, Axis>>;
-type Drawn = Result<(), DrawingAreaErrorKind<std::io::Error>>;
+type Drawn<T = ()> = Result<T, DrawingAreaErrorKind<std::io::Error>>;
+
+/// A drawn figure.
+pub struct Drawing {
+    /// The picture.
+    pub svg: String,
+    /// Where each panel's plotting area lies in it, in the picture's own units.
+    pub areas: Vec<PlotArea>,
+}
+
+/// The rectangle between the axes of a panel.
+#[derive(Clone, Debug, Serialize)]
+pub struct PlotArea {
+    left: i32,
+    right: i32,
+    top: i32,
+    bottom: i32,
+}
 
 /// Draws the figure.
 ///
 /// # Errors
 /// The drawing library's, in words.
-pub fn draw(chart: &Chart) -> Result<String, String> {
-    let mut svg = String::new();
-    draw_into(chart, &mut svg).map_err(|e| e.to_string())?;
-    Ok(svg)
+pub fn draw(chart: &Chart) -> Result<Drawing, String> {
+    let mut drawing = Drawing { svg: String::new(), areas: Vec::new() };
+    draw_into(chart, &mut drawing).map_err(|e| e.to_string())?;
+    Ok(drawing)
 }
 
-fn draw_into(chart: &Chart, svg: &mut String) -> Drawn {
+fn draw_into(chart: &Chart, Drawing { svg, areas }: &mut Drawing) -> Drawn {
     let legend = legend_rows(chart);
     let head_height = TITLE_HEIGHT + LEGEND_ROW_HEIGHT * legend.len() as i32;
     let lower_height = LOWER_PANEL_HEIGHT * (chart.panels.len() as i32 - 1).max(0);
     let height = head_height + PANEL_HEIGHT + lower_height + X_AXIS_HEIGHT;
     let root = SVGBackend::with_string(svg, (WIDTH as u32, height as u32)).into_drawing_area();
     root.fill(&Colour::Surface.rgb())?;
-    draw_text(&root, chart.title, (PADDING, 14), TITLE_SIZE, Colour::Ink, FontStyle::Bold)?;
+    draw_text(&root, &chart.title, (PADDING, 14), TITLE_SIZE, Colour::Ink, FontStyle::Bold)?;
     draw_legend(&root, &legend)?;
     let (_, mut rest) = root.split_vertically(head_height);
     let y_axis_width = y_axis_width(chart);
@@ -145,7 +164,7 @@ fn draw_into(chart: &Chart, svg: &mut String) -> Drawn {
         let plot_height = if i == 0 { PANEL_HEIGHT } else { LOWER_PANEL_HEIGHT };
         let (area, below) =
             rest.split_vertically(plot_height + if is_last { X_AXIS_HEIGHT } else { 0 });
-        draw_panel(&area, &chart.x, panel, is_last, y_axis_width)?;
+        areas.push(draw_panel(&area, &chart.x, panel, is_last, y_axis_width)?);
         rest = below;
     }
     root.present()
@@ -158,7 +177,13 @@ fn y_axis_width(chart: &Chart) -> i32 {
     66 + DIGIT_WIDTH * longest as i32
 }
 
-fn draw_panel(area: &Area, x: &Axis, panel: &Panel, is_last: bool, y_width: i32) -> Drawn {
+fn draw_panel(
+    area: &Area,
+    x: &Axis,
+    panel: &Panel,
+    is_last: bool,
+    y_width: i32,
+) -> Drawn<PlotArea> {
     let mut plane = ChartBuilder::on(area)
         .margin_left(PADDING)
         .margin_right(2 * PADDING)
@@ -173,7 +198,8 @@ fn draw_panel(area: &Area, x: &Axis, panel: &Panel, is_last: bool, y_width: i32)
     if panel.is_empty() {
         draw_nothing_measured(&plane)?;
     }
-    Ok(())
+    let (xs, ys) = plane.plotting_area().get_pixel_range();
+    Ok(PlotArea { left: xs.start, right: xs.end, top: ys.start, bottom: ys.end })
 }
 
 /// Positions to pixels, with the ticks of the axis in place of the library's.
@@ -317,7 +343,7 @@ fn draw_legend(root: &Area, rows: &[Vec<&Layer>]) -> Drawn {
             draw_swatch(root, layer, (x, y))?;
             let style = font(TEXT_SIZE, Colour::Ink, FontStyle::Normal)
                 .pos(Pos::new(HPos::Left, VPos::Center));
-            root.draw_text(layer.name, &style, (x + SWATCH_WIDTH + 10, y))?;
+            root.draw_text(&layer.name, &style, (x + SWATCH_WIDTH + 10, y))?;
             x += legend_width(layer);
         }
         y += LEGEND_ROW_HEIGHT;

@@ -1,7 +1,7 @@
-//! The page: headline, judgement, plots and tables, from what was read and drawn.
+//! The page of one run: headline, judgement, plots and tables, from what was read and drawn.
 //!
-//! Owns which figures appear and in which words; `report.html` beside this file owns the layout. Does
-//! not read files.
+//! Owns which figures appear and in which words; `report.html` and `report.md` beside this file own the
+//! layout. Does not read files.
 
 use askama::Template;
 
@@ -9,17 +9,27 @@ use super::DrawnSection;
 use super::bottleneck::{self, Diagnosis, actor_loop_s};
 use super::palette;
 use super::read::RunData;
-use super::units::{DASH, counted, grouped, micros, percent, seconds, short};
+use super::units::{DASH, counted, grouped, megabytes, micros, percent, seconds, short};
 use crate::latency::Stage;
-use crate::telemetry::{Exit, LatencySummary, Summary};
+use crate::telemetry::{Exit, LatencySummary, MemorySummary, Summary};
 
-/// Fills the page.
-pub fn page(run: &RunData, sections: &[DrawnSection]) -> askama::Result<String> {
+/// The same page twice.
+pub struct Pages {
+    /// `report.html`.
+    pub html: String,
+    /// `report.md`.
+    pub markdown: String,
+}
+
+/// Fills both pages.
+pub fn pages(run: &RunData, sections: &[DrawnSection]) -> askama::Result<Pages> {
     let summary = run.summary.as_ref();
     let n_cores = run.meta.as_ref().map(|meta| meta.n_cores);
     let diagnosis = summary.map(|summary| bottleneck::diagnose(summary, n_cores));
     let page = Page {
         colours: palette::css(),
+        style: STYLE,
+        script: SCRIPT,
         title: summary.map_or_else(|| run.name.clone(), |s| format!("{}, seed {}", s.env, s.seed)),
         run_name: &run.name,
         status: Status::of(run),
@@ -33,13 +43,21 @@ pub fn page(run: &RunData, sections: &[DrawnSection]) -> askama::Result<String> 
         system: system(run),
         notes: &run.notes,
     };
-    page.render()
+    Ok(Pages { html: page.render()?, markdown: MarkdownPage { page: &page }.render()? })
 }
+
+/// Looks of every page.
+pub const STYLE: &str = include_str!("style.css");
+
+/// Shows values under the pointer, on every page.
+pub const SCRIPT: &str = include_str!("report.js");
 
 #[derive(Template)]
 #[template(path = "report.html", config = "src/report/askama.toml")]
 struct Page<'a> {
     colours: String,
+    style: &'static str,
+    script: &'static str,
     title: String,
     run_name: &'a str,
     status: Status,
@@ -52,6 +70,12 @@ struct Page<'a> {
     settings: Vec<SettingGroup>,
     system: Vec<Fact>,
     notes: &'a [String],
+}
+
+#[derive(Template)]
+#[template(path = "report.md", config = "src/report/askama.toml")]
+struct MarkdownPage<'a> {
+    page: &'a Page<'a>,
 }
 
 /// How the run ended, as a word and the class that colours it.
@@ -107,7 +131,10 @@ fn tiles(run: &RunData) -> Vec<Tile> {
     let Some(summary) = &run.summary else {
         return tiles_of_last_row(run);
     };
-    vec![solved(summary), speed(summary), greedy(summary), wall(summary), lag(summary)]
+    let mut tiles =
+        vec![solved(summary), speed(summary), greedy(summary), wall(summary), lag(summary)];
+    tiles.extend(summary.memory.as_ref().map(memory));
+    tiles
 }
 
 fn solved(summary: &Summary) -> Tile {
@@ -155,6 +182,17 @@ fn lag(summary: &Summary) -> Tile {
     let lag = summary.policy_lag;
     let detail = format!("updates in the mean; p99 {}, largest {}", lag.p99, lag.max);
     Tile::new("Policy lag", short(lag.mean), detail)
+}
+
+fn memory(memory: &MemorySummary) -> Tile {
+    let detail = format!(
+        "at the end; supervisor {}, learner {}, actors {}; at most {}",
+        megabytes(memory.supervisor_bytes),
+        megabytes(memory.learner_bytes),
+        megabytes(memory.actors_bytes),
+        megabytes(memory.peak_bytes),
+    );
+    Tile::new("Memory", megabytes(memory.total_bytes()), detail)
 }
 
 /// What can still be said of a run without a summary.
@@ -315,6 +353,11 @@ struct Fact {
 impl Fact {
     fn new(name: &str, value: impl Into<String>) -> Fact {
         Fact { name: name.to_owned(), value: value.into() }
+    }
+
+    /// The value as a cell of a Markdown table: on one line, without markup of its own.
+    fn cell(&self) -> String {
+        self.value.replace(['\n', '\r'], " ").replace('<', "&lt;").replace('|', "\\|")
     }
 }
 

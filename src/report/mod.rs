@@ -1,17 +1,25 @@
-//! The finished report of a run: plots and one self-contained page, from the run's files alone.
+//! The finished report: plots and one self-contained page, from the files of runs alone.
 //!
-//! [`render`] reads a run folder (`read`), draws its plots (`plots`, as `chart`s of `axis` and
-//! `points` in the colours of `palette`), judges what limited the run ([`bottleneck`]) and fills the
-//! page (`html`). It may be called while a run runs, and after it was killed.
+//! [`render`] reads a run folder (`read`), draws its plots (`plots` of `series`, `stages` and `processes`,
+//! as `chart`s of `axis` and `points` in the colours of `palette`), judges what limited the run
+//! ([`bottleneck`]) and fills the page (`html`), as HTML and as Markdown. It may be called while a run
+//! runs, and after it was killed. [`compare`] does the same of many runs (`comparison`).
 
 mod axis;
 pub mod bottleneck;
 mod chart;
+mod comparison;
 mod html;
 mod palette;
 mod plots;
+#[cfg(feature = "png")]
+mod png;
 mod points;
+mod processes;
 pub(crate) mod read;
+mod readout;
+mod series;
+mod stages;
 mod units;
 
 use std::fs;
@@ -20,8 +28,9 @@ use std::path::{Path, PathBuf};
 
 use crate::run_dir::RunDir;
 use chart::Chart;
-use plots::Section;
+use html::Pages;
 use read::RunData;
+use series::{Plot, Section};
 
 /// Why there is no report.
 #[derive(Debug, thiserror::Error)]
@@ -44,16 +53,58 @@ pub enum ReportError {
         /// What the drawing library says.
         reason: String,
     },
+    /// A drawing cannot be turned into a PNG.
+    #[cfg(feature = "png")]
+    #[error(
+        "cannot make a PNG of the plot {plot}: {reason}; this is a defect, please report it with the run folder"
+    )]
+    Picture {
+        /// Name of the plot.
+        plot: String,
+        /// What the renderer says.
+        reason: String,
+    },
     /// The page cannot be filled.
     #[error("cannot fill the page: {0}; this is a defect, please report it with the run folder")]
     Page(#[from] askama::Error),
 }
 
+/// Which pictures are left beside the page.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Pictures {
+    /// SVG alone: quick, for the end of a training run.
+    Svg,
+    /// SVG and PNG (feature `png`).
+    #[cfg(feature = "png")]
+    SvgAndPng,
+}
+
+impl Pictures {
+    /// All that this build can make.
+    pub fn all() -> Pictures {
+        #[cfg(feature = "png")]
+        return Pictures::SvgAndPng;
+        #[cfg(not(feature = "png"))]
+        Pictures::Svg
+    }
+}
+
 /// A plot that is drawn.
 struct Figure {
-    title: &'static str,
+    title: String,
     caption: String,
+    views: Vec<View>,
+}
+
+/// One drawing of a plot.
+struct View {
+    /// What it is drawn over: `frames`, `seconds` or, where that is no part of a run, `fixed`.
+    over: &'static str,
+    /// Name of its files, without their ending.
+    file: String,
     svg: String,
+    /// The numbers in it, as JSON.
+    readout: String,
 }
 
 /// A section with its plots drawn.
@@ -63,39 +114,97 @@ struct DrawnSection {
     figures: Vec<Figure>,
 }
 
-/// Writes `plots/*.svg` and `report.html` into the run folder; returns the path of the page.
+/// Writes `plots/*`, `report.md` and `report.html` into the run folder; returns the path of the page.
 ///
 /// Files of the run that are missing or broken are left out and named on the page.
 ///
 /// # Errors
 /// [`ReportError::Write`] where the folder cannot be written.
-pub fn render(run: &RunDir) -> Result<PathBuf, ReportError> {
+pub fn render(run: &RunDir, pictures: Pictures) -> Result<PathBuf, ReportError> {
     let data = RunData::read(run);
-    let plots = run.plots();
+    let sections = draw(plots::sections(&data))?;
+    write_report(run.path(), &html::pages(&data, &sections)?, &sections, pictures)
+}
+
+/// Writes a report that compares runs into `folder`; returns the path of its page.
+///
+/// Runs are grouped by the settings in which they differ, the seed apart.
+///
+/// # Errors
+/// [`ReportError::Write`] where the folder cannot be written.
+pub fn compare(runs: &[RunDir], folder: &Path, pictures: Pictures) -> Result<PathBuf, ReportError> {
+    let compared = comparison::Comparison::read(runs, folder);
+    let sections = draw(compared.sections())?;
+    write_report(folder, &compared.pages(&sections)?, &sections, pictures)
+}
+
+fn draw(sections: Vec<Section>) -> Result<Vec<DrawnSection>, ReportError> {
+    let drawn = sections.into_iter().map(|Section { title, intro, plots }| {
+        let figures = plots.into_iter().map(draw_plot).collect::<Result<_, _>>()?;
+        Ok(DrawnSection { title, intro, figures })
+    });
+    drawn.collect()
+}
+
+fn draw_plot(plot: Plot) -> Result<Figure, ReportError> {
+    match plot {
+        Plot::Fixed(chart) => {
+            let views = vec![draw_view(&chart, "fixed", chart.id.to_owned())?];
+            Ok(Figure { title: chart.title, caption: chart.caption, views })
+        }
+        Plot::Run { frames, seconds } => {
+            let views = vec![
+                draw_view(&frames, "frames", format!("{}_frames", frames.id))?,
+                draw_view(&seconds, "seconds", format!("{}_seconds", seconds.id))?,
+            ];
+            Ok(Figure { title: frames.title, caption: frames.caption, views })
+        }
+    }
+}
+
+fn draw_view(chart: &Chart, over: &'static str, file: String) -> Result<View, ReportError> {
+    let drawing =
+        chart::draw(chart).map_err(|reason| ReportError::Draw { plot: chart.id, reason })?;
+    let readout = readout::json(chart, &drawing);
+    Ok(View { over, file, svg: drawing.svg, readout })
+}
+
+/// The pictures first: the page appears when all that it names is there.
+fn write_report(
+    folder: &Path,
+    pages: &Pages,
+    sections: &[DrawnSection],
+    pictures: Pictures,
+) -> Result<PathBuf, ReportError> {
+    let plots = folder.join("plots");
     fs::create_dir_all(&plots)
         .map_err(|source| ReportError::Write { path: plots.clone(), source })?;
-    let sections = plots::sections(&data)
-        .into_iter()
-        .map(|section| draw_section(section, &plots))
-        .collect::<Result<Vec<DrawnSection>, ReportError>>()?;
-    let page = run.report();
-    write(&page, &html::page(&data, &sections)?)?;
+    let views = || sections.iter().flat_map(|section| &section.figures).flat_map(|f| &f.views);
+    for View { file, svg, .. } in views() {
+        write(&plots.join(format!("{file}.svg")), svg.as_bytes())?;
+    }
+    match pictures {
+        Pictures::Svg => {}
+        #[cfg(feature = "png")]
+        Pictures::SvgAndPng => write_pngs(&plots, views())?,
+    }
+    write(&folder.join("report.md"), pages.markdown.as_bytes())?;
+    let page = folder.join("report.html");
+    write(&page, pages.html.as_bytes())?;
     Ok(page)
 }
 
-fn draw_section(section: Section, plots: &Path) -> Result<DrawnSection, ReportError> {
-    let Section { title, intro, charts } = section;
-    let figures =
-        charts.into_iter().map(|chart| draw_figure(chart, plots)).collect::<Result<_, _>>()?;
-    Ok(DrawnSection { title, intro, figures })
+#[cfg(feature = "png")]
+fn write_pngs<'a>(plots: &Path, views: impl Iterator<Item = &'a View>) -> Result<(), ReportError> {
+    let rasterizer = png::Rasterizer::new();
+    for View { file, svg, .. } in views {
+        let png = rasterizer.png(svg);
+        let png = png.map_err(|reason| ReportError::Picture { plot: file.clone(), reason })?;
+        write(&plots.join(format!("{file}.png")), &png)?;
+    }
+    Ok(())
 }
 
-fn draw_figure(chart: Chart, plots: &Path) -> Result<Figure, ReportError> {
-    let svg = chart::draw(&chart).map_err(|reason| ReportError::Draw { plot: chart.id, reason })?;
-    write(&plots.join(chart.id).with_extension("svg"), &svg)?;
-    Ok(Figure { title: chart.title, caption: chart.caption, svg })
-}
-
-fn write(path: &Path, text: &str) -> Result<(), ReportError> {
-    fs::write(path, text).map_err(|source| ReportError::Write { path: path.to_owned(), source })
+fn write(path: &Path, content: &[u8]) -> Result<(), ReportError> {
+    fs::write(path, content).map_err(|source| ReportError::Write { path: path.to_owned(), source })
 }

@@ -83,12 +83,28 @@ impl Colour {
         }
     }
 
+    /// Name of the page's variable that holds it in the reader's scheme.
+    pub fn css_name(self) -> &'static str {
+        self.shades().0
+    }
+
     /// The light shade, as the plots draw it.
     pub fn rgb(self) -> RGBColor {
         let [_, red, green, blue] = self.shades().1.to_be_bytes();
         RGBColor(red, green, blue)
     }
 }
+
+/// Colours of lines that mean the same of different things, in the order in which they are taken.
+pub const SERIES: [Colour; 7] = [
+    Colour::Blue,
+    Colour::Vermillion,
+    Colour::Green,
+    Colour::Orange,
+    Colour::Purple,
+    Colour::Sky,
+    Colour::Olive,
+];
 
 /// Variables for both schemes, and the rules that make inline plots follow them. Print is always light.
 pub fn css() -> String {

@@ -20,7 +20,7 @@ use crate::input::{open_regular, read_at_most, read_text_at_most};
 use crate::latency::{Stage, StageHistograms};
 use crate::meta::Meta;
 use crate::run_dir::RunDir;
-use crate::telemetry::{MetricsRow, Summary};
+use crate::telemetry::{MetricsRow, ProcessSample, Summary};
 
 /// All that is known of a run.
 #[derive(Default)]
@@ -35,6 +35,10 @@ pub struct RunData {
     pub rows: Vec<MetricsRow>,
     /// `latency.hlog`, all intervals of a stage added up, ns.
     pub latencies: Latencies,
+    /// `latency.hlog`, interval by interval.
+    pub intervals: Vec<Interval>,
+    /// `processes.csv`, in the order of the file.
+    pub samples: Vec<ProcessSample>,
     /// `summary.json`.
     pub summary: Option<Summary>,
     /// What could not be read, in sentences.
@@ -68,6 +72,25 @@ const COMPRESSED_HEADER_BYTES: usize = 2 * 4;
 /// Measurements in a histogram: a nanosecond each is a hundred days. Sums of so many cannot overflow.
 const MAX_COUNT: u64 = 1 << 53;
 
+/// The time of one stage for an update over one interval: percentiles in µs. The histograms of a long
+/// run together would not fit into memory.
+pub struct Interval {
+    /// The stage.
+    pub stage: Stage,
+    /// Begin, s since the process started.
+    pub start_s: f64,
+    /// End, s since the process started.
+    pub end_s: f64,
+    /// What one in ten stayed below.
+    pub p10_us: f64,
+    /// Median.
+    pub p50_us: f64,
+    /// What nine in ten stayed below.
+    pub p90_us: f64,
+    /// What 99 in 100 stayed below.
+    pub p99_us: f64,
+}
+
 /// One histogram of nanoseconds for each stage that was measured.
 #[derive(Default)]
 pub struct Latencies {
@@ -89,14 +112,14 @@ impl Latencies {
         stages
     }
 
-    fn add(&mut self, stage: Stage, histogram: Histogram<u64>) -> Result<(), String> {
+    fn add(&mut self, stage: Stage, histogram: &Histogram<u64>) -> Result<(), String> {
         match self.by_stage.iter_mut().find(|(of, _)| *of == stage) {
             Some((_, total)) if total.len() + histogram.len() > MAX_COUNT => {
                 Err(format!("more than {MAX_COUNT} measurements of one stage"))
             }
             Some((_, total)) => total.add(histogram).map_err(|e| e.to_string()),
             None => {
-                self.by_stage.push((stage, histogram));
+                self.by_stage.push((stage, histogram.clone()));
                 Ok(())
             }
         }
@@ -113,6 +136,7 @@ impl RunData {
         data.config = data.read_config(&run.config());
         data.read_metrics(&run.metrics());
         data.read_latencies(&run.latency());
+        data.read_samples(&run.processes());
         data
     }
 
@@ -129,9 +153,30 @@ impl RunData {
     }
 
     fn read_metrics(&mut self, path: &Path) {
-        let Some(mut text) = self.read_text(path) else {
+        let Some(text) = self.read_text(path) else {
             return;
         };
+        let (rows, n_undrawable) = self.read_rows(path, text);
+        self.rows = rows;
+        if n_undrawable > 0 {
+            self.note(
+                path,
+                &format!("{n_undrawable} value(s) are not finite or too large, and not plotted"),
+            );
+        }
+    }
+
+    /// A run of a version that did not sample its processes lacks the file.
+    fn read_samples(&mut self, path: &Path) {
+        if path.exists()
+            && let Some(text) = self.read_text(path)
+        {
+            self.samples = self.read_rows(path, text).0;
+        }
+    }
+
+    /// The readable rows of a table, and how many of their values cannot be drawn.
+    fn read_rows<T: DeserializeOwned>(&mut self, path: &Path, mut text: String) -> (Vec<T>, usize) {
         // A line that is still being written may be cut inside a number and yet parse.
         let complete = text.rfind('\n').map_or(0, |end| end + 1);
         if complete < text.len() {
@@ -140,17 +185,18 @@ impl RunData {
         text.truncate(complete);
         let mut reader = csv::ReaderBuilder::new().flexible(true).from_reader(text.as_bytes());
         let Ok(header) = reader.headers().cloned() else {
-            return;
+            return (Vec::new(), 0);
         };
+        let mut rows = Vec::new();
         let (mut n_broken, mut n_undrawable) = (0, 0);
         for record in reader.records() {
-            if self.rows.len() == MAX_ROWS {
+            if rows.len() == MAX_ROWS {
                 self.note(path, &format!("only its first {MAX_ROWS} rows are read"));
                 break;
             }
             match record.and_then(|record| Ok((record.deserialize(Some(&header))?, record))) {
                 Ok((row, record)) => {
-                    self.rows.push(row);
+                    rows.push(row);
                     n_undrawable += record.iter().filter(|cell| is_undrawable(cell)).count();
                 }
                 Err(_) => n_broken += 1,
@@ -159,12 +205,7 @@ impl RunData {
         if n_broken > 0 {
             self.note(path, &format!("{n_broken} unreadable row(s) left out"));
         }
-        if n_undrawable > 0 {
-            self.note(
-                path,
-                &format!("{n_undrawable} value(s) are not finite or too large, and not plotted"),
-            );
-        }
+        (rows, n_undrawable)
     }
 
     fn read_latencies(&mut self, path: &Path) {
@@ -199,7 +240,15 @@ impl RunData {
         let Some(stage) = interval.tag().and_then(|tag| Stage::from_tag(tag.as_str())) else {
             return Ok(());
         };
-        self.latencies.add(stage, decode(interval.encoded_histogram())?)
+        let histogram = decode(interval.encoded_histogram())?;
+        self.latencies.add(stage, &histogram)?;
+        let start_s = interval.start_timestamp().as_secs_f64();
+        let end_s = start_s + interval.duration().as_secs_f64();
+        let at_us = |quantile| histogram.value_at_quantile(quantile).max(1) as f64 / 1e3;
+        let (p10_us, p50_us) = (at_us(0.1), at_us(0.5));
+        let (p90_us, p99_us) = (at_us(0.9), at_us(0.99));
+        self.intervals.push(Interval { stage, start_s, end_s, p10_us, p50_us, p90_us, p99_us });
+        Ok(())
     }
 
     fn read_text(&mut self, path: &Path) -> Option<String> {

@@ -58,6 +58,11 @@ pub fn micros(value: f64) -> String {
     if value >= 999.5 { grouped(value.round() as u64) } else { padded_digits(value) }
 }
 
+/// Bytes in millions: `7.81 MB`.
+pub fn megabytes(bytes: u64) -> String {
+    three_digits(bytes as f64 / 1e6) + "\u{a0}MB"
+}
+
 /// A share of 0 to 1 in percent: `41 %`, `0.3 %`.
 pub fn percent(share: f64) -> String {
     if !share.is_finite() {

@@ -1,6 +1,7 @@
 //! The files of a run, written while it runs.
 //!
-//! Owns the formats of `meta.json`, `config.toml`, `metrics.csv`, `latency.hlog` and `summary.json`;
+//! Owns the formats of `meta.json`, `config.toml`, `metrics.csv`, `latency.hlog`, `processes.csv`
+//! and `summary.json`;
 //! `docs/metrics.md` says what each value means. Reads no clock and knows no process. The supervisor
 //! calls it; the report and standard tools read what it writes.
 //!
@@ -22,7 +23,7 @@ use super::batches::BatchFile;
 use crate::latency::Stage;
 use crate::meta::Meta;
 use crate::run_dir::RunDir;
-use crate::telemetry::{Exit, MetricsRow, Summary};
+use crate::telemetry::{Exit, MetricsRow, ProcessSample, Summary};
 
 /// The first line of the log says its format, as the Java `HistogramLogWriter` does; the last comment
 /// says the unit, which the format leaves open.
@@ -72,21 +73,21 @@ pub struct RunFiles {
     meta: Meta,
     metrics: BatchFile,
     latency: BatchFile,
+    processes: BatchFile,
 }
 
 impl RunFiles {
-    /// Writes `meta.json` (exit unknown yet), `config.toml`, and the headers of `metrics.csv` and
-    /// `latency.hlog`. From here on the folder is a run that the report can read.
+    /// Writes `meta.json` (exit unknown yet), `config.toml`, and the headers of the logs. From here on the folder is a run that the report can read.
     ///
     /// # Errors
     /// [`FilesError::Write`] with the first file that cannot be written.
     pub fn create(run: &RunDir, meta: Meta, config_toml: &str) -> Result<RunFiles, FilesError> {
         write_json(&run.meta(), &meta)?;
         replace(&run.config(), config_toml.as_bytes())?;
-        let columns = format!("{}\n", metrics_columns().join(","));
-        let metrics = new_log(&run.metrics(), columns.as_bytes())?;
+        let metrics = new_log(&run.metrics(), &csv_header(&MetricsRow::default()))?;
+        let processes = new_log(&run.processes(), &csv_header(&ProcessSample::default()))?;
         let latency = new_log(&run.latency(), &hlog_header(SystemTime::from(meta.started)))?;
-        Ok(RunFiles { run: run.clone(), meta, metrics, latency })
+        Ok(RunFiles { run: run.clone(), meta, metrics, latency, processes })
     }
 
     /// Appends rows to `metrics.csv`, all or none of them. An absent value is an empty cell.
@@ -104,6 +105,15 @@ impl RunFiles {
     /// [`FilesError::Write`].
     pub fn append_latency_lines(&mut self, lines: &str) -> Result<(), FilesError> {
         append(&mut self.latency, lines.as_bytes())
+    }
+
+    /// Appends a row for each process to `processes.csv`, all or none of them.
+    ///
+    /// # Errors
+    /// [`FilesError::Write`]; the rows are lost, the file ends with the row before them.
+    pub fn append_samples(&mut self, samples: &[ProcessSample]) -> Result<(), FilesError> {
+        let lines = csv_lines(samples, false).map_err(|e| encode_error(&self.processes, &e))?;
+        append(&mut self.processes, &lines)
     }
 
     /// Appends one line to `latency.hlog` for every stage that has measurements; histograms of
@@ -139,12 +149,13 @@ impl RunFiles {
     }
 }
 
-/// The header of `metrics.csv`.
-fn metrics_columns() -> Vec<String> {
-    let lines = csv_lines(&[MetricsRow::default()], true)
-        .expect("a row of numbers is expressible, and memory takes every write");
-    let header = String::from_utf8_lossy(&lines);
-    header.lines().next().unwrap_or_default().split(',').map(str::to_owned).collect()
+/// The names of a row's columns, as a line.
+fn csv_header(row: &impl Serialize) -> Vec<u8> {
+    let mut lines = csv_lines(&[row], true)
+        .expect("a row of numbers and names is expressible, and memory takes every write");
+    let end = lines.iter().position(|byte| *byte == b'\n').map_or(lines.len(), |at| at + 1);
+    lines.truncate(end);
+    lines
 }
 
 fn new_log(path: &Path, header: &[u8]) -> Result<BatchFile, FilesError> {
@@ -162,7 +173,7 @@ fn encode_error(log: &BatchFile, reason: &dyn std::fmt::Display) -> FilesError {
     FilesError::Encode { path: log.path().to_owned(), reason: reason.to_string() }
 }
 
-fn csv_lines(rows: &[MetricsRow], with_header: bool) -> csv::Result<Vec<u8>> {
+fn csv_lines(rows: &[impl Serialize], with_header: bool) -> csv::Result<Vec<u8>> {
     let mut writer = csv::WriterBuilder::new().has_headers(with_header).from_writer(Vec::new());
     for row in rows {
         writer.serialize(row)?;

@@ -21,7 +21,7 @@ use crate::telemetry::MetricsRow;
 
 /// Columns with the names that users of Stable-Baselines3 and CleanRL look for, or near them. A stage's
 /// column goes to `time/`, any other to `impala/`, under its own name.
-const TAGS: [(&str, &str); 25] = [
+const TAGS: [(&str, &str); 26] = [
     ("time_s", "time/time_elapsed"),
     ("frames", "time/total_timesteps"),
     ("frames_produced", "time/frames_produced"),
@@ -40,6 +40,7 @@ const TAGS: [(&str, &str); 25] = [
     ("explained_variance", "losses/explained_variance"),
     ("grad_norm", "losses/grad_norm"),
     ("learning_rate", "charts/learning_rate"),
+    ("entropy_cost", "charts/entropy_cost"),
     ("rho_min", "vtrace/rho_min"),
     ("rho_mean", "vtrace/rho_mean"),
     ("rho_max", "vtrace/rho_max"),

@@ -9,8 +9,8 @@ use impala::run_dir::RunDir;
 use impala::sinks::files::{Interval, RunFiles};
 use impala::sinks::tensorboard::TensorBoard;
 use impala::telemetry::{
-    ActorSummary, EvalSummary, Exit, LagSummary, LatencySummary, MetricsRow, Reliability, Spread,
-    Summary,
+    ActorSummary, EvalSummary, Exit, LagSummary, LatencySummary, MemorySummary, MetricsRow,
+    ProcessSample, Reliability, Spread, Summary,
 };
 
 pub const CONFIG: &str = r#"
@@ -32,6 +32,7 @@ const FRAMES_A_ROW: u64 = 3_200;
 const UPDATES_A_ROW: u64 = 5;
 const ROW_S: f64 = 0.00125;
 const STARTUP_S: f64 = 0.012;
+const N_SAMPLES: u64 = 12;
 pub const ROWS_AN_INTERVAL: usize = 10;
 
 /// Mean µs of each stage.
@@ -156,12 +157,36 @@ pub fn summary(rows: &[MetricsRow], totals: &StageHistograms) -> Summary {
         policy_lag: LagSummary { mean: 3.3, p50: 3, p99: 7, max: 11 },
         gradient_lag: LagSummary { mean: 0.9, p50: 1, p99: 2, max: 5 },
         rho: Spread { min: 0.31, mean: 1.001, max: 3.2 },
+        memory: Some(memory()),
         actors: (0..4).map(|k| actor(k, train_s)).collect(),
         learner_wait_s: wait.count as f64 * wait.mean / 1e6,
         collected_during_updates: 0.93,
         rollouts_dropped: 4,
         reliability: Reliability { checkpoints: 1, ..Reliability::default() },
     }
+}
+
+fn memory() -> MemorySummary {
+    let mut memory = MemorySummary::default();
+    (0..N_SAMPLES).for_each(|k| memory.add(&sample(k)));
+    memory
+}
+
+/// Memory of all processes, the k-th time it was looked at; actor 2 was started again in the middle.
+pub fn sample(k: u64) -> Vec<ProcessSample> {
+    let of = |process: &str, pid, pss_bytes, restarts| ProcessSample {
+        time_s: STARTUP_S + k as f64 * 0.02,
+        process: process.to_owned(),
+        pid,
+        pss_bytes,
+        restarts,
+    };
+    let actor = |i: u32| {
+        let restarts = u64::from(i == 2 && k > N_SAMPLES / 2);
+        of(&format!("actor{i}"), 102 + i, 700_000 + 10_000 * u64::from(i), restarts)
+    };
+    let learner = of("learner", 101, 2_000_000 + 30_000 * k, 0);
+    [of("supervisor", 100, 1_500_000, 0), learner].into_iter().chain((0..4).map(actor)).collect()
 }
 
 fn actor(k: u64, train_s: f64) -> ActorSummary {
@@ -199,6 +224,7 @@ pub fn write(path: &Path, n: u64, change: impl Fn(&mut MetricsRow)) -> RunDir {
         Stage::ALL.into_iter().for_each(|stage| totals.add(stage, histograms.get(stage)));
         start_ns = end_ns;
     }
+    (0..N_SAMPLES).for_each(|k| files.append_samples(&sample(k)).unwrap());
     files.write_summary(&summary(&rows, &totals)).unwrap();
     files.finish(Exit::Finished, "the frame budget was consumed").unwrap();
     run
