@@ -155,20 +155,20 @@ impl Network {
         };
         let mut matrix = |rows, columns| Array2::from_shape_simple_fn((rows, columns), &mut number);
         let w = std::array::from_fn(|l| matrix(sizes[l + 1], sizes[l]) * 0.3);
-        let values = std::array::from_fn(|l| {
-            let mut values = FeatureMajor::zeros(sizes[l], frames);
-            values.view_mut().assign(&matrix(sizes[l], frames));
-            values
-        });
+        let mut columns = |l: usize| {
+            let mut columns = FeatureMajor::zeros(sizes[l], frames);
+            columns.view_mut().assign(&matrix(sizes[l], frames));
+            columns
+        };
         Network {
             simd,
             frames,
             b: std::array::from_fn(|l| Array1::zeros(sizes[l + 1])),
             dw: std::array::from_fn(|l| Array2::zeros((sizes[l + 1], sizes[l]))),
             db: std::array::from_fn(|l| Array1::zeros(sizes[l + 1])),
-            errors: values.clone(),
+            errors: std::array::from_fn(&mut columns),
+            values: std::array::from_fn(&mut columns),
             w,
-            values,
         }
     }
 

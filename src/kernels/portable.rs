@@ -68,8 +68,8 @@ impl Vector for F32x4 {
 
     #[inline(always)]
     unsafe fn load(_cpu: Portable, from: *const f32, span: Span) -> F32x4 {
-        // SAFETY: K2: the caller vouches for the lanes of the span.
         let lanes = match span {
+            // SAFETY: K2: the caller vouches for the lanes of the span.
             Span::Full => unsafe { from.cast::<[f32; 4]>().read() },
             Span::First(n) => {
                 let mut lanes = [0.0; 4];
