@@ -104,6 +104,7 @@ fn files_that_are_no_configuration_are_refused_by_line_and_text() {
     for (toml, expected) in [
         ("seed = 1\nlearning_speed = 3", ["bad.toml:2:", "unknown field `learning_speed`"]),
         ("[actors]\n\ncuont = 3", ["bad.toml:3:", "unknown field `cuont`"]),
+        ("[optimizer]\nbetas = [0.9, 0.9, 0.9]", ["bad.toml: ", "optimizer.betas"]),
         ("seed = \"one\"", ["bad.toml:1: `seed = \"one\"`", "expected"]),
         ("seed = -4", ["bad.toml:1: `seed = -4`", "expected"]),
         ("frames = 1.5", ["bad.toml:1: `frames = 1.5`", "expected"]),

@@ -137,7 +137,13 @@ fn read(path: &Path) -> Result<Table, ConfigError> {
         .map_err(|source| ConfigError::Read { path: path.into(), source })?;
     let refused = |error| parse_error(path, &text, &error);
     toml::from_str::<Config>(&text).map_err(refused)?;
-    toml::from_str(&text).map_err(refused)
+    let table = toml::from_str(&text).map_err(refused)?;
+    // A list that is too long is refused here only, by its name instead of its line.
+    let refused = |error: toml::de::Error| {
+        let message = error.to_string().trim_end().replace('\n', " ");
+        ConfigError::Read { path: path.into(), source: std::io::Error::other(message) }
+    };
+    from_table(&table).map(|_| table).map_err(refused)
 }
 
 fn preset_table(env: Option<&str>) -> Table {
