@@ -6,12 +6,14 @@
 //! ```no_run
 //! use impala::config::Config;
 //! use impala::latency::monotonic_ns;
+//! use impala::sinks::terminal::Show;
 //! use impala::train::{Destination, TrainError, train};
 //!
 //! fn main() -> Result<(), TrainError> {
 //!     let process_start_ns = monotonic_ns();
 //!     let config = Config { seed: 7, stop_when_solved: true, ..Config::default() };
-//!     let trained = train(&config, &Destination::Below("results".into()), process_start_ns)?;
+//!     let destination = Destination::Below("results".into());
+//!     let trained = train(&config, &destination, process_start_ns, Show::on_stderr())?;
 //!     println!("{:?} frames to solve it: {}", trained.summary.solved_frames, trained.report.display());
 //!     Ok(())
 //! }
@@ -125,15 +127,17 @@
 //! | | [`policy`] | from observations to actions |
 //! | | [`meta`] | the circumstances of a run |
 //! | 3 | [`collector`] | one rollout, straight into a slot |
-//! | | [`eval`] | greedy episodes of a checkpoint |
+//! | | [`eval`] | episodes that a checkpoint plays |
 //! | | [`sinks`] | files and terminal |
 //! | | [`checkpoints`] | a run's checkpoints: when one is due, which are kept |
 //! | | [`report`] | plots and the finished page |
 //! | 4 | [`actor`] | the first hot loop |
 //! | | [`resume`] | where a run goes on that was ended or killed |
 //! | | [`learner`] | the second hot loop |
+//! | | [`render`] | pictures of an episode |
 //! | 5 | [`supervisor`] | forks, watches, restarts, records, stops |
 //! | 6 | [`train`](mod@train) | one run from configuration to report |
+//! | | [`live`] | a running run, seen from outside |
 //!
 //! # Where to start reading
 //!
@@ -175,8 +179,10 @@ pub mod sinks;
 
 pub mod actor;
 pub mod learner;
+pub mod render;
 pub mod resume;
 
 pub mod supervisor;
 
+pub mod live;
 pub mod train;

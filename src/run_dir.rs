@@ -10,6 +10,7 @@
 //!     meta.json  config.toml  metrics.csv  latency.hlog  summary.json    written by the run
 //!     processes.csv                                                      the same
 //!     events.out.tfevents.1795356245.impala                              the same for TensorBoard
+//!     live.json                                                          only while it runs
 //!     checkpoint.safetensors  checkpoints/{frames-*,best}.safetensors    written by the supervisor
 //!     report.html  report.md  plots/*                                    written by the report
 //! ```
@@ -164,6 +165,11 @@ impl RunDir {
     /// The whole run in one object.
     pub fn summary(&self) -> PathBuf {
         self.path.join("summary.json")
+    }
+
+    /// Where a running run can be looked into; there only while it runs, and after a kill.
+    pub fn live(&self) -> PathBuf {
+        self.path.join("live.json")
     }
 
     /// The newest checkpoint; when the run has ended, the trained network.

@@ -5,8 +5,10 @@
 //! after them, and never calls libtorch, so that nothing a worker does can hurt it and forking stays
 //! safe. Called by `train.rs`.
 
+use std::fs::File;
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+use std::os::unix::fs::MetadataExt;
 use std::time::Duration;
 
 use ipc_channel::TryRecvError;
@@ -15,11 +17,12 @@ use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
+use tracing::debug;
 
 use crate::actor::{Actor, ActorError};
 use crate::checkpoint::Checkpoint;
 use crate::checkpoints::Checkpoints;
-use crate::config::{Config, SupervisionSettings};
+use crate::config::{Config, ConfigError, SupervisionSettings};
 use crate::latency::{RunClock, StageHistograms, monotonic_ns};
 use crate::learner::optim::{Optimizer, UpdateRule};
 use crate::learner::{Learner, LearnerError, MessageSink};
@@ -39,7 +42,8 @@ use crate::sinks::tensorboard::{TensorBoard, TensorBoardError};
 use crate::sinks::terminal::Terminal;
 use crate::state::{Counters, LearnerState, SCORE_WINDOW};
 use crate::telemetry::{
-    DecodeError, Exit, LearnerOutcome, MemorySummary, Message, ProcessSample, Reliability, Report,
+    DecodeError, Exit, LearnerOutcome, LiveNote, MemorySummary, Message, ProcessSample,
+    Reliability, Report,
 };
 use crate::watch::Watch;
 
@@ -63,7 +67,7 @@ const SAMPLES_OF_A_LONG_RUN: u64 = 500;
 pub enum SupervisorError {
     /// A setting cannot work.
     #[error(transparent)]
-    Config(#[from] crate::config::ConfigError),
+    Config(#[from] ConfigError),
     /// The shared segment could not be made.
     #[error(transparent)]
     Segment(#[from] crate::shm::SegmentError),
@@ -145,6 +149,8 @@ pub struct Supervisor<'a> {
     files: &'a mut RunFiles,
     tensorboard: &'a mut TensorBoard,
     terminal: &'a mut Terminal,
+    /// Through which others look into the segment; a forked child closes its copy.
+    view_file: Option<File>,
     /// The only receiver of the learner's messages; a forked child drops its copy.
     messages: Option<IpcReceiver<Message>>,
     /// The learner's, then each actor's.
@@ -189,20 +195,27 @@ pub fn fresh_state(config: &Config) -> Result<LearnerState, SupervisorError> {
     })
 }
 
+/// The shape of the segment that a configuration needs.
+///
+/// # Errors
+/// If the configuration cannot work.
+pub fn segment_shape(config: &Config) -> Result<SegmentShape, ConfigError> {
+    Ok(SegmentShape {
+        n_actors: config.actors.count,
+        slots_per_actor: config.actors.slots_per_actor,
+        n_params: ParamLayout::new(&config.network_shape()?).len(),
+        n_moments: UpdateRule::of(&config.optimizer).n_moments(),
+        rollout: config.rollout_shape()?,
+    })
+}
+
 /// The segment that a checked configuration needs, with the state to learn from and its weights in it:
 /// whoever is forked finds weights to act with, or a state to go on from.
 ///
 /// # Errors
 /// If the configuration cannot work, or there is not enough shared memory.
 pub fn create_segment(config: &Config, state: &LearnerState) -> Result<Segment, SupervisorError> {
-    let shape = SegmentShape {
-        n_actors: config.actors.count,
-        slots_per_actor: config.actors.slots_per_actor,
-        n_params: state.params.len(),
-        n_moments: state.optimizer.moments().count(),
-        rollout: config.rollout_shape()?,
-    };
-    let segment = Segment::create(&shape)?;
+    let segment = Segment::create(&segment_shape(config)?)?;
     put_state(&segment, state)?;
     Ok(segment)
 }
@@ -224,10 +237,11 @@ impl<'a> Supervisor<'a> {
         config: &'a Config,
         run: &RunDir,
         run_clock: RunClock,
-        segment: &'a Segment,
+        segment: &'a mut Segment,
         (files, tensorboard): (&'a mut RunFiles, &'a mut TensorBoard),
         terminal: &'a mut Terminal,
     ) -> Result<Self, SupervisorError> {
+        let view_file = segment.take_view_file();
         let places = (0..config.actors.count).map(Role::Actor);
         let places = std::iter::once(Role::Learner).chain(places).map(Place::new);
         let now_ns = monotonic_ns();
@@ -241,6 +255,7 @@ impl<'a> Supervisor<'a> {
             files,
             tensorboard,
             terminal,
+            view_file,
             messages: None,
             places: places.collect(),
             first_generation: state.counters.updates,
@@ -259,6 +274,7 @@ impl<'a> Supervisor<'a> {
             trouble: None,
             stopping_since_ns: None,
         };
+        supervisor.announce();
         for place in 0..supervisor.places.len() {
             supervisor.man(place).map_err(refused("a worker process"))?;
         }
@@ -295,6 +311,17 @@ impl<'a> Supervisor<'a> {
         Ok(self.take_outcome())
     }
 
+    /// Says in the run's folder where the segment can be looked into. A run goes on without that.
+    fn announce(&mut self) {
+        let Some(file) = &self.view_file else { return };
+        let announced = note_of(file)
+            .map_err(|error| error.to_string())
+            .and_then(|note| self.files.announce(&note).map_err(|error| error.to_string()));
+        if let Err(error) = announced {
+            self.terminal.note(&format!("{error}; `impala inspect` will not see this run"));
+        }
+    }
+
     /// Forks the process that a place lacks.
     fn man(&mut self, place: usize) -> io::Result<()> {
         let generation = self.first_generation + self.places[place].n_restarts();
@@ -302,6 +329,7 @@ impl<'a> Supervisor<'a> {
             Role::Learner => self.fork_learner()?,
             Role::Actor(actor) => self.fork_actor(actor, generation)?,
         };
+        debug!(generation, pid = worker.pid(), "started {}", self.places[place].role());
         self.places[place].occupy(worker, monotonic_ns());
         Ok(())
     }
@@ -310,7 +338,7 @@ impl<'a> Supervisor<'a> {
         let (sender, receiver) = ipc::channel()?;
         self.messages = Some(receiver);
         Worker::spawn(|| {
-            self.messages = None;
+            (self.messages, self.view_file) = (None, None);
             set_process_name("impala-learner");
             exit_status("learner", self.learner_life(Channel { sender }))
         })
@@ -323,7 +351,7 @@ impl<'a> Supervisor<'a> {
 
     fn fork_actor(&mut self, actor: usize, generation: u64) -> io::Result<Worker> {
         Worker::spawn(|| {
-            self.messages = None;
+            (self.messages, self.view_file) = (None, None);
             // No dash: the number of the last of 256 actors just fits.
             set_process_name(&format!("impala-actor{actor}"));
             exit_status(&format!("actor {actor}"), self.actor_life(actor, generation))
@@ -380,6 +408,7 @@ impl<'a> Supervisor<'a> {
         let buried = self.places[place].bury().map_err(refused("to reap a worker"))?;
         let Some(death) = buried else { return Ok(()) };
         let role = self.places[place].role();
+        debug!("{role} {death}");
         if role == Role::Learner {
             self.take_messages();
             // Without its goodbye it has crashed, whatever its exit status.
@@ -502,6 +531,7 @@ impl<'a> Supervisor<'a> {
 
     /// Tells all workers to stop, and wakes those who sleep.
     fn order_stop(&mut self) {
+        debug!("ordered everyone to stop");
         self.stopping_since_ns.get_or_insert_with(monotonic_ns);
         self.segment.board().order_stop();
         self.segment.learner_doorbell().ring();
@@ -661,6 +691,7 @@ impl Drop for Supervisor<'_> {
         // A worker that cannot be killed or reaped is dead already, or beyond our reach.
         let _ = self.kill_all();
         self.places.iter_mut().for_each(|place| drop(place.bury()));
+        self.files.withdraw();
     }
 }
 
@@ -687,6 +718,12 @@ impl ActorFigures {
             n_restarts: place.n_restarts(),
         }
     }
+}
+
+/// Where the segment behind this file of ours can be looked into.
+fn note_of(segment: &File) -> io::Result<LiveNote> {
+    let inode = segment.metadata()?.ino();
+    Ok(LiveNote { pid: std::process::id(), descriptor: segment.as_raw_fd(), inode })
 }
 
 /// Why a report could not be recorded.

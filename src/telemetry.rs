@@ -20,6 +20,10 @@ fn null_is_nan<'de, D: Deserializer<'de>>(deserializer: D) -> Result<f64, D::Err
     Ok(Option::<f64>::deserialize(deserializer)?.unwrap_or(f64::NAN))
 }
 
+fn nan() -> f64 {
+    f64::NAN
+}
+
 /// What the learner sends to the supervisor over ipc-channel.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub enum Message {
@@ -339,6 +343,9 @@ pub struct EvalSummary {
     /// Mean return.
     #[serde(deserialize_with = "null_is_nan")]
     pub mean: f64,
+    /// Standard error of the mean; NaN for one episode, and in summaries of before there was one.
+    #[serde(default = "nan", deserialize_with = "null_is_nan")]
+    pub standard_error: f64,
     /// Smallest return.
     #[serde(deserialize_with = "null_is_nan")]
     pub min: f64,
@@ -372,6 +379,17 @@ pub struct ActorSummary {
     pub weights_retries: u64,
     /// Times this actor was started again after it died.
     pub restarts: u64,
+}
+
+/// `live.json`: where the shared memory of a running run can be looked into.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LiveNote {
+    /// The supervisor's process.
+    pub pid: u32,
+    /// Its descriptor of the segment.
+    pub descriptor: i32,
+    /// The segment's inode: a process that gets the same number later has another one there.
+    pub inode: u64,
 }
 
 /// `summary.json`: the whole run in one object.

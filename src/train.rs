@@ -6,9 +6,11 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use tracing::debug;
+
 use crate::checkpoint::Checkpoint;
 use crate::config::{Config, ConfigError};
-use crate::eval::{self, EvalError};
+use crate::eval::{self, EvalError, Player, Selection};
 use crate::latency::{RunClock, Stage, StageHistograms, monotonic_ns};
 use crate::meta::Meta;
 use crate::process::{TooFewDescriptors, allow_descriptors};
@@ -20,7 +22,7 @@ use crate::seeds::{Stream, stream_seed};
 use crate::shm::SegmentError;
 use crate::sinks::files::{FilesError, RunFiles};
 use crate::sinks::tensorboard::{TensorBoard, TensorBoardError};
-use crate::sinks::terminal::Terminal;
+use crate::sinks::terminal::{Show, Terminal};
 use crate::state::{Counters, LearnerState};
 use crate::supervisor::{
     ActorFigures, RunOutcome, Supervisor, SupervisorError, create_segment, fresh_state,
@@ -100,7 +102,8 @@ impl TrainError {
     }
 }
 
-/// Trains with `config`; `process_start_ns` (`CLOCK_MONOTONIC`) is what times are counted from.
+/// Trains with `config`; `process_start_ns` (`CLOCK_MONOTONIC`) is what times are counted from, `show`
+/// how progress is shown on stderr.
 ///
 /// Forks: the calling process must have one thread.
 ///
@@ -111,10 +114,11 @@ pub fn train(
     config: &Config,
     destination: &Destination,
     process_start_ns: u64,
+    show: Show,
 ) -> Result<TrainedRun, TrainError> {
     config.check()?;
     let run_clock = RunClock::starting_at(process_start_ns);
-    run_from(config, destination, run_clock, &fresh_state(config)?, None)
+    run_from(config, destination, run_clock, &fresh_state(config)?, None, show)
 }
 
 /// Goes on with a run from one of its checkpoints, in a folder of its own that begins with what the
@@ -129,12 +133,13 @@ pub fn resume(
     resumption: &Resumption,
     destination: &Destination,
     process_start_ns: u64,
+    show: Show,
 ) -> Result<TrainedRun, TrainError> {
     config.check()?;
     resumption.check(config)?;
     let checkpoint = resumption.checkpoint();
     let run_clock = RunClock { process_start_ns, earlier_ns: checkpoint.elapsed_ns };
-    run_from(config, destination, run_clock, &checkpoint.state, Some(resumption))
+    run_from(config, destination, run_clock, &checkpoint.state, Some(resumption), show)
 }
 
 fn run_from(
@@ -143,16 +148,19 @@ fn run_from(
     run_clock: RunClock,
     state: &LearnerState,
     resumption: Option<&Resumption>,
+    show: Show,
 ) -> Result<TrainedRun, TrainError> {
     allow_descriptors(1 + config.actors.count)?;
     let mut meta = Meta::collect();
     meta.resumed_from = resumption.map(|from| from.path().display().to_string());
-    let segment = create_segment(config, state)?;
+    let mut segment = create_segment(config, state)?;
+    debug!(bytes = segment.layout().total_bytes, "made the shared segment");
     let run = create_run_dir(config, destination, &meta)?;
     let toml = config.to_toml();
     let mut tensorboard = TensorBoard::create(&run, meta.started, &toml)?;
     let mut files = RunFiles::create(&run, meta, &toml)?;
-    let mut terminal = Terminal::new(config.frames);
+    debug!(folder = %run.path().display(), "made the run's folder");
+    let mut terminal = Terminal::new(show, config.frames);
     let sinks = (&mut files, &mut tensorboard);
     let mut earlier = StageHistograms::default();
     if let Some(resumption) = resumption {
@@ -163,7 +171,7 @@ fn run_from(
         sinks.1.append_rows(&rows)?;
         earlier = RunData::read(&run).latencies.into_stages();
     }
-    let outcome = Supervisor::start(config, &run, run_clock, &segment, sinks, &mut terminal)
+    let outcome = Supervisor::start(config, &run, run_clock, &mut segment, sinks, &mut terminal)
         .and_then(|mut supervisor| {
             supervisor.go_on_from(earlier);
             supervisor.run()
@@ -171,7 +179,9 @@ fn run_from(
     // The error says more than a file that cannot be written could add.
     let outcome =
         outcome.inspect_err(|error| drop(files.finish(Exit::Failed, &error.to_string())))?;
+    debug!(reason = outcome.reason, "all workers have ended");
     let evaluation = evaluate(config, &outcome.checkpoint)?;
+    debug!(episodes = evaluation.map(|eval| eval.episodes), "evaluated the final weights");
     let summary = summarise(config, &outcome, evaluation, run_clock, state.counters.frames);
     let written = write_results(&run, &mut files, &summary, &outcome);
     let (report, unwritten) = (run.report(), written.err().map(Box::new));
@@ -188,6 +198,7 @@ fn write_results(
     let summary = files.write_summary(summary);
     let meta = files.finish(outcome.exit, &outcome.reason);
     let report = report::render(run, Pictures::Svg);
+    debug!(page = %run.report().display(), "rendered the report");
     summary?;
     meta?;
     report?;
@@ -214,8 +225,8 @@ fn create_run_dir(
 fn evaluate(config: &Config, checkpoint: &Checkpoint) -> Result<Option<EvalSummary>, TrainError> {
     let seed = stream_seed(config.seed, Stream::Evaluation);
     let n_episodes = config.report.eval_episodes as usize;
-    let returns =
-        eval::greedy_returns(checkpoint, &config.environments, config.simd()?, n_episodes, seed)?;
+    let player = Player::new(checkpoint, &config.environments, config.simd()?, Selection::Greedy)?;
+    let returns = player.returns(n_episodes, seed, |_| {});
     Ok(eval::summarise(&returns))
 }
 

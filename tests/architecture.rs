@@ -24,9 +24,9 @@ const RANKS: [&[&str]; 7] = [
     &["rollout", "mlp", "place", "checkpoint", "telemetry"],
     &["config", "shm", "policy", "meta"],
     &["collector", "eval", "sinks", "report", "checkpoints"],
-    &["actor", "learner", "resume"],
+    &["actor", "learner", "resume", "render"],
     &["supervisor"],
-    &["train"],
+    &["train", "live"],
 ];
 
 /// Words of the library's code that may stand in some files only.
@@ -36,7 +36,7 @@ struct WordRule {
     because: &'static str,
 }
 
-const WORD_RULES: [WordRule; 8] = [
+const WORD_RULES: [WordRule; 9] = [
     WordRule {
         words: &["unsafe"],
         allowed_in: &["src/shm/", "src/process.rs", "src/kernels/"],
@@ -72,6 +72,11 @@ const WORD_RULES: [WordRule; 8] = [
         words: &["tch", "torch_sys"],
         allowed_in: &["src/learner/torch.rs"],
         because: "the supervisor must never call libtorch: a child forked after its threads hangs",
+    },
+    WordRule {
+        words: &["tracing"],
+        allowed_in: &["src/supervisor", "src/train.rs"],
+        because: "who watches may log; a hot loop counts, and never logs",
     },
     WordRule {
         words: &["todo", "unimplemented", "dbg"],

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
+use std::process::Command;
 
 use impala::latency::Stage;
 use impala::run_dir::RunDir;
@@ -10,6 +11,8 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 mod synthetic_run;
+#[path = "common/untrained.rs"]
+mod untrained;
 
 const DOC: &str = include_str!("../docs/metrics.md");
 
@@ -93,4 +96,16 @@ fn latency_hlog() {
 fn meta_json() {
     let (_root, run) = full_run();
     assert_eq!(documented("meta.json"), names_in(&run.meta()));
+}
+
+#[test]
+fn impala_eval_json() {
+    let root = TempDir::new().unwrap();
+    let file = root.path().join("policy.safetensors");
+    untrained::checkpoint(0).save(&file).unwrap();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_impala"));
+    let output = command.args(["eval", "--json"]).arg(file).output().unwrap();
+    let mut names = BTreeSet::new();
+    collect_names(&serde_json::from_slice(&output.stdout).unwrap(), "", &mut names);
+    assert_eq!(documented("impala eval --json"), names);
 }

@@ -64,6 +64,8 @@ DOWNLOAD_MB = 544
 # pip's temporary copy and the wheels at once, then the wheels and what is unpacked from them.
 NEEDED_DISK_MB = 1_150
 
+BAR_CHARS = 24  # As wide as the bars of `impala`.
+
 # .cargo/config.toml includes this file from HOME when it exists. Cargo takes the path as relative to
 # the folder above the one the file lies in, so HOME may be copied or moved.
 CARGO_CONFIG = '[env]\nLIBTORCH = { value = "libtorch", relative = true }\n'
@@ -358,9 +360,16 @@ class Progress:
             return
         self.shown = now
         # pip copies what it has downloaded, so for a moment there is more than there will be.
-        line = f"libtorch: {self.verb} {min(n_bytes // 1_000_000, self.total_mb)} of {self.total_mb} MB"
-        print(f"\r{line}" if sys.stderr.isatty() else line, end="" if sys.stderr.isatty() else "\n",
+        line = f"libtorch: {self.verb} {self.figures(min(n_bytes / 1e6, self.total_mb), now - self.started)}"
+        print(f"\r\033[K{line}" if sys.stderr.isatty() else line, end="" if sys.stderr.isatty() else "\n",
               file=sys.stderr, flush=True)
+
+    def figures(self, done_mb, seconds):
+        """A bar (on a terminal), how much is done, how fast, and how long the rest will take at that speed."""
+        n_full = int(BAR_CHARS * done_mb / max(self.total_mb, 1))
+        bar = "█" * n_full + "░" * (BAR_CHARS - n_full) + " " if sys.stderr.isatty() else ""
+        left = f", {(self.total_mb - done_mb) * seconds / done_mb:.0f} s left" if done_mb > 0 else ""
+        return f"{bar}{done_mb:.0f} of {self.total_mb} MB, {done_mb / max(seconds, 1e-3):.1f} MB/s{left}"
 
     def __exit__(self, failed, *_):
         if sys.stderr.isatty():

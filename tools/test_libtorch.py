@@ -47,6 +47,14 @@ def make_wheel(path, members):
         wheel.writestr(f"{info}/RECORD", "")
 
 
+class TestProgress(unittest.TestCase):
+    def test_figures_say_how_much_how_fast_and_how_long(self):
+        progress = libtorch.Progress("downloading", 400)
+        figures = progress.figures(100, 10)
+        self.assertTrue(figures.endswith("100 of 400 MB, 10.0 MB/s, 30 s left"), figures)
+        self.assertNotIn("left", progress.figures(0, 0))
+
+
 class Checkout(unittest.TestCase):
     """A checkout with the tool, wheels beside it, and pins that fit the wheels."""
 

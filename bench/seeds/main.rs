@@ -21,6 +21,7 @@ use common::{Setting, impala, read_summary, save};
 use impala::env::Registry;
 use impala::report::{Pictures, compare};
 use impala::run_dir::RunDir;
+use impala::sinks::terminal::{ProgressLine, Show};
 use impala::telemetry::{MetricsRow, Summary};
 use serde::Serialize;
 use statistics::median;
@@ -90,13 +91,13 @@ fn main() -> Result<()> {
     let threshold = Registry::default().spec(&args.env)?.reward_threshold;
     let scratch = tempfile::tempdir()?;
     let folder = if args.bench { kept_runs(&args.name)? } else { scratch.path().to_owned() };
-    let bar = indicatif::ProgressBar::new(args.seeds);
+    let mut line = ProgressLine::new(Show::on_stderr(), "training", "seeds", args.seeds);
     let mut rows = Vec::new();
     for seed in 1..=args.seeds {
         rows.push(run_seed(&folder, seed, &flags)?);
-        bar.inc(1);
+        line.set(seed, "");
     }
-    bar.finish_and_clear();
+    line.finish();
     let table = Table {
         setting,
         env: args.env.clone(),

@@ -4,6 +4,7 @@
 use anyhow::Result;
 use impala::config::Config;
 use impala::kernels::Simd;
+use impala::sinks::terminal::{ProgressLine, Show};
 use serde::Serialize;
 
 use super::Effort;
@@ -141,15 +142,20 @@ pub fn measure(effort: Effort) -> Result<Vec<Case>> {
         }
     }
     let mut samples = vec![Vec::new(); hows.len()];
+    let n_runs = (effort.n_case_runs * hows.len()) as u64;
+    let mut line = ProgressLine::new(Show::on_stderr(), "ablations and scaling", "runs", n_runs);
+    let mut n_done = 0;
     for round in 0..effort.n_case_runs {
-        eprintln!("ablations and scaling: round {} of {}", round + 1, effort.n_case_runs);
         // There and back again: a steady drift then cancels between rounds.
         let there = 0..hows.len();
         let order = if round % 2 == 0 { Vec::from_iter(there) } else { there.rev().collect() };
         for k in order {
             samples[k].push(hows[k].run(effort)?);
+            n_done += 1;
+            line.set(n_done, "");
         }
     }
+    line.finish();
     let of = |how: &How| -> &[Sample] {
         hows.iter().position(|known| *known == how).map_or(&[], |k| &samples[k])
     };

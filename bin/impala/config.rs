@@ -45,6 +45,11 @@ impl Sources {
             assignments: &self.set,
         }
     }
+
+    /// Whether none was given.
+    pub fn is_empty(&self) -> bool {
+        self.config.is_none() && self.set.is_empty() && self.env.is_none()
+    }
 }
 
 /// Prints the settings; those that cannot work are refused as `impala train` would.

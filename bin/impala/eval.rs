@@ -1,45 +1,193 @@
-//! `impala eval`: plays a checkpoint's greedy policy.
+//! `impala eval`: plays a trained policy, says how well it did, and draws an episode.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
+use anyhow::{Context, anyhow};
 use clap::value_parser;
 use impala::checkpoint::Checkpoint;
 use impala::env::Registry;
-use impala::eval;
+use impala::eval::{self, Bin, Player, Selection};
 use impala::kernels::Simd;
+use impala::render::{Film, RenderError};
+use impala::run_dir::RunDir;
+use impala::sinks::terminal::{ProgressLine, Show};
+use impala::telemetry::EvalSummary;
+use serde::Serialize;
 
 use crate::Failure;
 
+/// Bars of the printed histogram.
+const MAX_BINS: usize = 12;
+
+/// The longest bar of the histogram, in characters.
+const BAR_CHARS: usize = 40;
+
 /// Play a trained policy's most probable actions and report the score.
+///
+/// Episode i is reset with --seed plus i, so two evaluations with one seed play the same episodes.
+/// --gif and --frames draw the first of them.
 #[derive(clap::Args)]
+#[command(after_help = "Examples:\n  \
+    impala eval                                    the newest run, 100 greedy episodes\n  \
+    impala eval results/latest --sampled --episodes 1000   actions drawn as in training\n  \
+    impala eval --json | jq .mean                  for programs\n  \
+    impala eval --episodes 1 --gif episode.gif     see what it does")]
 pub struct Args {
-    /// The checkpoint file of a run, such as results/latest/checkpoint.safetensors.
-    checkpoint: PathBuf,
+    /// A run's folder, or a checkpoint file.
+    #[arg(value_name = "RUN|CHECKPOINT", default_value = "results/latest")]
+    run: PathBuf,
     /// Episodes to play, each in an environment of its own.
-    #[arg(long, default_value_t = 100, value_parser = value_parser!(u32).range(1..=1_000_000))]
+    #[arg(long, value_name = "N", default_value_t = 100, value_parser = value_parser!(u32).range(1..=1_000_000))]
     episodes: u32,
     /// Episode i is reset with this seed plus i.
     #[arg(long, default_value_t = 1_000_000, value_parser = value_parser!(u64).range(..1 << 62))]
     seed: u64,
+    /// Draw actions from the policy's probabilities, as in training, instead of the most probable ones.
+    #[arg(long)]
+    sampled: bool,
+    /// Print one JSON object instead of text.
+    #[arg(long)]
+    json: bool,
+    /// Write the first episode as an animated GIF.
+    #[arg(long, value_name = "FILE")]
+    gif: Option<PathBuf>,
+    /// Write the first episode as PNG files into a folder.
+    #[arg(long, value_name = "DIR")]
+    frames: Option<PathBuf>,
+    /// Draw every K-th step only, for smaller files.
+    #[arg(long, value_name = "K", default_value_t = 1, value_parser = value_parser!(u32).range(1..))]
+    every: u32,
 }
 
-/// Plays and prints the returns' statistics.
-pub fn run(args: &Args) -> Result<(), Failure> {
+/// What an evaluation found, as `--json` prints it; `docs/metrics.md` says what each value means.
+#[derive(Serialize)]
+struct Evaluation<'a> {
+    env: &'a str,
+    checkpoint: &'a Path,
+    frames: u64,
+    updates: u64,
+    actions: String,
+    seed: u64,
+    #[serde(flatten)]
+    summary: EvalSummary,
+    returns: &'a [f64],
+}
+
+/// Plays, prints the scores' statistics, draws.
+pub fn run(args: &Args, show: Show) -> Result<(), Failure> {
     let usage = |error| Failure::Usage(error);
-    let checkpoint = Checkpoint::load(&args.checkpoint).map_err(|error| usage(error.into()))?;
-    let env = &checkpoint.env;
-    let returns = eval::greedy_returns(
-        &checkpoint,
-        &Registry::default(),
-        Simd::detect(),
-        args.episodes as usize,
-        args.seed,
-    )
-    .map_err(|error| usage(error.into()))?;
-    let summary = eval::summarise(&returns).expect("at least one episode was played");
-    println!(
-        "{env}: {} greedy episodes, return mean {:.1}, min {:.0}, max {:.0} (trained on {} frames)",
-        summary.episodes, summary.mean, summary.min, summary.max, checkpoint.state.counters.frames
-    );
+    let path = checkpoint_path(&args.run).map_err(usage)?;
+    let checkpoint = Checkpoint::load(&path).map_err(|error| usage(error.into()))?;
+    let selection = if args.sampled { Selection::Sampled } else { Selection::Greedy };
+    let environments = Registry::default();
+    let player = Player::new(&checkpoint, &environments, Simd::detect(), selection)
+        .map_err(|error| usage(error.into()))?;
+
+    let mut line = ProgressLine::new(show, "evaluating", "episodes", args.episodes.into());
+    let returns =
+        player.returns(args.episodes as usize, args.seed, |played| line.set(played as u64, ""));
+    line.finish();
+    let evaluation = Evaluation {
+        env: &checkpoint.env,
+        checkpoint: &path,
+        frames: checkpoint.state.counters.frames,
+        updates: checkpoint.state.counters.updates,
+        actions: selection.to_string(),
+        seed: args.seed,
+        summary: eval::summarise(&returns).expect("at least one episode was played"),
+        returns: &returns,
+    };
+    let text = if args.json { as_json(&evaluation)? } else { as_text(&evaluation) };
+    println!("{text}");
+    draw(args, &player, &checkpoint.env, show).map_err(|error| Failure::Run(error.into()))
+}
+
+/// The final network of a run's folder, or the file itself.
+fn checkpoint_path(given: &Path) -> anyhow::Result<PathBuf> {
+    if given.is_file() {
+        return Ok(given.to_owned());
+    }
+    let run = RunDir::open(given)?;
+    let path = run.checkpoint();
+    if path.is_file() {
+        return Ok(path);
+    }
+    Err(anyhow!(
+        "{} has no checkpoint: it still runs, or was ended before it had one; see `impala runs`",
+        given.display()
+    ))
+}
+
+fn draw(args: &Args, player: &Player, env: &str, show: Show) -> Result<(), RenderError> {
+    if args.gif.is_none() && args.frames.is_none() {
+        return Ok(());
+    }
+    let moments = player.moments(args.seed);
+    let film = Film::new(env, &moments, args.every as usize);
+    let line = || ProgressLine::new(show, "drawing", "frames", film.n_frames() as u64);
+    let say = |path: &Path| {
+        if !args.json {
+            println!("{}: {} frames", path.display(), film.n_frames());
+        }
+    };
+    if let Some(path) = &args.gif {
+        let mut line = line();
+        film.write_gif(path, |drawn| line.set(drawn as u64, ""))?;
+        line.finish();
+        say(path);
+    }
+    if let Some(folder) = &args.frames {
+        let mut line = line();
+        film.write_frames(folder, |drawn| line.set(drawn as u64, ""))?;
+        line.finish();
+        say(folder);
+    }
     Ok(())
+}
+
+fn as_json(evaluation: &Evaluation) -> Result<String, Failure> {
+    let text = serde_json::to_string_pretty(evaluation).context("the scores cannot be written");
+    text.map_err(Failure::Run)
+}
+
+fn as_text(evaluation: &Evaluation) -> String {
+    let Evaluation { env, actions, frames, summary, .. } = evaluation;
+    let EvalSummary { episodes, mean, standard_error, min, max } = summary;
+    let error = if standard_error.is_nan() { "–".into() } else { format!("{standard_error:.2}") };
+    let mut text = format!(
+        "{env}: {episodes} {actions} episodes of a policy that learned from {frames} frames\n\
+         score {mean:.1} ± {error} (mean ± standard error), min {min}, max {max}"
+    );
+    for line in histogram_lines(&eval::histogram(evaluation.returns, MAX_BINS)) {
+        text.push('\n');
+        text.push_str(&line);
+    }
+    text
+}
+
+fn histogram_lines(bins: &[Bin]) -> Vec<String> {
+    let labels: Vec<String> = bins.iter().map(label).collect();
+    let label_chars = labels.iter().map(|label| label.chars().count()).max().unwrap_or_default();
+    let most = bins.iter().map(|bin| bin.count).max().unwrap_or_default().max(1);
+    let line = |(label, bin): (&String, &Bin)| {
+        let bar = bar(bin.count as f64 / most as f64);
+        format!("  {label:>label_chars$}  {bar} {}", bin.count)
+    };
+    labels.iter().zip(bins).map(line).collect()
+}
+
+fn label(bin: &Bin) -> String {
+    // Edges are round numbers; what comes after the twelfth digit is rounding.
+    let edge = |value: f64| (value * 1e9).round() / 1e9;
+    match bin.from == bin.below {
+        true => format!("{}", bin.from),
+        false => format!("{} to <{}", edge(bin.from), edge(bin.below)),
+    }
+}
+
+/// A bar in eighths of a character, so that one episode among many is still seen.
+fn bar(share: f64) -> String {
+    const EIGHTHS: [&str; 8] = ["", "▏", "▎", "▍", "▌", "▋", "▊", "▉"];
+    let eighths = (share * (BAR_CHARS * 8) as f64).ceil() as usize;
+    format!("{}{}", "█".repeat(eighths / 8), EIGHTHS[eighths % 8])
 }

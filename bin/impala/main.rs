@@ -1,13 +1,17 @@
-//! The `impala` command: settings, train, evaluate, report.
+//! The `impala` command: settings, train, evaluate, look into runs, report.
 
+mod completions;
 mod config;
 mod eval;
+mod inspect;
 mod report;
+mod runs;
 mod train;
 
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{ArgAction, Parser, Subcommand};
+use impala::sinks::terminal::Show;
 
 /// Exit status for a mistake of the user's: found before anything was started.
 const EXIT_USAGE: u8 = 2;
@@ -21,6 +25,12 @@ const EXIT_USAGE: u8 = 2;
 struct Cli {
     #[command(subcommand)]
     command: Command,
+    /// Show no progress; results, warnings and errors are still printed.
+    #[arg(short, long, global = true, conflicts_with = "verbose")]
+    quiet: bool,
+    /// Log each step to stderr, with plain progress lines instead of a bar.
+    #[arg(short, long, global = true, action = ArgAction::SetTrue)]
+    verbose: bool,
 }
 
 #[derive(Subcommand)]
@@ -29,6 +39,9 @@ enum Command {
     Config(config::Args),
     Eval(eval::Args),
     Report(report::Args),
+    Runs(runs::Args),
+    Inspect(inspect::Args),
+    Completions(completions::Args),
 }
 
 /// Why a command failed: the user's mistake, or the run's.
@@ -39,14 +52,32 @@ enum Failure {
     Run(anyhow::Error),
 }
 
+impl Cli {
+    fn show(&self) -> Show {
+        match (self.quiet, self.verbose) {
+            (true, _) => Show::Nothing,
+            (_, true) => Show::Lines,
+            _ => Show::on_stderr(),
+        }
+    }
+}
+
 fn main() -> ExitCode {
     let process_start_ns = impala::latency::monotonic_ns();
     impala::process::keep_files_private();
-    let outcome = match Cli::parse().command {
-        Command::Train(args) => train::run(&args, process_start_ns),
+    let cli = Cli::parse();
+    let show = cli.show();
+    if cli.verbose {
+        log_to_stderr();
+    }
+    let outcome = match cli.command {
+        Command::Train(args) => train::run(&args, process_start_ns, show),
         Command::Config(args) => config::run(&args),
-        Command::Eval(args) => eval::run(&args),
+        Command::Eval(args) => eval::run(&args, show),
         Command::Report(args) => report::run(&args),
+        Command::Runs(args) => runs::run(&args),
+        Command::Inspect(args) => inspect::run(&args),
+        Command::Completions(args) => completions::run(&args),
     };
     let (error, status) = match outcome {
         Ok(()) => return ExitCode::SUCCESS,
@@ -65,4 +96,16 @@ fn printable(message: &str) -> String {
         c => c.to_string(),
     };
     message.chars().map(escape).collect()
+}
+
+/// Every event of the library, with the seconds since the start. Starts no thread, since forks follow.
+fn log_to_stderr() {
+    let is_colourful = std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
+        && std::io::IsTerminal::is_terminal(&std::io::stderr());
+    tracing_subscriber::fmt()
+        .with_writer(std::io::stderr)
+        .with_timer(tracing_subscriber::fmt::time::uptime())
+        .with_max_level(tracing::Level::DEBUG)
+        .with_ansi(is_colourful)
+        .init();
 }

@@ -6,6 +6,7 @@ use anyhow::anyhow;
 use clap::ValueEnum;
 use impala::config::{Config, Layers, LearnerKind};
 use impala::resume::Resumption;
+use impala::sinks::terminal::Show;
 use impala::telemetry::{Exit, Summary};
 use impala::train::{Destination, TrainedRun, resume, train};
 
@@ -75,7 +76,7 @@ enum Learner {
 }
 
 /// Trains and says what came of it.
-pub fn run(args: &Args, process_start_ns: u64) -> Result<(), Failure> {
+pub fn run(args: &Args, process_start_ns: u64, show: Show) -> Result<(), Failure> {
     let resumption = args.resume.as_deref().map(Resumption::open).transpose();
     let resumption = resumption.map_err(|error| Failure::Usage(error.into()))?;
     let config = args.config(resumption.as_ref()).map_err(Failure::Usage)?;
@@ -84,8 +85,8 @@ pub fn run(args: &Args, process_start_ns: u64) -> Result<(), Failure> {
         None => Destination::Below("results".into()),
     };
     let trained = match &resumption {
-        Some(resumption) => resume(&config, resumption, &destination, process_start_ns),
-        None => train(&config, &destination, process_start_ns),
+        Some(resumption) => resume(&config, resumption, &destination, process_start_ns, show),
+        None => train(&config, &destination, process_start_ns, show),
     };
     let trained = trained.map_err(|error| {
         let is_usage = error.is_usage();

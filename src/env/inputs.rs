@@ -25,6 +25,11 @@ impl InputMap {
         InputMap { centre: (low + high) / 2.0, factor: 2.0 / (high - low) }
     }
 
+    /// What was observed, of what the network takes.
+    pub fn observed(&self, input: f32) -> f32 {
+        input / self.factor + self.centre
+    }
+
     fn map(&self, numbers: &mut [f32]) {
         for number in numbers {
             *number = (*number - self.centre) * self.factor;
@@ -95,6 +100,8 @@ mod tests {
         let mut numbers = [-1.2, -0.3, 0.6];
         InputMap::of([-1.2, 0.6]).map(&mut numbers);
         approx::assert_relative_eq!(numbers[..], [-1.0, 0.0, 1.0][..], epsilon = 1e-6);
+        let observed = numbers.map(|input| InputMap::of([-1.2, 0.6]).observed(input));
+        approx::assert_relative_eq!(observed[..], [-1.2, -0.3, 0.6][..], epsilon = 1e-6);
         let mut numbers = [0.1, -0.123_456_7, 1e-30];
         InputMap::of([-1.0, 1.0]).map(&mut numbers);
         assert_eq!(numbers, [0.1, -0.123_456_7, 1e-30]);

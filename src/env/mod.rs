@@ -123,6 +123,19 @@ pub struct EnvSpec {
     pub obs_bounds: Option<&'static [[f32; 2]]>,
 }
 
+impl EnvSpec {
+    /// What the environment says, of what the network takes (up to rounding); for people to look at.
+    pub fn observed(&self, inputs: impl Iterator<Item = f32>) -> Vec<f32> {
+        match self.obs_bounds {
+            None => inputs.collect(),
+            Some(bounds) => {
+                let maps = bounds.iter().copied().map(InputMap::of);
+                inputs.zip(maps).map(|(input, map)| map.observed(input)).collect()
+            }
+        }
+    }
+}
+
 /// What one step of an environment yields besides the observation.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Transition {

@@ -16,7 +16,7 @@ mod plots;
 mod png;
 mod points;
 mod processes;
-pub(crate) mod read;
+pub mod read;
 mod readout;
 mod series;
 mod stages;

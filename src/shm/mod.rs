@@ -42,6 +42,8 @@
 //! Memory
 //! - **M1** The segment is `layout.total_bytes` of zeroed, page-aligned memory that lives as long as its
 //!   `Segment` and, being unlinked before the first fork, has no name by which a stranger could find it.
+//!   Who may trace the supervisor, that is its user, can look on through a descriptor that it keeps
+//!   (`view`): such a mapping is read-only, and its header is checked like anyone's.
 //! - **M2** What [`Layout`] places is inside the segment, aligned for its type, and overlaps nothing else
 //!   (property-tested).
 //! - **M3** All but the slots is accessed through atomics only, and any bits are a value of them. Slots
@@ -82,17 +84,18 @@ pub mod doorbell;
 pub mod layout;
 pub mod ring;
 pub mod state;
+pub mod view;
 pub mod weights;
 
 use std::alloc::{alloc_zeroed, dealloc, handle_alloc_error};
-use std::fs::File;
+use std::fs::{File, OpenOptions};
 use std::ptr::NonNull;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytemuck::Pod;
 use nix::errno::Errno;
-use rustix::mm::{Advice, MprotectFlags};
+use rustix::mm::{Advice, MapFlags, MprotectFlags, ProtFlags};
 use shared_memory::{Shmem, ShmemConf, ShmemError};
 
 use crate::latency::monotonic_ns;
@@ -243,6 +246,8 @@ enum Memory {
     Mapped(Shmem),
     /// Private to this process, for tests and for Miri, which has no shared mappings.
     Heap(HeapPages),
+    /// Another process's, without the right to write. Only a [`view::SegmentView`] has such memory.
+    Viewed(ViewedPages),
 }
 
 impl Memory {
@@ -250,6 +255,7 @@ impl Memory {
         match self {
             Memory::Mapped(shmem) => shmem.as_ptr(),
             Memory::Heap(pages) => pages.base.as_ptr(),
+            Memory::Viewed(pages) => pages.base.as_ptr(),
         }
     }
 }
@@ -274,6 +280,33 @@ impl Drop for HeapPages {
     fn drop(&mut self) {
         // SAFETY: allocated in `new` with this layout, and freed only here.
         unsafe { dealloc(self.base.as_ptr(), self.layout) }
+    }
+}
+
+/// A read-only mapping of a segment's file.
+struct ViewedPages {
+    base: NonNull<u8>,
+    n_bytes: usize,
+}
+
+impl ViewedPages {
+    fn map(file: &File, n_bytes: usize) -> Result<Self, SegmentError> {
+        // SAFETY: a new mapping at an address of the kernel's choice touches nothing that exists.
+        let base = unsafe {
+            let flags = MapFlags::SHARED;
+            rustix::mm::mmap(std::ptr::null_mut(), n_bytes, ProtFlags::READ, flags, file, 0)
+        };
+        let base = base.map_err(system_error("mmap"))?;
+        let base = NonNull::new(base.cast()).expect("the kernel maps nothing at address 0");
+        Ok(ViewedPages { base, n_bytes })
+    }
+}
+
+impl Drop for ViewedPages {
+    fn drop(&mut self) {
+        // SAFETY: mapped in `map` with this length, and unmapped only here. A failure could only mean
+        // that it is not mapped.
+        let _ = unsafe { rustix::mm::munmap(self.base.as_ptr().cast(), self.n_bytes) };
     }
 }
 
@@ -327,6 +360,8 @@ pub struct Segment {
     memory: Memory,
     layout: Layout,
     roles: Roles,
+    /// A read-only descriptor of the memory, until [`Segment::take_view_file`].
+    view_file: Option<File>,
 }
 
 // SAFETY: the memory may be freed by any thread, and is accessed through atomics (M3) or by the one
@@ -348,9 +383,10 @@ impl Segment {
     pub fn create(shape: &SegmentShape) -> Result<Segment, SegmentError> {
         let layout = Layout::new(shape)?;
         let mut shmem = ShmemConf::new().size(layout.total_bytes).create()?;
-        let file = open_and_unlink(&mut shmem)?;
+        let (file, view_file) = open_and_unlink(&mut shmem)?;
         reserve(&file, layout.total_bytes)?;
-        let segment = Segment::over(Memory::Mapped(shmem), layout);
+        let mut segment = Segment::over(Memory::Mapped(shmem), layout);
+        segment.view_file = Some(view_file);
         segment.prefault()?;
         Ok(segment)
     }
@@ -369,7 +405,7 @@ impl Segment {
     /// Writes the header of fresh memory.
     fn over(memory: Memory, layout: Layout) -> Segment {
         let roles = Roles::new(layout.shape.n_actors);
-        let segment = Segment { memory, layout, roles };
+        let segment = Segment { memory, layout, roles, view_file: None };
         segment.write_header();
         segment
     }
@@ -390,6 +426,13 @@ impl Segment {
         self.weights_region().state.reset();
         self.state_region().state.reset();
         (0..self.layout.shape.n_actors).for_each(|actor| self.ring_state(actor).reset());
+    }
+
+    /// The descriptor through which others of this user can look on (`/proc/<pid>/fd/<n>`), for the
+    /// supervisor to keep and for its children to close: an open file keeps the pages when all mappings
+    /// are gone. `None` when taken before, and for private memory.
+    pub fn take_view_file(&mut self) -> Option<File> {
+        self.view_file.take()
     }
 
     /// Where everything lies.
@@ -577,21 +620,24 @@ impl Segment {
     }
 }
 
-/// Takes the name away from fresh shared memory; returns a file of it, for [`reserve`] to work on.
-fn open_and_unlink(shmem: &mut Shmem) -> Result<File, SegmentError> {
+/// Takes the name away from fresh shared memory; returns a file of it for [`reserve`] to work on, and
+/// one that can only be read.
+fn open_and_unlink(shmem: &mut Shmem) -> Result<(File, File), SegmentError> {
     let name = shmem.get_os_id().to_owned();
     let path = format!("{SHM_DIR}{name}");
-    let file = File::options().read(true).write(true).open(&path);
+    let open = |options: &mut OpenOptions| {
+        let file = options.read(true).open(&path);
+        file.map_err(|source| SegmentError::Open { path: path.clone(), source })
+    };
     // While it owns the name, a dropped `Shmem` unlinks it; forked children must not even try.
-    let file = file.map_err(|source| SegmentError::Open { path, source })?;
+    let files = (open(File::options().write(true))?, open(&mut File::options())?);
     nix::sys::mman::shm_unlink(name.as_str())
         .map_err(|errno| SegmentError::System { call: "shm_unlink", errno })?;
     shmem.set_owner(false);
-    Ok(file)
+    Ok(files)
 }
 
-/// Reserves memory for the whole file. The file is closed at the end: an open one would keep the pages
-/// when all mappings are gone.
+/// Reserves memory for the whole file.
 fn reserve(file: &File, needed_bytes: usize) -> Result<(), SegmentError> {
     loop {
         match nix::fcntl::posix_fallocate(file, 0, needed_bytes as i64) {

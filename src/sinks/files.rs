@@ -23,7 +23,7 @@ use super::batches::BatchFile;
 use crate::latency::Stage;
 use crate::meta::Meta;
 use crate::run_dir::RunDir;
-use crate::telemetry::{Exit, MetricsRow, ProcessSample, Summary};
+use crate::telemetry::{Exit, LiveNote, MetricsRow, ProcessSample, Summary};
 
 /// The first line of the log says its format, as the Java `HistogramLogWriter` does; the last comment
 /// says the unit, which the format leaves open.
@@ -137,6 +137,19 @@ impl RunFiles {
     /// [`FilesError::Write`]; an earlier summary stays.
     pub fn write_summary(&self, summary: &Summary) -> Result<(), FilesError> {
         write_json(&self.run.summary(), summary)
+    }
+
+    /// Writes `live.json`: the run can be looked into from now on.
+    ///
+    /// # Errors
+    /// [`FilesError::Write`]; the run then cannot be looked into.
+    pub fn announce(&self, note: &LiveNote) -> Result<(), FilesError> {
+        write_json(&self.run.live(), note)
+    }
+
+    /// Takes `live.json` away. One that stays names a process that is gone, and is recognised by that.
+    pub fn withdraw(&self) {
+        let _ = fs::remove_file(self.run.live());
     }
 
     /// Records in `meta.json` how and when the run ended.

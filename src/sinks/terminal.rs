@@ -1,56 +1,129 @@
-//! The terminal: a progress line while training runs, plain lines where there is no terminal.
+//! The terminal: a bar with the time left while something runs, plain lines where there is no terminal.
 //!
-//! Written to stderr, so that what a command prints on stdout can be piped. The supervisor calls it.
+//! Owns how progress looks, and when to be silent. Written to stderr, so that what a command prints on
+//! stdout can be piped. Training, evaluation and drawing call it; nothing ticks, since a process that
+//! forks may have no second thread.
 
 use std::collections::BTreeMap;
 use std::io::{IsTerminal, Write, stderr};
 use std::time::{Duration, Instant};
 
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use indicatif::{HumanDuration, ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle};
 
 use crate::telemetry::Progress;
 
-/// Without a terminal there is a line this often: few enough for a log file.
+/// Without a bar there is a line this often: few enough for a log file.
 const PLAIN_INTERVAL: Duration = Duration::from_secs(5);
 
 /// What goes on being wrong is said this often.
 const WARNING_INTERVAL: Duration = Duration::from_secs(60);
 
-/// Shows progress and notes.
+/// How progress is shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Show {
+    /// Not at all; notes are still written.
+    Nothing,
+    /// As a line every few seconds, for log files.
+    Lines,
+    /// As a bar that is redrawn in place.
+    Bar,
+}
+
+impl Show {
+    /// A bar where stderr is a terminal that can redraw a line, else lines.
+    pub fn on_stderr() -> Show {
+        let is_dumb = std::env::var_os("TERM").is_none_or(|term| term == "dumb");
+        if stderr().is_terminal() && !is_dumb { Show::Bar } else { Show::Lines }
+    }
+}
+
+/// Progress towards a number that is known beforehand.
+pub struct ProgressLine {
+    show: Show,
+    bar: ProgressBar,
+    task: &'static str,
+    unit: &'static str,
+    total: u64,
+    start: Instant,
+    last_line: Instant,
+}
+
+impl ProgressLine {
+    /// `task` is what goes on ("training"), counted up to `total` in `unit` ("frames").
+    pub fn new(show: Show, task: &'static str, unit: &'static str, total: u64) -> Self {
+        let target = match show {
+            Show::Bar => ProgressDrawTarget::stderr_with_hz(10),
+            Show::Nothing | Show::Lines => ProgressDrawTarget::hidden(),
+        };
+        let bar = ProgressBar::with_draw_target(Some(total), target).with_style(style(unit));
+        let now = Instant::now();
+        ProgressLine { show, bar, task, unit, total, start: now, last_line: now }
+    }
+
+    /// Shows that `done` have been done; `figures` tells more, and may be empty.
+    pub fn set(&mut self, done: u64, figures: &str) {
+        let done = done.min(self.total);
+        match self.show {
+            Show::Nothing => {}
+            Show::Bar => {
+                let figures = if figures.is_empty() { "".into() } else { format!(", {figures}") };
+                self.bar.set_message(figures);
+                self.bar.set_position(done);
+            }
+            Show::Lines if self.last_line.elapsed() >= PLAIN_INTERVAL => {
+                self.last_line = Instant::now();
+                write_line(&self.plain(done, figures));
+            }
+            Show::Lines => {}
+        }
+    }
+
+    /// Writes a line above the bar.
+    pub fn note(&self, text: &str) {
+        self.bar.suspend(|| write_line(text));
+    }
+
+    /// Takes the bar away.
+    pub fn finish(&self) {
+        self.bar.finish_and_clear();
+    }
+
+    fn plain(&self, done: u64, figures: &str) -> String {
+        let seconds = self.start.elapsed().as_secs_f64();
+        let (per_s, share) = (done as f64 / seconds, done as f64 / self.total.max(1) as f64);
+        let comma = if figures.is_empty() { "" } else { ", " };
+        let left = match done {
+            0 => String::new(),
+            _ => format!(", {:.0} s left", (self.total - done) as f64 / per_s),
+        };
+        let ProgressLine { task, unit, total, .. } = self;
+        let (percent, rate) = (100.0 * share, rate(per_s, unit));
+        format!("{task}: {done} of {total} {unit} ({percent:.0} %), {rate}{comma}{figures}{left}")
+    }
+}
+
+/// The line of a training run.
 pub struct Terminal {
-    /// `None` where stderr is not a terminal.
-    bar: Option<ProgressBar>,
-    budget_frames: u64,
-    /// When, and at how many frames, the last plain line was written.
-    last: (Instant, u64),
+    line: ProgressLine,
     /// When each warning was last shown, and how often it has been held back since.
     warnings: BTreeMap<String, (Instant, u64)>,
 }
 
 impl Terminal {
-    /// A progress line for a run of `budget_frames`.
-    pub fn new(budget_frames: u64) -> Self {
-        let bar = stderr().is_terminal().then(|| progress_bar(budget_frames));
-        let last = (Instant::now(), 0);
-        Terminal { bar, budget_frames, last, warnings: BTreeMap::new() }
+    /// A line for a run of `budget_frames`.
+    pub fn new(show: Show, budget_frames: u64) -> Self {
+        let line = ProgressLine::new(show, "training", "frames", budget_frames);
+        Terminal { line, warnings: BTreeMap::new() }
     }
 
     /// Shows where training stands.
     pub fn progress(&mut self, progress: &Progress) {
-        if let Some(bar) = &self.bar {
-            bar.set_position(progress.frames.min(self.budget_frames));
-            bar.set_message(figures(progress));
-        } else if self.last.0.elapsed() >= PLAIN_INTERVAL {
-            self.plain_line(progress);
-        }
+        self.line.set(progress.frames, &figures(progress));
     }
 
     /// Writes a line above the progress line.
     pub fn note(&self, text: &str) {
-        match &self.bar {
-            Some(bar) => bar.suspend(|| write_line(text)),
-            None => write_line(text),
-        }
+        self.line.note(text);
     }
 
     /// A note about something that may go wrong again and again: shown once a minute, else counted.
@@ -69,21 +142,7 @@ impl Terminal {
     pub fn finish(&self) {
         let held = self.warnings.iter().filter(|(_, (_, n_held))| *n_held > 0);
         held.for_each(|(text, (_, n_held))| self.note(&with_repeats(text, *n_held)));
-        if let Some(bar) = &self.bar {
-            bar.finish_and_clear();
-        }
-    }
-
-    fn plain_line(&mut self, progress: &Progress) {
-        let (last_time, last_frames) = self.last;
-        let frames_per_s =
-            (progress.frames - last_frames) as f64 / last_time.elapsed().as_secs_f64() / 1e6;
-        let Progress { frames, .. } = progress;
-        let (budget, figures) = (self.budget_frames, figures(progress));
-        write_line(&format!(
-            "{frames} of {budget} frames, {frames_per_s:.2} M frames/s, {figures}"
-        ));
-        self.last = (Instant::now(), progress.frames);
+        self.line.finish();
     }
 }
 
@@ -98,22 +157,57 @@ fn write_line(text: &str) {
 
 fn figures(progress: &Progress) -> String {
     let score = progress.score_last100.map_or("–".into(), |score| format!("{score:.1}"));
-    format!(
-        "score {score}, {} updates, policy lag {:.1}",
-        progress.updates, progress.policy_lag_mean
-    )
+    format!("score {score}, policy lag {:.1}", progress.policy_lag_mean)
 }
 
-fn progress_bar(budget_frames: u64) -> ProgressBar {
-    let template = "{bar:24} {human_pos}/{human_len} frames, {per_sec}, {msg}, {eta} left";
-    let style = ProgressStyle::with_template(template).expect("the template is a valid constant");
-    let style = style.with_key(
-        "per_sec",
-        |state: &indicatif::ProgressState, w: &mut dyn std::fmt::Write| {
-            // A formatter that fails has nowhere to say so; the bar then shows nothing here.
-            let _ = write!(w, "{:.2} M frames/s", state.per_sec() / 1e6);
-        },
-    );
-    let target = ProgressDrawTarget::stderr_with_hz(10);
-    ProgressBar::with_draw_target(Some(budget_frames), target).with_style(style)
+/// A rate with its unit, in three digits.
+fn rate(per_s: f64, unit: &str) -> String {
+    let (number, prefix) = match per_s {
+        _ if per_s >= 1e6 => (per_s / 1e6, "M "),
+        _ if per_s >= 1e3 => (per_s / 1e3, "k "),
+        _ => (per_s, ""),
+    };
+    format!("{number:.2} {prefix}{unit}/s")
+}
+
+fn style(unit: &'static str) -> ProgressStyle {
+    let template = "{bar:24.cyan/dim} {percent}% of {human_len} {unit}, {rate}{msg}, {left} left";
+    // A formatter that fails has nowhere to say so; the bar then shows nothing here.
+    let write_rate = move |state: &ProgressState, out: &mut dyn std::fmt::Write| {
+        let _ = out.write_str(&rate(state.per_sec(), unit));
+    };
+    let write_left = |state: &ProgressState, out: &mut dyn std::fmt::Write| {
+        let _ = write!(out, "{:#}", HumanDuration(state.eta()));
+    };
+    let write_unit = move |_: &ProgressState, out: &mut dyn std::fmt::Write| {
+        let _ = out.write_str(unit);
+    };
+    ProgressStyle::with_template(template)
+        .expect("the template is a valid constant")
+        .with_key("rate", write_rate)
+        .with_key("left", write_left)
+        .with_key("unit", write_unit)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_plain_line_says_what_how_much_and_how_long() {
+        let mut line = ProgressLine::new(Show::Lines, "evaluating", "episodes", 400);
+        line.start -= Duration::from_secs(10);
+        let text = line.plain(100, "score 3");
+        // The clock goes on between the lines of this test, so the last digits are not looked at.
+        assert!(text.starts_with("evaluating: 100 of 400 episodes (25 %), "), "{text}");
+        assert!(text.contains(" episodes/s, score 3, ") && text.ends_with(" s left"), "{text}");
+        assert!(!line.plain(0, "").contains("left"), "nothing done says nothing of the rest");
+    }
+
+    #[test]
+    fn rates_have_three_digits() {
+        assert_eq!(rate(4_200_000.0, "frames"), "4.20 M frames/s");
+        assert_eq!(rate(1_234.0, "episodes"), "1.23 k episodes/s");
+        assert_eq!(rate(2.0, "rows"), "2.00 rows/s");
+    }
 }

@@ -1,0 +1,166 @@
+//! What is shown of a running run, as text and series: two snapshots, and what the run's files say.
+
+use impala::latency::Stage;
+use impala::live::{LiveRun, Snapshot};
+use impala::report::read::RunData;
+use impala::shm::view::{RingSigns, WorkerSigns};
+use impala::telemetry::{LatencySummary, MetricsRow};
+
+/// Titles of [`Figures::processes`].
+pub const PROCESS_TITLES: [&str; 8] =
+    ["process", "pid", "phase", "heartbeat", "frames/s", "waiting", "generation", "ring"];
+
+/// Titles of [`Figures::stages`].
+pub const STAGE_TITLES: [&str; 5] = ["stage, µs", "p50", "p90", "p99", "max"];
+
+/// A running run at one moment.
+pub struct Figures {
+    /// Name, progress and score, in a line.
+    pub headline: String,
+    /// The supervisor, the learner, each actor; cells as [`PROCESS_TITLES`].
+    pub processes: Vec<[String; 8]>,
+    /// Each stage that was measured since the start; cells as [`STAGE_TITLES`].
+    pub stages: Vec<[String; 5]>,
+    /// Mean of the last 100 scores, row by row.
+    pub scores: Vec<f64>,
+    /// Frames learned from per second, row by row.
+    pub speeds: Vec<f64>,
+}
+
+impl Figures {
+    /// The figures of `now`, with rates since `before`.
+    pub fn of(live: &LiveRun, before: &Snapshot, now: &Snapshot, data: &RunData) -> Figures {
+        let seconds = (now.taken_ns - before.taken_ns) as f64 / 1e9;
+        let phase = if now.stop_ordered { "stopping" } else { "watching" };
+        let pid = live.supervisor_pid().to_string();
+        let none = || String::from("–");
+        let supervisor = ["supervisor".into(), pid, phase.into(), none(), none(), none(), none()];
+        let mut processes = vec![with_ring(supervisor, String::new())];
+        let learner = worker("learner".into(), &before.learner, &now.learner, seconds, now);
+        processes.push(with_ring(learner, format!("{} updates", now.updates)));
+        for (actor, (signs, ring)) in now.actors.iter().zip(&now.rings).enumerate() {
+            let cells =
+                worker(format!("actor {actor}"), &before.actors[actor], signs, seconds, now);
+            processes.push(with_ring(cells, occupancy(ring, now.slots_per_actor)));
+        }
+        Figures {
+            headline: headline(data, now),
+            processes,
+            stages: Stage::ALL.into_iter().filter_map(|stage| stage_cells(data, stage)).collect(),
+            scores: data.rows.iter().filter_map(|row| row.score_last100).collect(),
+            speeds: data.rows.iter().map(|row| row.frames_per_s).collect(),
+        }
+    }
+}
+
+fn with_ring(cells: [String; 7], ring: String) -> [String; 8] {
+    let [name, pid, phase, heartbeat, frames, waiting, generation] = cells;
+    [name, pid, phase, heartbeat, frames, waiting, generation, ring]
+}
+
+fn headline(data: &RunData, now: &Snapshot) -> String {
+    let setting = |name: &str| data.config.get(name);
+    let env = setting("env").and_then(|env| env.as_str()).unwrap_or("?");
+    let frames = now.learner.frames;
+    let progress = match setting("frames").and_then(|frames| frames.as_integer()) {
+        Some(budget) if budget > 0 => {
+            let percent = 100.0 * frames as f64 / budget as f64;
+            format!("{frames} of {budget} frames ({percent:.0} %)")
+        }
+        _ => format!("{frames} frames"),
+    };
+    let newest = |value: fn(&MetricsRow) -> Option<f64>| data.rows.last().and_then(value);
+    let score = newest(|row| row.score_last100).map_or("–".into(), |score| format!("{score:.1}"));
+    let seconds =
+        newest(|row| Some(row.time_s)).map_or("–".into(), |time| format!("{time:.1} s"));
+    format!("{env}: {progress} after {seconds}, score {score} (mean of the last 100)")
+}
+
+fn worker(
+    name: String,
+    before: &WorkerSigns,
+    now: &WorkerSigns,
+    seconds: f64,
+    snapshot: &Snapshot,
+) -> [String; 7] {
+    let age_ns = snapshot.taken_ns.saturating_sub(now.heartbeat_ns);
+    let per_s = |count: u64| count as f64 / seconds;
+    let frames_per_s = per_s(now.frames.saturating_sub(before.frames));
+    let waiting = 1e-9 * per_s(now.wait_ns.saturating_sub(before.wait_ns));
+    let known = |text: String| if seconds > 0.0 { text } else { "–".into() };
+    [
+        name,
+        now.pid.to_string(),
+        format!("{:?}", now.phase).to_lowercase(),
+        duration(age_ns),
+        known(count(frames_per_s)),
+        known(format!("{:.0} %", 100.0 * waiting.min(1.0))),
+        now.generation.to_string(),
+    ]
+}
+
+/// A full slot for each that is published and not handed back, an empty one for each other.
+fn occupancy(ring: &RingSigns, n_slots: usize) -> String {
+    let full = ring.published.saturating_sub(ring.released).min(n_slots as u64) as usize;
+    let drawn = if n_slots <= 16 { n_slots } else { 0 };
+    let full_drawn = full.min(drawn);
+    let boxes = format!("{}{}", "■".repeat(full_drawn), "□".repeat(drawn - full_drawn));
+    format!("{boxes} {full}/{n_slots}")
+}
+
+fn stage_cells(data: &RunData, stage: Stage) -> Option<[String; 5]> {
+    let summary = LatencySummary::of(data.latencies.get(stage)?);
+    let us = |value: f64| if value < 100.0 { format!("{value:.1}") } else { format!("{value:.0}") };
+    let LatencySummary { p50, p90, p99, max, .. } = summary;
+    Some([stage.tag().into(), us(p50), us(p90), us(p99), us(max)])
+}
+
+/// A number in three digits.
+pub fn count(number: f64) -> String {
+    match number {
+        _ if number >= 1e6 => format!("{:.2} M", number / 1e6),
+        _ if number >= 1e3 => format!("{:.1} k", number / 1e3),
+        _ => format!("{number:.0}"),
+    }
+}
+
+fn duration(ns: u64) -> String {
+    match ns {
+        0..1_000_000 => format!("{} µs", ns / 1_000),
+        1_000_000..10_000_000_000 => format!("{} ms", ns / 1_000_000),
+        _ => format!("{} s", ns / 1_000_000_000),
+    }
+}
+
+/// A series as `n_points` values, each a row of the series.
+pub fn resampled(series: &[f64], n_points: usize) -> Vec<f64> {
+    let n_points = n_points.min(series.len());
+    (1..=n_points).map(|point| series[point * series.len() / n_points - 1]).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rings_are_drawn_as_full_and_empty_slots() {
+        let ring = |published, released| RingSigns { published, released };
+        assert_eq!(occupancy(&ring(7, 5), 4), "■■□□ 2/4");
+        assert_eq!(occupancy(&ring(5, 7), 2), "□□ 0/2", "two looks at a moving ring");
+        assert_eq!(occupancy(&ring(90, 10), 64), " 64/64");
+    }
+
+    #[test]
+    fn a_series_keeps_its_last_value() {
+        let series: Vec<f64> = (0..10).map(f64::from).collect();
+        assert_eq!(resampled(&series, 5), [1.0, 3.0, 5.0, 7.0, 9.0]);
+        assert_eq!(resampled(&series, 100), series);
+        assert_eq!(resampled(&[], 5), [0.0; 0]);
+    }
+
+    #[test]
+    fn durations_and_counts_carry_their_unit() {
+        assert_eq!([900, 4_000_000, 12_000_000_000].map(duration), ["0 µs", "4 ms", "12 s"]);
+        assert_eq!([12.0, 4_200.0, 4_900_000.0].map(count), ["12", "4.2 k", "4.90 M"]);
+    }
+}

@@ -1,0 +1,120 @@
+//! What lies where in the shared memory, as a table with a line between regions.
+
+use impala::config::Config;
+use impala::shm::layout::{Layout, STATUS_BYTES, Span};
+use impala::supervisor::segment_shape;
+
+/// A stretch of the segment and whose it is.
+struct Row {
+    span: Span,
+    what: String,
+    written_by: &'static str,
+}
+
+fn row(span: Span, what: impl Into<String>, written_by: &'static str) -> Row {
+    Row { span, what: what.into(), written_by }
+}
+
+/// Prints the layout that a configuration leads to.
+pub fn print(config: &Config) -> anyhow::Result<()> {
+    config.check()?;
+    let layout = Layout::new(&segment_shape(config)?)?;
+    println!("{}", headline(config, &layout));
+    let regions = regions(&layout);
+    let chars = regions.iter().flatten().map(|row| row.what.chars().count()).max().unwrap_or(0);
+    let rule = format!("{:─>13}┼{:─>13}┼{:─>width$}┼{:─>28}", "", "", "", "", width = chars + 2);
+    println!("{:>12} │{:>12} │ {:chars$} │ written by", "offset", "bytes", "what");
+    for region in regions {
+        println!("{rule}");
+        for Row { span, what, written_by } in region {
+            println!("{:>12} │{:>12} │ {what:chars$} │ {written_by}", span.offset, span.n_bytes);
+        }
+    }
+    println!("{rule}\n{:>12} │ end", layout.total_bytes);
+    Ok(())
+}
+
+fn headline(config: &Config, layout: &Layout) -> String {
+    let shape = &layout.shape;
+    format!(
+        "{}: {} bytes of shared memory ({:.2} MB) for {} actors, {} slot(s) each of {} steps × {} \
+         environments, and {} parameters\n",
+        config.env,
+        layout.total_bytes,
+        layout.total_bytes as f64 / 1e6,
+        shape.n_actors,
+        shape.slots_per_actor,
+        shape.rollout.unroll_length,
+        shape.rollout.n_envs,
+        shape.n_params,
+    )
+}
+
+/// Every region with what is in it, in the order of the segment. Rings are alike: the first is shown
+/// whole, with its first slot field by field, of the others where they begin.
+fn regions(layout: &Layout) -> Vec<Vec<Row>> {
+    let mut regions = vec![
+        vec![row(layout.header, "header: magic, size, layout hash", "supervisor, before forks")],
+        board(layout),
+        vec![
+            row(layout.weights_state, "weights: cell in use, sequences", "learner"),
+            row(layout.weights_cells[0], "  cell 0: parameters", "learner"),
+            row(layout.weights_cells[1], "  cell 1: parameters", "learner"),
+        ],
+        vec![
+            row(layout.state_head, "state: cell in use, sequences", "learner"),
+            row(layout.state_cells[0], "  cell 0: parameters, optimiser, counters", "learner"),
+            row(layout.state_cells[1], "  cell 1: parameters, optimiser, counters", "learner"),
+        ],
+        first_ring(layout),
+    ];
+    regions.extend((1..layout.shape.n_actors).map(|actor| {
+        vec![row(layout.ring_region(actor), format!("ring {actor}, as ring 0"), "as ring 0")]
+    }));
+    regions
+}
+
+fn board(layout: &Layout) -> Vec<Row> {
+    let group = |index: usize| Span {
+        offset: layout.board.offset + index * STATUS_BYTES,
+        n_bytes: STATUS_BYTES,
+    };
+    let mut rows = vec![
+        row(group(0), "board: orders", "supervisor"),
+        row(group(1), "  learner: vitals, counters", "learner"),
+    ];
+    rows.extend((0..layout.shape.n_actors).map(|actor| {
+        row(group(2 + actor), format!("  actor {actor}: vitals, counters"), "this actor")
+    }));
+    rows.push(row(layout.learner_doorbell, "  learner's doorbell", "learner, actors"));
+    rows
+}
+
+fn first_ring(layout: &Layout) -> Vec<Row> {
+    let (ring, slot) = (&layout.ring, &layout.slot);
+    let at = |base: usize, span: Span| Span { offset: base + span.offset, ..span };
+    let region = layout.ring_region(0).offset;
+    let mut rows = vec![
+        row(at(region, ring.state), "ring 0: head, tail", "actor 0; learner"),
+        row(at(region, ring.doorbell), "  actor's doorbell", "learner, actor 0"),
+    ];
+    let first_slot = layout.slot_offset(0, 0);
+    for (span, what) in [
+        (slot.header, "  slot 0: header"),
+        (slot.obs, "    obs f32 [D, T+1, E]"),
+        (slot.actions, "    actions i32 [T, E]"),
+        (slot.rewards, "    rewards f32 [T, E]"),
+        (slot.kinds, "    kinds u32 [T, E]"),
+        (slot.behaviour_log_probs, "    log μ f32 [A, T, E]"),
+        (slot.episode_returns, "    episode returns f32 [T·E]"),
+        (slot.episode_lengths, "    episode lengths u32 [T·E]"),
+    ] {
+        rows.push(row(at(first_slot, span), what, "actor 0 while unpublished"));
+    }
+    rows.extend((1..layout.shape.slots_per_actor).map(|index| {
+        let offset = layout.slot_offset(0, index as u64);
+        let span = Span { offset, n_bytes: slot.stride_bytes };
+        row(span, format!("  slot {index}, as slot 0"), "actor 0 while unpublished")
+    }));
+    rows
+}

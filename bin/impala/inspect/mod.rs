@@ -1,0 +1,63 @@
+//! `impala inspect`: the segment's layout, or a running run as a table or a screen.
+
+mod figures;
+mod layout;
+mod plain;
+mod screen;
+
+use std::io::IsTerminal;
+use std::path::PathBuf;
+
+use anyhow::anyhow;
+use impala::live::{LiveError, LiveRun};
+use impala::run_dir::RunDir;
+
+use crate::Failure;
+use crate::config::Sources;
+
+/// Look into a running run, or print the layout of its shared memory.
+///
+/// Shows what each process does (phase, heartbeat, frames/s, share of its time waiting), how full the
+/// rings are, the percentiles of each stage, score and throughput. Looking changes nothing: the run's
+/// memory is mapped read-only. Of a run that has ended the summary is printed.
+#[derive(clap::Args)]
+#[command(after_help = "Examples:\n  \
+    impala inspect                                 the newest run, once, as plain text\n  \
+    impala inspect --watch                         the same as a screen; q leaves it\n  \
+    impala inspect --layout                        offsets and sizes in shared memory\n  \
+    impala inspect --layout --set actors.count=16  the same for other settings")]
+pub struct Args {
+    /// The run's folder.
+    #[arg(default_value = "results/latest")]
+    run: PathBuf,
+    /// Keep the screen up to date until the run ends, or q is pressed.
+    #[arg(long)]
+    watch: bool,
+    /// Print what lies where in the shared memory, for a configuration.
+    #[arg(long, conflicts_with_all = ["watch", "run"])]
+    layout: bool,
+    #[command(flatten)]
+    sources: Sources,
+}
+
+/// Shows what was asked for.
+pub fn run(args: &Args) -> Result<(), Failure> {
+    if args.layout {
+        let config = args.sources.layers().resolve();
+        let config = config.map_err(|error| Failure::Usage(error.into()))?;
+        return layout::print(&config).map_err(Failure::Usage);
+    }
+    if !args.sources.is_empty() {
+        return Err(Failure::Usage(anyhow!(
+            "settings change nothing in a run that exists; add --layout, or leave them out"
+        )));
+    }
+    let run = RunDir::open(&args.run).map_err(|error| Failure::Usage(error.into()))?;
+    let shown = match LiveRun::attach(&run) {
+        Ok(live) if args.watch && std::io::stdout().is_terminal() => screen::watch(&run, &live),
+        Ok(live) => plain::print_live(&run, &live),
+        Err(LiveError::NotRunning(_) | LiveError::Gone { .. }) => plain::print_ended(&run),
+        Err(error) => Err(error.into()),
+    };
+    shown.map_err(Failure::Run)
+}

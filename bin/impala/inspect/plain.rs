@@ -1,0 +1,88 @@
+//! A run as plain text: a live one once, or the summary of one that has ended.
+
+use std::time::Duration;
+
+use impala::live::LiveRun;
+use impala::report::read::RunData;
+use impala::run_dir::RunDir;
+use nix::poll::{PollTimeout, poll};
+
+use super::figures::{Figures, PROCESS_TITLES, STAGE_TITLES, count, resampled};
+
+/// Rates are over this long.
+const BETWEEN: Duration = Duration::from_millis(500);
+
+/// Characters of a printed series.
+const SERIES_CHARS: usize = 60;
+
+/// Prints what a running run does.
+pub fn print_live(run: &RunDir, live: &LiveRun) -> anyhow::Result<()> {
+    let before = live.snapshot();
+    poll(&mut [], PollTimeout::try_from(BETWEEN)?)?;
+    let now = live.snapshot();
+    let figures = Figures::of(live, &before, &now, &RunData::read(run));
+    println!("{}\n", figures.headline);
+    print_table(PROCESS_TITLES, &figures.processes);
+    println!();
+    print_table(STAGE_TITLES, &figures.stages);
+    println!("\nscore      {}", series(&figures.scores));
+    println!("frames/s   {}", series(&figures.speeds));
+    Ok(())
+}
+
+/// Says how a run ended and what it came to.
+pub fn print_ended(run: &RunDir) -> anyhow::Result<()> {
+    let data = RunData::read(run);
+    let reason = data.meta.as_ref().and_then(|meta| meta.exit_reason.clone());
+    let reason = reason.unwrap_or("it was killed, or is still writing its report".into());
+    println!("{} is not running: {reason}", run.path().display());
+    let Some(summary) = &data.summary else {
+        let frames = data.rows.last().map_or(0, |row| row.frames);
+        println!("no summary; {} rows of metrics.csv reach to {frames} frames", data.rows.len());
+        return Ok(());
+    };
+    let score = summary.score_last100.map_or("–".into(), |score| format!("{score:.1}"));
+    println!(
+        "{}, seed {}: {} frames in {:.2} s, {} frames/s, score {score} (mean of the last 100){}",
+        summary.env,
+        summary.seed,
+        summary.frames,
+        summary.train_s,
+        count(summary.frames_per_s),
+        if summary.solved { ", solved" } else { "" },
+    );
+    if run.report().is_file() {
+        println!("report: {}", run.report().display());
+    }
+    Ok(())
+}
+
+/// Columns as wide as what is in them; the first and the last from the left, numbers from the right.
+fn print_table<const N: usize>(titles: [&str; N], rows: &[[String; N]]) {
+    let titles = titles.map(String::from);
+    let all = || std::iter::once(&titles).chain(rows);
+    let chars = |cell: &String| cell.chars().count();
+    let widths: [usize; N] =
+        std::array::from_fn(|column| all().map(|row| chars(&row[column])).max().unwrap_or(0));
+    for row in all() {
+        let cells = row.iter().zip(widths).enumerate().map(|(column, (cell, width))| {
+            let is_text = column == 0 || titles[column] == "phase" || titles[column] == "ring";
+            if is_text { format!("{cell:width$}") } else { format!("{cell:>width$}") }
+        });
+        println!("{}", cells.collect::<Vec<_>>().join("  ").trim_end());
+    }
+}
+
+/// A series in blocks, with its smallest and largest value.
+fn series(values: &[f64]) -> String {
+    const BLOCKS: [char; 8] = ['▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
+    let finite: Vec<f64> = values.iter().copied().filter(|value| value.is_finite()).collect();
+    let min = finite.iter().copied().fold(f64::INFINITY, f64::min);
+    let max = finite.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+    if finite.is_empty() {
+        return "–".into();
+    }
+    let height = |value: f64| ((value - min) / (max - min).max(f64::MIN_POSITIVE) * 7.0) as usize;
+    let blocks = resampled(&finite, SERIES_CHARS).into_iter().map(|value| BLOCKS[height(value)]);
+    format!("{} {} to {}", blocks.collect::<String>(), count(min), count(max))
+}

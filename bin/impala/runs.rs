@@ -1,0 +1,138 @@
+//! `impala runs`: what lies below a results folder, newest first.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::anyhow;
+use impala::live::LiveRun;
+use impala::report::read::RunData;
+use impala::run_dir::RunDir;
+use impala::telemetry::{Exit, MetricsRow, Summary};
+use jiff::{Timestamp, Unit};
+use serde::Serialize;
+
+use crate::Failure;
+
+/// List the runs below a folder: score, frames, speed, how each ended, age.
+#[derive(clap::Args)]
+pub struct Args {
+    /// The folder that holds the runs.
+    #[arg(default_value = "results")]
+    folder: PathBuf,
+    /// Print a JSON list instead of a table.
+    #[arg(long)]
+    json: bool,
+}
+
+/// One run, as `--json` prints it; `docs/metrics.md` says what each value means.
+#[derive(Serialize)]
+struct Listed {
+    run: String,
+    path: PathBuf,
+    state: String,
+    env: Option<String>,
+    seed: Option<u64>,
+    score_last100: Option<f64>,
+    solved_s: Option<f64>,
+    frames: Option<u64>,
+    frames_per_s: Option<f64>,
+    started: Option<Timestamp>,
+    ended: Option<Timestamp>,
+    problems: Vec<String>,
+}
+
+/// Lists the runs.
+pub fn run(args: &Args) -> Result<(), Failure> {
+    let mut runs = listed(&args.folder).map_err(Failure::Usage)?;
+    runs.sort_by(|a, b| (b.started, &b.run).cmp(&(a.started, &a.run)));
+    if args.json {
+        let text = serde_json::to_string_pretty(&runs).map_err(|e| Failure::Run(e.into()))?;
+        println!("{text}");
+    } else if runs.is_empty() {
+        println!("no runs below {}; `impala train` makes one", args.folder.display());
+    } else {
+        print_table(&runs);
+    }
+    Ok(())
+}
+
+/// Every run folder directly below `folder`; links such as `latest` are passed over.
+fn listed(folder: &Path) -> anyhow::Result<Vec<Listed>> {
+    let entries = fs::read_dir(folder).map_err(|error| {
+        anyhow!("cannot list {}: {error}; name the folder that holds the runs", folder.display())
+    })?;
+    let folders = entries.flatten().filter(|entry| entry.file_type().is_ok_and(|t| t.is_dir()));
+    let runs = folders.filter_map(|entry| RunDir::open(&entry.path()).ok());
+    Ok(runs.map(|run| list(&run)).collect())
+}
+
+fn list(run: &RunDir) -> Listed {
+    let data = RunData::read(run);
+    let (summary, newest) = (data.summary.as_ref(), data.rows.last());
+    // What a summary would say is read from the rows while there is none.
+    let either = |of_run: fn(&Summary) -> Option<f64>, of_row: fn(&MetricsRow) -> Option<f64>| {
+        summary.map_or_else(|| newest.and_then(of_row), of_run).filter(|value| value.is_finite())
+    };
+    let setting = |name: &str| data.config.get(name);
+    Listed {
+        run: data.name.clone(),
+        path: run.path().to_owned(),
+        state: state(run, &data),
+        env: setting("env").and_then(|env| env.as_str()).map(str::to_owned),
+        seed: setting("seed").and_then(|seed| u64::try_from(seed.as_integer()?).ok()),
+        score_last100: either(|run| run.score_last100, |row| row.score_last100),
+        solved_s: summary.and_then(|summary| summary.solved_s),
+        frames: summary.map(|summary| summary.frames).or(newest.map(|row| row.frames)),
+        frames_per_s: either(|run| Some(run.frames_per_s), |row| Some(row.frames_per_s)),
+        started: data.meta.as_ref().map(|meta| meta.started),
+        ended: data.meta.as_ref().and_then(|meta| meta.ended),
+        problems: data.notes,
+    }
+}
+
+/// How the run ended; a run without an end still runs, or was killed.
+fn state(run: &RunDir, data: &RunData) -> String {
+    let exit = data.meta.as_ref().map(|meta| meta.exit);
+    match exit {
+        Some(Some(Exit::Finished)) => "finished",
+        Some(Some(Exit::Solved)) => "solved",
+        Some(Some(Exit::Interrupted)) => "interrupted",
+        Some(Some(Exit::Failed)) => "failed",
+        Some(None) if LiveRun::attach(run).is_ok() => "running",
+        Some(None) => "killed",
+        None => "unreadable",
+    }
+    .into()
+}
+
+fn print_table(runs: &[Listed]) {
+    let name_chars = runs.iter().map(|run| run.run.chars().count()).max().unwrap_or(0);
+    println!(
+        "{:name_chars$}  {:>8}  {:>12}  {:>12}  {:11}  age",
+        "run", "score", "frames", "frames/s", "state"
+    );
+    for run in runs {
+        let or_dash = |value: Option<String>| value.unwrap_or("–".into());
+        println!(
+            "{:name_chars$}  {:>8}  {:>12}  {:>12}  {:11}  {}",
+            run.run,
+            or_dash(run.score_last100.map(|score| format!("{score:.1}"))),
+            or_dash(run.frames.map(|frames| frames.to_string())),
+            or_dash(run.frames_per_s.map(|speed| format!("{speed:.0}"))),
+            run.state,
+            or_dash(run.started.map(age)),
+        );
+    }
+}
+
+/// How long ago, in the largest unit that fits.
+fn age(started: Timestamp) -> String {
+    let seconds = Timestamp::now().since((Unit::Second, started));
+    let seconds = seconds.map_or(0, |span| span.get_seconds()).max(0);
+    match seconds {
+        0..120 => format!("{seconds} s"),
+        120..7_200 => format!("{} min", seconds / 60),
+        7_200..172_800 => format!("{} h", seconds / 3_600),
+        _ => format!("{} d", seconds / 86_400),
+    }
+}

@@ -1,0 +1,141 @@
+//! A run while it runs, as somebody sees it who did not start it.
+//!
+//! Owns: the way from the note `live.json`, by which a run's supervisor can be found, to its shared
+//! memory, and what is read there at one moment. Judges nothing and draws nothing. The supervisor makes
+//! the note; `impala inspect` and `impala runs` look.
+
+use std::io;
+use std::os::unix::fs::MetadataExt;
+use std::path::PathBuf;
+
+use crate::config::{Config, ConfigError};
+use crate::latency::monotonic_ns;
+use crate::run_dir::RunDir;
+use crate::shm::SegmentError;
+use crate::shm::view::{RingSigns, SegmentView, WorkerSigns};
+use crate::supervisor::segment_shape;
+use crate::telemetry::LiveNote;
+
+fn path_of(note: &LiveNote) -> PathBuf {
+    format!("/proc/{}/fd/{}", note.pid, note.descriptor).into()
+}
+
+/// Why a run cannot be looked into.
+#[derive(Debug, thiserror::Error)]
+pub enum LiveError {
+    /// It has no note: it has ended, or has not begun.
+    #[error("{} is not running (it has no live.json); `impala runs` says how it ended", .0.display())]
+    NotRunning(PathBuf),
+    /// It was killed: its supervisor is not there any more.
+    #[error(
+        "the run's supervisor (pid {pid}) is gone; it was killed, and no report of its end was written"
+    )]
+    Gone {
+        /// Its former process.
+        pid: u32,
+    },
+    /// The note cannot be read.
+    #[error("{}: {reason}; the run was made by another version, or the file was changed", path.display())]
+    Note {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        reason: String,
+    },
+    /// The system does not let us look.
+    #[error("cannot look into process {pid}: {source}; look as the user who started the run")]
+    Denied {
+        /// The supervisor's process.
+        pid: u32,
+        /// The system's answer.
+        source: io::Error,
+    },
+    /// The run's settings cannot be read.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// What is there is not the run's segment.
+    #[error(transparent)]
+    Segment(#[from] SegmentError),
+}
+
+/// A running run.
+pub struct LiveRun {
+    view: SegmentView,
+    note: LiveNote,
+}
+
+/// What a run says of itself at one moment.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Snapshot {
+    /// When, ns of `CLOCK_MONOTONIC`.
+    pub taken_ns: u64,
+    /// Whether the workers have been told to stop.
+    pub stop_ordered: bool,
+    /// Updates of the weights so far.
+    pub updates: u64,
+    /// The learner.
+    pub learner: WorkerSigns,
+    /// Each actor.
+    pub actors: Vec<WorkerSigns>,
+    /// Each actor's ring.
+    pub rings: Vec<RingSigns>,
+    /// Capacity of each ring, in slots.
+    pub slots_per_actor: usize,
+}
+
+impl LiveRun {
+    /// Finds the run's supervisor and maps its segment read-only.
+    ///
+    /// # Errors
+    /// [`LiveError`].
+    pub fn attach(run: &RunDir) -> Result<LiveRun, LiveError> {
+        let note = read_note(run)?;
+        let (pid, path) = (note.pid, path_of(&note));
+        match std::fs::metadata(&path) {
+            Ok(found) if found.ino() == note.inode => {}
+            Ok(_) => return Err(LiveError::Gone { pid }),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                return Err(LiveError::Gone { pid });
+            }
+            Err(source) => return Err(LiveError::Denied { pid, source }),
+        }
+        let config = Config::from_file(&run.config())?;
+        let view = SegmentView::attach(&path, &segment_shape(&config)?)?;
+        Ok(LiveRun { view, note })
+    }
+
+    /// The supervisor's process id.
+    pub fn supervisor_pid(&self) -> u32 {
+        self.note.pid
+    }
+
+    /// Whether the supervisor is still there.
+    pub fn is_running(&self) -> bool {
+        std::fs::metadata(path_of(&self.note)).is_ok_and(|found| found.ino() == self.note.inode)
+    }
+
+    /// What the board and the rings say now.
+    pub fn snapshot(&self) -> Snapshot {
+        Snapshot {
+            taken_ns: monotonic_ns(),
+            stop_ordered: self.view.stop_ordered(),
+            updates: self.view.updates(),
+            learner: self.view.learner(),
+            actors: self.view.actors(),
+            rings: self.view.rings(),
+            slots_per_actor: self.view.slots_per_actor(),
+        }
+    }
+}
+
+fn read_note(run: &RunDir) -> Result<LiveNote, LiveError> {
+    let path = run.live();
+    let text = match std::fs::read_to_string(&path) {
+        Ok(text) => text,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            return Err(LiveError::NotRunning(run.path().to_owned()));
+        }
+        Err(error) => return Err(LiveError::Note { path, reason: error.to_string() }),
+    };
+    serde_json::from_str(&text).map_err(|error| LiveError::Note { path, reason: error.to_string() })
+}

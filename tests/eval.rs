@@ -1,0 +1,131 @@
+//! `impala eval` as a user meets it: scores as text and JSON, an episode as GIF and PNG, refusals.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+use impala::checkpoint::Checkpoint;
+use impala::env::Registry;
+use impala::eval::{Player, Selection};
+use impala::kernels::Simd;
+use impala::render::{HEIGHT_PX, WIDTH_PX};
+use serde_json::Value;
+use tempfile::TempDir;
+
+#[path = "common/untrained.rs"]
+mod untrained;
+
+fn eval(folder: &Path, args: &[&str]) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_impala"));
+    command.current_dir(folder).arg("eval").args(args).output().unwrap()
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8(bytes.to_vec()).unwrap()
+}
+
+/// A folder with `policy.safetensors`, a policy as it is before training.
+fn with_policy() -> (TempDir, Checkpoint) {
+    let folder = TempDir::new().unwrap();
+    let checkpoint = untrained::checkpoint(640);
+    checkpoint.save(&folder.path().join("policy.safetensors")).unwrap();
+    (folder, checkpoint)
+}
+
+#[test]
+fn json_has_the_scores_that_the_library_finds() {
+    let (folder, checkpoint) = with_policy();
+    let environments = Registry::default();
+    for (flag, selection) in [("-q", Selection::Greedy), ("--sampled", Selection::Sampled)] {
+        let args = ["policy.safetensors", "--json", "--episodes", "300", "--seed", "7", flag];
+        let output = eval(folder.path(), &args);
+        assert!(output.status.success(), "{}", text(&output.stderr));
+        let found: Value = serde_json::from_slice(&output.stdout).unwrap();
+        let player = Player::new(&checkpoint, &environments, Simd::detect(), selection).unwrap();
+        let returns = player.returns(300, 7, |_| {});
+        assert_eq!(found["returns"], serde_json::json!(returns));
+        assert_eq!(found["actions"], selection.to_string());
+        assert_eq!((&found["frames"], &found["episodes"]), (&640.into(), &300.into()));
+        let mean = returns.iter().sum::<f64>() / 300.0;
+        assert!((found["mean"].as_f64().unwrap() - mean).abs() < 1e-9);
+        assert!(found["standard_error"].as_f64().unwrap() > 0.0);
+    }
+}
+
+#[test]
+fn text_has_mean_error_extremes_and_a_histogram_of_all_episodes() {
+    let (folder, _) = with_policy();
+    let output = eval(folder.path(), &["policy.safetensors", "--sampled", "--episodes", "250"]);
+    let text = text(&output.stdout);
+    for expected in
+        ["CartPole-v1: 250 sampled episodes", "640 frames", "± standard error", "min ", "max "]
+    {
+        assert!(text.contains(expected), "no {expected:?} in {text}");
+    }
+    let counts = text.lines().skip(2).map(|line| line.rsplit(' ').next().unwrap());
+    assert_eq!(counts.map(|count| count.parse::<u32>().unwrap()).sum::<u32>(), 250, "{text}");
+    assert!(text.contains('█'));
+}
+
+/// Number of frames of a GIF, each decoded, and how long the whole plays, hundredths of a second.
+fn play(path: &Path) -> (usize, u32) {
+    let mut options = gif::DecodeOptions::new();
+    options.set_color_output(gif::ColorOutput::RGBA);
+    let mut decoder = options.read_info(std::fs::File::open(path).unwrap()).unwrap();
+    assert_eq!((decoder.width(), decoder.height()), (WIDTH_PX as u16, HEIGHT_PX as u16));
+    let (mut n_frames, mut delay_cs) = (0, 0);
+    while let Some(frame) = decoder.read_next_frame().unwrap() {
+        n_frames += 1;
+        delay_cs += u32::from(frame.delay);
+    }
+    (n_frames, delay_cs)
+}
+
+#[test]
+fn an_episode_becomes_a_gif_and_png_files_with_a_frame_a_moment() {
+    let (folder, checkpoint) = with_policy();
+    let environments = Registry::default();
+    let player =
+        Player::new(&checkpoint, &environments, Simd::detect(), Selection::Greedy).unwrap();
+    let n_moments = player.moments(5).len();
+    let args = ["policy.safetensors", "--episodes", "1", "--seed", "5"];
+    let output = eval(folder.path(), &[&args[..], &["--gif", "a.gif", "--frames", "png"]].concat());
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    assert!(text(&output.stdout).contains(&format!("a.gif: {n_moments} frames")));
+    // 2/100 s a step, as Gymnasium's 50 a second, and two seconds at the end.
+    assert_eq!(play(&folder.path().join("a.gif")), (n_moments, 2 * (n_moments as u32 - 1) + 200));
+
+    let mut files: Vec<PathBuf> =
+        std::fs::read_dir(folder.path().join("png")).unwrap().map(|f| f.unwrap().path()).collect();
+    files.sort();
+    assert_eq!(files.len(), n_moments);
+    assert!(files[0].ends_with("frame-00000.png"));
+    for file in [&files[0], &files[n_moments - 1]] {
+        let picture = tiny_skia::Pixmap::load_png(file).unwrap();
+        assert_eq!((picture.width(), picture.height()), (WIDTH_PX, HEIGHT_PX));
+    }
+
+    eval(folder.path(), &[&args[..], &["--gif", "b.gif", "--every", "4"]].concat());
+    assert_eq!(play(&folder.path().join("b.gif")).0, (n_moments - 1).div_ceil(4) + 1);
+}
+
+#[test]
+fn what_cannot_be_evaluated_or_written_is_refused_with_a_remedy() {
+    let (folder, _) = with_policy();
+    std::fs::create_dir(folder.path().join("run")).unwrap();
+    let refusal = |args: &[&str]| {
+        let output = eval(folder.path(), args);
+        (output.status.code(), text(&output.stderr))
+    };
+    let (status, message) = refusal(&[]);
+    assert_eq!(status, Some(2));
+    assert!(message.contains("results/latest"), "{message}");
+    let (status, message) = refusal(&["run"]);
+    assert!(status == Some(2) && message.contains("not a run folder"), "{message}");
+    std::fs::write(folder.path().join("run/metrics.csv"), "").unwrap();
+    let (status, message) = refusal(&["run"]);
+    assert!(status == Some(2) && message.contains("no checkpoint"), "{message}");
+    let (status, _) = refusal(&["policy.safetensors", "--every", "0"]);
+    assert_eq!(status, Some(2));
+    let (status, message) = refusal(&["policy.safetensors", "--gif", "no/such/folder/a.gif"]);
+    assert!(status == Some(1) && message.contains("no/such/folder/a.gif"), "{message}");
+}
