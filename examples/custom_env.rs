@@ -7,6 +7,7 @@ use std::error::Error;
 use impala::config::{Config, Schedule};
 use impala::env::{Env, EnvSpec, NumpyRng, Registry, Transition};
 use impala::latency::monotonic_ns;
+use impala::sinks::terminal::Show;
 use impala::train::{Destination, train};
 
 /// A lamp stands somewhere on a line; the walker sees where it is from the lamp and must reach it.
@@ -60,7 +61,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     };
     config.actors.count = 4;
     config.loss.entropy_cost = Schedule::linear(0.01, 0.1, frames);
-    let trained = train(&config, &destination, process_start_ns)?;
+    let trained = train(&config, &destination, process_start_ns, Show::on_stderr())?;
     println!("mean return of the last 100 episodes: {:?}", trained.summary.score_last100);
     println!("report: {}", trained.report.display());
     Ok(())
