@@ -29,7 +29,8 @@ impl<R: NdFloat> FeatureMajor<R> {
         if row_stride.is_multiple_of(L1_WAY_BYTES / size_of::<R>()) {
             row_stride += line;
         }
-        let storage = vec![R::zero(); rows * row_stride + line];
+        // One row at least: a view of none still has to lie inside.
+        let storage = vec![R::zero(); rows.max(1) * row_stride + line];
         FeatureMajor { storage, rows, columns, row_stride }
     }
 
