@@ -54,7 +54,7 @@ const TICK: Duration = Duration::from_millis(20);
 const STOP_GRACE_NS: u64 = 3_000_000_000;
 
 /// Processes are sampled after a tenth of the run so far, but this seldom at least and this often at most:
-/// a short run has some points in its plot of memory, and a sample (some 50 µs a process) costs nothing.
+/// a short run has some points in its plot of memory, and a sample costs little beside what lies between two.
 const MIN_SAMPLE_NS: u64 = 100_000_000;
 const MAX_SAMPLE_NS: u64 = 1_000_000_000;
 

@@ -9,7 +9,7 @@ const LINE_BYTES: usize = 64;
 const L1_WAY_BYTES: usize = 4096;
 
 /// An owned matrix `[F, N]`, one row a feature: rows begin at cache lines, so that no vector straddles
-/// two of them, and are never a multiple of [`L1_WAY_BYTES`] apart.
+/// two of them, and are never a multiple of 4 kB apart, which is how far lines of one set of an L1 cache are.
 #[derive(Debug)]
 pub struct FeatureMajor<R> {
     /// The rows, with room to move the first one to the beginning of a line. Where that is depends on
