@@ -3,6 +3,7 @@
 //! with more memory than an honest file of that kind would take.
 
 use std::fs;
+use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::process::Command;
 
@@ -169,12 +170,15 @@ fn a_refusal_cannot_control_the_terminal() {
     let folder = TempDir::new().unwrap();
     let path = folder.path().join("settings.toml");
     fs::write(&path, "env = \"\\u001b]0;title\\u0007\"\n").unwrap();
-    let mut command = Command::new(env!("CARGO_BIN_EXE_impala"));
-    let output = command.args(["train", "--config"]).arg(&path).output().unwrap();
-    let said = String::from_utf8(output.stderr).unwrap();
-    assert_eq!(output.status.code(), Some(2), "{said}");
-    assert!(!said.trim_end().contains(char::is_control), "{said:?}");
-    assert!(said.contains("env = \\u{1b}]0;title\\u{7}"), "{said}");
+    let unreadable = folder.path().join("no\u{1b}]0;title\u{7}.toml");
+    for path in [path, unreadable] {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_impala"));
+        let output = command.args(["train", "--config"]).arg(&path).output().unwrap();
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(2), "{said}");
+        assert!(!said.trim_end().contains(char::is_control), "{said:?}");
+        assert!(said.contains("\\u{1b}]0;title\\u{7}"), "{said}");
+    }
 }
 
 // Checkpoints
@@ -294,6 +298,16 @@ fn a_sparse_file_is_not_read_as_a_checkpoint() {
     fs::OpenOptions::new().write(true).open(&path).unwrap().set_len(1 << 42).unwrap();
     let (error, peak) = peak_of(|| Checkpoint::load(&path).unwrap_err());
     assert!(error.to_string().contains("more than the"), "{error}");
+    assert!(peak < SMALL_BYTES, "{peak} bytes");
+    let claims_a_long_header = (1u64 << 26).to_le_bytes();
+    fs::OpenOptions::new()
+        .write(true)
+        .open(&path)
+        .unwrap()
+        .write_all_at(&claims_a_long_header, 0)
+        .unwrap();
+    let (error, peak) = peak_of(|| Checkpoint::load(&path).unwrap_err());
+    assert!(error.to_string().contains("not a safetensors file"), "{error}");
     assert!(peak < SMALL_BYTES, "{peak} bytes");
 }
 
