@@ -163,7 +163,8 @@ fn memory_and_files_of_a_run_are_the_users_alone() {
     let segments =
         descriptors(pid).into_iter().filter(|(_, target)| target.starts_with("/dev/shm/"));
     let modes: Vec<u32> = segments.map(|(path, _)| mode(&path)).collect();
-    assert_eq!(modes, [0o600], "the segment, without a name, readable by its user");
+    assert!(!modes.is_empty(), "the supervisor holds the segment");
+    assert!(modes.iter().all(|mode| *mode == 0o600), "readable by its user alone: {modes:?}");
     training.stop();
     let run = RunDir::open(&training.run_dir()).unwrap();
     assert!(run.report().exists());
