@@ -185,4 +185,5 @@ pub mod resume;
 pub mod supervisor;
 
 pub mod live;
+pub mod replay;
 pub mod train;

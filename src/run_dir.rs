@@ -9,6 +9,7 @@
 //!   CartPole-v1-native-s1-20261122T140405Z/
 //!     meta.json  config.toml  metrics.csv  latency.hlog  summary.json    written by the run
 //!     processes.csv                                                      the same
+//!     slots.csv                                                          the same, if asked for
 //!     events.out.tfevents.1795356245.impala                              the same for TensorBoard
 //!     live.json                                                          only while it runs
 //!     checkpoint.safetensors  checkpoints/{frames-*,best}.safetensors    written by the supervisor
@@ -180,6 +181,11 @@ impl RunDir {
     /// Memory and restarts of every process, sampled over the run.
     pub fn processes(&self) -> PathBuf {
         self.path.join("processes.csv")
+    }
+
+    /// Which slots each update learned from, where the run logs that.
+    pub fn slots(&self) -> PathBuf {
+        self.path.join("slots.csv")
     }
 
     /// TensorBoard's file of a run that began this many seconds after the epoch; TensorBoard knows such

@@ -622,6 +622,7 @@ impl<'a> Supervisor<'a> {
         let start_ns = self.run_clock.since_start_ns(report.start_ns);
         let end_ns = self.run_clock.since_start_ns(report.end_ns);
         let stages = || latencies.iter().map(|(stage, histogram)| (*stage, histogram));
+        self.files.append_slots(&report.slots)?;
         self.files.append_rows(&report.rows)?;
         self.files.append_latencies(Interval { start_ns, end_ns }, stages())?;
         self.tensorboard.append_rows(&report.rows)?;
@@ -631,7 +632,10 @@ impl<'a> Supervisor<'a> {
     /// Writes where training stands, from shared memory. The learner goes on meanwhile.
     fn write_checkpoint(&mut self) {
         let now_ns = monotonic_ns();
-        let checkpoint = self.checkpoint(now_ns);
+        let mut checkpoint = self.checkpoint(now_ns);
+        if self.config.deterministic {
+            checkpoint.forget_times();
+        }
         if let Err(error) = self.checkpoints.write(&checkpoint, now_ns) {
             self.terminal.note(&format!("{error}; training goes on"));
         }

@@ -46,6 +46,39 @@ pub struct Report {
     pub latency: Vec<(Stage, EncodedHistogram)>,
     /// The newest figures, for the progress line.
     pub progress: Progress,
+    /// What became of each slot, where the run logs that.
+    pub slots: Vec<SlotRecord>,
+}
+
+/// One slot that the learner took, and what it did with it: a line of `slots.csv`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct SlotRecord {
+    /// Whose rollout it holds.
+    pub actor: usize,
+    /// Generation of the actor's process.
+    pub generation: u64,
+    /// How many slots were published into the ring before it.
+    pub sequence: u64,
+    /// Version of the weights that were acted with.
+    pub policy_version: u64,
+    /// The update that learned from it, which is the version that it made; `None` for a slot that was left
+    /// out.
+    pub update: Option<u64>,
+    /// Version of the weights that the gradient is at.
+    pub gradient_version: Option<u64>,
+    /// Weight of the entropy bonus.
+    pub entropy_cost: Option<f64>,
+}
+
+/// What a slot was used for.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct SlotUse {
+    /// The update that learned from it.
+    pub update: u64,
+    /// Version of the weights that the gradient is at.
+    pub gradient_version: u64,
+    /// Weight of the entropy bonus.
+    pub entropy_cost: f64,
 }
 
 /// Where training stands.

@@ -26,7 +26,7 @@ const RANKS: [&[&str]; 7] = [
     &["collector", "eval", "sinks", "report", "checkpoints"],
     &["actor", "learner", "resume", "render"],
     &["supervisor"],
-    &["train", "live"],
+    &["train", "live", "replay"],
 ];
 
 /// Words of the library's code that may stand in some files only.

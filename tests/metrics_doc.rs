@@ -79,6 +79,14 @@ fn processes_csv() {
 }
 
 #[test]
+fn slots_csv() {
+    let (_root, run) = full_run();
+    let text = fs::read_to_string(run.slots()).unwrap();
+    let header = text.lines().next().unwrap().split(',').map(str::to_owned).collect();
+    assert_eq!(documented("slots.csv"), header);
+}
+
+#[test]
 fn summary_json() {
     let (_root, run) = full_run();
     assert_eq!(documented("summary.json"), names_in(&run.summary()));

@@ -4,6 +4,7 @@ mod completions;
 mod config;
 mod eval;
 mod inspect;
+mod replay;
 mod report;
 mod runs;
 mod train;
@@ -39,6 +40,7 @@ enum Command {
     Config(config::Args),
     Eval(eval::Args),
     Report(report::Args),
+    Replay(replay::Args),
     Runs(runs::Args),
     Inspect(inspect::Args),
     Completions(completions::Args),
@@ -75,6 +77,7 @@ fn main() -> ExitCode {
         Command::Config(args) => config::run(&args),
         Command::Eval(args) => eval::run(&args, show),
         Command::Report(args) => report::run(&args),
+        Command::Replay(args) => replay::run(&args, show),
         Command::Runs(args) => runs::run(&args),
         Command::Inspect(args) => inspect::run(&args),
         Command::Completions(args) => completions::run(&args),

@@ -56,6 +56,12 @@ pub struct Args {
     /// Threads that compute gradients, each of a batch of its own [default: 1].
     #[arg(long, value_name = "N")]
     learner_threads: Option<usize>,
+    /// Two runs of one seed learn the same weights to the last bit; actors and learner take turns.
+    #[arg(long)]
+    deterministic: bool,
+    /// Log which slots each update learned from, for `impala replay`.
+    #[arg(long)]
+    log_slots: bool,
     /// End as soon as the mean of the last 100 episodes reaches the environment's threshold.
     #[arg(long)]
     stop_when_solved: bool,
@@ -119,6 +125,8 @@ impl Args {
         set(&mut config.learner_threads, &self.learner_threads);
         set(&mut config.learner, &self.learner.map(LearnerKind::from));
         config.stop_when_solved |= self.stop_when_solved;
+        config.deterministic |= self.deterministic;
+        config.log_slots |= self.log_slots;
         Ok(config)
     }
 }

@@ -50,6 +50,13 @@ settings! {
         /// Threads of the learner. One learns from one batch after the other; more share the cores with
         /// the actors, each computing a gradient of its own. libtorch learns with one.
         learner_threads: usize = 1, Integers(1, MAX_LEARNER_THREADS, "threads");
+        /// Two runs of one seed learn the same weights, to the last bit: slots are handed back all
+        /// together, when each has been learned from, so that nothing depends on who was faster. Actors
+        /// and learner then take turns, which costs throughput.
+        deterministic: bool = false, Flag;
+        /// Log to slots.csv which slots each update learned from; `impala replay` learns the same weights
+        /// from that.
+        log_slots: bool = false, Flag;
         /// Matrix kernels; auto takes the widest that the processor has.
         kernels: String = "auto".into(), Text("auto, portable, or what the processor has of avx2, avx512");
         /// The actor processes and their rollouts.
@@ -243,8 +250,9 @@ impl Config {
         self.simd()?;
         self.check_network()?;
         self.check_learner()?;
-        self.check_batch(self.actors.count * self.actors.slots_per_actor)?;
-        self.check_threads()
+        self.check_batch(self.n_slots())?;
+        self.check_threads()?;
+        self.check_deterministic()
     }
 
     /// Sizes of the network for this configuration's environment.
@@ -343,9 +351,38 @@ impl Config {
         Err(value("learner_threads", self.learner_threads, remedy))
     }
 
+    /// Slots of all rings together.
+    pub fn n_slots(&self) -> usize {
+        self.actors.count * self.actors.slots_per_actor
+    }
+
     /// Whole batches that all rings together hold.
     fn n_batches(&self) -> usize {
-        self.actors.count * self.actors.slots_per_actor / self.loss.batch_slots
+        self.n_slots() / self.loss.batch_slots
+    }
+
+    /// A deterministic run learns from all slots of all rings, in order, before it hands one back.
+    fn check_deterministic(&self) -> Result<(), ConfigError> {
+        let (n_slots, n_batches) = (self.n_slots(), self.n_batches());
+        let LossSettings { batch_slots, max_policy_lag, .. } = self.loss;
+        // Slots are all acted with the weights from before the first batch.
+        let lag = n_batches as u64 - 1;
+        if !self.deterministic {
+            Ok(())
+        } else if self.learner_threads > 1 {
+            let remedy = "a deterministic run learns with one thread: take 1".into();
+            Err(value("learner_threads", self.learner_threads, remedy))
+        } else if !n_slots.is_multiple_of(batch_slots) {
+            let remedy =
+                format!("must divide {n_slots}, the slots of all rings, in a deterministic run");
+            Err(value("loss.batch_slots", batch_slots, remedy))
+        } else if max_policy_lag < lag {
+            let remedy =
+                format!("must be {lag} or more: a deterministic run would drop every slot beyond");
+            Err(value("loss.max_policy_lag", max_policy_lag, remedy))
+        } else {
+            Ok(())
+        }
     }
 
     /// Widths that are allowed one by one may be too much together.

@@ -9,7 +9,7 @@ use std::ops::ControlFlow;
 
 use super::LearnerError;
 use super::MessageSink;
-use super::intake::{SlotBatch, policy_lag};
+use super::intake::{SlotBatch, policy_lag, slot_record};
 use super::meters::{Meters, Update};
 use super::optim::{Optimizer, UpdateRule};
 use super::overlap::{Overlap, Span};
@@ -20,7 +20,7 @@ use crate::shm::board::{Board, LearnerStatus, Phase};
 use crate::shm::state::SavedState;
 use crate::shm::{Segment, SegmentStateWriter, SegmentWeightsWriter};
 use crate::state::{Counters, StateView};
-use crate::telemetry::{Exit, LearnerOutcome, Message};
+use crate::telemetry::{Exit, LearnerOutcome, Message, SlotUse};
 
 /// A batch's gradient, and where it comes from.
 pub struct Gradient<'a> {
@@ -119,11 +119,13 @@ impl<'seg, S: MessageSink> Hub<'seg, S> {
         clock: &mut StageClock,
     ) -> Result<ControlFlow<()>, LearnerError> {
         if self.is_too_old(batch) {
+            self.log_slots(batch, None);
             self.run.n_dropped += batch.slots.len() as u64;
             return Ok(ControlFlow::Continue(()));
         }
         self.count_rollouts(batch);
         let update = self.optimise(gradient, batch)?;
+        self.log_slots(batch, Some(gradient));
         clock.lap(Stage::Optimizer);
         self.publish(self.n_frames(batch));
         clock.lap(Stage::Publish);
@@ -171,6 +173,20 @@ impl<'seg, S: MessageSink> Hub<'seg, S> {
                 self.meters.score.add(f64::from(episode_return));
             }
         }
+    }
+
+    /// Notes what was learned from the batch, if the run logs that; `None` if it was left out.
+    fn log_slots(&mut self, batch: &SlotBatch, learned: Option<&Gradient>) {
+        if !self.config.log_slots {
+            return;
+        }
+        let used = learned.map(|gradient| SlotUse {
+            update: self.meters.updates() + 1,
+            gradient_version: gradient.version,
+            entropy_cost: gradient.entropy_cost,
+        });
+        let records = batch.slots.iter().map(|slot| slot_record(slot, used));
+        self.meters.log_slots(batch.left_out.iter().copied().chain(records));
     }
 
     /// Takes one step of the optimiser.

@@ -16,6 +16,7 @@ use crate::shm::doorbell::Doorbell;
 use crate::shm::weights::WeightsReader;
 use crate::shm::{Consumer, Segment, SegmentError, TakenSlot};
 use crate::sync::{AtomicBool, Ordering};
+use crate::telemetry::{SlotRecord, SlotUse};
 
 /// How long a waiting lane sleeps before it looks at the stop flag and says that it lives.
 const WAIT_TIMEOUT: Duration = Duration::from_millis(50);
@@ -29,12 +30,17 @@ pub struct SlotBatch<'seg> {
     pub taken_ns: u64,
     /// Slots published and not yet taken when the batch was complete.
     pub n_ready: usize,
+    /// Those that were left out while it was gathered; told only to a run that logs its slots.
+    pub left_out: Vec<SlotRecord>,
 }
 
 /// The rings, and whose turn it is to take from them.
 pub struct Intake<'seg> {
     batch_slots: usize,
     max_policy_lag: u64,
+    /// Slots that are handed back together, where the run is deterministic.
+    round: Option<Round<'seg>>,
+    logs_slots: bool,
     board: Board<'seg>,
     status: &'seg LearnerStatus,
     doorbell: &'seg Doorbell,
@@ -42,6 +48,14 @@ pub struct Intake<'seg> {
     turn: Mutex<Gathering<'seg>>,
     /// Whether no lane shall begin another batch.
     is_closed: AtomicBool,
+}
+
+/// What makes a run deterministic: no slot is handed back before all slots of all rings have been learned
+/// from. Until then each actor waits, and whichever collects first afterwards finds the same weights.
+struct Round<'seg> {
+    n_slots: usize,
+    /// Learned from already.
+    learned: Mutex<Vec<TakenSlot<'seg>>>,
 }
 
 /// What the lane whose turn it is works on.
@@ -53,6 +67,8 @@ struct Gathering<'seg> {
     /// For the version published last.
     weights: WeightsReader<'seg>,
     n_dropped: u64,
+    /// Those that were dropped since the last batch, for the log.
+    left_out: Vec<SlotRecord>,
 }
 
 impl<'seg> Intake<'seg> {
@@ -76,6 +92,8 @@ impl<'seg> Intake<'seg> {
         Ok(Intake {
             batch_slots: config.loss.batch_slots,
             max_policy_lag: config.loss.max_policy_lag,
+            round: config.deterministic.then(|| Round::of(config.n_slots())),
+            logs_slots: config.log_slots,
             board,
             status: board.learner(),
             doorbell: segment.learner_doorbell(),
@@ -85,6 +103,7 @@ impl<'seg> Intake<'seg> {
                 next_ring: 0,
                 weights: segment.weights_reader(),
                 n_dropped: 0,
+                left_out: Vec::new(),
             }),
             is_closed: AtomicBool::new(false),
         })
@@ -94,24 +113,34 @@ impl<'seg> Intake<'seg> {
     pub fn take(&self, batch: &mut SlotBatch<'seg>, clock: &mut StageClock) -> bool {
         let mut gathering = lock(&self.turn);
         while gathering.slots.len() < self.batch_slots {
-            if !self.wait(self.batch_slots - gathering.slots.len(), clock) {
+            if !self.wait(self.n_needed(&gathering), clock) {
                 return false;
             }
             batch.taken_ns = clock.last_ns();
             self.gather(&mut gathering);
         }
         std::mem::swap(&mut batch.slots, &mut gathering.slots);
+        batch.left_out.clear();
+        std::mem::swap(&mut batch.left_out, &mut gathering.left_out);
         batch.n_ready = self.n_ready();
         true
     }
 
-    /// Hands the batch's slots back to their actors; returns how many they were.
-    pub fn release(&self, batch: &mut SlotBatch<'seg>) -> usize {
-        let n_slots = batch.slots.len();
-        for slot in batch.slots.drain(..) {
+    /// Hands the batch's slots back to their actors; in a deterministic run with the round's last batch.
+    pub fn release(&self, batch: &mut SlotBatch<'seg>) {
+        let Some(round) = &self.round else { return self.hand_back(&mut batch.slots) };
+        let mut learned = lock(&round.learned);
+        learned.append(&mut batch.slots);
+        // After the last update nobody shall collect what would then be counted as collected.
+        if learned.len() == round.n_slots && !self.is_over() {
+            self.hand_back(&mut learned);
+        }
+    }
+
+    fn hand_back(&self, slots: &mut Vec<TakenSlot<'seg>>) {
+        for slot in slots.drain(..) {
             lock(&self.rings[slot.actor()]).release(slot);
         }
-        n_slots
     }
 
     /// No lane begins another batch; those that wait for one are woken.
@@ -126,9 +155,18 @@ impl<'seg> Intake<'seg> {
         lock(&self.turn).n_dropped
     }
 
-    /// Waits until the rings hold `n_missing` slots; false when no batch shall be begun any more.
-    fn wait(&self, n_missing: usize, clock: &mut StageClock) -> bool {
-        let look = || (self.is_over() || self.n_ready() >= n_missing).then_some(());
+    /// How many slots must be there before one is taken: what the batch lacks, and for the first batch of
+    /// a round all that the rings can hold.
+    fn n_needed(&self, gathering: &Gathering) -> usize {
+        match &self.round {
+            Some(round) if lock(&round.learned).is_empty() => round.n_slots,
+            _ => self.batch_slots - gathering.slots.len(),
+        }
+    }
+
+    /// Waits until the rings hold `n_needed` slots; false when no batch shall be begun any more.
+    fn wait(&self, n_needed: usize, clock: &mut StageClock) -> bool {
+        let look = || (self.is_over() || self.n_ready() >= n_needed).then_some(());
         while look().is_none() {
             self.status.vitals.enter(Phase::Waiting, monotonic_ns());
             self.doorbell.wait_for(WAIT_TIMEOUT, look);
@@ -159,6 +197,9 @@ impl<'seg> Intake<'seg> {
             gathering.slots.push(slot);
         } else {
             gathering.n_dropped += 1;
+            if self.logs_slots {
+                gathering.left_out.push(slot_record(&slot, None));
+            }
             lock(&self.rings[slot.actor()]).release(slot);
         }
     }
@@ -171,6 +212,26 @@ impl<'seg> Intake<'seg> {
     /// Published slots that nobody has taken.
     fn n_ready(&self) -> usize {
         self.rings.iter().map(|ring| lock(ring).n_ready() as usize).sum()
+    }
+}
+
+impl Round<'_> {
+    fn of(n_slots: usize) -> Self {
+        Round { n_slots, learned: Mutex::new(Vec::with_capacity(n_slots)) }
+    }
+}
+
+/// What the log says of a slot.
+pub fn slot_record(slot: &TakenSlot, used: Option<SlotUse>) -> SlotRecord {
+    let header = slot.rollout().header;
+    SlotRecord {
+        actor: slot.actor(),
+        generation: header.generation,
+        sequence: header.sequence,
+        policy_version: header.policy_version,
+        update: used.map(|used| used.update),
+        gradient_version: used.map(|used| used.gradient_version),
+        entropy_cost: used.map(|used| used.entropy_cost),
     }
 }
 

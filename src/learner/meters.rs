@@ -8,7 +8,9 @@ use crate::config::Config;
 use crate::latency::{RunClock, Stage, StageHistograms};
 use crate::rollout::RolloutHeader;
 use crate::state::{Counters, LearnerState};
-use crate::telemetry::{LagSummary, MetricsRow, Progress, Report, Spread, encode_stages};
+use crate::telemetry::{
+    LagSummary, MetricsRow, Progress, Report, SlotRecord, Spread, encode_stages,
+};
 
 use super::pass::PassSums;
 use super::score::Score;
@@ -24,6 +26,9 @@ const REPORT_SHARE_OF_RUN: u64 = 100;
 
 /// A report is sent early when it holds this many rows, to stay far below ipc-channel's fragment size.
 const MAX_ROWS_A_REPORT: usize = 100;
+
+/// The same of slots.
+const MAX_SLOTS_A_REPORT: usize = 500;
 
 /// Largest policy lag told apart in the run's histogram; larger ones count as this.
 const MAX_LAG: u64 = 1_000_000;
@@ -156,6 +161,11 @@ impl Meters {
         self.latency.record(Stage::HandOver, taken_ns.saturating_sub(header.published_ns));
     }
 
+    /// Notes what became of slots.
+    pub fn log_slots(&mut self, records: impl Iterator<Item = SlotRecord>) {
+        self.report.slots.extend(records);
+    }
+
     /// Counts one finished update of `n_frames` frames.
     pub fn count_update(&mut self, n_frames: u64, update: &Update) {
         self.counters.frames += n_frames;
@@ -203,7 +213,8 @@ impl Meters {
         let run_ns = now_ns - self.loop_start_ns;
         let interval_ns = REPORT_INTERVAL_NS.max(run_ns / REPORT_SHARE_OF_RUN);
         let is_due = now_ns - self.report.start_ns >= interval_ns
-            || self.report.rows.len() >= MAX_ROWS_A_REPORT;
+            || self.report.rows.len() >= MAX_ROWS_A_REPORT
+            || self.report.slots.len() >= MAX_SLOTS_A_REPORT;
         is_due.then(|| self.take_report(now_ns))
     }
 

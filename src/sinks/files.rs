@@ -1,7 +1,7 @@
 //! The files of a run, written while it runs.
 //!
-//! Owns the formats of `meta.json`, `config.toml`, `metrics.csv`, `latency.hlog`, `processes.csv`
-//! and `summary.json`;
+//! Owns the formats of `meta.json`, `config.toml`, `metrics.csv`, `latency.hlog`, `processes.csv`,
+//! `slots.csv` and `summary.json`;
 //! `docs/metrics.md` says what each value means. Reads no clock and knows no process. The supervisor
 //! calls it; the report and standard tools read what it writes.
 //!
@@ -23,7 +23,7 @@ use super::batches::BatchFile;
 use crate::latency::Stage;
 use crate::meta::Meta;
 use crate::run_dir::RunDir;
-use crate::telemetry::{Exit, LiveNote, MetricsRow, ProcessSample, Summary};
+use crate::telemetry::{Exit, LiveNote, MetricsRow, ProcessSample, SlotRecord, Summary};
 
 /// The first line of the log says its format, as the Java `HistogramLogWriter` does; the last comment
 /// says the unit, which the format leaves open.
@@ -74,6 +74,8 @@ pub struct RunFiles {
     metrics: BatchFile,
     latency: BatchFile,
     processes: BatchFile,
+    /// Made with its first lines: most runs have none.
+    slots: Option<BatchFile>,
 }
 
 impl RunFiles {
@@ -87,7 +89,7 @@ impl RunFiles {
         let metrics = new_log(&run.metrics(), &csv_header(&MetricsRow::default()))?;
         let processes = new_log(&run.processes(), &csv_header(&ProcessSample::default()))?;
         let latency = new_log(&run.latency(), &hlog_header(SystemTime::from(meta.started)))?;
-        Ok(RunFiles { run: run.clone(), meta, metrics, latency, processes })
+        Ok(RunFiles { run: run.clone(), meta, metrics, latency, processes, slots: None })
     }
 
     /// Appends rows to `metrics.csv`, all or none of them. An absent value is an empty cell.
@@ -114,6 +116,22 @@ impl RunFiles {
     pub fn append_samples(&mut self, samples: &[ProcessSample]) -> Result<(), FilesError> {
         let lines = csv_lines(samples, false).map_err(|e| encode_error(&self.processes, &e))?;
         append(&mut self.processes, &lines)
+    }
+
+    /// Appends a line for each slot to `slots.csv`, all or none of them.
+    ///
+    /// # Errors
+    /// [`FilesError::Write`]; the lines are lost, and with them what could be replayed.
+    pub fn append_slots(&mut self, slots: &[SlotRecord]) -> Result<(), FilesError> {
+        if slots.is_empty() {
+            return Ok(());
+        }
+        let log = match &mut self.slots {
+            Some(log) => log,
+            none => none.insert(new_log(&self.run.slots(), &csv_header(&SlotRecord::default()))?),
+        };
+        let lines = csv_lines(slots, false).map_err(|e| encode_error(log, &e))?;
+        append(log, &lines)
     }
 
     /// Appends one line to `latency.hlog` for every stage that has measurements; histograms of

@@ -10,7 +10,7 @@ use impala::sinks::files::{Interval, RunFiles};
 use impala::sinks::tensorboard::TensorBoard;
 use impala::telemetry::{
     ActorSummary, EvalSummary, Exit, LagSummary, LatencySummary, MemorySummary, MetricsRow,
-    ProcessSample, Reliability, Spread, Summary,
+    ProcessSample, Reliability, SlotRecord, Spread, Summary,
 };
 
 pub const CONFIG: &str = r#"
@@ -231,6 +231,7 @@ pub fn write(path: &Path, n: u64, change: impl Fn(&mut MetricsRow)) -> RunDir {
         start_ns = end_ns;
     }
     (0..N_SAMPLES).for_each(|k| files.append_samples(&sample(k)).unwrap());
+    files.append_slots(&[SlotRecord::default()]).unwrap();
     files.write_summary(&summary(&rows, &totals)).unwrap();
     files.finish(Exit::Finished, "the frame budget was consumed").unwrap();
     run

@@ -1,0 +1,44 @@
+//! `impala replay`: learns a run's weights again from the log of its slots, and compares.
+
+use std::path::PathBuf;
+
+use anyhow::anyhow;
+use impala::replay::{Replayed, replay};
+use impala::sinks::terminal::{ProgressLine, Show};
+
+use crate::Failure;
+
+/// Learn a run again, in one process, and see whether its weights come out to the last bit.
+///
+/// The run must have been trained with --log-slots: its slots.csv says with which weights each rollout was
+/// collected and in which order the learner took them. Everything else follows from the seed.
+#[derive(clap::Args)]
+#[command(after_help = "Example:\n  \
+    impala train --log-slots\n  \
+    impala replay results/latest")]
+pub struct Args {
+    /// The run's folder.
+    #[arg(value_name = "RUN", default_value = "results/latest")]
+    run: PathBuf,
+}
+
+/// Replays and says what came of it.
+pub fn run(args: &Args, show: Show) -> Result<(), Failure> {
+    let mut line = None;
+    let replayed = replay(&args.run, |made, total| {
+        line.get_or_insert_with(|| ProgressLine::new(show, "replaying", "updates", total))
+            .set(made, "");
+    });
+    drop(line);
+    let replayed = replayed.map_err(|error| Failure::Usage(error.into()))?;
+    let Replayed { updates, rollouts, n_different, n_compared } = replayed;
+    let learned = format!("update {updates} after {rollouts} rollouts");
+    if n_different == 0 {
+        println!("{learned}: all {n_compared} weights and moments equal the run's, bit for bit");
+        return Ok(());
+    }
+    Err(Failure::Run(anyhow!(
+        "{learned}: {n_different} of {n_compared} weights and moments differ from the run's; kernels of \
+         another instruction set round otherwise: replay where the run was trained"
+    )))
+}

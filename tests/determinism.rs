@@ -1,0 +1,218 @@
+//! What a run learns can be had again: twice by the same settings, where that is asked for, and from the
+//! log of its slots in any case.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use impala::run_dir::RunDir;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use tempfile::TempDir;
+
+/// A watchdog, not a measurement: a loaded machine may take long.
+const PATIENCE: Duration = Duration::from_secs(120);
+
+/// Columns of `metrics.csv` that measure time, or what was collected meanwhile, and not what was learned.
+fn is_measured(column: &str) -> bool {
+    ["time_s", "frames_per_s", "frames_produced"].contains(&column) || column.ends_with("_us")
+}
+
+fn impala(args: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_impala"));
+    command.args(args).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command
+}
+
+fn text(output: &Output) -> String {
+    format!(
+        "{}{}",
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr)
+    )
+}
+
+/// Trains into a folder and returns it.
+fn train(folder: &Path, name: &str, args: &[&str]) -> RunDir {
+    let path = folder.join(name);
+    let output = impala(&["train", "--frames", "60000", "--set", "report.eval_episodes=3"])
+        .args(args)
+        .arg("--run-dir")
+        .arg(&path)
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{}", text(&output));
+    RunDir::open(&path).unwrap()
+}
+
+/// The columns of `metrics.csv` that say what was learned.
+fn learned(run: &RunDir) -> BTreeMap<String, Vec<String>> {
+    let mut reader = csv::Reader::from_path(run.metrics()).unwrap();
+    let names: Vec<String> = reader.headers().unwrap().iter().map(str::to_owned).collect();
+    let mut columns = BTreeMap::new();
+    for record in reader.records() {
+        for (name, value) in names.iter().zip(record.unwrap().iter()) {
+            columns.entry(name.clone()).or_insert_with(Vec::new).push(value.to_owned());
+        }
+    }
+    columns.retain(|name, _| !is_measured(name));
+    assert!(columns.len() > 20 && columns["frames"].len() > 20, "{:?}", columns.keys());
+    columns
+}
+
+fn replay(run: &Path) -> Output {
+    impala(&["replay"]).arg(run).output().unwrap()
+}
+
+fn assert_replays(run: &RunDir) {
+    let output = replay(run.path());
+    assert!(output.status.success(), "{}", text(&output));
+    assert!(text(&output).contains("bit for bit"), "{}", text(&output));
+}
+
+#[test]
+fn two_deterministic_runs_of_one_seed_are_equal_and_of_two_seeds_are_not() {
+    let folder = TempDir::new().unwrap();
+    for (case, args) in [
+        &["--deterministic"][..],
+        &["--deterministic", "--set", "actors.slots_per_actor=2", "--batch-slots", "4"],
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let run = |name: &str, seed: &str| {
+            let args: Vec<&str> = args.iter().copied().chain(["--seed", seed]).collect();
+            train(folder.path(), &format!("{case}-{name}"), &args)
+        };
+        let (first, second, other) = (run("first", "3"), run("second", "3"), run("other", "4"));
+        let weights = |run: &RunDir| fs::read(run.checkpoint()).unwrap();
+        assert!(weights(&first) == weights(&second), "{args:?}: the checkpoints differ");
+        assert_eq!(learned(&first), learned(&second), "{args:?}");
+        assert!(weights(&first) != weights(&other), "{args:?}: the seed does nothing");
+        assert_ne!(learned(&first), learned(&other), "{args:?}");
+    }
+}
+
+#[test]
+fn any_run_is_learned_again_from_the_log_of_its_slots() {
+    let folder = TempDir::new().unwrap();
+    let one = train(folder.path(), "one", &["--log-slots"]);
+    assert_replays(&one);
+    let threads = ["--log-slots", "--learner-threads", "2", "--set", "actors.slots_per_actor=2"];
+    assert_replays(&train(folder.path(), "threads", &threads));
+    // So few updates of lag are allowed that slots are left out.
+    let dropping = ["--log-slots", "--set", "loss.max_policy_lag=1"];
+    let dropping = train(folder.path(), "dropping", &dropping);
+    let log = fs::read_to_string(dropping.slots()).unwrap();
+    assert!(log.lines().any(|line| line.ends_with(",,,")), "no slot was left out:\n{log}");
+    assert_replays(&dropping);
+    let resumed = ["--log-slots", "--frames", "90000", "--resume", one.path().to_str().unwrap()];
+    let resumed =
+        impala(&["train", "--run-dir"]).arg(folder.path().join("on")).args(resumed).output();
+    assert!(resumed.as_ref().unwrap().status.success(), "{}", text(&resumed.unwrap()));
+    assert_replays(&RunDir::open(&folder.path().join("on")).unwrap());
+}
+
+#[test]
+fn a_log_that_was_changed_is_found_out() {
+    let folder = TempDir::new().unwrap();
+    let run = train(folder.path(), "run", &["--log-slots"]);
+    let log = fs::read_to_string(run.slots()).unwrap();
+    let lines: Vec<&str> = log.lines().collect();
+    let with = |name: &str, lines: &[&str]| {
+        let copy = folder.path().join(name);
+        fs::create_dir(&copy).unwrap();
+        for file in [run.meta(), run.config(), run.checkpoint()] {
+            fs::copy(&file, copy.join(file.file_name().unwrap())).unwrap();
+        }
+        fs::write(copy.join("slots.csv"), lines.join("\n")).unwrap();
+        let output = replay(&copy);
+        (output.status.code(), text(&output))
+    };
+    assert_eq!(with("same", &lines).0, Some(0));
+    // The same slots, two of different actors in the other order.
+    let mut swapped = lines.clone();
+    let fields = |line: &str| -> Vec<String> { line.split(',').map(str::to_owned).collect() };
+    let at = (20..40).find(|&i| fields(lines[i])[0] != fields(lines[i + 1])[0]).unwrap();
+    let (mut a, mut b) = (fields(lines[at + 1]), fields(lines[at]));
+    for column in 4..7 {
+        std::mem::swap(&mut a[column], &mut b[column]);
+    }
+    let (a, b) = (a.join(","), b.join(","));
+    (swapped[at], swapped[at + 1]) = (&a, &b);
+    let (code, words) = with("swapped", &swapped);
+    assert_eq!(code, Some(1), "{words}");
+    assert!(words.contains("differ"), "{words}");
+    let (code, words) = with("cut", &lines[..lines.len() / 2]);
+    assert_eq!(code, Some(2), "{words}");
+    assert!(words.contains("ends with update"), "{words}");
+    let without: Vec<&str> = lines[..30].iter().chain(&lines[31..]).copied().collect();
+    let (code, words) = with("hole", &without);
+    assert_eq!(code, Some(2), "{words}");
+    assert!(words.contains("is missing"), "{words}");
+    fs::remove_file(folder.path().join("hole/slots.csv")).unwrap();
+    let output = replay(&folder.path().join("hole"));
+    assert!(text(&output).contains("--log-slots"), "{}", text(&output));
+}
+
+/// What a replacement collects follows from its generation, which the log has.
+#[test]
+fn a_run_whose_actor_was_killed_is_learned_again() {
+    let folder = TempDir::new().unwrap();
+    let path = folder.path().join("run");
+    let mut supervisor = impala(&["train", "--log-slots", "--frames", "1000000000", "--run-dir"])
+        .arg(&path)
+        .args(["--set", "report.rows=100000", "--set", "report.eval_episodes=1"])
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let log = || fs::read_to_string(path.join("slots.csv")).unwrap_or_default();
+    wait_until("slots", || log().lines().count() > 100);
+    let children = format!("/proc/{0}/task/{0}/children", supervisor.id());
+    let last = || fs::read_to_string(&children).unwrap().split_whitespace().last().map(pid_of);
+    kill(last().unwrap(), Signal::SIGKILL).unwrap();
+    let replaced = |line: &str| line.starts_with("3,1,");
+    wait_until("its replacement's slots", || {
+        log().lines().filter(|line| replaced(line)).count() > 20
+    });
+    kill(Pid::from_raw(supervisor.id() as i32), Signal::SIGINT).unwrap();
+    wait_until("the run's end", || supervisor.try_wait().unwrap().is_some());
+    assert_replays(&RunDir::open(&path).unwrap());
+}
+
+fn pid_of(word: &str) -> Pid {
+    Pid::from_raw(word.parse().unwrap())
+}
+
+fn wait_until(what: &str, mut is_so: impl FnMut() -> bool) {
+    let start = Instant::now();
+    while !is_so() {
+        assert!(start.elapsed() < PATIENCE, "waited too long for {what}");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+#[test]
+fn settings_that_no_deterministic_run_can_have_are_refused() {
+    let cases: [(&[&str], &str); 3] = [
+        (&["--learner-threads", "2"], "learner_threads"),
+        (&["--batch-slots", "3"], "loss.batch_slots"),
+        (&["--set", "loss.max_policy_lag=2"], "loss.max_policy_lag"),
+    ];
+    for (args, field) in cases {
+        let output = impala(&["train", "--deterministic"]).args(args).output().unwrap();
+        assert_eq!(output.status.code(), Some(2), "{args:?}");
+        assert!(text(&output).contains(field), "{}", text(&output));
+    }
+}
+
+#[test]
+fn a_folder_that_is_no_run_is_refused() {
+    let folder = TempDir::new().unwrap();
+    let path: PathBuf = folder.path().join("nothing");
+    let output = replay(&path);
+    assert_eq!(output.status.code(), Some(2), "{}", text(&output));
+}
