@@ -83,7 +83,7 @@ doc: ## The API's documentation, warnings are errors
 bench-throughput: build-torch ## Frames per second, what each method is worth, scaling; tables, JSON, picture in results/bench (ARGS="--quick --baseline FILE")
 	$(CARGO) bench --bench throughput -- $(ARGS)
 
-bench-kernels: ## The matrix kernels against the core's own peak
+bench-kernels: ## The matrix kernels against the core's own peak; table and JSON in results/bench
 	$(CARGO) bench --bench kernels -- $(ARGS)
 
 bench-micro: ## Each part beside the obvious alternative (ARGS="--criterion V-trace" looks closely)

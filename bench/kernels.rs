@@ -1,13 +1,30 @@
 //! How fast the kernels are on one quiet core, next to the most multiply-adds that core can do.
 //!
-//! `taskset -c 1 cargo bench --bench kernels` prints a table; `-- quick` and `cargo test --benches`
-//! run every line once or twice, which shows that it runs and no more. Each figure is the best of many
-//! short repetitions: others may use the machine, and the best is what they disturb least.
+//! `taskset -c 1 cargo bench --bench kernels` prints a table and writes it, for each instruction set that
+//! the processor has, to `results/bench/kernels-<the best of them>.{json,md}`; `-- avx2` measures one
+//! only, and writes nothing, as do `-- quick` and `cargo test --benches`, which run every line once or
+//! twice to show that it runs. Each figure is the best of many short repetitions: others may use the
+//! machine, and the best is what they disturb least.
 
+#[path = "common/processor_time.rs"]
+mod processor_time;
+#[path = "common/setting.rs"]
+mod setting;
+#[path = "common/table.rs"]
+mod table;
+
+use std::path::Path;
 use std::time::{Duration, Instant};
 
+use anyhow::Result;
 use impala::kernels::{Activation, FeatureMajor, Kernels, Simd};
+use impala::sinks::terminal::{ProgressLine, Show};
 use ndarray::{Array1, Array2, s};
+use serde::Serialize;
+
+use processor_time::{processor_time, stolen_percent};
+use setting::{Setting, load_average, save};
+use table::Table;
 
 /// Observation features and head rows (two logits and a value) of CartPole.
 const OBSERVATIONS: usize = 4;
@@ -19,27 +36,108 @@ const TILE_FRAMES: usize = 32;
 /// Long enough to outlast a clock reading many times, short enough to be often undisturbed.
 const REPETITION: Duration = Duration::from_micros(30);
 
-fn main() {
+/// H and N of each block of lines: the actors' and the learner's columns, for three sizes of network.
+const SIZES: [(usize, usize); 6] =
+    [(32, 32), (32, 672), (64, 32), (64, 672), (128, 32), (128, 672)];
+
+/// The file `results/bench/kernels-<instruction set>.json`.
+#[derive(Serialize)]
+struct Results {
+    setting: Setting,
+    load_after: f64,
+    /// Of all processors' time, what the hypervisor gave to other machines.
+    steal_percent: f64,
+    instruction_sets: Vec<InstructionSet>,
+}
+
+/// All kernels of one instruction set.
+#[derive(Serialize)]
+struct InstructionSet {
+    simd: &'static str,
+    /// Of one core, with this set's multiply-adds.
+    peak_gflops: f64,
+    kernels: Vec<Figures>,
+}
+
+/// One kernel at one size.
+#[derive(Serialize)]
+struct Figures {
+    name: &'static str,
+    hidden: usize,
+    n_frames: usize,
+    /// Floating-point operations a frame; 0 where exponentials are most of the work.
+    flops_per_frame: usize,
+    gflops: f64,
+    percent_of_peak: f64,
+    ns_per_frame: f64,
+}
+
+fn main() -> Result<()> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     // `cargo bench` says so with --bench; without it this is a test that everything runs.
-    let quick = !arguments.iter().any(|argument| argument == "--bench")
+    let is_quick = !arguments.iter().any(|argument| argument == "--bench")
         || arguments.iter().any(|argument| argument == "quick" || argument == "--test");
-    let stopwatch = Stopwatch { repetitions: if quick { 2 } else { 600 } };
-    let asked = |simd: &Simd| match arguments.iter().find_map(|name| Simd::named(name).ok()) {
-        Some(only) => only.name() == simd.name(),
-        None => true,
-    };
-    for simd in Simd::supported().filter(asked) {
-        let peak = peak_gflops(simd, &stopwatch);
-        println!("\n{}: peak {peak:.1} GFLOP/s", simd.name());
-        println!(
-            "{:<24} {:>4} {:>4} {:>9} {:>7} {:>9} {:>9}",
-            "kernel", "H", "N", "GFLOP/s", "% peak", "ns/frame", "Mframe/s"
-        );
-        for (hidden, frames) in [(32, 32), (32, 672), (64, 32), (64, 672), (128, 32), (128, 672)] {
-            measure(simd, hidden, frames, peak, &stopwatch);
-        }
+    let only = arguments.iter().find_map(|name| Simd::named(name).ok());
+    let asked = |simd: &Simd| only.is_none_or(|only| only.name() == simd.name());
+    let sets = Vec::from_iter(Simd::supported().filter(asked));
+    let results = measure_all(&sets, &Stopwatch { repetitions: if is_quick { 2 } else { 600 } });
+    let text = markdown(&results);
+    println!("{text}");
+    if !is_quick && only.is_none() {
+        let name = format!("kernels-{}", results.setting.simd);
+        let [json, _] = save(Path::new("results/bench"), &name, &results, &text)?;
+        println!("written to {} (and .md)", json.display());
     }
+    Ok(())
+}
+
+fn measure_all(sets: &[Simd], stopwatch: &Stopwatch) -> Results {
+    let (setting, before) = (Setting::now(), processor_time());
+    let n_lines = (sets.len() * SIZES.len() * LINES.len()) as u64;
+    let mut progress = ProgressLine::new(Show::on_stderr(), "kernels", "lines", n_lines);
+    let mut n_done = 0;
+    let mut instruction_sets = Vec::new();
+    for simd in sets {
+        let peak_gflops = peak_gflops(*simd, stopwatch);
+        let mut kernels = Vec::new();
+        for (hidden, n_frames) in SIZES {
+            kernels.extend(measure(*simd, hidden, n_frames, peak_gflops, stopwatch));
+            n_done += LINES.len() as u64;
+            progress.set(n_done, simd.name());
+        }
+        instruction_sets.push(InstructionSet { simd: simd.name(), peak_gflops, kernels });
+    }
+    progress.finish();
+    let (load_after, steal_percent) = (load_average(), stolen_percent(before));
+    Results { setting, load_after, steal_percent, instruction_sets }
+}
+
+/// A table an instruction set.
+fn markdown(results: &Results) -> String {
+    let Results { setting, load_after, steal_percent, instruction_sets } = results;
+    let mut text = String::from("# Kernels on one core, beside its peak of multiply-adds\n");
+    for InstructionSet { simd, peak_gflops, kernels } in instruction_sets {
+        text += &format!("\n{simd}: peak {peak_gflops:.1} GFLOP/s\n\n");
+        let head = ["kernel", "H", "N", "GFLOP/s", "% of peak", "ns/frame", "M frames/s"];
+        let mut table = Table::new(head);
+        for Figures { name, hidden, n_frames, gflops, percent_of_peak, ns_per_frame, .. } in kernels
+        {
+            table.push([
+                (*name).to_owned(),
+                hidden.to_string(),
+                n_frames.to_string(),
+                format!("{gflops:.1}"),
+                format!("{percent_of_peak:.1}"),
+                format!("{ns_per_frame:.2}"),
+                format!("{:.2}", 1e3 / ns_per_frame),
+            ]);
+        }
+        text += &table.text();
+    }
+    text + &format!(
+        "\n{}; load after {load_after:.2}; stolen meanwhile {steal_percent:.1} %\n",
+        setting.line()
+    )
 }
 
 struct Stopwatch {
@@ -119,17 +217,22 @@ fn forward(hidden: usize) -> usize {
     first(hidden) + middle(hidden) + heads(hidden)
 }
 
-/// Prints one line for each kernel at its place in the network, and for the network.
-fn measure(simd: Simd, hidden: usize, frames: usize, peak: f64, stopwatch: &Stopwatch) {
-    let mut net = Network::new(simd, hidden, frames);
-    for (name, flops_per_frame, call) in LINES {
-        let ns = stopwatch.best_ns(|| call(&mut net)) / frames as f64;
-        let (gflops, millions) = (flops_per_frame(hidden) as f64 / ns, 1e3 / ns);
-        let percent = 100.0 * gflops / peak;
-        println!(
-            "{name:<24} {hidden:>4} {frames:>4} {gflops:>9.1} {percent:>7.1} {ns:>9.2} {millions:>9.2}"
-        );
-    }
+/// One line for each kernel at its place in the network, and for the network.
+fn measure(
+    simd: Simd,
+    hidden: usize,
+    n_frames: usize,
+    peak_gflops: f64,
+    stopwatch: &Stopwatch,
+) -> [Figures; LINES.len()] {
+    let mut net = Network::new(simd, hidden, n_frames);
+    LINES.map(|(name, flops_per_frame, call)| {
+        let ns_per_frame = stopwatch.best_ns(|| call(&mut net)) / n_frames as f64;
+        let flops_per_frame = flops_per_frame(hidden);
+        let gflops = flops_per_frame as f64 / ns_per_frame;
+        let percent_of_peak = 100.0 * gflops / peak_gflops;
+        Figures { name, hidden, n_frames, flops_per_frame, gflops, percent_of_peak, ns_per_frame }
+    })
 }
 
 /// Three layers with everything that a forward and a backward pass need. `values[l]` and `errors[l]`

@@ -3,8 +3,9 @@
 
 use std::time::{Duration, Instant};
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 use criterion::Criterion;
+use impala::sinks::terminal::{ProgressLine, Show};
 use serde::Serialize;
 
 use crate::statistics::median;
@@ -138,20 +139,34 @@ pub struct Row {
     pub n_rounds: usize,
 }
 
+/// Contests of a whole run, to say how far it is; [`Bench::finish`] checks it.
+const N_CONTESTS: usize = 23;
+
 /// Runs contests and keeps their rows.
 pub struct Bench {
     pub effort: Effort,
     pub rows: Vec<Row>,
     /// Where to send functions for a closer look, instead of comparing.
-    pub criterion: Option<Criterion>,
+    criterion: Option<Criterion>,
+    progress: ProgressLine,
+    n_done: usize,
 }
 
 impl Bench {
+    /// No contest yet.
+    pub fn new(effort: Effort, criterion: Option<Criterion>) -> Self {
+        let show = if criterion.is_some() { Show::Nothing } else { Show::on_stderr() };
+        let progress = ProgressLine::new(show, "comparing", "contests", N_CONTESTS as u64);
+        Bench { effort, rows: Vec::new(), criterion, progress, n_done: 0 }
+    }
+
     /// Measures all contenders of a contest.
     ///
     /// # Errors
     /// What a contender fails with.
     pub fn run(&mut self, mut contest: Contest) -> Result<()> {
+        self.progress.set(self.n_done as u64, &contest.job);
+        self.n_done += 1;
         match &mut self.criterion {
             Some(criterion) => look_closely(criterion, contest),
             None => {
@@ -159,6 +174,17 @@ impl Bench {
                 self.rows.extend(rows(&contest, &rounds));
             }
         }
+        Ok(())
+    }
+
+    /// After the last contest.
+    ///
+    /// # Errors
+    /// If there were more or fewer than expected.
+    pub fn finish(&self) -> Result<()> {
+        self.progress.finish();
+        let n_done = self.n_done;
+        ensure!(n_done == N_CONTESTS, "{n_done} contests: N_CONTESTS says {N_CONTESTS}");
         Ok(())
     }
 }

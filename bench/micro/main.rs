@@ -1,7 +1,7 @@
 //! `make bench-micro`: what each part of the engine costs beside the obvious other way to do it.
 //!
 //! Every row's ratio is ours over the alternative's, measured in turns in one run (`contest.rs`): one
-//! table on the terminal and in `results/bench/micro.{md,json}`. `--criterion [FILTER]` looks closely at
+//! table on the terminal and in `results/bench/micro-<instruction set>.{md,json}`. `--criterion [FILTER]` looks closely at
 //! the functions among them instead, and says what changed since it last did. Without `--bench`, as a
 //! test, every line runs once and nothing is written.
 
@@ -11,6 +11,8 @@ mod contest;
 mod hand_over;
 mod learner;
 mod others;
+#[path = "../common/processor_time.rs"]
+mod processor_time;
 mod report;
 #[path = "../common/statistics.rs"]
 mod statistics;
@@ -25,7 +27,8 @@ use clap::Parser;
 use common::{Setting, load_average, save};
 use contest::{Bench, Effort};
 use criterion::Criterion;
-use report::{Table, markdown, stolen_s};
+use processor_time::{processor_time, stolen_percent};
+use report::{Table, markdown};
 
 /// Measure parts of the engine against the obvious alternatives.
 #[derive(Parser)]
@@ -54,26 +57,28 @@ impl Effort {
 
 fn main() -> Result<()> {
     let args = Args::parse();
-    let (setting, stolen_before_s) = (Setting::now(), stolen_s());
+    let (setting, before) = (Setting::now(), processor_time());
     let filtered = |filter: &String| Criterion::default().with_filter(filter);
     let criterion = args.criterion.as_ref().map(filtered);
     let is_closer_look = criterion.is_some();
-    let mut bench = Bench { effort: Effort::of(&args), rows: Vec::new(), criterion };
+    let mut bench = Bench::new(Effort::of(&args), criterion);
     measure(&mut bench)?;
+    bench.finish()?;
     if is_closer_look {
         return Ok(());
     }
     let table = Table {
         setting,
         load_after: load_average(),
-        stolen_s: stolen_s() - stolen_before_s,
+        steal_percent: stolen_percent(before),
         effort: bench.effort,
         rows: bench.rows,
     };
     let text = markdown(&table);
     println!("{text}");
     if args.bench {
-        let [json, _] = save(Path::new("results/bench"), "micro", &table, &text)?;
+        let name = format!("micro-{}", table.setting.simd);
+        let [json, _] = save(Path::new("results/bench"), &name, &table, &text)?;
         println!("written to {}", json.display());
     }
     Ok(())

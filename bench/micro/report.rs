@@ -7,23 +7,15 @@ use serde::Serialize;
 use crate::common::Setting;
 use crate::contest::{Effort, Row, Spread};
 
-/// The file `results/bench/micro.json`.
+/// The file `results/bench/micro-<instruction set>.json`.
 #[derive(Serialize)]
 pub struct Table {
     pub setting: Setting,
     pub load_after: f64,
-    /// Time that a hypervisor took away from all cores meanwhile, s.
-    pub stolen_s: f64,
+    /// Time that a hypervisor took away meanwhile, % of all cores'.
+    pub steal_percent: f64,
     pub effort: Effort,
     pub rows: Vec<Row>,
-}
-
-/// Steal time of all cores since boot, s; NaN where it cannot be read.
-pub fn stolen_s() -> f64 {
-    const TICKS_PER_S: f64 = 100.0;
-    let text = std::fs::read_to_string("/proc/stat").unwrap_or_default();
-    let ticks: Option<f64> = text.split_whitespace().nth(8).and_then(|word| word.parse().ok());
-    ticks.unwrap_or(f64::NAN) / TICKS_PER_S
 }
 
 /// The whole table, with a line for each alternative.
@@ -53,10 +45,10 @@ pub fn markdown(table: &Table) -> String {
         let _ =
             writeln!(text, "| {job}{comma}{figure} | {name} | {value} | {ratio} | {n_rounds} |");
     }
-    let (load_after, stolen_s) = (table.load_after, table.stolen_s);
+    let (load_after, steal_percent) = (table.load_after, table.steal_percent);
     let _ = writeln!(
         text,
-        "\n{}; load after {load_after:.2}; stolen meanwhile {stolen_s:.2} core seconds",
+        "\n{}; load after {load_after:.2}; stolen meanwhile {steal_percent:.1} %",
         table.setting.line()
     );
     text

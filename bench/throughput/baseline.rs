@@ -45,12 +45,12 @@ const CASE_QUANTITIES: [(&str, &str); 4] = [
 ///
 /// # Errors
 /// If the earlier file cannot be read.
-pub fn change(path: &Path, now: &Value) -> Result<String> {
+pub fn change(path: &Path, now_table: &Value) -> Result<String> {
     let read = || -> Result<Value> { Ok(serde_json::from_str(&std::fs::read_to_string(path)?)?) };
     let before_table = read().with_context(|| format!("--baseline {}", path.display()))?;
     let before = BTreeMap::from_iter(figures(&before_table));
     let mut table = Table::new(["change", "before", "now", "by", "unit", "beyond the spread"]);
-    for (key, now) in figures(now) {
+    for (key, now) in figures(now_table) {
         let Some(before) = before.get(&key) else { continue };
         let is_apart = now.is_apart_from(before);
         let [group, name, unit] = key;
@@ -65,9 +65,31 @@ pub fn change(path: &Path, now: &Value) -> Result<String> {
             ]);
         }
     }
-    let setting = &before_table["setting"];
-    let text = |key: &str| setting[key].as_str().unwrap_or("unknown");
-    Ok(format!("\n{}\nbefore: {}, {}\n", table.text(), text("commit"), text("started")))
+    let text = |key: &str| before_table["setting"][key].as_str().unwrap_or("unknown");
+    let (warning, commit, started) =
+        (other_machine(&before_table, now_table), text("commit"), text("started"));
+    Ok(format!("\n{warning}{}\nbefore: {commit}, {started}\n", table.text()))
+}
+
+/// A warning above the table if the two are not of one kind of machine: the change is then as much the
+/// machine's as the program's.
+fn other_machine(before: &Value, now: &Value) -> String {
+    let of = |table: &Value| {
+        let setting = &table["setting"];
+        ["cpu", "simd", "n_cores"].map(|key| setting[key].to_string().replace('"', ""))
+    };
+    let (before, now) = (of(before), of(now));
+    if before == now {
+        return String::new();
+    }
+    let words =
+        |[cpu, simd, n_cores]: [String; 3]| format!("{cpu}, {n_cores} cores, kernels {simd}");
+    format!(
+        "**WARNING: different machines are compared. The change is the machine's as much as the \
+         program's.**\n\nbefore: {}\nnow: {}\n\n",
+        words(before),
+        words(now)
+    )
 }
 
 /// Every figure of a file, in the file's order.

@@ -1,16 +1,18 @@
 //! Ablations, each with one method off or exchanged, and scaling: short runs, all in turn and several
 //! rounds of it, so that what the machine does meanwhile hits all alike.
 
+use std::time::Duration;
+
 use anyhow::Result;
 use impala::config::Config;
 use impala::kernels::Simd;
-use impala::sinks::terminal::{ProgressLine, Show};
 use serde::Serialize;
 
 use super::Effort;
 use super::alternatives::{self, Variant};
 use super::common::impala;
 use super::disturbance::Disturbance;
+use super::progress::Progress;
 use super::sample::{Sample, Spread, figure};
 use super::table::Table;
 use super::training::{endless, run};
@@ -98,6 +100,7 @@ fn settings() -> Vec<Place> {
         let name = format!("{n_slots} slots an actor, not 1");
         places.push(engine(group, name, |config| config.actors.slots_per_actor = n_slots));
     }
+    places.push(engine(group, "2 learner threads, not 1", |config| config.learner_threads = 2));
     places
 }
 
@@ -109,6 +112,7 @@ fn scaling() -> Vec<Place> {
         places.extend(sizes.iter().map(place));
     };
     add("scaling: actors", &[1, 2, 4, 8, 16], &|config, n| config.actors.count = n);
+    add("scaling: learner threads", &[1, 2, 4], &|config, n| config.learner_threads = n);
     add("scaling: environments an actor, E", &[8, 32, 128], &|config, n| {
         config.actors.envs_per_actor = n;
     });
@@ -132,30 +136,40 @@ impl How {
     }
 }
 
-/// Measures every case.
-pub fn measure(effort: Effort) -> Result<Vec<Case>> {
-    let places = places();
+/// All cases together.
+pub fn planned(effort: Effort) -> Duration {
+    one(effort) * (effort.n_case_runs * different(&places()).len()) as u32
+}
+
+fn one(effort: Effort) -> Duration {
+    effort.case_warm_up + effort.case_measured
+}
+
+/// What is run, once each.
+fn different(places: &[Place]) -> Vec<&How> {
     let mut hows: Vec<&How> = Vec::new();
-    for place in &places {
+    for place in places {
         if !hows.contains(&&place.how) {
             hows.push(&place.how);
         }
     }
+    hows
+}
+
+/// Measures every case.
+pub fn measure(effort: Effort, progress: &mut Progress) -> Result<Vec<Case>> {
+    let places = places();
+    let hows = different(&places);
     let mut samples = vec![Vec::new(); hows.len()];
-    let n_runs = (effort.n_case_runs * hows.len()) as u64;
-    let mut line = ProgressLine::new(Show::on_stderr(), "ablations and scaling", "runs", n_runs);
-    let mut n_done = 0;
     for round in 0..effort.n_case_runs {
         // There and back again: a steady drift then cancels between rounds.
         let there = 0..hows.len();
         let order = if round % 2 == 0 { Vec::from_iter(there) } else { there.rev().collect() };
         for k in order {
+            progress.begin("ablations and scaling", one(effort));
             samples[k].push(hows[k].run(effort)?);
-            n_done += 1;
-            line.set(n_done, "");
         }
     }
-    line.finish();
     let of = |how: &How| -> &[Sample] {
         hows.iter().position(|known| *known == how).map_or(&[], |k| &samples[k])
     };

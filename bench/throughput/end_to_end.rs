@@ -2,18 +2,26 @@
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use impala::config::{Config, LearnerKind};
 
 use super::Effort;
 use super::common::impala;
 use super::disturbance::Disturbance;
+use super::progress::Progress;
 use super::row::Row;
 use super::training::{Run, endless, run};
 
 /// Environment steps between rows of a run's metrics.
 const ROW_FRAMES: u64 = 100_000;
+
+/// What is trained, and the heading of its rows.
+struct Whole {
+    group: &'static str,
+    config: Config,
+}
 
 /// The binary with the libtorch learner, if it was built.
 pub fn torch_binary() -> Option<PathBuf> {
@@ -21,11 +29,57 @@ pub fn torch_binary() -> Option<PathBuf> {
     path.exists().then_some(path)
 }
 
-/// Measures runs with one learner and appends their rows.
-pub fn measure(learner: &'static str, effort: Effort, rows: &mut Vec<Row>) -> Result<()> {
-    let runs = (0..effort.n_runs).map(|_| train(learner, effort)).collect::<Result<Vec<_>>>()?;
+/// Training settings are the defaults; learner threads beside them; whatever is fastest, learning or not.
+fn wholes() -> Vec<Whole> {
+    let whole = |group, change: fn(&mut Config)| {
+        let mut config = endless(ROW_FRAMES);
+        change(&mut config);
+        Whole { group, config }
+    };
+    let mut wholes = vec![
+        whole("end to end, native", |_| {}),
+        whole("end to end, native, 2 learner threads", |config| config.learner_threads = 2),
+        whole("engine speed: 2 learner threads, 2 slots an actor", |config| {
+            config.learner_threads = 2;
+            config.actors.slots_per_actor = 2;
+        }),
+    ];
+    if torch_binary().is_some() {
+        wholes.push(whole("end to end, torch", |config| config.learner = LearnerKind::Torch));
+    }
+    wholes
+}
+
+/// All runs together.
+pub fn planned(effort: Effort) -> Duration {
+    one(effort) * (effort.n_runs * wholes().len()) as u32
+}
+
+/// The one run that shows whether memory grows.
+pub fn planned_memory(effort: Effort) -> Duration {
+    effort.warm_up + effort.memory
+}
+
+fn one(effort: Effort) -> Duration {
+    effort.warm_up + effort.measured
+}
+
+/// Measures all in turn, round after round, and appends their rows.
+pub fn measure(effort: Effort, progress: &mut Progress, rows: &mut Vec<Row>) -> Result<()> {
+    let wholes = wholes();
+    let mut runs: Vec<Vec<Run>> = wholes.iter().map(|_| Vec::new()).collect();
+    for _ in 0..effort.n_runs {
+        for (whole, runs) in wholes.iter().zip(&mut runs) {
+            progress.begin(whole.group, one(effort));
+            runs.push(whole.train(effort)?);
+        }
+    }
+    wholes.iter().zip(&runs).for_each(|(whole, runs)| append(whole.group, runs, rows));
+    Ok(())
+}
+
+fn append(group: &'static str, runs: &[Run], rows: &mut Vec<Row>) {
     let disturbance = Disturbance::worst(runs.iter().map(|run| run.sample.disturbance));
-    let group = if learner == "native" { "end to end, native" } else { "end to end, torch" };
     let mut push = |name: &str, unit, of: &dyn Fn(&Run) -> f64| {
         rows.push(Row::new(group, name, unit, runs.iter().map(of), disturbance));
     };
@@ -38,28 +92,30 @@ pub fn measure(learner: &'static str, effort: Effort, rows: &mut Vec<Row>) -> Re
     push("policy lag, mean", "updates", &|run| run.summary.policy_lag.mean);
     push("policy lag, largest", "updates", &|run| run.summary.policy_lag.max as f64);
     push("learner waiting for slots", "% of its time", &|run| {
-        100.0 * run.summary.learner_wait_s / run.summary.train_s
+        let threads_s = run.summary.learner_threads as f64 * run.summary.train_s;
+        100.0 * run.summary.learner_wait_s / threads_s
     });
     push("actors blocked on full rings", "% of their time", &blocked_percent);
     push("an actor collecting during updates", "% of update time", &|run| {
         100.0 * run.summary.collected_during_updates
     });
     for stage in runs[0].summary.latency_us.keys() {
-        for (name, of) in [("p50", 0), ("p99", 1)] {
+        for (name, of) in [("mean", 0), ("p50", 1), ("p99", 2)] {
             push(&format!("{stage}, {name}"), "µs", &|run| {
                 let latency = run.summary.latency_us[stage];
-                [latency.p50, latency.p99][of]
+                [latency.mean, latency.p50, latency.p99][of]
             });
         }
     }
-    Ok(())
 }
 
 /// One long native run: whether memory grows.
-pub fn measure_memory(effort: Effort, rows: &mut Vec<Row>) -> Result<()> {
-    let long = train("native", Effort { measured: effort.memory, ..effort })?;
-    let (first, last) = (long.pss_mb.first().unwrap_or(&0.0), long.pss_mb.last().unwrap_or(&0.0));
+pub fn measure_memory(effort: Effort, progress: &mut Progress, rows: &mut Vec<Row>) -> Result<()> {
     let group = "memory over one long run, native (PSS)";
+    progress.begin(group, planned_memory(effort));
+    let whole = Whole { group, config: endless(ROW_FRAMES) };
+    let long = whole.train(Effort { measured: effort.memory, ..effort })?;
+    let (first, last) = (long.pss_mb.first().unwrap_or(&0.0), long.pss_mb.last().unwrap_or(&0.0));
     let mut push = |name: String, unit, value: f64| {
         rows.push(Row::new(group, name, unit, [value], long.sample.disturbance));
     };
@@ -74,13 +130,10 @@ fn blocked_percent(run: &Run) -> f64 {
     100.0 * blocked_s / (run.summary.actors.len() as f64 * run.summary.train_s)
 }
 
-fn train(learner: &str, effort: Effort) -> Result<Run> {
-    let (binary, kind) = match learner {
-        "torch" => {
-            (Command::new(torch_binary().context("the torch build is gone")?), LearnerKind::Torch)
-        }
-        _ => (impala(), LearnerKind::Native),
-    };
-    let config = Config { learner: kind, ..endless(ROW_FRAMES) };
-    run(binary, &config, effort.warm_up, effort.measured)
+impl Whole {
+    fn train(&self, effort: Effort) -> Result<Run> {
+        let torch = torch_binary().filter(|_| self.config.learner == LearnerKind::Torch);
+        let binary = torch.map_or_else(impala, Command::new);
+        run(binary, &self.config, effort.warm_up, effort.measured)
+    }
 }

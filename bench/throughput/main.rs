@@ -1,7 +1,8 @@
 //! `make bench-throughput`: how many environment frames a second the system consumes by learning, how
 //! much of its parts' speed survives in the whole, what each of its methods is worth, and how it scales.
 //!
-//! Tables on the terminal, `results/bench/throughput.{json,md,svg}`. `--quick` takes a minute;
+//! Tables on the terminal and in `results/bench/throughput-<instruction set>.{json,md,svg}`, so that figures
+//! of processors whose kernels differ stay apart. `--quick` takes a minute;
 //! `--baseline FILE` adds the change against an earlier JSON; without `--bench`, as a test, everything
 //! runs once, briefly, and nothing is written.
 //!
@@ -17,10 +18,15 @@ mod end_to_end;
 mod parts;
 mod picture;
 mod processes;
+#[path = "../common/processor_time.rs"]
+mod processor_time;
+mod progress;
 mod row;
 mod sample;
+mod start;
 #[path = "../common/statistics.rs"]
 mod statistics;
+#[path = "../common/table.rs"]
 mod table;
 mod training;
 
@@ -33,6 +39,8 @@ use serde::Serialize;
 
 use cases::Case;
 use common::{Setting, load_average, save};
+use processor_time::{processor_time, stolen_percent};
+use progress::Progress;
 use row::Row;
 
 /// Measure frames per second end to end, of every part, of every method's alternative, and by size.
@@ -74,8 +82,8 @@ impl Effort {
     fn of(args: &Args) -> Self {
         let (n_runs, n_case_runs, seconds) = match (args.bench, args.quick) {
             (false, _) => (1, 1, [0.1, 0.2, 0.2, 0.01, 0.05, 0.1]),
-            (true, true) => (3, 2, [0.4, 0.9, 2.0, 0.05, 0.2, 0.5]),
-            (true, false) => (5, 3, [1.0, 10.0, 60.0, 0.4, 0.3, 1.0]),
+            (true, true) => (3, 2, [0.3, 0.7, 2.0, 0.05, 0.2, 0.4]),
+            (true, false) => (5, 3, [0.5, 4.0, 40.0, 0.3, 0.3, 1.0]),
         };
         let [warm_up, measured, memory, part, case_warm_up, case_measured] =
             seconds.map(Duration::from_secs_f64);
@@ -83,11 +91,13 @@ impl Effort {
     }
 }
 
-/// The file `results/bench/throughput.json`.
+/// The file `results/bench/throughput-<instruction set>.json`.
 #[derive(Serialize)]
 struct Results {
     setting: Setting,
     load_after: f64,
+    /// Of all processors' time, what the hypervisor gave to other machines.
+    steal_percent: f64,
     took_s: f64,
     effort: Effort,
     rows: Vec<Row>,
@@ -106,7 +116,8 @@ fn main() -> Result<()> {
     let svg = picture::draw(&results.cases)?;
     if args.bench {
         let name = if args.quick { "throughput-quick" } else { "throughput" };
-        let [json, _] = save(Path::new("results/bench"), name, &results, &text)?;
+        let name = format!("{name}-{}", results.setting.simd);
+        let [json, _] = save(Path::new("results/bench"), &name, &results, &text)?;
         std::fs::write(json.with_extension("svg"), svg)?;
         println!("written to {} (and .md, .svg)", json.display());
     }
@@ -114,29 +125,40 @@ fn main() -> Result<()> {
 }
 
 fn measure(effort: Effort) -> Result<Results> {
-    let (setting, start) = (Setting::now(), Instant::now());
-    let mut notes = Vec::new();
+    let (setting, start, before) = (Setting::now(), Instant::now(), processor_time());
+    let mut progress = Progress::new(planned(effort));
+    progress.begin("parts", parts::planned(effort));
     let mut rows = parts::rows(effort)?;
-    end_to_end::measure("native", effort, &mut rows)?;
-    end_to_end::measure_memory(effort, &mut rows)?;
-    match end_to_end::torch_binary() {
-        Some(_) => end_to_end::measure("torch", effort, &mut rows)?,
-        None => notes.push("torch was not measured: `make build-torch` builds it".into()),
+    progress.begin("start of the process", start::planned(effort));
+    start::measure(effort, &mut rows)?;
+    end_to_end::measure(effort, &mut progress, &mut rows)?;
+    end_to_end::measure_memory(effort, &mut progress, &mut rows)?;
+    let cases = cases::measure(effort, &mut progress)?;
+    progress.finish();
+    let mut notes = Vec::new();
+    if end_to_end::torch_binary().is_none() {
+        notes.push("torch was not measured: `make build-torch` builds it".into());
     }
-    let cases = cases::measure(effort)?;
-    let (load_after, took_s) = (load_average(), start.elapsed().as_secs_f64());
-    Ok(Results { setting, load_after, took_s, effort, rows, cases, notes })
+    let (load_after, steal_percent) = (load_average(), stolen_percent(before));
+    let took_s = start.elapsed().as_secs_f64();
+    Ok(Results { setting, load_after, steal_percent, took_s, effort, rows, cases, notes })
+}
+
+fn planned(effort: Effort) -> Duration {
+    let alone = parts::planned(effort) + start::planned(effort);
+    let whole = end_to_end::planned(effort) + end_to_end::planned_memory(effort);
+    alone + whole + cases::planned(effort)
 }
 
 fn markdown(results: &Results) -> String {
-    let Results { setting, load_after, took_s, rows, cases, notes, .. } = results;
+    let Results { setting, load_after, steal_percent, took_s, rows, cases, notes, .. } = results;
     let notes = String::from_iter(notes.iter().map(|note| format!("\n{note}\n")));
     format!(
         "# Throughput\n{}{}\nM frames/s are consumed by learning. of default: median of the ratios to the \
          default in the same round.\nCPU s/M: processor time of all processes for a million frames. \
          lag: updates between acting and learning, mean.\nsteal, others: of the cores' time, what the \
          hypervisor and other processes took in the worst run.\n{notes}\n{}; load after \
-         {load_after:.2}; took {took_s:.0} s\n",
+         {load_after:.2}; stolen meanwhile {steal_percent:.1} %; took {took_s:.0} s\n",
         row::markdown(rows),
         cases::markdown(cases),
         setting.line(),

@@ -16,16 +16,22 @@ use impala::shm::layout::SegmentShape;
 use ndarray::Array2;
 
 use super::Effort;
-use super::disturbance::{Disturbance, ProcessorTime};
+use super::disturbance::Disturbance;
 use super::processes::cpu_s;
+use super::processor_time::processor_time;
 use super::row::Row;
+
+/// All parts together: five, each of which first works once.
+pub fn planned(effort: Effort) -> Duration {
+    effort.part * (5 * effort.n_runs) as u32
+}
 
 /// Every part's row.
 pub fn rows(effort: Effort) -> Result<Vec<Row>> {
     let config = Config::default();
     let part = "parts, one core, from memory";
     let ours = [std::process::id()];
-    let (before, ours_before) = (ProcessorTime::now(), cpu_s(&ours));
+    let (before, ours_before) = (processor_time(), cpu_s(&ours));
     let [publish, read] = weights(&config, effort)?;
     let measured = [
         ("environment only", "M frames/s", env_only(&config, effort)?),

@@ -3,7 +3,10 @@
 use std::thread::sleep;
 use std::time::Duration;
 
-use super::disturbance::{Disturbance, ProcessorTime, TICKS_PER_S};
+use impala::memory::pss_bytes;
+
+use super::disturbance::Disturbance;
+use super::processor_time::{TICKS_PER_S, processor_time};
 
 /// Memory is sampled this often during the measured time.
 const N_MEMORY_SAMPLES: u32 = 5;
@@ -26,11 +29,11 @@ impl Usage {
 
 /// Sleeps for `measured` and watches the processes meanwhile.
 pub fn watch(pids: impl Fn() -> Vec<u32>, measured: Duration) -> Usage {
-    let (before, cpu_before) = (ProcessorTime::now(), cpu_s(&pids()));
+    let (before, cpu_before) = (processor_time(), cpu_s(&pids()));
     let mut pss_mb = Vec::new();
     for _ in 0..N_MEMORY_SAMPLES {
         sleep(measured / N_MEMORY_SAMPLES);
-        pss_mb.push(pids().iter().map(|pid| process_pss_mb(*pid)).sum());
+        pss_mb.push(pids().into_iter().filter_map(pss_bytes).sum::<u64>() as f64 / 1e6);
     }
     let cpu_s = cpu_s(&pids()) - cpu_before;
     Usage { pss_mb, cpu_s, disturbance: Disturbance::since(before, cpu_s) }
@@ -42,13 +45,6 @@ pub fn tree(pid: u32) -> Vec<u32> {
     let children = children.unwrap_or_default();
     let children = children.split_whitespace().filter_map(|child| child.parse().ok());
     std::iter::once(pid).chain(children).collect()
-}
-
-fn process_pss_mb(pid: u32) -> f64 {
-    let rollup = std::fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).unwrap_or_default();
-    let line = rollup.lines().find_map(|line| line.strip_prefix("Pss:")).unwrap_or_default();
-    let kb = line.split_whitespace().next().and_then(|word| word.parse().ok()).unwrap_or(0.0);
-    kb / 1e3
 }
 
 /// Processor time of processes so far, s.
