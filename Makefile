@@ -24,7 +24,7 @@ PERF_BUILD = $(filter --features torch,$(BUILD)) --target-dir target/perf
 
 .DEFAULT_GOAL := help
 .PHONY: help train report test test-default test-model test-torch test-tensorboard test-tools check fuzz audit lint doc tensorboard \
-	bench-throughput bench-kernels bench-micro bench-peers perf seeds libtorch build build-torch clean
+	bench-throughput bench-kernels bench-micro bench-peers perf seeds soak libtorch build build-torch clean
 
 help: ## List the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | column -t -s '|'
@@ -97,6 +97,9 @@ perf: $(SETUP) ## Flame graphs and top functions of every process, in results/pe
 
 seeds: ## Train seeds 1 to 20: the table of when each was solved, and a report that compares them
 	$(CARGO) bench --bench seeds -- $(ARGS)
+
+soak: ## An hour of training, watched for growth of memory and descriptors and decay of speed (ARGS="--minutes 480")
+	$(CARGO) bench --bench soak -- $(ARGS)
 
 build: ## The binary without libtorch: target/release/impala
 	$(CARGO) build --release

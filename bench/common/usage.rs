@@ -1,0 +1,18 @@
+//! What a process uses, from `/proc`: processor time, descriptors.
+
+/// Kernel ticks a second; fixed for user space on Linux.
+const TICKS_PER_S: f64 = 100.0;
+
+/// Processor time of a process so far, s; `None` once it has ended.
+pub fn cpu_s(pid: u32) -> Option<f64> {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    // After the command's closing parenthesis: field 3 on; utime and stime are fields 14 and 15.
+    let mut fields = stat.rsplit(')').next()?.split_whitespace().skip(11);
+    let mut ticks = || fields.next()?.parse::<f64>().ok();
+    Some((ticks()? + ticks()?) / TICKS_PER_S)
+}
+
+/// Open descriptors of a process; `None` once it has ended.
+pub fn n_descriptors(pid: u32) -> Option<u64> {
+    Some(std::fs::read_dir(format!("/proc/{pid}/fd")).ok()?.count() as u64)
+}

@@ -1,0 +1,153 @@
+//! Whether a run grew or decayed: series in, judgements out. No clock, no I/O.
+//!
+//! A trend is the median of the slopes between all pairs of samples (Theil and Sen), so that neither a
+//! spike nor a stretch in which the machine was busy with something else makes one. Descriptors are few
+//! and exact: there a single one more counts.
+
+use serde::Serialize;
+
+use super::sample::Sample;
+use super::statistics::median;
+
+/// Start-up, when everything grows, is left out: a tenth of the run, this at most, s.
+const LONGEST_WARM_UP_S: f64 = 120.0;
+
+/// Fewer samples than this show no trend.
+pub const FEWEST_SAMPLES: usize = 9;
+
+/// Memory may change by this share of what it was over the run ...
+const MEMORY_BOUND: f64 = 0.05;
+/// ... or by so much, bytes, where that is more: a histogram that meets a longer time doubles.
+const MEMORY_BOUND_BYTES: f64 = 256.0 * 1024.0;
+
+/// Frames learned from per second of processor time may fall by this share over the run. Programs that run
+/// beside it share caches and cores' halves with it, and come and go: less than this can be theirs.
+const DECAY_BOUND: f64 = 0.15;
+
+/// What one quantity did over the run.
+#[derive(Clone, Debug, Serialize)]
+pub struct Judgement {
+    pub quantity: String,
+    pub unit: &'static str,
+    /// Medians of the first and the last third.
+    pub first_third: f64,
+    pub last_third: f64,
+    /// Change over the run as judged, in the unit.
+    pub change: f64,
+    /// The most that the change may be, or the least if below zero; none where it is only told.
+    pub bound: Option<f64>,
+    pub holds: bool,
+}
+
+/// Judges a run by its samples; nothing of too few of them.
+pub fn judge(samples: &[Sample]) -> Vec<Judgement> {
+    let Some(last) = samples.last() else { return Vec::new() };
+    let warm_up_s = LONGEST_WARM_UP_S.min(0.1 * last.time_s);
+    let first = samples.partition_point(|sample| sample.time_s < warm_up_s);
+    let samples = &samples[first..];
+    if samples.len() < FEWEST_SAMPLES {
+        return Vec::new();
+    }
+    let of_processes = (0..samples[0].processes.len()).flat_map(|k| process(samples, k));
+    [memory("all processes", &series(samples, total_pss))]
+        .into_iter()
+        .chain(of_processes)
+        .chain(throughput(samples))
+        .chain([policy_lag(samples), restarts(samples)])
+        .collect()
+}
+
+type Series = Vec<(f64, f64)>;
+
+fn series(samples: &[Sample], value: impl Fn(&Sample) -> f64) -> Series {
+    samples.iter().map(|sample| (sample.time_s, value(sample))).collect()
+}
+
+fn total_pss(sample: &Sample) -> f64 {
+    sample.processes.iter().map(|process| process.pss_bytes as f64).sum()
+}
+
+fn process(samples: &[Sample], k: usize) -> [Judgement; 2] {
+    let name = &samples[0].processes[k].name;
+    let pss = series(samples, |sample| sample.processes[k].pss_bytes as f64);
+    let descriptors = series(samples, |sample| sample.processes[k].descriptors as f64);
+    let mut judgement = told(format!("descriptors, {name}"), "", &descriptors, 1.0);
+    judgement.change = judgement.last_third - judgement.first_third;
+    [memory(name, &pss), judgement.at_most(0.0)]
+}
+
+/// Memory in MB; the bound is on growth alone.
+fn memory(of: &str, pss_bytes: &Series) -> Judgement {
+    let judgement = told(format!("memory (PSS), {of}"), "MB", pss_bytes, 1e6);
+    let bound = (MEMORY_BOUND * judgement.first_third).max(MEMORY_BOUND_BYTES / 1e6);
+    judgement.at_most(bound)
+}
+
+fn throughput(samples: &[Sample]) -> [Judgement; 2] {
+    let rate = |seconds: fn(&Sample) -> f64| -> Series {
+        let pairs = samples.windows(2).filter(|pair| seconds(&pair[1]) > seconds(&pair[0]));
+        let rates = pairs.map(|pair| {
+            let frames = pair[1].frames.saturating_sub(pair[0].frames) as f64;
+            (pair[1].time_s, frames / (seconds(&pair[1]) - seconds(&pair[0])))
+        });
+        rates.collect()
+    };
+    let unit = "M frames/s";
+    let cpu =
+        told("frames learned from, per CPU second".into(), unit, &rate(|sample| sample.cpu_s), 1e6);
+    let bound = -DECAY_BOUND * cpu.first_third;
+    let wall =
+        told("frames learned from, per second".into(), unit, &rate(|sample| sample.time_s), 1e6);
+    [cpu.at_least(bound), wall]
+}
+
+fn policy_lag(samples: &[Sample]) -> Judgement {
+    let lags = series(samples, |sample| sample.policy_lag);
+    let known: Series = lags.into_iter().filter(|(_, lag)| lag.is_finite()).collect();
+    told("policy lag, mean".into(), "updates", &known, 1.0)
+}
+
+/// No worker has a reason to end: each replacement is a fault that was mended.
+fn restarts(samples: &[Sample]) -> Judgement {
+    let restarts = series(samples, |sample| sample.restarts as f64);
+    let mut judgement = told("workers replaced".into(), "", &restarts, 1.0);
+    judgement.change = restarts.last().map_or(0.0, |(_, n)| *n);
+    judgement.at_most(0.0)
+}
+
+/// A quantity in units of `unit_size`, with its trend and without a bound.
+fn told(quantity: String, unit: &'static str, series: &Series, unit_size: f64) -> Judgement {
+    let third = series.len().div_ceil(3);
+    let median_of = |part: &[(f64, f64)]| {
+        median(&part.iter().map(|(_, value)| value / unit_size).collect::<Vec<_>>())
+    };
+    Judgement {
+        quantity,
+        unit,
+        first_third: median_of(&series[..third]),
+        last_third: median_of(&series[series.len() - third..]),
+        change: trend(series) / unit_size,
+        bound: None,
+        holds: true,
+    }
+}
+
+/// Change over the whole series: the median slope times its length.
+fn trend(series: &Series) -> f64 {
+    let mut slopes = Vec::new();
+    for (k, (x0, y0)) in series.iter().enumerate() {
+        slopes.extend(series[k + 1..].iter().map(|(x1, y1)| (y1 - y0) / (x1 - x0)));
+    }
+    let length = |series: &Series| Some(series.last()?.0 - series.first()?.0);
+    median(&slopes) * length(series).unwrap_or(f64::NAN)
+}
+
+impl Judgement {
+    fn at_most(self, bound: f64) -> Judgement {
+        Judgement { bound: Some(bound), holds: self.change <= bound, ..self }
+    }
+
+    fn at_least(self, bound: f64) -> Judgement {
+        Judgement { bound: Some(bound), holds: self.change >= bound, ..self }
+    }
+}

@@ -1,0 +1,97 @@
+//! A soak as one picture: a panel a quantity over the run's minutes.
+
+use anyhow::{Result, anyhow};
+use plotters::coord::Shift;
+use plotters::prelude::*;
+
+use super::sample::Sample;
+
+/// Twice the size it is shown at, because the drawing library rounds to whole pixels.
+const WIDTH: u32 = 1400;
+const PANEL_HEIGHT: u32 = 300;
+const MARGIN: u32 = 20;
+
+// Okabe and Ito's colours, as in the training report.
+const INK: RGBColor = RGBColor(0x1C, 0x21, 0x28);
+const MUTED: RGBColor = RGBColor(0x5A, 0x64, 0x70);
+const GRID: RGBColor = RGBColor(0xE3, 0xE7, 0xEC);
+const BLUE: RGBColor = RGBColor(0x00, 0x72, 0xB2);
+
+type Area<'a> = DrawingArea<SVGBackend<'a>, Shift>;
+type Drawn = Result<(), DrawingAreaErrorKind<std::io::Error>>;
+type Points = Vec<(f64, f64)>;
+
+/// The picture as SVG.
+///
+/// # Errors
+/// The drawing library's, in words.
+pub fn draw(samples: &[Sample]) -> Result<String> {
+    let panels = panels(samples);
+    let mut svg = String::new();
+    let size = (WIDTH, PANEL_HEIGHT * panels.len() as u32);
+    draw_into(&panels, SVGBackend::with_string(&mut svg, size).into_drawing_area())
+        .map_err(|error| anyhow!("cannot draw: {error}"))?;
+    Ok(svg)
+}
+
+fn panels(samples: &[Sample]) -> [(&'static str, Points); 6] {
+    let over = |value: &dyn Fn(&Sample) -> f64| -> Points {
+        samples.iter().map(|sample| (sample.time_s / 60.0, value(sample))).collect()
+    };
+    let rate = |seconds: &dyn Fn(&Sample) -> f64| -> Points {
+        let pairs = samples.windows(2).filter(|pair| seconds(&pair[1]) > seconds(&pair[0]));
+        let rates = pairs.map(|pair| {
+            let frames = pair[1].frames.saturating_sub(pair[0].frames) as f64;
+            (pair[1].time_s / 60.0, frames / (seconds(&pair[1]) - seconds(&pair[0])) / 1e6)
+        });
+        rates.collect()
+    };
+    let sum = |sample: &Sample, value: fn(&super::sample::Process) -> u64| -> f64 {
+        sample.processes.iter().map(|process| value(process) as f64).sum()
+    };
+    [
+        ("memory of all processes (PSS), MB", over(&|s| sum(s, |p| p.pss_bytes) / 1e6)),
+        ("open descriptors of all processes", over(&|s| sum(s, |p| p.descriptors))),
+        ("M frames learned from, per CPU second", rate(&|s| s.cpu_s)),
+        ("M frames learned from, per second", rate(&|s| s.time_s)),
+        ("policy lag, mean, updates", over(&|s| s.policy_lag)),
+        ("load average of the machine", over(&|s| s.load)),
+    ]
+}
+
+fn draw_into(panels: &[(&str, Points)], root: Area) -> Drawn {
+    root.fill(&WHITE)?;
+    for (area, (title, points)) in root.split_evenly((panels.len(), 1)).iter().zip(panels) {
+        draw_panel(area, title, points)?;
+    }
+    root.present()
+}
+
+fn draw_panel(area: &Area, title: &str, points: &Points) -> Drawn {
+    let points = || points.iter().copied().filter(|(_, y)| y.is_finite());
+    let highest = points().map(|(_, y)| y).fold(1e-3, f64::max);
+    let longest = points().map(|(x, _)| x).fold(1e-3, f64::max);
+    let mut plane = ChartBuilder::on(area)
+        .caption(title, text(26.0, INK))
+        .margin(MARGIN)
+        .x_label_area_size(44)
+        .y_label_area_size(90)
+        .build_cartesian_2d(0.0..longest, 0.0..1.15 * highest)?;
+    plane
+        .configure_mesh()
+        .disable_x_mesh()
+        .bold_line_style(GRID.stroke_width(2))
+        .light_line_style(TRANSPARENT)
+        .axis_style(MUTED.stroke_width(2))
+        .label_style(text(20.0, MUTED))
+        .axis_desc_style(text(20.0, INK))
+        .y_labels(5)
+        .x_desc("minutes")
+        .draw()?;
+    plane.draw_series(LineSeries::new(points(), BLUE.stroke_width(3))).map(drop)
+}
+
+/// A generic family, because no font travels with the picture. The library divides every size by 1.24.
+fn text(size: f64, colour: RGBColor) -> TextStyle<'static> {
+    FontDesc::new(FontFamily::SansSerif, size * 1.24, FontStyle::Normal).color(&colour)
+}
