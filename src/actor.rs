@@ -3,14 +3,16 @@
 //!
 //! Owns one [`Collector`] and the filling end of one ring. Nothing in the loop allocates, locks or
 //! logs. The kernel is asked for two things: to sleep while the ring is full, which is counted, and to
-//! wake the learner where it sleeps. Called
+//! wake the learner where it sleeps. A rollout with a number that is none is never published. Called
 //! by the supervisor in a forked process.
 
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::time::Duration;
 
-use crate::collector::{CollectTime, Collector};
+use crate::collector::{BadNumber, CollectTime, Collector};
 use crate::config::{Config, ConfigError};
 use crate::latency::monotonic_ns;
+use crate::process::{leave_words, remark};
 use crate::shm::board::{ActorStatus, Board, Phase};
 use crate::shm::weights::WeightsReader;
 use crate::shm::{Producer, Segment, SegmentError};
@@ -28,10 +30,25 @@ pub enum ActorError {
     /// The shared segment is damaged or of another layout.
     #[error(transparent)]
     Segment(#[from] SegmentError),
+    /// No rollout can be collected that has only numbers in it.
+    #[error(
+        "{n_in_a_row} rollouts in a row had a NaN or infinite observation or reward: {last}; mend the \
+         environment, or bear more with supervision.max_bad_rollouts"
+    )]
+    BadNumbers {
+        /// Rollouts in a row.
+        n_in_a_row: u64,
+        /// The first one in the last of them.
+        last: BadNumber,
+    },
 }
+
+/// Why a slot can be had again where one was claimed.
+const STILL_OURS: &str = "the slot stays ours until it is published";
 
 /// One actor process.
 pub struct Actor<'seg> {
+    index: usize,
     board: Board<'seg>,
     status: &'seg ActorStatus,
     producer: Producer<'seg>,
@@ -39,6 +56,11 @@ pub struct Actor<'seg> {
     collector: Collector,
     /// Version of the weights that the collector acts with.
     policy_version: u64,
+    /// Rollouts in a row with a bad number; so many end the process.
+    n_bad_in_a_row: u64,
+    max_bad_in_a_row: u64,
+    /// Whether a bad number was told of: one is news, the others are counted.
+    has_remarked: bool,
 }
 
 impl<'seg> Actor<'seg> {
@@ -59,23 +81,33 @@ impl<'seg> Actor<'seg> {
         segment.prefault()?;
         segment.protect_for_actor(index)?;
         Ok(Actor {
+            index,
             board,
             status,
             producer: segment.producer(index, generation)?,
             weights: segment.weights_reader(),
             collector: Collector::new(config, index as u64, generation)?,
             policy_version: 0,
+            n_bad_in_a_row: 0,
+            max_bad_in_a_row: config.supervision.max_bad_rollouts,
+            has_remarked: false,
         })
     }
 
     /// Collects until the board says stop. The actor's hot loop.
-    pub fn run(mut self) {
+    ///
+    /// # Errors
+    /// If rollout after rollout has numbers that are none.
+    pub fn run(mut self) -> Result<(), ActorError> {
         while let Some(claim_wait_ns) = self.wait_for_slot() {
             let read_weights_ns = self.read_weights();
             let time = self.collect(claim_wait_ns, read_weights_ns);
-            self.publish(time);
+            if self.is_sound()? {
+                self.publish(time);
+            }
         }
         self.status.vitals.enter(Phase::Finished, monotonic_ns());
+        Ok(())
     }
 
     /// Claims a free slot; returns how long the ring was full, ns, or `None` when it is time to stop.
@@ -116,15 +148,44 @@ impl<'seg> Actor<'seg> {
 
     /// Fills the claimed slot.
     fn collect(&mut self, claim_wait_ns: u64, read_weights_ns: u64) -> CollectTime {
-        let mut rollout =
-            self.producer.try_claim().expect("the slot stays ours until it is published");
+        let mut rollout = self.producer.try_claim().expect(STILL_OURS);
         rollout.header.claimed_ns = self.status.vitals.heartbeat_ns.get();
         rollout.header.claim_wait_ns = claim_wait_ns;
         rollout.header.read_weights_ns = read_weights_ns;
-        let time = self.collector.collect(&mut rollout);
+        // Only to say whose fault it is: the process ends all the same.
+        let collected = catch_unwind(AssertUnwindSafe(|| self.collector.collect(&mut rollout)));
+        let time = collected.unwrap_or_else(|panic| {
+            if let Some((env, seed)) = self.collector.env_at_work() {
+                leave_words(&format!("actor {}: in environment {env} (seed {seed})", self.index));
+            }
+            resume_unwind(panic)
+        });
         rollout.header.act_ns = time.act_ns;
         rollout.header.env_ns = time.env_ns;
         time
+    }
+
+    /// Whether all numbers in the slot are some. If not it is counted and will be filled anew, by
+    /// environments of which those at fault have begun new episodes.
+    fn is_sound(&mut self) -> Result<bool, ActorError> {
+        let rollout = self.producer.try_claim().expect(STILL_OURS);
+        let Some(bad) = self.collector.mend(&rollout) else {
+            self.n_bad_in_a_row = 0;
+            return Ok(true);
+        };
+        self.status.bad_rollouts.add(1);
+        self.n_bad_in_a_row += 1;
+        if self.n_bad_in_a_row >= self.max_bad_in_a_row {
+            return Err(ActorError::BadNumbers { n_in_a_row: self.n_bad_in_a_row, last: bad });
+        }
+        if !std::mem::replace(&mut self.has_remarked, true) {
+            let actor = self.index;
+            remark(&format!(
+                "actor {actor}: {bad}; the rollout is dropped and the environment reset, further ones are \
+                 counted"
+            ));
+        }
+        Ok(false)
     }
 
     /// Hands the slot to the learner.

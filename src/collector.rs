@@ -4,6 +4,9 @@
 //! no ring and no other process, so that it can be tested and measured alone. Its loop allocates
 //! nothing, takes no lock, writes no log and makes no system call.
 
+use std::collections::BTreeSet;
+use std::fmt;
+
 use ndarray::{Array2, s};
 
 use crate::config::{Config, ConfigError};
@@ -22,11 +25,51 @@ pub struct CollectTime {
     pub env_ns: u64,
 }
 
+/// A number that an environment must not return: NaN or infinite.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct BadNumber {
+    /// Index of the environment in its actor.
+    pub env: usize,
+    /// What its generator was seeded with.
+    pub seed: u128,
+    /// Its steps since the actor's process started, this one included; 0 for a first observation.
+    pub step: u64,
+    /// Where the number stood.
+    pub place: NumberPlace,
+    /// The number, as the network takes it.
+    pub value: f32,
+}
+
+/// What an environment returns numbers in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NumberPlace {
+    /// The observation's number with this index.
+    Observation(usize),
+    /// The reward.
+    Reward,
+}
+
+impl fmt::Display for BadNumber {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        let BadNumber { env, seed, step, place, value } = self;
+        write!(f, "environment {env} (seed {seed}) returned {value} as ")?;
+        match place {
+            NumberPlace::Observation(d) => write!(f, "number {d} of its observation")?,
+            NumberPlace::Reward => write!(f, "its reward")?,
+        }
+        write!(f, " at its step {step}")
+    }
+}
+
 /// Collects one rollout after the other from a vector of environments.
 pub struct Collector {
     n_envs: usize,
     unroll_length: usize,
     envs: Box<dyn VecEnv>,
+    /// What the first environment was seeded with; the others with the numbers after it.
+    env_seed: u64,
+    /// Rollouts collected, published or not.
+    n_collected: u64,
     policy: Policy,
     /// The observations that the next rollout begins with, `[D, E]`.
     obs: Array2<f32>,
@@ -51,6 +94,8 @@ impl Collector {
             n_envs,
             unroll_length: config.actors.unroll_length,
             envs,
+            env_seed,
+            n_collected: 0,
             policy: Policy::new(&shape, kernels, n_envs, action_seed),
             obs,
         })
@@ -83,7 +128,47 @@ impl Collector {
         }
         let final_columns = self.unroll_length * self.n_envs..;
         self.obs.assign(&rollout.obs.slice(s![.., final_columns]));
+        self.n_collected += 1;
         time
+    }
+
+    /// The first NaN or infinite observation or reward of the rollout just collected, which then must not
+    /// be learned from. Every environment that returned one begins a new episode.
+    pub fn mend(&mut self, rollout: &RolloutMut) -> Option<BadNumber> {
+        if rollout.is_finite() {
+            return None;
+        }
+        let by_step = (0..=self.unroll_length).flat_map(|t| (0..self.n_envs).map(move |e| (t, e)));
+        let bad = by_step.filter_map(|(t, env)| self.bad_number(rollout, t, env));
+        let bad: Vec<BadNumber> = bad.collect();
+        let envs: BTreeSet<usize> = bad.iter().map(|bad| bad.env).collect();
+        for env in envs {
+            self.envs.reset_one(env, self.obs.column_mut(env));
+        }
+        bad.first().copied()
+    }
+
+    /// What environment `env` returned with step `t` of the rollout, if that is a bad number.
+    fn bad_number(&self, rollout: &RolloutMut, t: usize, env: usize) -> Option<BadNumber> {
+        let column = t * self.n_envs + env;
+        let obs = rollout.obs.column(column);
+        let mut numbers = obs.iter().enumerate().map(|(d, x)| (NumberPlace::Observation(d), *x));
+        // The reward of step t stands one column before the observation that it came with.
+        let reward = column.checked_sub(self.n_envs).map(|n| rollout.rewards[n]);
+        let reward = reward.map(|value| (NumberPlace::Reward, value));
+        let is_bad = |(_, value): &(NumberPlace, f32)| !value.is_finite();
+        let (place, value) = numbers.find(is_bad).or(reward.filter(is_bad))?;
+        let step = (self.n_collected - 1) * self.unroll_length as u64 + t as u64;
+        Some(BadNumber { env, seed: self.seed_of(env), step, place, value })
+    }
+
+    /// Index and seed of the environment that was at work when something panicked, if one was.
+    pub fn env_at_work(&self) -> Option<(usize, u128)> {
+        self.envs.at_work().map(|env| (env, self.seed_of(env)))
+    }
+
+    fn seed_of(&self, env: usize) -> u128 {
+        u128::from(self.env_seed) + env as u128
     }
 
     /// Chooses the actions of step `t`.

@@ -114,6 +114,7 @@
 //! | | [`state`] | all that learning goes on from |
 //! | | [`restart`] | whether and when a dead worker is started again |
 //! | | [`watch`] | whether a silent worker hangs |
+//! | | [`divergence`] | what is done about updates that are not finite |
 //! | | [`process`] | fork, and death seen through a pidfd |
 //! | | [`run_dir`] | a run's folder and the paths in it |
 //! | | [`input`] | files that anybody may have written, read up to a bound |
@@ -145,6 +146,7 @@
 //! [`rollout`] for what passes between them and [`shm`] for how: a drawing and the numbered invariants.
 //! `ARCHITECTURE.md` in the repository is the map of all this, with "How to add".
 
+pub mod divergence;
 pub mod env;
 pub mod input;
 pub mod kernels;

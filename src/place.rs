@@ -93,6 +93,11 @@ impl Place {
         self.due_ns = None;
     }
 
+    /// What the process here has remarked since the last call.
+    pub fn hear(&mut self) -> Vec<String> {
+        self.worker.as_mut().map(Worker::hear).unwrap_or_default()
+    }
+
     /// Reaps the process that has ended; `None` if there is none.
     ///
     /// # Errors

@@ -21,6 +21,8 @@ use rustix::process::{PidfdFlags, Resource, getrlimit, pidfd_open, setrlimit, um
 pub const EXIT_ERROR: i32 = 1;
 /// Exit status of a worker that found the shared segment damaged.
 pub const EXIT_SEGMENT: i32 = 3;
+/// Exit status of a learner whose updates were not finite too often in a row.
+pub const EXIT_DIVERGED: i32 = 4;
 /// Exit status of a worker that panicked, as Rust's own.
 pub const EXIT_PANIC: i32 = 101;
 
@@ -76,6 +78,9 @@ pub struct Worker {
     pid: Pid,
     pidfd: OwnedFd,
     words: PipeReader,
+    /// The beginning of a line whose end has not come yet.
+    heard: Vec<u8>,
+    last_words: Vec<String>,
 }
 
 /// A worker's end.
@@ -87,11 +92,20 @@ pub struct Obituary {
     pub last_words: String,
 }
 
-/// Longest last words that are kept, bytes; a pipe takes as many at once.
+/// Longest line of words, bytes: a pipe takes as many whole or not at all.
 const MAX_WORDS_BYTES: usize = 4096;
 
-/// Where a worker leaves its last words; empty in the supervisor.
-static LAST_WORDS: OnceLock<PipeWriter> = OnceLock::new();
+/// Where a worker speaks to its supervisor; empty in the supervisor.
+static WORDS: OnceLock<PipeWriter> = OnceLock::new();
+
+/// What a line of words is; its first byte.
+#[derive(Clone, Copy)]
+enum Words {
+    /// Said by a worker that goes on.
+    Remark = b'+' as isize,
+    /// Why it ends.
+    Last = b'!' as isize,
+}
 
 /// How a worker ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -142,7 +156,9 @@ impl Worker {
         let raw = rustix::process::Pid::from_raw(pid.as_raw());
         let pid_of_child = raw.expect("fork returns a positive process id to the parent");
         match pidfd_open(pid_of_child, PidfdFlags::empty()) {
-            Ok(pidfd) => Ok(Worker { pid, pidfd, words }),
+            Ok(pidfd) => {
+                Ok(Worker { pid, pidfd, words, heard: Vec::new(), last_words: Vec::new() })
+            }
             Err(error) => {
                 // A child that cannot be watched must not live on unwatched.
                 kill(pid, Signal::SIGKILL)?;
@@ -182,15 +198,31 @@ impl Worker {
                 Err(error) => return Err(error.into()),
             }
         };
-        Ok(Obituary { death, last_words: self.last_words() })
+        // Whoever wants the remarks of a dead worker has heard them before.
+        self.hear();
+        Ok(Obituary { death, last_words: self.last_words.join("; ") })
     }
 
-    fn last_words(&mut self) -> String {
-        let mut bytes = vec![0; MAX_WORDS_BYTES];
-        // Words that cannot be read are words that were not left.
-        let n_bytes = self.words.read(&mut bytes).unwrap_or(0);
-        let words = String::from_utf8_lossy(&bytes[..n_bytes]);
-        words.split_whitespace().collect::<Vec<_>>().join(" ")
+    /// What it has remarked since the last call. Never waits.
+    pub fn hear(&mut self) -> Vec<String> {
+        let mut bytes = [0; MAX_WORDS_BYTES];
+        // Words that cannot be read are words that were not said.
+        while let Ok(n_bytes @ 1..) = self.words.read(&mut bytes) {
+            self.heard.extend_from_slice(&bytes[..n_bytes]);
+        }
+        let Some(end) = self.heard.iter().rposition(|byte| *byte == b'\n') else {
+            return Vec::new();
+        };
+        let lines: Vec<u8> = self.heard.drain(..=end).collect();
+        let mut remarks = Vec::new();
+        for line in String::from_utf8_lossy(&lines).lines() {
+            match line.split_at_checked(1) {
+                Some(("+", words)) => remarks.push(words.to_owned()),
+                Some((_, words)) => self.last_words.push(words.to_owned()),
+                None => {}
+            }
+        }
+        remarks
     }
 }
 
@@ -210,24 +242,35 @@ pub fn set_process_name(name: &str) {
 pub fn leave_words(words: &str) {
     // A closed stderr takes nothing away from the supervisor's copy.
     let _ = writeln!(io::stderr(), "impala: {words}");
-    tell_supervisor(words);
+    tell_supervisor(Words::Last, words);
 }
 
-fn tell_supervisor(words: &str) {
+/// Remarks something to the supervisor, which tells the user, while this worker goes on. Never waits: where
+/// nobody has listened for long the words are lost. Outside a worker nobody listens.
+pub fn remark(words: &str) {
+    tell_supervisor(Words::Remark, words);
+}
+
+fn tell_supervisor(kind: Words, words: &str) {
+    let Some(mut pipe) = WORDS.get() else { return };
+    let words = words.split_whitespace().collect::<Vec<_>>().join(" ");
+    let mut line = [&[kind as u8], words.as_bytes()].concat();
+    line.truncate(MAX_WORDS_BYTES - 1);
+    line.push(b'\n');
     // A supervisor that is gone needs no words.
-    if let Some(mut pipe) = LAST_WORDS.get() {
-        let _ = pipe.write(&words.as_bytes()[..words.len().min(MAX_WORDS_BYTES)]);
-    }
+    let _ = pipe.write(&line);
 }
 
 /// The whole life of a child.
 fn run_child(parent: Pid, words: PipeWriter, body: impl FnOnce() -> i32) -> ! {
+    // A worker must not wait for a supervisor that stands still; without this it only might.
+    let _ = rustix::io::ioctl_fionbio(&words, true);
     // Set once: a child forks no child of this kind.
-    let _ = LAST_WORDS.set(words);
+    let _ = WORDS.set(words);
     let print = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |panic| {
         print(panic);
-        tell_supervisor(&panic.to_string());
+        tell_supervisor(Words::Last, &panic.to_string());
     }));
     let status = match prepare_child(parent) {
         // Nothing of the parent's that the closure borrows is used after an unwind: the process ends.

@@ -12,6 +12,7 @@ use bytemuck::{Pod, Zeroable};
 use ndarray::{ArrayView2, ArrayViewMut2};
 
 use crate::env::StepKind;
+use crate::state::all_finite;
 
 /// Size of a rollout. T unroll length, E environments, D observation size, A actions.
 ///
@@ -119,6 +120,14 @@ pub struct RolloutMut<'a> {
     pub episode_returns: &'a mut [f32],
     /// `[T·E]`, the first `n_episodes` count.
     pub episode_lengths: &'a mut [u32],
+}
+
+impl RolloutMut<'_> {
+    /// Whether no observation and no reward is NaN or infinite. One pass over both, without a branch.
+    pub fn is_finite(&self) -> bool {
+        let obs = self.obs.as_slice().expect("columns of a rollout are contiguous");
+        all_finite(obs) && all_finite(self.rewards)
+    }
 }
 
 /// A rollout in private memory, all zero at first.

@@ -49,6 +49,11 @@ impl OptimizerState {
     pub fn moments(&self) -> impl Iterator<Item = &[f32]> {
         [self.square.as_slice(), self.mean.as_slice()].into_iter().filter(|m| !m.is_empty())
     }
+
+    /// Whether all moments are numbers to go on from.
+    pub fn is_finite(&self) -> bool {
+        self.moments().all(all_finite)
+    }
 }
 
 /// Returns of the last [`SCORE_WINDOW`] episodes: that of episode k stands at `k % SCORE_WINDOW`.
@@ -75,7 +80,7 @@ impl LearnerState {
 
     /// Whether all parameters and moments are numbers to go on from.
     pub fn is_finite(&self) -> bool {
-        std::iter::once(self.params.as_slice()).chain(self.optimizer.moments()).all(all_finite)
+        all_finite(&self.params) && self.optimizer.is_finite()
     }
 
     /// The same, borrowed.

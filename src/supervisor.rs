@@ -23,19 +23,22 @@ use crate::actor::{Actor, ActorError};
 use crate::checkpoint::Checkpoint;
 use crate::checkpoints::Checkpoints;
 use crate::config::{Config, ConfigError, SupervisionSettings};
+use crate::divergence::{Divergence, Remedy};
 use crate::latency::{RunClock, StageHistograms, monotonic_ns};
 use crate::learner::optim::{Optimizer, UpdateRule};
 use crate::learner::{Learner, LearnerError, MessageSink};
 use crate::memory::pss_bytes;
 use crate::params::ParamLayout;
 use crate::place::{Place, Role};
-use crate::process::{Death, EXIT_ERROR, EXIT_SEGMENT, Worker, leave_words, set_process_name};
+use crate::process::{
+    Death, EXIT_DIVERGED, EXIT_ERROR, EXIT_SEGMENT, Worker, leave_words, set_process_name,
+};
 use crate::restart::{Decision, RestartPolicy};
 use crate::run_dir::RunDir;
 use crate::seeds::{Stream, stream_seed};
 use crate::shm::board::{ActorStatus, Vitals};
 use crate::shm::layout::SegmentShape;
-use crate::shm::state::StateReader;
+use crate::shm::state::{SavedState, StateReader};
 use crate::shm::{Segment, SegmentError};
 use crate::sinks::files::{FilesError, Interval, RunFiles};
 use crate::sinks::tensorboard::{TensorBoard, TensorBoardError};
@@ -130,6 +133,8 @@ pub struct ActorFigures {
     pub weights_retries: u64,
     /// Times it was started again.
     pub n_restarts: u64,
+    /// Rollouts that were not published for a number that was none.
+    pub n_bad_rollouts: u64,
 }
 
 /// One thing that happened.
@@ -166,8 +171,11 @@ pub struct Supervisor<'a> {
     latency: StageHistograms,
     /// The learner's state, from which checkpoints are made.
     saved: StateReader<'a>,
-    /// The newest state that was read.
+    /// The newest state that was read, and the one before that.
     state: LearnerState,
+    state_before: LearnerState,
+    divergence: Divergence,
+    n_rollbacks: u64,
     checkpoints: Checkpoints,
     outcome: Option<LearnerOutcome>,
     /// Memory of all processes; none before the first sample.
@@ -216,14 +224,18 @@ pub fn segment_shape(config: &Config) -> Result<SegmentShape, ConfigError> {
 /// If the configuration cannot work, or there is not enough shared memory.
 pub fn create_segment(config: &Config, state: &LearnerState) -> Result<Segment, SupervisorError> {
     let segment = Segment::create(&segment_shape(config)?)?;
-    put_state(&segment, state)?;
+    put_state(&segment, state, vec![0; config.actors.count])?;
     Ok(segment)
 }
 
-/// Makes `state` what learners and actors go on from, in a segment that holds none.
-fn put_state(segment: &Segment, state: &LearnerState) -> Result<(), SegmentError> {
-    let n_actors = segment.layout().shape.n_actors;
-    segment.state_writer()?.save(state.as_view(), vec![0; n_actors]);
+/// Makes `state` what learners and actors go on from, while there is no learner. `consumed` says how many
+/// slots of each ring it is the result of.
+fn put_state(
+    segment: &Segment,
+    state: &LearnerState,
+    consumed: Vec<u64>,
+) -> Result<(), SegmentError> {
+    segment.state_writer()?.save(state.as_view(), consumed);
     segment.weights_writer()?.publish(state.counters.updates, &state.params);
     Ok(())
 }
@@ -266,7 +278,10 @@ impl<'a> Supervisor<'a> {
             n_hangs: 0,
             latency: StageHistograms::default(),
             saved,
+            state_before: state.clone(),
             state,
+            divergence: Divergence::new(config.supervision.max_bad_updates),
+            n_rollbacks: 0,
             checkpoints: Checkpoints::new(config, run, now_ns)?,
             outcome: None,
             memory: None,
@@ -296,6 +311,7 @@ impl<'a> Supervisor<'a> {
                 self.handle(event)?;
             }
             self.take_messages();
+            self.pass_on_remarks();
             self.sample_if_due();
             self.kill_stragglers().map_err(refused("to kill a worker"))?;
             self.kill_hung().map_err(refused("to kill a worker"))?;
@@ -360,8 +376,7 @@ impl<'a> Supervisor<'a> {
 
     /// All that an actor's process does.
     fn actor_life(&self, actor: usize, generation: u64) -> Result<(), WorkerError> {
-        Actor::new(self.config, self.segment, actor, generation)?.run();
-        Ok(())
+        Ok(Actor::new(self.config, self.segment, actor, generation)?.run()?)
     }
 
     /// Sleeps until something happens, a tick at most.
@@ -405,6 +420,7 @@ impl<'a> Supervisor<'a> {
     }
 
     fn on_death(&mut self, place: usize) -> Result<(), SupervisorError> {
+        self.pass_on_remarks();
         let buried = self.places[place].bury().map_err(refused("to reap a worker"))?;
         let Some(death) = buried else { return Ok(()) };
         let role = self.places[place].role();
@@ -420,7 +436,54 @@ impl<'a> Supervisor<'a> {
             return Ok(());
         }
         self.is_segment_damaged |= death == Death::Exited(EXIT_SEGMENT);
+        if death == Death::Exited(EXIT_DIVERGED) {
+            return self.go_back();
+        }
         self.mourn(place);
+        Ok(())
+    }
+
+    /// Tells the user what workers have to say.
+    fn pass_on_remarks(&mut self) {
+        for remark in self.places.iter_mut().flat_map(Place::hear) {
+            self.terminal.note(&remark);
+        }
+    }
+
+    /// After a learner's death for want of finite updates: takes weights and optimiser back to where they
+    /// had proved themselves. All counts go on. Ends the run where that has been tried.
+    fn go_back(&mut self) -> Result<(), SupervisorError> {
+        let last = self.segment.state_reader().read_if_newer();
+        let Some(SavedState { state: last, consumed }) = last else {
+            self.is_segment_damaged = true;
+            return Ok(());
+        };
+        let n_updates = |state: &LearnerState| state.counters.updates;
+        let (newest, older) = (n_updates(&self.state), n_updates(&self.state_before));
+        let remedy = self.divergence.decide(n_updates(&last), newest, older);
+        let goal = match remedy {
+            Remedy::GoBackTo(goal) if goal == newest => &self.state,
+            _ => &self.state_before,
+        };
+        let goal_updates = n_updates(goal);
+        // Versions never go back (W4): what is taken back counts as one more update.
+        let counters = Counters { updates: n_updates(&last) + 1, ..last.counters };
+        self.state = LearnerState { counters, recent_returns: last.recent_returns, ..goal.clone() };
+        self.state_before = self.state.clone();
+        put_state(self.segment, &self.state, consumed)?;
+        if remedy == Remedy::Stop {
+            self.fail(&format!(
+                "training diverged again after it had gone back; lower optimizer.learning_rate.start, \
+                 loss.reward_scale or optimizer.max_grad_norm, or see what the rewards are"
+            ));
+            return Ok(());
+        }
+        self.n_rollbacks += 1;
+        self.places[0].begin_anew();
+        let epitaph = self.places[0].epitaph().unwrap_or_default();
+        self.terminal.note(&format!(
+            "{epitaph}; weights and optimiser go back to what they were after update {goal_updates}"
+        ));
         Ok(())
     }
 
@@ -504,7 +567,7 @@ impl<'a> Supervisor<'a> {
             place.begin_anew();
         }
         self.segment.reset();
-        put_state(self.segment, &self.state)?;
+        put_state(self.segment, &self.state, vec![0; self.config.actors.count])?;
         self.saved = self.segment.state_reader();
         self.n_resets += 1;
         let frames = self.state.counters.frames;
@@ -644,7 +707,7 @@ impl<'a> Supervisor<'a> {
     /// Where training stands.
     fn checkpoint(&mut self, now_ns: u64) -> Checkpoint {
         if let Some(saved) = self.saved.read_if_newer() {
-            self.state = saved.state;
+            self.state_before = std::mem::replace(&mut self.state, saved.state);
         }
         let mut state = self.state.clone();
         state.counters.frames_produced_before += self.frames_produced();
@@ -663,6 +726,8 @@ impl<'a> Supervisor<'a> {
             learner_restarts: self.places[0].n_restarts(),
             hangs: self.n_hangs,
             segment_resets: self.n_resets,
+            skipped_updates: self.segment.board().learner().skipped_updates.get(),
+            rollbacks: self.n_rollbacks,
         }
     }
 
@@ -720,6 +785,7 @@ impl ActorFigures {
             n_waits: actor.n_waits.get(),
             weights_retries: actor.weights_retries.get(),
             n_restarts: place.n_restarts(),
+            n_bad_rollouts: actor.bad_rollouts.get(),
         }
     }
 }
@@ -784,7 +850,11 @@ fn exit_status(role: &str, result: Result<(), WorkerError>) -> i32 {
         Ok(()) => 0,
         Err(error) => {
             leave_words(&format!("{role}: {error}"));
-            if error.is_damage() { EXIT_SEGMENT } else { EXIT_ERROR }
+            match error {
+                _ if error.is_damage() => EXIT_SEGMENT,
+                WorkerError::Learner(LearnerError::Diverged { .. }) => EXIT_DIVERGED,
+                WorkerError::Learner(_) | WorkerError::Actor(_) => EXIT_ERROR,
+            }
         }
     }
 }

@@ -412,6 +412,9 @@ pub struct ActorSummary {
     pub weights_retries: u64,
     /// Times this actor was started again after it died.
     pub restarts: u64,
+    /// Rollouts that were not published because an observation or a reward in them was NaN or infinite.
+    #[serde(default)]
+    pub bad_rollouts: u64,
 }
 
 /// `live.json`: where the shared memory of a running run can be looked into.
@@ -508,4 +511,8 @@ pub struct Reliability {
     pub hangs: u64,
     /// Times everything began again because the shared segment was damaged.
     pub segment_resets: u64,
+    /// Updates that were not made because loss, gradient or weights would have been NaN or infinite.
+    pub skipped_updates: u64,
+    /// Times training went back to an earlier state because no update was finite any more.
+    pub rollbacks: u64,
 }

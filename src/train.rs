@@ -290,6 +290,7 @@ fn actor_summary(figures: &ActorFigures) -> ActorSummary {
         waits: figures.n_waits,
         weights_retries: figures.weights_retries,
         restarts: figures.n_restarts,
+        bad_rollouts: figures.n_bad_rollouts,
     }
 }
 

@@ -18,8 +18,21 @@ use source::{
 /// tested and replaced knowing nothing of what stands above it. `ARCHITECTURE.md` says what each is for.
 const RANKS: [&[&str]; 7] = [
     &[
-        "sync", "latency", "env", "kernels", "params", "vtrace", "seeds", "state", "restart",
-        "watch", "process", "run_dir", "memory", "input",
+        "sync",
+        "latency",
+        "env",
+        "kernels",
+        "params",
+        "vtrace",
+        "seeds",
+        "state",
+        "restart",
+        "watch",
+        "divergence",
+        "process",
+        "run_dir",
+        "memory",
+        "input",
     ],
     &["rollout", "mlp", "place", "checkpoint", "telemetry"],
     &["config", "shm", "policy", "meta"],

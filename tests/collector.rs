@@ -5,9 +5,9 @@
 mod allocations;
 
 use allocations::allocations;
-use impala::collector::Collector;
+use impala::collector::{Collector, NumberPlace};
 use impala::config::Config;
-use impala::env::StepKind;
+use impala::env::{Env, EnvSpec, NumpyRng, Registry, StepKind, Transition};
 use impala::params::ParamLayout;
 use impala::policy::Policy;
 use impala::rollout::{Rollout, RolloutBuffer};
@@ -28,6 +28,94 @@ fn collector(config: &Config) -> (Collector, Vec<f32>) {
     let mut collector = Collector::new(config, 0, 0).unwrap();
     collector.params_mut().copy_from_slice(&params);
     (collector, params)
+}
+
+/// Counts its steps; returns a bad observation in the third one and a bad reward in the fourth.
+struct Failing {
+    n_steps: usize,
+}
+
+impl Env<2> for Failing {
+    const SPEC: EnvSpec = EnvSpec {
+        id: "Failing-v0",
+        obs_dim: 2,
+        n_actions: 2,
+        max_episode_steps: 1_000,
+        reward_threshold: 0.0,
+        obs_bounds: Some(&[[0.0, 1.0], [0.0, 1.0]]),
+    };
+
+    fn new(_: NumpyRng) -> Self {
+        Failing { n_steps: 0 }
+    }
+
+    fn reset(&mut self, obs: &mut [f32; 2]) {
+        self.n_steps = 0;
+        *obs = [0.0, 0.25];
+    }
+
+    fn step(&mut self, _: usize, obs: &mut [f32; 2]) -> Transition {
+        self.n_steps += 1;
+        *obs = [self.n_steps as f32, if self.n_steps == 3 { f32::NAN } else { 0.5 }];
+        let reward = if self.n_steps == 4 { f32::NEG_INFINITY } else { 1.0 };
+        Transition { reward, terminated: false }
+    }
+}
+
+/// A collector of two environments for two steps at a time.
+fn failing() -> (Collector, RolloutBuffer) {
+    let environments = Registry::default().with::<Failing, _>();
+    let mut config = Config { environments, env: Failing::SPEC.id.into(), ..config() };
+    config.actors.envs_per_actor = 2;
+    config.actors.unroll_length = 2;
+    let slot = RolloutBuffer::new(config.rollout_shape().unwrap());
+    (Collector::new(&config, 0, 0).unwrap(), slot)
+}
+
+#[test]
+fn a_bad_number_is_named_and_its_environment_begins_anew() {
+    let (mut collector, mut slot) = failing();
+    let mut bad_numbers = Vec::new();
+    for _ in 0..4 {
+        collector.collect(&mut slot.view_mut());
+        bad_numbers.push(collector.mend(&slot.view_mut()));
+    }
+    // Steps 1 and 2 are sound, step 3 is not; reset after step 4, steps 5 and 6 are sound, step 7 is not.
+    assert_eq!((bad_numbers[0], bad_numbers[2]), (None, None));
+    for (bad, step) in [(bad_numbers[1], 3), (bad_numbers[3], 7)] {
+        let bad = bad.unwrap();
+        assert_eq!((bad.env, bad.step, bad.place), (0, step, NumberPlace::Observation(1)));
+        let said = format!("environment 0 (seed {}) returned NaN as number 1", bad.seed);
+        assert_eq!(bad.to_string(), format!("{said} of its observation at its step {step}"));
+    }
+    // Its first observation after the reset is what the next rollout begins with, as the network takes it.
+    collector.collect(&mut slot.view_mut());
+    assert_eq!(slot.view().obs.slice(s![.., ..2]), ndarray::array![[-1.0, -1.0], [-0.5, -0.5]]);
+}
+
+#[test]
+fn one_bad_number_anywhere_in_a_rollout_is_found() {
+    let config = config();
+    let (mut collector, _) = collector(&config);
+    let mut slot = RolloutBuffer::new(config.rollout_shape().unwrap());
+    let places = [(0, 0), (3, 17), (1, 40 * 6 + 5)].map(|place| (Some(place), 0));
+    let rewards = [0, 6, 40 * 6 - 1].map(|n| (None, n));
+    for (obs, reward) in places.into_iter().chain(rewards) {
+        for bad in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
+            let mut rollout = slot.view_mut();
+            collector.collect(&mut rollout);
+            assert_eq!(collector.mend(&rollout), None);
+            match obs {
+                Some(place) => rollout.obs[place] = bad,
+                None => rollout.rewards[reward] = bad,
+            }
+            let found = collector.mend(&rollout).unwrap();
+            let column = obs.map_or(reward, |(_, column)| column);
+            let place = obs.map_or(NumberPlace::Reward, |(d, _)| NumberPlace::Observation(d));
+            assert_eq!((found.env, found.place), (column % 6, place));
+            assert_eq!(found.value.to_bits(), bad.to_bits());
+        }
+    }
 }
 
 fn kinds_of_env<'a>(rollout: &'a Rollout, env: usize, n_envs: usize) -> Vec<&'a StepKind> {

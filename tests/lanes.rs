@@ -17,8 +17,8 @@ use impala::learner::pass::PassSums;
 use impala::learner::{Learner, LearnerError, MessageSink};
 use impala::params::ParamLayout;
 use impala::seeds::{Stream, stream_seed};
-use impala::shm::Segment;
 use impala::shm::layout::SegmentShape;
+use impala::shm::{Producer, Segment};
 use impala::state::{LearnerState, OptimizerState, SCORE_WINDOW};
 use impala::telemetry::{LearnerOutcome, Message, Progress};
 
@@ -123,6 +123,102 @@ fn learn<S: MessageSink + Send>(config: &Config, sink: S) -> Result<Vec<f32>, Le
             Err(panic) => std::panic::resume_unwind(panic),
         }
     })
+}
+
+/// A hub, with slots for it to learn from.
+struct OneHub<'seg> {
+    hub: Hub<'seg, LastWords>,
+    intake: Intake<'seg>,
+    producer: Producer<'seg>,
+    clock: StageClock,
+    n_params: usize,
+}
+
+impl<'seg> OneHub<'seg> {
+    fn new(config: &'seg Config, segment: &'seg Segment) -> Self {
+        let saved = segment.state_reader().read_if_newer().unwrap();
+        let n_params = saved.state.params.len();
+        let intake = Intake::new(config, segment, &saved.consumed).unwrap();
+        let run_clock = RunClock::starting_at(0);
+        let words = LastWords::default();
+        let hub = Hub::new(config, segment, saved, run_clock, 0, words).unwrap();
+        let producer = segment.producer(0, 0).unwrap();
+        OneHub { hub, intake, producer, clock: StageClock::start(), n_params }
+    }
+
+    /// Applies a gradient of which all values are `value`.
+    fn apply(&mut self, value: f32, norm: f32, total_loss: f64) -> Result<(), LearnerError> {
+        let values = vec![value; self.n_params];
+        let mut batch = SlotBatch::default();
+        self.producer.claim(LONG).unwrap();
+        self.producer.publish(0);
+        assert!(self.intake.take(&mut batch, &mut self.clock));
+        let (version, sums, entropy_cost) = (0, PassSums::default(), 0.0);
+        let gradient = Gradient { values: &values, norm, version, sums, total_loss, entropy_cost };
+        let then = self.hub.apply(&gradient, &batch, &mut self.clock);
+        self.intake.release(&mut batch);
+        then.map(|then| assert_eq!(then, ControlFlow::Continue(())))
+    }
+}
+
+fn state_in(segment: &Segment) -> LearnerState {
+    segment.state_reader().read_if_newer().unwrap().state
+}
+
+/// Bad in each way there is: the gradient, the loss, and finite ones after whose step the optimiser's memory
+/// or the weights are not.
+const NOT_FINITE: [(f32, f32, f64); 5] = [
+    (f32::NAN, f32::NAN, 0.0),
+    (1e-3, f32::INFINITY, 0.0),
+    (1e-3, 1.0, f64::NAN),
+    (1e-3, 1.0, f64::NEG_INFINITY),
+    (f32::MAX, 1.0, 0.0),
+];
+
+#[test]
+fn an_update_that_is_not_finite_changes_nothing_and_is_counted() {
+    let config = config(1);
+    let (segment, spared) = (segment(&config), segment(&config));
+    let mut hub = OneHub::new(&config, &segment);
+    let mut spared_hub = OneHub::new(&config, &spared);
+    for (value, norm, total_loss) in NOT_FINITE {
+        hub.apply(1e-3, 1.0, 0.0).unwrap();
+        let (state, version) = (state_in(&segment), segment.weights_reader().version());
+        hub.apply(value, norm, total_loss).unwrap();
+        assert_eq!(state_in(&segment), state, "after {value} {norm} {total_loss}");
+        assert_eq!(segment.weights_reader().version(), version, "nothing was published");
+        spared_hub.apply(1e-3, 1.0, 0.0).unwrap();
+    }
+    hub.apply(1e-3, 1.0, 0.0).unwrap();
+    spared_hub.apply(1e-3, 1.0, 0.0).unwrap();
+    let (state, spared_state) = (state_in(&segment), state_in(&spared));
+    assert_eq!((state.params, state.optimizer), (spared_state.params, spared_state.optimizer));
+    assert_eq!(state.counters.updates, 1 + NOT_FINITE.len() as u64);
+    assert_eq!(segment.board().learner().skipped_updates.get(), NOT_FINITE.len() as u64);
+}
+
+#[test]
+fn a_streak_of_updates_that_are_not_finite_ends_the_learner_with_a_diagnosis() {
+    let mut config = config(1);
+    config.supervision.max_bad_updates = 3;
+    let segment = segment(&config);
+    let mut hub = OneHub::new(&config, &segment);
+    let bad = |hub: &mut OneHub| hub.apply(f32::NAN, f32::NAN, f64::NAN);
+    hub.apply(1e-3, 12.5, 0.0).unwrap();
+    for _ in 0..2 {
+        bad(&mut hub).unwrap();
+        bad(&mut hub).unwrap();
+        hub.apply(1e-3, 12.5, 0.0).unwrap();
+    }
+    bad(&mut hub).unwrap();
+    bad(&mut hub).unwrap();
+    let error = bad(&mut hub).unwrap_err();
+    assert!(matches!(error, LearnerError::Diverged { n_in_a_row: 3, .. }), "{error}");
+    let error = error.to_string();
+    for part in ["update 4 ", "losses policy 0", "norm NaN", "finite one was 12.5", "rate of 0.00"]
+    {
+        assert!(error.contains(part), "no {part:?} in {error}");
+    }
 }
 
 /// Two batches of one slot each, whose gradients are both of the first weights, applied one after the

@@ -71,7 +71,7 @@ settings! {
         report: ReportSettings = ReportSettings::default(), Table;
         /// When training is saved, and how much of that is kept.
         checkpoint: CheckpointSettings = CheckpointSettings::default(), Table;
-        /// What is done about workers that die or hang.
+        /// What is done about workers that die or hang, and about numbers that are none.
         supervision: SupervisionSettings = SupervisionSettings::default(), Table;
         besides {
             /// The environments that `env` may name: the engine's own, and those that a program adds.
@@ -191,7 +191,7 @@ settings! {
 }
 
 settings! {
-    /// What is done about workers that die or hang.
+    /// What is done about workers that die or hang, and about numbers that are none.
     pub struct SupervisionSettings {
         /// Time without a sign of life after which a worker is replaced. Longer than the longest rollout
         /// and the longest update.
@@ -202,6 +202,12 @@ settings! {
         restart_window_s: f64 = 30.0, Reals(0.0, 1e6, "seconds");
         /// Longest pause before a replacement: the first comes at once, later ones after 0.1 to 5 s.
         max_pause_s: f64 = 5.0, Reals(0.0, 60.0, "seconds");
+        /// Rollouts in a row with a NaN or infinite observation or reward after which their actor ends.
+        /// Each is dropped, and the environment that made it reset.
+        max_bad_rollouts: u64 = 10, Integers(1, 1_000_000, "rollouts");
+        /// Updates in a row with a NaN or infinite loss or gradient after which training goes back to a
+        /// checkpoint; if that does not help, the run ends. Each is skipped.
+        max_bad_updates: u64 = 10, Integers(1, 1_000_000, "updates");
     }
 }
 

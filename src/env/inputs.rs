@@ -5,7 +5,7 @@
 //! is applied here and nowhere else, between the environments and whoever acts in them; a slot's
 //! observations are mapped ones. An environment without bounds is left as it is, at no cost.
 
-use ndarray::ArrayViewMut2;
+use ndarray::{ArrayViewMut1, ArrayViewMut2};
 
 use super::EnvSpec;
 use super::vector::{EpisodeLog, StepKind, VecEnv};
@@ -74,6 +74,17 @@ impl VecEnv for NetworkInputs {
     fn reset(&mut self, mut obs: ArrayViewMut2<'_, f32>) {
         self.envs.reset(obs.view_mut());
         self.map(obs);
+    }
+
+    fn reset_one(&mut self, env: usize, mut obs: ArrayViewMut1<'_, f32>) {
+        self.envs.reset_one(env, obs.view_mut());
+        for (number, map) in obs.iter_mut().zip(&self.maps) {
+            map.map(std::slice::from_mut(number));
+        }
+    }
+
+    fn at_work(&self) -> Option<usize> {
+        self.envs.at_work()
     }
 
     fn step(

@@ -6,7 +6,7 @@
 //! of learning. Driven by the actor and by the evaluation, through [`VecEnv`].
 
 use bytemuck::{Pod, Zeroable};
-use ndarray::ArrayViewMut2;
+use ndarray::{ArrayViewMut1, ArrayViewMut2};
 
 use super::{Env, EnvSpec, NumpyRng, Transition};
 
@@ -91,6 +91,13 @@ pub trait VecEnv {
     /// Where `obs` is not `[D, E]` with unit column stride.
     fn reset(&mut self, obs: ArrayViewMut2<'_, f32>);
 
+    /// Begins a new episode in environment `env` alone and writes its first observation, `[D]`; the
+    /// unfinished episode is dropped unlogged.
+    fn reset_one(&mut self, env: usize, obs: ArrayViewMut1<'_, f32>);
+
+    /// The environment that is at work: after a panic, the one that panicked.
+    fn at_work(&self) -> Option<usize>;
+
     /// Takes one step in every environment.
     ///
     /// Environment e takes `actions[e]`; column e of `obs` becomes the observation after the step,
@@ -118,13 +125,15 @@ pub trait VecEnv {
 #[derive(Debug)]
 pub(super) struct SyncVecEnv<E, const D: usize> {
     lanes: Box<[Lane<E>]>,
+    at_work: Option<usize>,
 }
 
 impl<E: Env<D>, const D: usize> SyncVecEnv<E, D> {
     /// `n_envs` environments, number i seeded with `seed + i` as in Gymnasium's vectors.
     pub(super) fn new(n_envs: usize, seed: u64) -> Self {
         let seeded = |i| NumpyRng::new(u128::from(seed) + i as u128);
-        Self { lanes: (0..n_envs).map(|i| Lane::new(E::new(seeded(i)))).collect() }
+        let lanes = (0..n_envs).map(|i| Lane::new(E::new(seeded(i)))).collect();
+        Self { lanes, at_work: None }
     }
 
     /// The D rows of `obs` as slices of E.
@@ -151,9 +160,23 @@ impl<E: Env<D>, const D: usize> VecEnv for SyncVecEnv<E, D> {
         let mut rows = self.rows(obs);
         for (e, lane) in self.lanes.iter_mut().enumerate() {
             let mut column = [0.0; D];
+            self.at_work = Some(e);
             lane.begin(&mut column);
             write_column(&mut rows, e, &column);
         }
+        self.at_work = None;
+    }
+
+    fn reset_one(&mut self, env: usize, mut obs: ArrayViewMut1<'_, f32>) {
+        let mut column = [0.0; D];
+        self.at_work = Some(env);
+        self.lanes[env].begin(&mut column);
+        self.at_work = None;
+        obs.iter_mut().zip(column).for_each(|(number, first)| *number = first);
+    }
+
+    fn at_work(&self) -> Option<usize> {
+        self.at_work
     }
 
     fn step(
@@ -173,12 +196,14 @@ impl<E: Env<D>, const D: usize> VecEnv for SyncVecEnv<E, D> {
         let mut rows = self.rows(obs);
         for (e, lane) in self.lanes.iter_mut().enumerate() {
             let mut column = [0.0; D];
+            self.at_work = Some(e);
             (rewards[e], kinds[e]) = lane.step(actions[e], &mut column);
             write_column(&mut rows, e, &column);
             if kinds[e].ends_episode() {
                 episodes.push(lane.episode_return, lane.episode_steps);
             }
         }
+        self.at_work = None;
     }
 }
 

@@ -7,19 +7,20 @@
 
 use std::ops::ControlFlow;
 
-use super::LearnerError;
-use super::MessageSink;
 use super::intake::{SlotBatch, policy_lag, slot_record};
 use super::meters::{Meters, Update};
 use super::optim::{Optimizer, UpdateRule};
 use super::overlap::{Overlap, Span};
 use super::pass::PassSums;
+use super::{LearnerError, MessageSink, NotFinite};
 use crate::config::Config;
+use crate::divergence::{Streak, Verdict};
 use crate::latency::{RunClock, Stage, StageClock, monotonic_ns};
+use crate::process::remark;
 use crate::shm::board::{Board, LearnerStatus, Phase};
 use crate::shm::state::SavedState;
 use crate::shm::{Segment, SegmentStateWriter, SegmentWeightsWriter};
-use crate::state::{Counters, StateView};
+use crate::state::{Counters, StateView, all_finite};
 use crate::telemetry::{Exit, LearnerOutcome, Message, SlotUse};
 
 /// A batch's gradient, and where it comes from.
@@ -41,6 +42,7 @@ pub struct Gradient<'a> {
 /// What one lane at a time works with.
 pub struct Hub<'seg, S> {
     config: &'seg Config,
+    segment: &'seg Segment,
     sink: S,
     board: Board<'seg>,
     status: &'seg LearnerStatus,
@@ -52,6 +54,10 @@ pub struct Hub<'seg, S> {
     consumed: Vec<u64>,
     params: Vec<f32>,
     optimizer: Optimizer,
+    /// Updates in a row that would not have been finite.
+    streak: Streak,
+    /// Norm of the last finite gradient.
+    last_grad_norm: f32,
     /// Environment steps in a slot.
     frames_per_slot: u64,
     /// Mean score from which the task counts as solved.
@@ -92,6 +98,7 @@ impl<'seg, S: MessageSink> Hub<'seg, S> {
         }
         Ok(Hub {
             config,
+            segment,
             sink,
             board,
             status: board.learner(),
@@ -103,6 +110,8 @@ impl<'seg, S: MessageSink> Hub<'seg, S> {
             meters: Meters::new(config, run_clock, loop_start_ns, &state),
             params: state.params,
             optimizer: Optimizer::resume(UpdateRule::of(&config.optimizer), state.optimizer),
+            streak: Streak::new(config.supervision.max_bad_updates),
+            last_grad_norm: f32::NAN,
             run: RunFigures::starting_at(loop_start_ns),
         })
     }
@@ -111,7 +120,7 @@ impl<'seg, S: MessageSink> Hub<'seg, S> {
     /// was the last one.
     ///
     /// # Errors
-    /// If training diverges or the supervisor is gone.
+    /// If update after update is not finite, or the supervisor is gone.
     pub fn apply(
         &mut self,
         gradient: &Gradient,
@@ -123,8 +132,11 @@ impl<'seg, S: MessageSink> Hub<'seg, S> {
             self.run.n_dropped += batch.slots.len() as u64;
             return Ok(ControlFlow::Continue(()));
         }
+        let Some(update) = self.optimise(gradient, batch) else {
+            self.log_slots(batch, None);
+            return self.skip(gradient).map(ControlFlow::Continue);
+        };
         self.count_rollouts(batch);
-        let update = self.optimise(gradient, batch)?;
         self.log_slots(batch, Some(gradient));
         clock.lap(Stage::Optimizer);
         self.publish(self.n_frames(batch));
@@ -189,18 +201,24 @@ impl<'seg, S: MessageSink> Hub<'seg, S> {
         self.meters.log_slots(batch.left_out.iter().copied().chain(records));
     }
 
-    /// Takes one step of the optimiser.
-    fn optimise(&mut self, gradient: &Gradient, batch: &SlotBatch) -> Result<Update, LearnerError> {
+    /// Takes one step of the optimiser; `None`, and nothing has changed, where loss, gradient or what comes
+    /// of it is not finite.
+    fn optimise(&mut self, gradient: &Gradient, batch: &SlotBatch) -> Option<Update> {
         let Gradient { values, norm: grad_norm, version, sums, total_loss, entropy_cost } =
             *gradient;
-        if !grad_norm.is_finite() {
-            let update = self.meters.updates();
-            return Err(LearnerError::NotFinite { update, losses: sums.losses });
+        if !(grad_norm.is_finite() && total_loss.is_finite()) {
+            return None;
         }
-        let learning_rate = self.config.optimizer.learning_rate.at(self.frames());
+        let learning_rate = self.learning_rate();
         self.optimizer.step(&mut self.params, values, learning_rate as f32);
+        if !self.is_finite() {
+            self.undo_step();
+            return None;
+        }
+        self.streak.end();
+        self.last_grad_norm = grad_norm;
         let gradient_lag = self.weights.version().unwrap_or(version) - version;
-        Ok(Update {
+        Some(Update {
             sums,
             grad_norm,
             total_loss,
@@ -209,6 +227,42 @@ impl<'seg, S: MessageSink> Hub<'seg, S> {
             entropy_cost,
             n_ready: batch.n_ready,
         })
+    }
+
+    /// Takes parameters and optimiser back to the last update, whose state is what stands in the segment.
+    fn undo_step(&mut self) {
+        let saved = self.segment.state_reader().read_if_newer();
+        let SavedState { state, .. } = saved.expect("there is the state that this hub began with");
+        self.params = state.params;
+        let rule = UpdateRule::of(&self.config.optimizer);
+        self.optimizer = Optimizer::resume(rule, state.optimizer);
+    }
+
+    /// Counts an update that was not made; an error where there were too many in a row.
+    fn skip(&mut self, gradient: &Gradient) -> Result<(), LearnerError> {
+        self.status.skipped_updates.add(1);
+        let last = NotFinite {
+            update: self.meters.updates() + 1,
+            losses: gradient.sums.losses,
+            grad_norm: gradient.norm,
+            last_grad_norm: self.last_grad_norm,
+            learning_rate: self.learning_rate(),
+        };
+        let verdict = self.streak.extend();
+        if self.streak.n_in_a_row() == 1 {
+            remark(&format!("the learner skipped an update that was not finite: {last}"));
+        }
+        match verdict {
+            Verdict::Skip => Ok(()),
+            Verdict::Diverged => {
+                let n_in_a_row = self.streak.n_in_a_row();
+                Err(LearnerError::Diverged { n_in_a_row, last })
+            }
+        }
+    }
+
+    fn learning_rate(&self) -> f64 {
+        self.config.optimizer.learning_rate.at(self.frames())
     }
 
     /// Makes the new weights visible to all actors and lanes, after what a replacement would need (W5).
@@ -226,6 +280,11 @@ impl<'seg, S: MessageSink> Hub<'seg, S> {
             optimizer: self.optimizer.state(),
         };
         self.saved.save(state, self.consumed.iter().copied());
+    }
+
+    /// Whether all that was learned is numbers.
+    fn is_finite(&self) -> bool {
+        all_finite(&self.params) && self.optimizer.state().is_finite()
     }
 
     /// Folds the update into the meters; sends a report when one is due.

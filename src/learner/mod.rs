@@ -21,6 +21,7 @@ pub mod targets;
 #[cfg(feature = "torch")]
 pub mod torch;
 
+use std::fmt;
 use std::panic::resume_unwind;
 use std::sync::{Mutex, MutexGuard};
 use std::thread;
@@ -49,16 +50,13 @@ pub enum LearnerError {
         "the shared segment holds no sound state to learn from; the supervisor saves the first"
     )]
     NoState,
-    /// Training diverged.
-    #[error(
-        "update {update}: the gradient is not finite (losses {losses:?}); \
-         lower optimizer.learning_rate.start or loss.reward_scale"
-    )]
-    NotFinite {
-        /// The update that failed.
-        update: u64,
-        /// Its summed losses.
-        losses: Losses,
+    /// No update is finite any more.
+    #[error("{n_in_a_row} updates in a row were not finite: {last}")]
+    Diverged {
+        /// Updates in a row.
+        n_in_a_row: u64,
+        /// The last one.
+        last: NotFinite,
     },
     /// The operating system gave no thread.
     #[error("cannot start a learner thread: {0}; check `ulimit -u` or lower learner_threads")]
@@ -66,6 +64,34 @@ pub enum LearnerError {
     /// The supervisor is gone or deaf.
     #[error("the supervisor does not take reports: {0}")]
     Report(String),
+}
+
+/// An update that was not made, and what is known about it.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct NotFinite {
+    /// Which update it would have been.
+    pub update: u64,
+    /// Losses summed over its batch.
+    pub losses: Losses,
+    /// Norm of its gradient.
+    pub grad_norm: f32,
+    /// Norm of the last finite gradient; NaN if there was none.
+    pub last_grad_norm: f32,
+    /// Learning rate of its step.
+    pub learning_rate: f64,
+}
+
+impl fmt::Display for NotFinite {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        let NotFinite { update, losses, grad_norm, last_grad_norm, learning_rate } = self;
+        let Losses { policy, critic, entropy } = losses;
+        write!(
+            f,
+            "update {update} had the losses policy {policy}, critic {critic}, entropy {entropy} and a \
+             gradient of norm {grad_norm} (that of the last finite one was {last_grad_norm}) at a learning \
+             rate of {learning_rate}"
+        )
+    }
 }
 
 /// Where the learner's messages go.

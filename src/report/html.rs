@@ -11,7 +11,7 @@ use super::palette;
 use super::read::RunData;
 use super::units::{DASH, counted, grouped, megabytes, micros, percent, seconds, short};
 use crate::latency::Stage;
-use crate::telemetry::{Exit, LatencySummary, MemorySummary, Summary};
+use crate::telemetry::{ActorSummary, Exit, LatencySummary, MemorySummary, Summary};
 
 /// The same page twice.
 pub struct Pages {
@@ -39,6 +39,7 @@ pub fn pages(run: &RunData, sections: &[DrawnSection]) -> askama::Result<Pages> 
         sections,
         stages: stage_groups(run),
         waits: waits(summary),
+        troubles: summary.map(troubles).unwrap_or_default(),
         settings: settings(&run.config),
         system: system(run),
         notes: &run.notes,
@@ -67,6 +68,7 @@ struct Page<'a> {
     sections: &'a [DrawnSection],
     stages: Vec<StageGroup>,
     waits: Vec<Wait>,
+    troubles: Vec<Fact>,
     settings: Vec<SettingGroup>,
     system: Vec<Fact>,
     notes: &'a [String],
@@ -390,6 +392,26 @@ fn collect_settings(table: &toml::Table, group: usize, groups: &mut Vec<SettingG
             other => groups[group].facts.push(Fact::new(key, other.to_string())),
         }
     }
+}
+
+/// What was saved, and what went wrong and was mended.
+fn troubles(summary: &Summary) -> Vec<Fact> {
+    let of_actors =
+        |count: fn(&ActorSummary) -> u64| -> u64 { summary.actors.iter().map(count).sum() };
+    let reliability = &summary.reliability;
+    let counts = [
+        ("checkpoints written", reliability.checkpoints),
+        ("checkpoints that could not be written", reliability.checkpoint_errors),
+        ("times the learner was started again", reliability.learner_restarts),
+        ("times an actor was started again", of_actors(|actor| actor.restarts)),
+        ("workers killed because they hung", reliability.hangs),
+        ("times the shared segment was damaged and made anew", reliability.segment_resets),
+        ("rollouts dropped for a NaN or infinite number", of_actors(|actor| actor.bad_rollouts)),
+        ("rollouts dropped because their policy was too old", summary.rollouts_dropped),
+        ("updates skipped because they were not finite", reliability.skipped_updates),
+        ("times training went back to earlier weights", reliability.rollbacks),
+    ];
+    counts.into_iter().map(|(what, count)| Fact::new(what, grouped(count))).collect()
 }
 
 fn system(run: &RunData) -> Vec<Fact> {

@@ -150,6 +150,8 @@ pub struct ActorStatus {
     pub env_ns: Counter,
     /// Reads of the weights that had to begin anew.
     pub weights_retries: Counter,
+    /// Rollouts that were not published because a number in them was none.
+    pub bad_rollouts: Counter,
 }
 
 /// What the learner tells. Written by the learner only.
@@ -164,6 +166,8 @@ pub struct LearnerStatus {
     pub updates: Counter,
     /// Time waiting for published slots, ns.
     pub wait_ns: Counter,
+    /// Updates that were not made because they would not have been finite.
+    pub skipped_updates: Counter,
 }
 
 /// What the supervisor tells. Written by the supervisor only.

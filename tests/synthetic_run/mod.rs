@@ -206,6 +206,7 @@ fn actor(k: u64, train_s: f64) -> ActorSummary {
         waits: 1_000,
         weights_retries: 2,
         restarts: u64::from(k == 2),
+        bad_rollouts: 0,
     }
 }
 

@@ -1,0 +1,140 @@
+//! What is done about updates whose loss, gradient or weights would be NaN or infinite: skip, go back, stop.
+//! Pure functions of what came before.
+//!
+//! One such update is bad luck: it is skipped. A streak of them means that the weights themselves are
+//! hopeless, however finite they are: their learner ends, and the supervisor goes back to weights that had
+//! proved themselves. If training comes to a streak again before it is well beyond the place of the first
+//! one, it would do so for ever, and the run ends. The learner's process owns a [`Streak`], the supervisor,
+//! who outlives it, a [`Divergence`].
+
+/// What a learner does about an update that is not finite.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// Leave weights and optimiser as they are, and go on with the next batch.
+    Skip,
+    /// End: no batch can be learned from with these weights.
+    Diverged,
+}
+
+/// Updates in a row that were not finite.
+#[derive(Clone, Copy, Debug)]
+pub struct Streak {
+    max_in_a_row: u64,
+    n_in_a_row: u64,
+}
+
+impl Streak {
+    /// Bears one update less in a row than `max_in_a_row`.
+    pub fn new(max_in_a_row: u64) -> Self {
+        Streak { max_in_a_row, n_in_a_row: 0 }
+    }
+
+    /// Counts an update that was finite.
+    pub fn end(&mut self) {
+        self.n_in_a_row = 0;
+    }
+
+    /// Counts one that was not, and decides about it.
+    pub fn extend(&mut self) -> Verdict {
+        self.n_in_a_row += 1;
+        if self.n_in_a_row < self.max_in_a_row { Verdict::Skip } else { Verdict::Diverged }
+    }
+
+    /// How many there have been in a row.
+    pub fn n_in_a_row(&self) -> u64 {
+        self.n_in_a_row
+    }
+}
+
+/// What the supervisor does about a learner that diverged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Remedy {
+    /// Go on from the state after this many updates.
+    GoBackTo(u64),
+    /// End the run: going back has been tried.
+    Stop,
+}
+
+/// Learners that diverged.
+#[derive(Clone, Copy, Debug)]
+pub struct Divergence {
+    /// Updates that must have followed a state for it to count as sound.
+    proof_updates: u64,
+    /// The update from which on the last one is forgiven.
+    forgiven_at: u64,
+}
+
+impl Divergence {
+    /// Nothing has happened yet. A state is proved by as many finite updates as it takes to condemn one.
+    pub fn new(max_in_a_row: u64) -> Self {
+        Divergence { proof_updates: max_in_a_row, forgiven_at: 0 }
+    }
+
+    /// Decides about a learner that made `last` updates and then no finite one any more. States were kept
+    /// after `newest` updates and, before that, after `older` ones. A run is forgiven once it has come as
+    /// far beyond a trouble as it went back for it.
+    pub fn decide(&mut self, last: u64, newest: u64, older: u64) -> Remedy {
+        if last < self.forgiven_at {
+            return Remedy::Stop;
+        }
+        let is_proved = last.saturating_sub(newest) >= self.proof_updates;
+        let goal = if is_proved { newest } else { older };
+        self.forgiven_at = last + 1 + self.proof_updates.max(last.saturating_sub(goal));
+        Remedy::GoBackTo(goal)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Remedy::{GoBackTo, Stop};
+    use super::Verdict::{Diverged, Skip};
+    use super::*;
+
+    /// Each row: which updates of a learner were finite, and the verdicts about the others.
+    #[test]
+    fn the_table_of_streaks() {
+        for (updates, expected) in [
+            ("....", vec![]),
+            (".x..x.x", vec![Skip; 3]),
+            (".xx.xx.xx", vec![Skip; 6]),
+            (".xxx", vec![Skip, Skip, Diverged]),
+            ("xx.xxx", vec![Skip, Skip, Skip, Skip, Diverged]),
+        ] {
+            let mut streak = Streak::new(3);
+            let mut verdicts = Vec::new();
+            for update in updates.chars() {
+                match update {
+                    '.' => streak.end(),
+                    _ => verdicts.push(streak.extend()),
+                }
+            }
+            assert_eq!(verdicts, expected, "{updates}");
+        }
+        assert_eq!(Streak::new(1).extend(), Diverged);
+    }
+
+    /// Each row: when learners diverged and which states there were, and what is done about each.
+    #[test]
+    fn the_table_of_remedies() {
+        for (learners, expected) in [
+            // The newest state was followed by three finite updates.
+            (vec![(103, 100, 50)], vec![GoBackTo(100)]),
+            // It was not: the trouble may be in it already.
+            (vec![(102, 100, 50)], vec![GoBackTo(50)]),
+            // The first updates of all: there is nothing older than the beginning.
+            (vec![(0, 0, 0)], vec![GoBackTo(0)]),
+            // Again at once, again on the way there, again just beyond.
+            (vec![(150, 100, 50), (151, 151, 151)], vec![GoBackTo(100), Stop]),
+            (vec![(150, 100, 50), (200, 180, 151)], vec![GoBackTo(100), Stop]),
+            (vec![(0, 0, 0), (3, 1, 1)], vec![GoBackTo(0), Stop]),
+            // As far beyond as it went back.
+            (vec![(150, 100, 50), (201, 180, 151)], vec![GoBackTo(100), GoBackTo(180)]),
+        ] {
+            let mut divergence = Divergence::new(3);
+            let decide =
+                |&(last, newest, older): &(u64, u64, u64)| divergence.decide(last, newest, older);
+            let remedies: Vec<Remedy> = learners.iter().map(decide).collect();
+            assert_eq!(remedies, expected, "{learners:?}");
+        }
+    }
+}
