@@ -472,10 +472,10 @@ impl<'a> Supervisor<'a> {
         self.state_before = self.state.clone();
         put_state(self.segment, &self.state, consumed)?;
         if remedy == Remedy::Stop {
-            self.fail(&format!(
+            self.fail(
                 "training diverged again after it had gone back; lower optimizer.learning_rate.start, \
-                 loss.reward_scale or optimizer.max_grad_norm, or see what the rewards are"
-            ));
+                 loss.reward_scale or optimizer.max_grad_norm, or see what the rewards are",
+            );
             return Ok(());
         }
         self.n_rollbacks += 1;
