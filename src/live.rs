@@ -10,6 +10,7 @@ use std::path::PathBuf;
 
 use crate::config::{Config, ConfigError};
 use crate::latency::monotonic_ns;
+use crate::params::NetworkShape;
 use crate::run_dir::RunDir;
 use crate::shm::SegmentError;
 use crate::shm::view::{RingSigns, SegmentView, WorkerSigns};
@@ -100,7 +101,8 @@ impl LiveRun {
             Err(source) => return Err(LiveError::Denied { pid, source }),
         }
         let config = Config::from_file(&run.config())?;
-        let view = SegmentView::attach(&path, &segment_shape(&config)?)?;
+        let view =
+            SegmentView::attach(&path, &segment_shape(&config, &network(run, &config, &note)?))?;
         Ok(LiveRun { view, note })
     }
 
@@ -125,6 +127,17 @@ impl LiveRun {
             rings: self.view.rings(),
             slots_per_actor: self.view.slots_per_actor(),
         }
+    }
+}
+
+/// The run's network, whose outer widths are the environment's: the note has them, since the run may be
+/// of an environment that only the program knows that trains it.
+fn network(run: &RunDir, config: &Config, note: &LiveNote) -> Result<NetworkShape, LiveError> {
+    let LiveNote { obs_dim, n_actions, .. } = *note;
+    let shape = NetworkShape { obs_dim, hidden: config.network.hidden.clone(), n_actions };
+    match shape.fault() {
+        None => Ok(shape),
+        Some(reason) => Err(LiveError::Note { path: run.live(), reason }),
     }
 }
 

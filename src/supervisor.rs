@@ -28,12 +28,13 @@ use crate::latency::{RunClock, StageHistograms, monotonic_ns};
 use crate::learner::optim::{Optimizer, UpdateRule};
 use crate::learner::{Learner, LearnerError, MessageSink};
 use crate::memory::pss_bytes;
-use crate::params::ParamLayout;
+use crate::params::{NetworkShape, ParamLayout};
 use crate::place::{Place, Role};
 use crate::process::{
     Death, EXIT_DIVERGED, EXIT_ERROR, EXIT_SEGMENT, Worker, leave_words, set_process_name,
 };
 use crate::restart::{Decision, RestartPolicy};
+use crate::rollout::RolloutShape;
 use crate::run_dir::RunDir;
 use crate::seeds::{Stream, stream_seed};
 use crate::shm::board::{ActorStatus, Vitals};
@@ -203,18 +204,20 @@ pub fn fresh_state(config: &Config) -> Result<LearnerState, SupervisorError> {
     })
 }
 
-/// The shape of the segment that a configuration needs.
-///
-/// # Errors
-/// If the configuration cannot work.
-pub fn segment_shape(config: &Config) -> Result<SegmentShape, ConfigError> {
-    Ok(SegmentShape {
+/// The shape of the segment that a configuration needs with this network.
+pub fn segment_shape(config: &Config, network: &NetworkShape) -> SegmentShape {
+    SegmentShape {
         n_actors: config.actors.count,
         slots_per_actor: config.actors.slots_per_actor,
-        n_params: ParamLayout::new(&config.network_shape()?).len(),
+        n_params: ParamLayout::new(network).len(),
         n_moments: UpdateRule::of(&config.optimizer).n_moments(),
-        rollout: config.rollout_shape()?,
-    })
+        rollout: RolloutShape {
+            unroll_length: config.actors.unroll_length,
+            n_envs: config.actors.envs_per_actor,
+            obs_dim: network.obs_dim,
+            n_actions: network.n_actions,
+        },
+    }
 }
 
 /// The segment that a checked configuration needs, with the state to learn from and its weights in it:
@@ -223,7 +226,7 @@ pub fn segment_shape(config: &Config) -> Result<SegmentShape, ConfigError> {
 /// # Errors
 /// If the configuration cannot work, or there is not enough shared memory.
 pub fn create_segment(config: &Config, state: &LearnerState) -> Result<Segment, SupervisorError> {
-    let segment = Segment::create(&segment_shape(config)?)?;
+    let segment = Segment::create(&segment_shape(config, &config.network_shape()?))?;
     put_state(&segment, state, vec![0; config.actors.count])?;
     Ok(segment)
 }
@@ -330,12 +333,21 @@ impl<'a> Supervisor<'a> {
     /// Says in the run's folder where the segment can be looked into. A run goes on without that.
     fn announce(&mut self) {
         let Some(file) = &self.view_file else { return };
-        let announced = note_of(file)
+        let announced = self
+            .note_of(file)
             .map_err(|error| error.to_string())
             .and_then(|note| self.files.announce(&note).map_err(|error| error.to_string()));
         if let Err(error) = announced {
             self.terminal.note(&format!("{error}; `impala inspect` will not see this run"));
         }
+    }
+
+    /// Where the segment behind this file of ours can be looked into, and what only its layout's maker knows.
+    fn note_of(&self, segment: &File) -> io::Result<LiveNote> {
+        let inode = segment.metadata()?.ino();
+        let RolloutShape { obs_dim, n_actions, .. } = self.segment.layout().shape.rollout;
+        let (pid, descriptor) = (std::process::id(), segment.as_raw_fd());
+        Ok(LiveNote { pid, descriptor, inode, obs_dim, n_actions })
     }
 
     /// Forks the process that a place lacks.
@@ -788,12 +800,6 @@ impl ActorFigures {
             n_bad_rollouts: actor.bad_rollouts.get(),
         }
     }
-}
-
-/// Where the segment behind this file of ours can be looked into.
-fn note_of(segment: &File) -> io::Result<LiveNote> {
-    let inode = segment.metadata()?.ino();
-    Ok(LiveNote { pid: std::process::id(), descriptor: segment.as_raw_fd(), inode })
 }
 
 /// Why a report could not be recorded.

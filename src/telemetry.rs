@@ -426,6 +426,10 @@ pub struct LiveNote {
     pub descriptor: i32,
     /// The segment's inode: a process that gets the same number later has another one there.
     pub inode: u64,
+    /// Numbers in an observation: whoever looks need not know the environment.
+    pub obs_dim: usize,
+    /// Number of actions.
+    pub n_actions: usize,
 }
 
 /// `summary.json`: the whole run in one object.

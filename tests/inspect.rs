@@ -3,8 +3,8 @@
 
 use std::fs::File;
 use std::io::{Read, Write};
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
-use std::os::unix::fs::MetadataExt;
+use std::os::fd::{AsFd, AsRawFd};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::time::{Duration, Instant};
@@ -14,11 +14,13 @@ use impala::shm::layout::{Layout, SegmentShape};
 use impala::shm::view::SegmentView;
 use impala::shm::{Segment, SegmentError};
 use impala::telemetry::LiveNote;
+use nix::fcntl::OFlag;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use nix::pty::{Winsize, openpty};
+use nix::pty::{PtyMaster, grantpt, posix_openpt, ptsname_r, unlockpt};
 use nix::sys::signal::{Signal, kill};
 use nix::sys::termios::{Termios, tcgetattr};
 use nix::unistd::Pid;
+use rustix::termios::{Winsize, tcsetwinsize};
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -48,24 +50,35 @@ fn path(path: &Path) -> &str {
     path.to_str().unwrap()
 }
 
+/// Both ends of a terminal. No process that is started meanwhile inherits either, so that a closed one is closed.
+fn pseudo_terminal(ws_row: u16, ws_col: u16) -> (PtyMaster, File) {
+    let flags = OFlag::O_RDWR | OFlag::O_NOCTTY | OFlag::O_CLOEXEC;
+    let master = posix_openpt(flags).unwrap();
+    grantpt(&master).unwrap();
+    unlockpt(&master).unwrap();
+    let flags = OFlag::O_NOCTTY.bits();
+    let name = ptsname_r(&master).unwrap();
+    let slave = File::options().read(true).write(true).custom_flags(flags).open(name).unwrap();
+    tcsetwinsize(&slave, Winsize { ws_row, ws_col, ws_xpixel: 0, ws_ypixel: 0 }).unwrap();
+    (master, slave)
+}
+
 /// A command on a terminal of its own.
 struct OnTerminal {
     child: Child,
-    master: File,
-    slave: OwnedFd,
+    master: PtyMaster,
+    slave: File,
     before: Termios,
     seen: String,
 }
 
 impl OnTerminal {
     fn start(mut command: Command) -> Self {
-        let size = Winsize { ws_row: 40, ws_col: 110, ws_xpixel: 0, ws_ypixel: 0 };
-        let pty = openpty(Some(&size), None).unwrap();
-        let before = tcgetattr(&pty.slave).unwrap();
-        let end = || Stdio::from(pty.slave.try_clone().unwrap());
+        let (master, slave) = pseudo_terminal(40, 110);
+        let before = tcgetattr(&slave).unwrap();
+        let end = || Stdio::from(slave.try_clone().unwrap());
         command.stdin(end()).stdout(end()).stderr(end());
         let child = command.spawn().unwrap();
-        let (master, slave) = (File::from(pty.master), pty.slave);
         OnTerminal { child, master, slave, before, seen: String::new() }
     }
 
@@ -160,6 +173,7 @@ fn a_live_run_is_seen_and_its_end_too() {
     for leave in [Leave::Key(b"q"), Leave::Key(b"\x03"), Leave::Signal(Signal::SIGTERM)] {
         the_screen_leaves_the_terminal_as_it_was(&running.run_dir, leave);
     }
+    the_screen_ends_with_its_terminal(&running.run_dir);
 
     running.end(Signal::SIGINT);
     assert!(!running.run_dir.join("live.json").exists());
@@ -191,9 +205,31 @@ fn the_screen_leaves_the_terminal_as_it_was(run_dir: &Path, leave: Leave) {
     assert!(!after.contains("actor"), "nothing is drawn after that");
 }
 
+/// Nobody is left to press a key, and no signal comes: the terminal was not the screen's controlling one.
+fn the_screen_ends_with_its_terminal(run_dir: &Path) {
+    let mut command = command(&["inspect", "--watch", path(run_dir)]);
+    command.env("TERM", "xterm-256color");
+    let mut screen = OnTerminal::start(command);
+    screen.until("screen", |screen| screen.seen.contains("actor"));
+    let OnTerminal { mut child, master, slave, .. } = screen;
+    drop((master, slave));
+    let start = Instant::now();
+    let status = loop {
+        if let Some(status) = child.try_wait().unwrap() {
+            break status;
+        }
+        if start.elapsed() > WATCHDOG {
+            child.kill().unwrap();
+            panic!("the screen outlives its terminal");
+        }
+        poll(&mut [], PollTimeout::from(20u8)).unwrap();
+    };
+    assert!(status.success(), "in order, not {status}");
+}
+
 /// The supervisor's descriptor can only be read, and no child has a copy.
 fn only_the_supervisor_keeps_the_descriptor(running: &Running) {
-    let LiveNote { pid, descriptor, inode } = running.note();
+    let LiveNote { pid, descriptor, inode, .. } = running.note();
     assert_eq!(pid, running.child.id());
     let info = std::fs::read_to_string(format!("/proc/{pid}/fdinfo/{descriptor}")).unwrap();
     let flags = info.lines().find_map(|line| line.strip_prefix("flags:")).unwrap().trim();
@@ -205,6 +241,24 @@ fn only_the_supervisor_keeps_the_descriptor(running: &Running) {
         let copy = std::fs::metadata(format!("/proc/{child}/fd/{descriptor}"));
         assert!(copy.is_err() || copy.unwrap().ino() != inode, "process {child} kept a copy");
     }
+}
+
+/// The note has what is needed of an environment that `impala` was not built with.
+#[test]
+fn a_run_of_somebody_elses_environment_is_seen() {
+    let folder = TempDir::new().unwrap();
+    let mut running = Running::start(folder.path().join("run"));
+    let config = running.run_dir.join("config.toml");
+    let settings = std::fs::read_to_string(&config).unwrap();
+    std::fs::write(&config, settings.replace("CartPole-v1", "Lamp-v0")).unwrap();
+    let seen = plain(&running.run_dir);
+    assert!(seen.contains("Lamp-v0: ") && seen.contains("learning"), "{seen}");
+    let live = running.run_dir.join("live.json");
+    let note = std::fs::read_to_string(&live).unwrap();
+    std::fs::write(&live, note.replace("\"obs_dim\": 4", "\"obs_dim\": 0")).unwrap();
+    let refused = impala(&["inspect", path(&running.run_dir)]);
+    assert!(text(&refused.stderr).contains("live.json: a layer of 0 units"), "{refused:?}");
+    running.end(Signal::SIGINT);
 }
 
 #[test]

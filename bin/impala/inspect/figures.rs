@@ -8,7 +8,7 @@ use impala::telemetry::{LatencySummary, MetricsRow};
 
 /// Titles of [`Figures::processes`].
 pub const PROCESS_TITLES: [&str; 8] =
-    ["process", "pid", "phase", "heartbeat", "frames/s", "waiting", "generation", "ring"];
+    ["process", "pid", "phase", "heartbeat", "frames/s", "waiting", "restarts", "ring"];
 
 /// Titles of [`Figures::stages`].
 pub const STAGE_TITLES: [&str; 5] = ["stage, µs", "p50", "p90", "p99", "max"];
@@ -37,7 +37,7 @@ impl Figures {
         let supervisor = ["supervisor".into(), pid, phase.into(), none(), none(), none(), none()];
         let mut processes = vec![with_ring(supervisor, String::new())];
         let learner = worker("learner".into(), &before.learner, &now.learner, seconds, now);
-        processes.push(with_ring(learner, format!("{} updates", now.updates)));
+        processes.push(with_ring(learner, format!("{} updates", count(now.updates as f64))));
         for (actor, (signs, ring)) in now.actors.iter().zip(&now.rings).enumerate() {
             let cells =
                 worker(format!("actor {actor}"), &before.actors[actor], signs, seconds, now);
@@ -54,8 +54,8 @@ impl Figures {
 }
 
 fn with_ring(cells: [String; 7], ring: String) -> [String; 8] {
-    let [name, pid, phase, heartbeat, frames, waiting, generation] = cells;
-    [name, pid, phase, heartbeat, frames, waiting, generation, ring]
+    let [name, pid, phase, heartbeat, frames, waiting, restarts] = cells;
+    [name, pid, phase, heartbeat, frames, waiting, restarts, ring]
 }
 
 fn headline(data: &RunData, now: &Snapshot) -> String {
@@ -117,11 +117,13 @@ fn stage_cells(data: &RunData, stage: Stage) -> Option<[String; 5]> {
 
 /// A number in three digits.
 pub fn count(number: f64) -> String {
-    match number {
-        _ if number >= 1e6 => format!("{:.2} M", number / 1e6),
-        _ if number >= 1e3 => format!("{:.1} k", number / 1e3),
-        _ => format!("{number:.0}"),
-    }
+    let (number, prefix) = match number {
+        _ if number >= 999_500.0 => (number / 1e6, " M"),
+        _ if number >= 999.5 => (number / 1e3, " k"),
+        _ => return format!("{number:.0}"),
+    };
+    let n_decimals = if number < 9.995 { 2 } else { usize::from(number < 99.95) };
+    format!("{number:.n_decimals$}{prefix}")
 }
 
 fn duration(ns: u64) -> String {
@@ -161,6 +163,8 @@ mod tests {
     #[test]
     fn durations_and_counts_carry_their_unit() {
         assert_eq!([900, 4_000_000, 12_000_000_000].map(duration), ["0 µs", "4 ms", "12 s"]);
-        assert_eq!([12.0, 4_200.0, 4_900_000.0].map(count), ["12", "4.2 k", "4.90 M"]);
+        let counts =
+            [12.0, 999.6, 4_200.0, 99_960.0, 999_600.0, 4_900_000.0, 12_345_678.0].map(count);
+        assert_eq!(counts, ["12", "1.00 k", "4.20 k", "100 k", "1.00 M", "4.90 M", "12.3 M"]);
     }
 }

@@ -18,7 +18,7 @@ fn row(span: Span, what: impl Into<String>, written_by: &'static str) -> Row {
 /// Prints the layout that a configuration leads to.
 pub fn print(config: &Config) -> anyhow::Result<()> {
     config.check()?;
-    let layout = Layout::new(&segment_shape(config)?)?;
+    let layout = Layout::new(&segment_shape(config, &config.network_shape()?))?;
     println!("{}", headline(config, &layout));
     let regions = regions(&layout);
     let chars = regions.iter().flatten().map(|row| row.what.chars().count()).max().unwrap_or(0);

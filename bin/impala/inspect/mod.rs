@@ -4,6 +4,7 @@ mod figures;
 mod layout;
 mod plain;
 mod screen;
+mod wishes;
 
 use std::io::IsTerminal;
 use std::path::PathBuf;

@@ -6,10 +6,7 @@ use std::time::Duration;
 use impala::live::{LiveRun, Snapshot};
 use impala::report::read::RunData;
 use impala::run_dir::RunDir;
-use nix::sys::signal::{SigSet, Signal};
-use nix::sys::signalfd::{SfdFlags, SignalFd};
 use ratatui::Frame;
-use ratatui::crossterm::event::{self, Event, KeyCode, KeyEvent, KeyModifiers};
 use ratatui::layout::{Constraint, Layout, Rect};
 use ratatui::style::{Color, Style, Stylize};
 use ratatui::text::Line;
@@ -17,6 +14,7 @@ use ratatui::widgets::{Block, Borders, Row, Sparkline, Table};
 
 use super::figures::{Figures, PROCESS_TITLES, STAGE_TITLES, count, resampled};
 use super::plain;
+use super::wishes::{Wish, Wishes, is_gone};
 
 /// How often the screen is drawn again, and what its rates are over.
 const REFRESH: Duration = Duration::from_millis(500);
@@ -27,40 +25,48 @@ enum Leave {
     Asked,
     /// There is nothing more to see.
     RunEnded,
+    /// There is nothing more to show it on.
+    TerminalGone,
 }
 
-/// Shows the run until it ends, q, Escape or Ctrl-C is pressed, or a signal asks for it.
+/// Shows the run until it ends, q, Escape or Ctrl-C is pressed, a signal asks for it, or the terminal is gone.
 ///
 /// The terminal is put back on every way out: here, and by the hook that `try_init` sets for a panic.
-/// Signals are read from a descriptor, so that they cannot end the process before that.
 pub fn watch(run: &RunDir, live: &LiveRun) -> anyhow::Result<()> {
-    let asked_to_end: SigSet =
-        [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP].into_iter().collect();
-    asked_to_end.thread_block()?;
-    let signals =
-        SignalFd::with_flags(&asked_to_end, SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC)?;
-    let terminal = ratatui::try_init()?;
-    let left = show(terminal, run, live, &signals);
+    let mut wishes = Wishes::listen()?;
+    let mut terminal = ratatui::try_init()?;
+    let left = match show(&mut terminal, run, live, &mut wishes) {
+        Err(error) if is_gone(&error) => Ok(Leave::TerminalGone),
+        left => left,
+    };
+    if matches!(left, Ok(Leave::TerminalGone)) {
+        // Dropped, it would write to what is gone, and panic for want of a place to say that it cannot.
+        std::mem::forget(terminal);
+        return Ok(());
+    }
+    drop(terminal);
     ratatui::try_restore()?;
     match left? {
-        Leave::Asked => Ok(()),
         Leave::RunEnded => plain::print_ended(run),
+        Leave::Asked | Leave::TerminalGone => Ok(()),
     }
 }
 
 fn show(
-    mut terminal: ratatui::DefaultTerminal,
+    terminal: &mut ratatui::DefaultTerminal,
     run: &RunDir,
     live: &LiveRun,
-    signals: &SignalFd,
-) -> anyhow::Result<Leave> {
+    wishes: &mut Wishes,
+) -> io::Result<Leave> {
     let mut before = live.snapshot();
     let mut now = before.clone();
     loop {
         let figures = Figures::of(live, &before, &now, &RunData::read(run));
         terminal.draw(|frame| draw(frame, &figures))?;
-        if wait_for_leave(signals)? {
-            return Ok(Leave::Asked);
+        match wishes.wait(REFRESH)? {
+            Wish::Go => {}
+            Wish::Leave => return Ok(Leave::Asked),
+            Wish::Gone => return Ok(Leave::TerminalGone),
         }
         if !live.is_running() {
             return Ok(Leave::RunEnded);
@@ -75,22 +81,6 @@ fn advanced(before: Snapshot, now: Snapshot, next: Snapshot) -> (Snapshot, Snaps
     if is_whole || now == before { (now, next) } else { (before, next) }
 }
 
-/// Waits until it is time to draw again; whether the user wants to leave. A new size ends the wait early.
-fn wait_for_leave(signals: &SignalFd) -> io::Result<bool> {
-    if event::poll(REFRESH)?
-        && let Event::Key(key) = event::read()?
-        && leaves(&key)
-    {
-        return Ok(true);
-    }
-    Ok(signals.read_signal()?.is_some())
-}
-
-fn leaves(key: &KeyEvent) -> bool {
-    let is_ctrl_c = key.code == KeyCode::Char('c') && key.modifiers.contains(KeyModifiers::CONTROL);
-    is_ctrl_c || matches!(key.code, KeyCode::Char('q') | KeyCode::Esc)
-}
-
 fn draw(frame: &mut Frame, figures: &Figures) {
     let n_processes = figures.processes.len() as u16;
     let [head, processes, below, foot] = Layout::vertical([
@@ -103,7 +93,7 @@ fn draw(frame: &mut Frame, figures: &Figures) {
     frame.render_widget(Line::from(figures.headline.as_str()).bold(), head);
     draw_processes(frame, processes, figures);
     let [stages, series] =
-        Layout::horizontal([Constraint::Length(54), Constraint::Min(20)]).areas(below);
+        Layout::horizontal([Constraint::Length(52), Constraint::Min(20)]).spacing(1).areas(below);
     draw_stages(frame, stages, figures);
     let [score, speed] = Layout::vertical([Constraint::Fill(1), Constraint::Fill(1)]).areas(series);
     draw_series(frame, score, "score, last 100", &figures.scores, Color::Green);
@@ -111,15 +101,23 @@ fn draw(frame: &mut Frame, figures: &Figures) {
     frame.render_widget(Line::from("q leaves; the run goes on").dim(), foot);
 }
 
+/// Columns as wide as what is in them, so that narrow terminals hold them all.
+fn columns<const N: usize>(titles: &[&str; N], rows: &[[String; N]]) -> [Constraint; N] {
+    std::array::from_fn(|column| {
+        let cells = rows.iter().map(|row| row[column].as_str()).chain([titles[column]]);
+        Constraint::Length(cells.map(|cell| cell.chars().count()).max().unwrap_or(0) as u16)
+    })
+}
+
 fn draw_processes(frame: &mut Frame, area: Rect, figures: &Figures) {
-    let widths = [10, 8, 10, 9, 9, 7, 10, 12].map(Constraint::Length);
+    let widths = columns(&PROCESS_TITLES, &figures.processes);
     let rows = figures.processes.iter().map(|cells| Row::new(cells.iter().map(String::as_str)));
     let table = Table::new(rows, widths).header(Row::new(PROCESS_TITLES).dim());
     frame.render_widget(table.block(titled("processes and rings")), area);
 }
 
 fn draw_stages(frame: &mut Frame, area: Rect, figures: &Figures) {
-    let widths = [20, 7, 7, 7, 9].map(Constraint::Length);
+    let widths = columns(&STAGE_TITLES, &figures.stages);
     let rows = figures.stages.iter().map(|cells| Row::new(cells.iter().map(String::as_str)));
     let table = Table::new(rows, widths).header(Row::new(STAGE_TITLES).dim());
     frame.render_widget(table.block(titled("stages since the start")), area);
@@ -145,4 +143,40 @@ fn count_or_score(value: f64) -> String {
 
 fn titled<'a>(title: impl Into<Line<'a>>) -> Block<'a> {
     Block::new().borders(Borders::TOP).border_style(Style::new().dim()).title(title)
+}
+
+#[cfg(test)]
+mod tests {
+    use ratatui::Terminal;
+    use ratatui::backend::TestBackend;
+
+    use super::*;
+
+    #[test]
+    fn the_longest_cells_are_whole_at_80_columns() {
+        let row = |name: &str, ring: &str| {
+            [name, "4194304", "collecting", "9999 ms", "99.9 M", "100 %", "999", ring]
+                .map(String::from)
+        };
+        let stage = ["actor_read_weights", "99999", "99999", "99999", "9999999"].map(String::from);
+        let figures = Figures {
+            headline: "CartPole-v1".into(),
+            processes: vec![
+                row("supervisor", ""),
+                row("learner", "99.9 M updates"),
+                row("actor 255", "■■■■ 4/4"),
+            ],
+            stages: vec![stage],
+            scores: vec![1.0, 2.0],
+            speeds: vec![4e6, 5e6],
+        };
+        let mut terminal = Terminal::new(TestBackend::new(80, 24)).unwrap();
+        terminal.draw(|frame| draw(frame, &figures)).unwrap();
+        let drawn = terminal.backend().to_string();
+        let cells = figures.processes.iter().flatten().chain(figures.stages.iter().flatten());
+        let titles = PROCESS_TITLES.iter().chain(&STAGE_TITLES).copied();
+        for text in cells.map(String::as_str).chain(titles) {
+            assert!(drawn.contains(text), "no {text:?} in\n{drawn}");
+        }
+    }
 }

@@ -1,0 +1,109 @@
+//! What the user of the screen wants, by a key or by a signal; or that there is no user any more.
+//!
+//! Owns the terminal's input. Keys are read here and not through crossterm, whose reader never returns
+//! once the terminal is gone: it takes the end of the input, or the error that stands for it, as no key
+//! yet, and tries again for ever. `screen.rs` asks.
+
+use std::fs::File;
+use std::io::{self, IsTerminal, Read, stdin};
+use std::os::fd::AsFd;
+use std::time::Duration;
+
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::signal::{SigSet, Signal};
+use nix::sys::signalfd::{SfdFlags, SignalFd};
+
+/// Signals that ask to leave. They are read, so that they cannot end the process on a changed terminal.
+const ASKING_TO_LEAVE: [Signal; 3] = [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP];
+
+/// The byte of the Escape key, with which those of other keys begin.
+const ESCAPE: u8 = 0x1b;
+
+/// The byte of Ctrl-C where it is not made a signal.
+const CTRL_C: u8 = 0x03;
+
+/// What came of waiting.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wish {
+    /// Nothing but that the screen be up to date, also in a new size.
+    Go,
+    /// The user wants to leave.
+    Leave,
+    /// There is no terminal any more to show anything on.
+    Gone,
+}
+
+/// The terminal's keys, and the process's signals.
+pub struct Wishes {
+    keys: File,
+    signals: SignalFd,
+}
+
+impl Wishes {
+    /// Listens from now on.
+    pub fn listen() -> io::Result<Wishes> {
+        // A new size of the terminal is a signal too.
+        let listened: SigSet = ASKING_TO_LEAVE.into_iter().chain([Signal::SIGWINCH]).collect();
+        listened.thread_block()?;
+        let signals =
+            SignalFd::with_flags(&listened, SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC)?;
+        let keys = match stdin().is_terminal() {
+            true => stdin().as_fd().try_clone_to_owned()?.into(),
+            false => File::open("/dev/tty")?,
+        };
+        Ok(Wishes { keys, signals })
+    }
+
+    /// Waits for a wish, no longer than this.
+    pub fn wait(&mut self, longest: Duration) -> io::Result<Wish> {
+        let timeout = PollTimeout::try_from(longest).unwrap_or(PollTimeout::MAX);
+        let polled = |fd| PollFd::new(fd, PollFlags::POLLIN);
+        let mut polled = [polled(self.keys.as_fd()), polled(self.signals.as_fd())];
+        poll(&mut polled, timeout)?;
+        // A terminal that hangs up is readable too: what is read says so.
+        let has_keys = polled[0].any().unwrap_or(true);
+        let leaves = self.signals.read_signal()?.is_some_and(|signal| {
+            ASKING_TO_LEAVE.iter().any(|asking| *asking as u32 == signal.ssi_signo)
+        });
+        match leaves {
+            true => Ok(Wish::Leave),
+            false if has_keys => self.read_keys(),
+            false => Ok(Wish::Go),
+        }
+    }
+
+    fn read_keys(&mut self) -> io::Result<Wish> {
+        let mut bytes = [0; 64];
+        match self.keys.read(&mut bytes) {
+            Ok(0) => Ok(Wish::Gone),
+            Ok(n_read) => Ok(wish_of(&bytes[..n_read])),
+            Err(error) if is_gone(&error) => Ok(Wish::Gone),
+            Err(error) => Err(error),
+        }
+    }
+}
+
+/// Whether this is how a system call on a terminal fails that has disappeared.
+pub fn is_gone(error: &io::Error) -> bool {
+    error.raw_os_error() == Some(nix::errno::Errno::EIO as i32)
+}
+
+/// q, Ctrl-C, or Escape on its own: with more behind it, it is the beginning of another key.
+fn wish_of(bytes: &[u8]) -> Wish {
+    let leaves = match bytes {
+        [ESCAPE, more @ ..] => more.is_empty(),
+        keys => keys.contains(&b'q') || keys.contains(&CTRL_C),
+    };
+    if leaves { Wish::Leave } else { Wish::Go }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn three_keys_leave_and_no_others() {
+        assert_eq!([&b"q"[..], b"\x1b", b"\x03", b"xq"].map(wish_of), [Wish::Leave; 4]);
+        assert_eq!([&b"x"[..], b"\x1b[A", b"\x1b[24;3q", b" "].map(wish_of), [Wish::Go; 4]);
+    }
+}
