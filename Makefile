@@ -23,7 +23,7 @@ endif
 PERF_BUILD = $(filter --features torch,$(BUILD)) --target-dir target/perf
 
 .DEFAULT_GOAL := help
-.PHONY: help train report test test-default test-model test-torch test-tensorboard test-tools check fuzz audit lint doc tensorboard \
+.PHONY: help train report test test-default test-faults test-model test-torch test-tensorboard test-tools check fuzz audit lint doc tensorboard \
 	bench-throughput bench-kernels bench-micro bench-peers perf seeds soak libtorch build build-torch clean
 
 help: ## List the targets
@@ -32,11 +32,14 @@ help: ## List the targets
 train: $(SETUP) ## Learn CartPole-v1 and leave a report (LEARNER=torch, ARGS="--seed 7")
 	$(CARGO) run --release $(BUILD) -- train --learner $(LEARNER) $(ARGS)
 
-test: test-default test-model test-torch test-tensorboard test-tools ## Every test
+test: test-default test-faults test-model test-torch test-tensorboard test-tools ## Every test
 
 test-default: ## Tests of the default build: no libtorch
 	$(CARGO) test --all-targets
 	$(CARGO) test --doc
+
+test-faults: ## Faults on purpose at every named point, in a build that has such points
+	$(CARGO) test --features faults --test faults
 
 test-model: ## Memory orderings: loom, the mutants that it must catch, Miri and ThreadSanitizer where there are
 	tests/model/run.sh

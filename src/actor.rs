@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use crate::collector::{BadNumber, CollectTime, Collector};
 use crate::config::{Config, ConfigError};
+use crate::faults::{self, Point};
 use crate::latency::monotonic_ns;
 use crate::process::{leave_words, remark};
 use crate::shm::board::{ActorStatus, Board, Phase};
@@ -190,6 +191,7 @@ impl<'seg> Actor<'seg> {
 
     /// Hands the slot to the learner.
     fn publish(&mut self, time: CollectTime) {
+        faults::reach(Point::BeforePublish);
         self.producer.publish(self.policy_version);
         self.status.rollouts.add(1);
         self.status.frames.add(self.collector.frames_per_rollout());

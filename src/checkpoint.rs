@@ -14,6 +14,7 @@ use std::path::{Path, PathBuf};
 use safetensors::tensor::{Dtype, Metadata, SafeTensorError, SafeTensors, TensorView};
 use xxhash_rust::xxh3::xxh3_64;
 
+use crate::faults::{self, Point};
 use crate::input::{open_regular, read_at_most};
 use crate::params::{NetworkShape, ParamLayout};
 use crate::state::{Counters, LearnerState, OptimizerState, SCORE_WINDOW};
@@ -105,10 +106,15 @@ impl Checkpoint {
     pub fn save(&self, path: &Path) -> Result<(), CheckpointError> {
         let temporary = path.with_extension("safetensors.tmp");
         let refuse = |source| CheckpointError::Io { path: path.into(), source };
-        let mut file = File::create(&temporary).map_err(refuse)?;
-        file.write_all(&self.to_bytes()).map_err(refuse)?;
-        file.sync_all().map_err(refuse)?;
-        std::fs::rename(&temporary, path).map_err(refuse)?;
+        let write = || {
+            let mut file = File::create(&temporary)?;
+            file.write_all(&self.to_bytes())?;
+            file.sync_all()?;
+            faults::reach(Point::MidCheckpoint);
+            std::fs::rename(&temporary, path)
+        };
+        // On a full disk what has been written of it would only keep the disk full.
+        write().inspect_err(|_| drop(std::fs::remove_file(&temporary))).map_err(refuse)?;
         let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
         let folder = File::open(folder.unwrap_or(Path::new("."))).map_err(refuse)?;
         folder.sync_all().map_err(refuse)

@@ -123,6 +123,7 @@ fn put_also(path: &Path, name: &Path) -> Result<(), CheckpointError> {
     fs::hard_link(path, &aside)
         .or_else(|_| fs::copy(path, &aside).map(drop))
         .and_then(|()| fs::rename(&aside, name))
+        .inspect_err(|_| drop(fs::remove_file(&aside)))
         .map_err(|source| CheckpointError::Io { path: name.to_owned(), source })
 }
 

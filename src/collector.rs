@@ -11,6 +11,7 @@ use ndarray::{Array2, s};
 
 use crate::config::{Config, ConfigError};
 use crate::env::{EpisodeLog, VecEnv};
+use crate::faults::{self, Point};
 use crate::latency::monotonic_ns;
 use crate::policy::Policy;
 use crate::rollout::RolloutMut;
@@ -120,6 +121,9 @@ impl Collector {
         for t in 0..self.unroll_length {
             self.act(rollout, t);
             let acted_ns = monotonic_ns();
+            if t == self.unroll_length / 2 {
+                faults::reach(Point::SlotHalfWritten);
+            }
             self.step(rollout, t);
             let stepped_ns = monotonic_ns();
             time.act_ns += acted_ns - last_ns;
@@ -188,9 +192,13 @@ impl Collector {
             &mut rollout.episode_returns[n_logged..],
             &mut rollout.episode_lengths[n_logged..],
         );
+        let is_spoilt = faults::reach(Point::EnvStep);
         let actions = &rollout.actions[columns.clone()];
         let rewards = &mut rollout.rewards[columns.clone()];
         self.envs.step(actions, next_obs, rewards, &mut rollout.kinds[columns], &mut episodes);
         rollout.header.n_episodes += episodes.n_episodes() as u64;
+        if is_spoilt {
+            rewards[0] = f32::NAN;
+        }
     }
 }

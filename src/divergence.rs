@@ -79,7 +79,8 @@ impl Divergence {
         }
         let is_proved = last.saturating_sub(newest) >= self.proof_updates;
         let goal = if is_proved { newest } else { older };
-        self.forgiven_at = last + 1 + self.proof_updates.max(last.saturating_sub(goal));
+        // Twice: once to come back to this place, once more to come as far beyond it.
+        self.forgiven_at = last + 1 + 2 * self.proof_updates.max(last.saturating_sub(goal));
         Remedy::GoBackTo(goal)
     }
 }
@@ -125,10 +126,10 @@ mod tests {
             (vec![(0, 0, 0)], vec![GoBackTo(0)]),
             // Again at once, again on the way there, again just beyond.
             (vec![(150, 100, 50), (151, 151, 151)], vec![GoBackTo(100), Stop]),
-            (vec![(150, 100, 50), (200, 180, 151)], vec![GoBackTo(100), Stop]),
-            (vec![(0, 0, 0), (3, 1, 1)], vec![GoBackTo(0), Stop]),
+            (vec![(150, 100, 50), (250, 240, 200)], vec![GoBackTo(100), Stop]),
+            (vec![(0, 0, 0), (6, 3, 1)], vec![GoBackTo(0), Stop]),
             // As far beyond as it went back.
-            (vec![(150, 100, 50), (201, 180, 151)], vec![GoBackTo(100), GoBackTo(180)]),
+            (vec![(150, 100, 50), (251, 240, 200)], vec![GoBackTo(100), GoBackTo(240)]),
         ] {
             let mut divergence = Divergence::new(3);
             let decide =

@@ -114,6 +114,7 @@
 //! | | [`state`] | all that learning goes on from |
 //! | | [`restart`] | whether and when a dead worker is started again |
 //! | | [`watch`] | whether a silent worker hangs |
+//! | | [`faults`] | faults on purpose, in test builds alone |
 //! | | [`divergence`] | what is done about updates that are not finite |
 //! | | [`process`] | fork, and death seen through a pidfd |
 //! | | [`run_dir`] | a run's folder and the paths in it |
@@ -148,6 +149,7 @@
 
 pub mod divergence;
 pub mod env;
+pub mod faults;
 pub mod input;
 pub mod kernels;
 pub mod latency;

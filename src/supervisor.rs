@@ -24,6 +24,7 @@ use crate::checkpoint::Checkpoint;
 use crate::checkpoints::Checkpoints;
 use crate::config::{Config, ConfigError, SupervisionSettings};
 use crate::divergence::{Divergence, Remedy};
+use crate::faults;
 use crate::latency::{RunClock, StageHistograms, monotonic_ns};
 use crate::learner::optim::{Optimizer, UpdateRule};
 use crate::learner::{Learner, LearnerError, MessageSink};
@@ -365,7 +366,9 @@ impl<'a> Supervisor<'a> {
     fn fork_learner(&mut self) -> io::Result<Worker> {
         let (sender, receiver) = ipc::channel()?;
         self.messages = Some(receiver);
+        let is_first = self.places[0].epitaph().is_none();
         Worker::spawn(|| {
+            faults::take_part(|| "learner".into(), is_first);
             (self.messages, self.view_file) = (None, None);
             set_process_name("impala-learner");
             exit_status("learner", self.learner_life(Channel { sender }))
@@ -378,7 +381,9 @@ impl<'a> Supervisor<'a> {
     }
 
     fn fork_actor(&mut self, actor: usize, generation: u64) -> io::Result<Worker> {
+        let is_first = self.places[1 + actor].epitaph().is_none();
         Worker::spawn(|| {
+            faults::take_part(|| format!("actor{actor}"), is_first);
             (self.messages, self.view_file) = (None, None);
             // No dash: the number of the last of 256 actors just fits.
             set_process_name(&format!("impala-actor{actor}"));

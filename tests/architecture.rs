@@ -29,6 +29,7 @@ const RANKS: [&[&str]; 7] = [
         "restart",
         "watch",
         "divergence",
+        "faults",
         "process",
         "run_dir",
         "memory",

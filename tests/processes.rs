@@ -1,26 +1,16 @@
 //! Workers and supervisor as processes: deaths, signals, and what is left behind. Each test starts
 //! the real binary.
 
+#[path = "common/training.rs"]
+mod training;
+
 use std::collections::HashSet;
-use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use impala::telemetry::{Exit, Summary};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
-
-/// A watchdog, not a measurement: a loaded machine may take long.
-const PATIENCE: Duration = Duration::from_secs(300);
-
-/// A run that would last for hours, with a row of metrics every ten thousand frames.
-const SETTINGS: &str = "frames = 10_000_000_000\n[report]\nrows = 1_000_000\n";
-
-struct Training {
-    supervisor: Child,
-    run_dir: PathBuf,
-    _folder: tempfile::TempDir,
-}
+use training::{Training, wait_until};
 
 impl Training {
     /// Starts a run and waits for its five workers.
@@ -35,33 +25,7 @@ impl Training {
 
     /// The same with more settings.
     fn start_set(settings: &str, flags: &[&str]) -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        let run_dir = folder.path().join("run");
-        let config = folder.path().join("settings.toml");
-        std::fs::write(&config, format!("{SETTINGS}{settings}")).unwrap();
-        let supervisor = Command::new(env!("CARGO_BIN_EXE_impala"))
-            .args(["train", "--run-dir", run_dir.to_str().unwrap()])
-            .args(["--config", config.to_str().unwrap()])
-            .args(flags)
-            .stdout(Stdio::null())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let training = Training { supervisor, run_dir, _folder: folder };
-        wait_until("five workers", || training.workers().len() == 5);
-        training
-    }
-
-    fn pid(&self) -> Pid {
-        Pid::from_raw(self.supervisor.id() as i32)
-    }
-
-    /// Living children of the supervisor, oldest first: the learner, then the actors.
-    fn workers(&self) -> Vec<Pid> {
-        let pid = self.supervisor.id();
-        let children = std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/children"));
-        let children = children.unwrap_or_default();
-        children.split_whitespace().map(|child| Pid::from_raw(child.parse().unwrap())).collect()
+        Self::start_from("", settings, flags)
     }
 
     /// The living worker of this name.
@@ -91,12 +55,6 @@ impl Training {
         last.split(',').nth(1).and_then(|frames| frames.parse().ok()).unwrap_or(0)
     }
 
-    /// Rows of metrics so far.
-    fn n_rows(&self) -> usize {
-        let metrics = std::fs::read_to_string(self.run_dir.join("metrics.csv"));
-        metrics.unwrap_or_default().lines().count().saturating_sub(1)
-    }
-
     fn signal(&self, signal: Signal) {
         kill(self.pid(), signal).unwrap();
     }
@@ -110,22 +68,6 @@ impl Training {
         std::io::Read::read_to_string(stderr, &mut said).unwrap();
         let summary = std::fs::read_to_string(self.run_dir.join("summary.json")).ok();
         (status.code(), said, summary.map(|text| serde_json::from_str(&text).unwrap()))
-    }
-}
-
-impl Drop for Training {
-    fn drop(&mut self) {
-        // Ends a run whose test failed; one that has ended has no process to kill.
-        let _ = self.supervisor.kill();
-        let _ = self.supervisor.wait();
-    }
-}
-
-fn wait_until(what: &str, mut is_so: impl FnMut() -> bool) {
-    let start = Instant::now();
-    while !is_so() {
-        assert!(start.elapsed() < PATIENCE, "waited too long for {what}");
-        std::thread::sleep(Duration::from_millis(5));
     }
 }
 
@@ -372,4 +314,80 @@ fn a_running_segment_has_no_name() {
     assert_eq!(new_files, Vec::<String>::new());
     training.signal(Signal::SIGTERM);
     training.end();
+}
+
+/// Processor time that a process has used, in clock ticks (user and system).
+fn processor_ticks(pid: Pid) -> u64 {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
+    let fields: Vec<&str> = stat.rsplit(')').next().unwrap().split_whitespace().collect();
+    [fields[11], fields[12]].map(|ticks| ticks.parse::<u64>().unwrap()).iter().sum()
+}
+
+/// Clock ticks in a second, as the kernel reports them on every Linux that this runs on.
+const TICKS_A_SECOND: f64 = 100.0;
+
+/// A stopped learner hands no slot back: actors fill their rings and sleep. Who goes on before the time-out
+/// is not replaced.
+#[test]
+fn actors_sleep_while_the_learner_is_stopped_and_go_on_with_it() {
+    let training = Training::start_set("[supervision]\nhang_timeout_s = 200.0\n", &[]);
+    wait_until("some training", || training.n_rows() > 1);
+    let workers = training.workers();
+    kill(workers[0], Signal::SIGSTOP).unwrap();
+    let actors = &workers[1..];
+    let total = || actors.iter().map(|actor| processor_ticks(*actor)).sum::<u64>();
+    // Rollouts under way are finished first, however long that takes on this machine.
+    wait_until("full rings", || {
+        let before = total();
+        std::thread::sleep(Duration::from_millis(500));
+        total() - before <= 4
+    });
+    let (before, start) = (total(), Instant::now());
+    std::thread::sleep(Duration::from_secs(3));
+    let share = (total() - before) as f64 / TICKS_A_SECOND / start.elapsed().as_secs_f64();
+    assert!(share < 0.2, "four waiting actors use {share} of a core, 0.05 each at most");
+    let n_frames = training.n_frames();
+    kill(workers[0], Signal::SIGCONT).unwrap();
+    wait_until("training after it", || training.n_frames() > n_frames);
+    assert_eq!(training.workers(), workers, "nobody was replaced");
+    training.signal(Signal::SIGTERM);
+    let (code, said, summary) = training.end();
+    assert_eq!((code, summary.unwrap().reliability.hangs), (Some(0), 0), "{said}");
+}
+
+#[test]
+fn no_dead_worker_stays_in_the_process_table() {
+    let training = Training::start();
+    wait_until("some training", || training.n_rows() > 1);
+    for name in ["impala-actor0", "impala-actor2", LEARNER, "impala-actor1"] {
+        let worker = training.replacement(name, &[]);
+        kill(worker, Signal::SIGKILL).unwrap();
+        training.replacement(name, &[worker]);
+        // It would stand here as a zombie for as long as nobody had asked how it ended.
+        assert!(!std::path::Path::new(&format!("/proc/{worker}")).exists(), "{name} {worker}");
+    }
+    training.signal(Signal::SIGTERM);
+    assert_eq!(training.end().0, Some(0));
+}
+
+/// One SIGINT: the last checkpoint is of the last update, and the report is whole, also where a worker
+/// does not hear the order to stop.
+#[test]
+fn an_interrupted_run_leaves_its_last_update_and_a_whole_report() {
+    let mut training = Training::start();
+    wait_until("some training", || training.n_rows() > 1);
+    kill(training.replacement("impala-actor3", &[]), Signal::SIGSTOP).unwrap();
+    training.signal(Signal::SIGINT);
+    wait_until("its end", || training.supervisor.try_wait().unwrap().is_some());
+    let run = impala::run_dir::RunDir::open(&training.run_dir).unwrap();
+    let checkpoint = impala::checkpoint::Checkpoint::load(&run.checkpoint()).unwrap();
+    let report = std::fs::read_to_string(run.report()).unwrap();
+    let (code, said, summary) = training.end();
+    let summary = summary.unwrap();
+    assert_eq!((code, summary.exit), (Some(0), Exit::Interrupted), "{said}");
+    assert_eq!(checkpoint.state.counters.frames, summary.frames);
+    assert_eq!(checkpoint.state.counters.updates, summary.updates);
+    for part in ["What limited this run", "What went wrong and was mended", "</html>"] {
+        assert!(report.contains(part), "{part}");
+    }
 }

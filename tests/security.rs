@@ -1,81 +1,38 @@
 //! Who can see and touch what while a run runs: its memory, its files, its descriptors, the network.
 
+#[path = "common/training.rs"]
+mod training;
+
 use std::collections::HashSet;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
 
 use impala::run_dir::RunDir;
 use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
 use tempfile::TempDir;
-
-/// A watchdog, not a measurement: a loaded machine may take long.
-const PATIENCE: Duration = Duration::from_secs(120);
-
-/// A run of hours, in a folder of its own, started with no mask at all.
-struct Training {
-    supervisor: Child,
-    folder: TempDir,
-}
+use training::{Training, wait_until};
 
 impl Training {
-    /// Starts it and waits until something has been learned.
-    fn start() -> Self {
-        let folder = TempDir::new().unwrap();
-        let settings = "frames = 1_000_000_000\n[report]\nrows = 1_000_000\neval_episodes = 3\n";
-        fs::write(folder.path().join("settings.toml"), settings).unwrap();
-        let script = "umask 0 && exec \"$0\" train --config settings.toml --run-dir run";
-        let supervisor = Command::new("sh")
-            .args(["-c", script, env!("CARGO_BIN_EXE_impala")])
-            .current_dir(folder.path())
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
-        let training = Training { supervisor, folder };
-        let metrics = training.run_dir().join("metrics.csv");
-        let n_rows = || fs::read_to_string(&metrics).unwrap_or_default().lines().count();
-        wait_until("rows of metrics", || n_rows() > 2);
+    /// A run started with no mask at all, after something has been learned.
+    fn without_mask() -> Self {
+        let training = Training::start_from("umask 0;", "eval_episodes = 3\n", &[]);
+        wait_until("rows of metrics", || training.n_rows() > 1);
         training
-    }
-
-    fn run_dir(&self) -> PathBuf {
-        self.folder.path().join("run")
     }
 
     /// The supervisor, the learner, the actors.
     fn pids(&self) -> Vec<u32> {
-        let pid = self.supervisor.id();
-        let children = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap();
-        let children = children.split_whitespace().map(|child| child.parse().unwrap());
-        let pids: Vec<u32> = [pid].into_iter().chain(children).collect();
+        let workers = self.workers().into_iter().map(|pid| pid.as_raw().unsigned_abs());
+        let pids: Vec<u32> = [self.supervisor.id()].into_iter().chain(workers).collect();
         assert_eq!(pids.len(), 6, "five workers live");
         pids
     }
 
     /// Ends it in order.
     fn stop(&mut self) {
-        kill(Pid::from_raw(self.supervisor.id() as i32), Signal::SIGTERM).unwrap();
+        kill(self.pid(), Signal::SIGTERM).unwrap();
         wait_until("its end", || self.supervisor.try_wait().unwrap().is_some());
-    }
-}
-
-impl Drop for Training {
-    fn drop(&mut self) {
-        // Ends a run whose test failed; one that has ended has no process to kill.
-        let _ = self.supervisor.kill();
-        let _ = self.supervisor.wait();
-    }
-}
-
-fn wait_until(what: &str, mut is_so: impl FnMut() -> bool) {
-    let start = Instant::now();
-    while !is_so() {
-        assert!(start.elapsed() < PATIENCE, "waited too long for {what}");
-        std::thread::sleep(Duration::from_millis(20));
     }
 }
 
@@ -123,7 +80,7 @@ fn column(line: &str, number: usize) -> Option<String> {
 
 #[test]
 fn nobody_can_connect_to_a_run() {
-    let training = Training::start();
+    let training = Training::without_mask();
     for pid in training.pids() {
         let reachable = reachable_sockets(pid);
         assert!(sockets(pid).is_disjoint(&reachable), "process {pid} listens");
@@ -150,7 +107,7 @@ fn the_check_for_listeners_sees_one() {
 /// A channel's end that a second process held would hide the death of the first.
 #[test]
 fn each_end_of_the_channel_has_one_holder() {
-    let training = Training::start();
+    let training = Training::without_mask();
     let pids = training.pids();
     let holders: Vec<usize> = pids.iter().map(|pid| sockets(*pid).len()).collect();
     assert_eq!(holders, [1, 1, 0, 0, 0, 0], "supervisor and learner, an end each; actors none");
@@ -158,7 +115,7 @@ fn each_end_of_the_channel_has_one_holder() {
 
 #[test]
 fn memory_and_files_of_a_run_are_the_users_alone() {
-    let mut training = Training::start();
+    let mut training = Training::without_mask();
     let pid = training.pids()[0];
     let segments =
         descriptors(pid).into_iter().filter(|(_, target)| target.starts_with("/dev/shm/"));
@@ -166,10 +123,10 @@ fn memory_and_files_of_a_run_are_the_users_alone() {
     assert!(!modes.is_empty(), "the supervisor holds the segment");
     assert!(modes.iter().all(|mode| *mode == 0o600), "readable by its user alone: {modes:?}");
     training.stop();
-    let run = RunDir::open(&training.run_dir()).unwrap();
+    let run = RunDir::open(&training.run_dir).unwrap();
     assert!(run.report().exists());
     let mut n_files = 0;
-    let mut open = vec![training.run_dir()];
+    let mut open = vec![training.run_dir.clone()];
     while let Some(path) = open.pop() {
         assert_eq!(mode(&path) & 0o077, 0, "{}", path.display());
         if path.is_dir() {

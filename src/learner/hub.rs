@@ -15,6 +15,7 @@ use super::pass::PassSums;
 use super::{LearnerError, MessageSink, NotFinite};
 use crate::config::Config;
 use crate::divergence::{Streak, Verdict};
+use crate::faults::{self, Point};
 use crate::latency::{RunClock, Stage, StageClock, monotonic_ns};
 use crate::process::remark;
 use crate::shm::board::{Board, LearnerStatus, Phase};
@@ -268,7 +269,10 @@ impl<'seg, S: MessageSink> Hub<'seg, S> {
     /// Makes the new weights visible to all actors and lanes, after what a replacement would need (W5).
     fn publish(&mut self, n_frames: u64) {
         self.save_state(self.meters.counters_after(n_frames));
-        self.weights.publish(self.meters.updates() + 1, &self.params);
+        let write = self.weights.begin(self.meters.updates() + 1);
+        write.fill(&self.params);
+        faults::reach(Point::MidWeights);
+        write.commit();
     }
 
     /// Makes `counters` and all that goes with them the state to go on from.
@@ -316,6 +320,7 @@ impl<'seg, S: MessageSink> Hub<'seg, S> {
     /// # Errors
     /// If the supervisor is gone.
     pub fn finish(mut self, n_dropped: u64) -> Result<(), LearnerError> {
+        faults::reach(Point::BeforeGoodbye);
         let now_ns = monotonic_ns();
         self.save_state(self.meters.counters());
         self.meters.close_row(now_ns, self.frames_produced());

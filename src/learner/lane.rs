@@ -12,6 +12,7 @@ use super::optim::clip_grad_norm;
 use super::pass::{Pass, PassSums};
 use super::{LearnerError, MessageSink, lock};
 use crate::config::{Config, ConfigError, Schedule};
+use crate::faults::{self, Point};
 use crate::latency::{Stage, StageClock};
 use crate::params::ParamLayout;
 use crate::rollout::Rollout;
@@ -72,6 +73,7 @@ impl<'run, 'seg, S: MessageSink> Lane<'run, 'seg, S> {
     /// If training diverges or the supervisor is gone. However a lane ends, the others end with it.
     pub fn run(mut self) -> Result<(), LearnerError> {
         while self.take() {
+            faults::reach(Point::AfterTake);
             self.read_weights();
             let grad_norm = self.learn();
             self.apply(grad_norm)?;
@@ -102,6 +104,9 @@ impl<'run, 'seg, S: MessageSink> Lane<'run, 'seg, S> {
             let rollouts: Vec<Rollout> = slots.iter().map(|slot| slot.rollout()).collect();
             let pass = self.pass.learn(&rollouts, &self.params, &mut self.grad, &mut self.clock);
             self.sums.merge(&pass);
+        }
+        if faults::reach(Point::Loss) {
+            self.sums.losses.policy = f64::NAN;
         }
         let grad_norm = clip_grad_norm(&mut self.grad, self.max_grad_norm);
         self.clock.lap(Stage::Optimizer);

@@ -5,6 +5,7 @@
 //! publishes the weights: what an actor can have acted with is never ahead of what a replacement finds.
 //! Called by `shm/mod.rs`, the learner (one [`StateWriter`]) and the supervisor (a [`StateReader`]).
 
+use crate::faults::{self, Point};
 use crate::state::{Counters, LearnerState, OptimizerState, RecentReturns, StateView};
 use crate::sync::{AtomicU64, Ordering};
 
@@ -42,6 +43,7 @@ impl<'a> StateWriter<'a> {
         assert_eq!(at, words.returns, "there is one ring an actor");
         let at = write.set_words(at, state.recent_returns.iter().map(|x| x.to_bits()));
         let at = write.fill_from(at, state.params);
+        faults::reach(Point::MidState);
         let at = state.optimizer.moments().fold(at, |at, moment| write.fill_from(at, moment));
         assert_eq!(at, words.n_words, "vectors have the lengths of the segment's shape");
         write.commit();

@@ -1,0 +1,156 @@
+//! What environments do that they must not: panic, return NaN, return nothing else. Each case is a training of
+//! this program's own with such an environment, in a process of its own, because training forks.
+
+use std::path::Path;
+use std::process::{Command, ExitCode, Output};
+
+use impala::config::Config;
+use impala::env::{Env, EnvSpec, NumpyRng, Registry, Transition};
+use impala::latency::monotonic_ns;
+use impala::sinks::terminal::Show;
+use impala::telemetry::{Exit, Summary};
+use impala::train::{Destination, train};
+use tempfile::TempDir;
+
+/// How a bad environment behaves; the environment variable by which a child is told.
+const BEHAVIOUR: &str = "BAD_ENVIRONMENT";
+
+/// Episodes of ten steps, of which one may not end well.
+struct Bad {
+    rng: NumpyRng,
+    n_steps: usize,
+    behaviour: String,
+}
+
+impl Env<1> for Bad {
+    const SPEC: EnvSpec = EnvSpec {
+        id: "Bad-v0",
+        obs_dim: 1,
+        n_actions: 2,
+        max_episode_steps: 10,
+        reward_threshold: 1e9,
+        obs_bounds: None,
+    };
+
+    fn new(rng: NumpyRng) -> Self {
+        let behaviour = std::env::var(BEHAVIOUR).unwrap();
+        Bad { rng, n_steps: 0, behaviour }
+    }
+
+    fn reset(&mut self, obs: &mut [f32; 1]) {
+        self.n_steps = 0;
+        *obs = [self.rng.uniform(-1.0, 1.0) as f32];
+    }
+
+    fn step(&mut self, action: usize, obs: &mut [f32; 1]) -> Transition {
+        self.n_steps += 1;
+        // Rare enough that most rollouts are sound, and sure to come in a short run.
+        let is_bad = self.n_steps == 5 && self.rng.uniform(0.0, 1.0) < 0.002;
+        let is_nan = match &*self.behaviour {
+            "panics" if is_bad => panic!("cannot go on"),
+            "nan" => is_bad,
+            "always nan" => true,
+            _ => false,
+        };
+        *obs = [if is_nan { f32::NAN } else { 0.1 * self.n_steps as f32 }];
+        Transition { reward: action as f32, terminated: false }
+    }
+}
+
+/// The child's part: some hundred rollouts.
+fn train_badly(folder: &Path) -> ExitCode {
+    let environments = Registry::default().with::<Bad, _>();
+    let mut config = Config { environments, env: Bad::SPEC.id.into(), ..Config::default() };
+    (config.frames, config.actors.count, config.report.eval_episodes) = (150_000, 2, 0);
+    config.supervision.max_restarts = 1_000;
+    config.supervision.max_pause_s = 0.0;
+    if std::env::var(BEHAVIOUR).unwrap() == "always nan" {
+        (config.supervision.max_restarts, config.supervision.max_bad_rollouts) = (1, 3);
+    }
+    let run = train(&config, &Destination::At(folder.into()), monotonic_ns(), Show::Nothing);
+    ExitCode::from(if run.unwrap().summary.exit == Exit::Finished { 0 } else { 1 })
+}
+
+struct Case {
+    output: Output,
+    summary: Summary,
+}
+
+fn train_with(behaviour: &str) -> Case {
+    let folder = TempDir::new().unwrap();
+    let run = folder.path().join("run");
+    let output = Command::new(std::env::current_exe().unwrap())
+        .arg(&run)
+        .env(BEHAVIOUR, behaviour)
+        .env("RUST_BACKTRACE", "0")
+        .output()
+        .unwrap();
+    let summary = std::fs::read_to_string(run.join("summary.json")).unwrap();
+    Case { output, summary: serde_json::from_str(&summary).unwrap() }
+}
+
+impl Case {
+    fn said(&self) -> String {
+        String::from_utf8_lossy(&self.output.stderr).into_owned()
+    }
+
+    fn assert_said(&self, parts: &[&str]) {
+        let said = self.said();
+        for part in parts {
+            assert!(said.contains(part), "no {part:?} in {said}");
+        }
+    }
+}
+
+fn one_that_panics_is_named_and_its_actor_replaced() {
+    let case = train_with("panics");
+    case.assert_said(&["panicked (exit status 101)", "cannot go on", "in environment ", "(seed "]);
+    case.assert_said(&["; started again"]);
+    assert_eq!(case.output.status.code(), Some(0), "{}", case.said());
+    assert!(case.summary.actors.iter().map(|actor| actor.restarts).sum::<u64>() > 0);
+}
+
+fn a_rollout_with_nan_is_dropped_and_counted_and_training_goes_on() {
+    let case = train_with("nan");
+    case.assert_said(&["returned NaN as number 0 of its observation", "the rollout is dropped"]);
+    assert_eq!(case.output.status.code(), Some(0), "{}", case.said());
+    let actors = &case.summary.actors;
+    let n_bad = actors.iter().map(|actor| actor.bad_rollouts).sum::<u64>();
+    assert!(n_bad > 2, "{n_bad}");
+    assert_eq!(actors.iter().map(|actor| actor.restarts).sum::<u64>(), 0);
+    assert_eq!(case.summary.reliability.skipped_updates, 0, "no NaN came to the learner");
+    let n_remarks = case.said().matches("the rollout is dropped").count();
+    assert!((1..=2).contains(&n_remarks), "one a process, the others are counted: {}", case.said());
+}
+
+fn nothing_but_nan_ends_the_run_with_its_reason() {
+    let case = train_with("always nan");
+    case.assert_said(&["3 rollouts in a row had a NaN or infinite observation", "; given up"]);
+    assert_eq!(case.output.status.code(), Some(1), "{}", case.said());
+    assert_eq!((case.summary.exit, case.summary.frames), (Exit::Failed, 0));
+}
+
+fn main() -> ExitCode {
+    if let (Some(folder), Ok(_)) = (std::env::args().nth(1), std::env::var(BEHAVIOUR)) {
+        return train_badly(folder.as_ref());
+    }
+    let cases: [(&str, fn()); 3] = [
+        (
+            "one_that_panics_is_named_and_its_actor_replaced",
+            one_that_panics_is_named_and_its_actor_replaced,
+        ),
+        (
+            "a_rollout_with_nan_is_dropped_and_counted_and_training_goes_on",
+            a_rollout_with_nan_is_dropped_and_counted_and_training_goes_on,
+        ),
+        (
+            "nothing_but_nan_ends_the_run_with_its_reason",
+            nothing_but_nan_ends_the_run_with_its_reason,
+        ),
+    ];
+    for (name, case) in cases {
+        case();
+        println!("test {name} ... ok");
+    }
+    ExitCode::SUCCESS
+}
