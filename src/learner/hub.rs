@@ -269,10 +269,8 @@ impl<'seg, S: MessageSink> Hub<'seg, S> {
     /// Makes the new weights visible to all actors and lanes, after what a replacement would need (W5).
     fn publish(&mut self, n_frames: u64) {
         self.save_state(self.meters.counters_after(n_frames));
-        let write = self.weights.begin(self.meters.updates() + 1);
-        write.fill(&self.params);
-        faults::reach(Point::MidWeights);
-        write.commit();
+        let before_shown = || _ = faults::reach(Point::MidWeights);
+        self.weights.publish_with(self.meters.updates() + 1, &self.params, before_shown);
     }
 
     /// Makes `counters` and all that goes with them the state to go on from.

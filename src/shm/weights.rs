@@ -101,9 +101,15 @@ impl<'a> WeightsWriter<'a> {
     /// If `params` has the wrong length, or `version` is not above the one published last: actors and
     /// policy lag rely on it never going back.
     pub fn publish(&mut self, version: u64, params: &[f32]) {
+        self.publish_with(version, params, || {});
+    }
+
+    /// The same; `before_shown` runs when all is written and nothing shown.
+    pub fn publish_with(&mut self, version: u64, params: &[f32], before_shown: impl FnOnce()) {
         assert_eq!(params.len(), self.n_params, "publish needs all parameters");
         let write = self.begin(version);
         write.fill(params);
+        before_shown();
         write.commit();
     }
 
