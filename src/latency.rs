@@ -179,6 +179,11 @@ impl StageHistograms {
     pub fn clear(&mut self) {
         self.by_stage.iter_mut().for_each(Histogram::reset);
     }
+
+    /// Whether nothing has been counted.
+    pub fn is_empty(&self) -> bool {
+        self.by_stage.iter().all(Histogram::is_empty)
+    }
 }
 
 /// Cuts a loop's time into laps without a gap: each lap begins where the last one ended, so that the

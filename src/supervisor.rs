@@ -98,6 +98,8 @@ pub struct RunOutcome {
     pub exit: Exit,
     /// The same in words.
     pub reason: String,
+    /// From the begin of the first learner's loop to the end of what the last one reported, ns.
+    pub train_ns: u64,
     /// The learner's last words; `None` if it died without any.
     pub learner: Option<LearnerOutcome>,
     /// Latencies of all stages over the run.
@@ -180,6 +182,8 @@ pub struct Supervisor<'a> {
     n_rollbacks: u64,
     checkpoints: Checkpoints,
     outcome: Option<LearnerOutcome>,
+    /// What reports have covered so far, from the first one's start, ns.
+    reported: Option<Interval>,
     /// Memory of all processes; none before the first sample.
     memory: Option<MemorySummary>,
     /// When processes are sampled next.
@@ -288,6 +292,7 @@ impl<'a> Supervisor<'a> {
             n_rollbacks: 0,
             checkpoints: Checkpoints::new(config, run, now_ns)?,
             outcome: None,
+            reported: None,
             memory: None,
             next_sample_ns: 0,
             trouble: None,
@@ -636,7 +641,10 @@ impl<'a> Supervisor<'a> {
     fn take_messages(&mut self) {
         while let Some(receiver) = &self.messages {
             match receiver.try_recv() {
-                Ok(Message::Report(report)) => self.fold(&report),
+                Ok(Message::Report(report)) => {
+                    self.segment.board().count_report();
+                    self.fold(&report);
+                }
                 Ok(Message::Finished(outcome)) => {
                     self.outcome = Some(*outcome);
                     // The last moment at which every process is there; after an order to stop it is too late.
@@ -687,6 +695,8 @@ impl<'a> Supervisor<'a> {
 
     fn fold(&mut self, report: &Report) {
         self.terminal.progress(&report.progress);
+        let start_ns = self.reported.map_or(report.start_ns, |reported| reported.start_ns);
+        self.reported = Some(Interval { start_ns, end_ns: report.end_ns });
         if let Err(error) = self.write(report) {
             self.terminal.warn(&format!("{error}; training goes on"));
         }
@@ -760,6 +770,7 @@ impl<'a> Supervisor<'a> {
         RunOutcome {
             exit,
             reason,
+            train_ns: self.reported.map_or(0, |reported| reported.end_ns - reported.start_ns),
             learner: self.outcome.take(),
             latency: std::mem::take(&mut self.latency),
             actors: places.map(|(actor, place)| ActorFigures::of(actor, place)).collect(),

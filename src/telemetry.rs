@@ -99,8 +99,6 @@ pub struct Progress {
 pub struct LearnerOutcome {
     /// Why it ended.
     pub exit: Exit,
-    /// Seconds the loop ran.
-    pub train_s: f64,
     /// When the first rollout began to be collected, `CLOCK_MONOTONIC` ns.
     pub first_frame_ns: Option<u64>,
     /// Policy lag of all consumed slots.
@@ -451,7 +449,7 @@ pub struct Summary {
     /// Seconds from process start until the first rollout began to be collected.
     #[serde(deserialize_with = "null_is_nan")]
     pub startup_s: f64,
-    /// Seconds the learner's loop ran.
+    /// Seconds from the begin of the first learner's loop to the end of the last one's.
     #[serde(deserialize_with = "null_is_nan")]
     pub train_s: f64,
     /// Frames consumed by learning.

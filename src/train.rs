@@ -239,6 +239,7 @@ fn summarise(
 ) -> Summary {
     let since_start_s = |ns: u64| seconds(run_clock.since_start_ns(ns));
     let learner = outcome.learner.clone().unwrap_or_default();
+    let train_s = seconds(outcome.train_ns);
     let state = &outcome.checkpoint.state;
     let Counters { frames, updates, .. } = state.counters;
     let solved = state.counters.solved();
@@ -250,11 +251,11 @@ fn summarise(
         exit: outcome.exit,
         wall_s: since_start_s(monotonic_ns()),
         startup_s: learner.first_frame_ns.map_or(f64::NAN, since_start_s),
-        train_s: learner.train_s,
+        train_s,
         frames,
         frames_produced: state.counters.frames_produced_before,
         updates,
-        frames_per_s: (frames - frames_before) as f64 / learner.train_s.max(f64::MIN_POSITIVE),
+        frames_per_s: (frames - frames_before) as f64 / train_s.max(f64::MIN_POSITIVE),
         solved: solved.is_some(),
         solved_frames: solved.map(|(frames, _)| frames),
         solved_s: solved.map(|(_, ns)| seconds(ns)),

@@ -240,6 +240,16 @@ mod points {
         }
     }
 
+    /// The other lane would wait for ever for the slots in its hands, and beat its heart.
+    #[test]
+    fn one_lane_that_hangs_is_noticed() {
+        let settings =
+            ["--batch-slots", "4", "--learner-threads", "2", "--set", "actors.slots_per_actor=2"];
+        let run = Run::with("learner:after-take:hang@5", &settings);
+        run.assert_ended(0, &[HUNG, "started again"]).assert_files_whole();
+        assert_eq!(run.summary().reliability.learner_restarts, 1, "{}", run.said());
+    }
+
     #[test]
     fn a_bad_reward_is_dropped_and_counted() {
         let run = Run::with("actor0:env-step:nan@47", &[]);

@@ -395,6 +395,23 @@ fn a_terminal_gets_a_bar_with_the_time_left() {
 }
 
 #[test]
+fn an_interrupted_run_leaves_its_terminal_as_it_was() {
+    let folder = TempDir::new().unwrap();
+    let run_dir = folder.path().join("run");
+    let mut command = command(&["train", "--frames", "1000000000000", "--run-dir", path(&run_dir)]);
+    command.env("TERM", "xterm-256color");
+    let mut terminal = OnTerminal::start(command);
+    terminal.until("bar", |this| this.seen.contains("% of"));
+    kill(Pid::from_raw(terminal.child.id() as i32), Signal::SIGINT).unwrap();
+    let (status, seen) = terminal.finish();
+    assert!(status.success() && seen.contains("SIGINT: stopping"), "{seen:?}");
+    let last_bar = seen.rfind("% of").unwrap();
+    assert!(seen[last_bar..].contains("\x1b[2K"), "the bar is taken away: {seen:?}");
+    let n_times = |code| seen.matches(code).count();
+    assert!(n_times("\x1b[?25h") >= n_times("\x1b[?25l"), "the cursor is seen: {seen:?}");
+}
+
+#[test]
 fn quiet_and_dumb_terminals_get_no_bar_and_verbose_says_what_happens() {
     for seen in [train_on_terminal("dumb", false, &[]), train_on_terminal("xterm", false, &["-q"])]
     {

@@ -18,6 +18,7 @@ use impala::learner::{Learner, LearnerError, MessageSink};
 use impala::params::ParamLayout;
 use impala::seeds::{Stream, stream_seed};
 use impala::shm::layout::SegmentShape;
+use impala::shm::weights::WeightsReader;
 use impala::shm::{Producer, Segment};
 use impala::state::{LearnerState, OptimizerState, SCORE_WINDOW};
 use impala::telemetry::{LearnerOutcome, Message, Progress};
@@ -27,13 +28,19 @@ const LONG: Duration = Duration::from_secs(60);
 
 /// Keeps the learner's last words.
 #[derive(Clone, Default)]
-struct LastWords(Arc<Mutex<(Progress, LearnerOutcome)>>);
+struct LastWords(Arc<Mutex<Words>>);
+
+/// The last progress, the outcome, and how many rows each report had.
+type Words = (Progress, LearnerOutcome, Vec<usize>);
 
 impl MessageSink for LastWords {
     fn send(&mut self, message: Message) -> Result<(), LearnerError> {
         let mut words = self.0.lock().unwrap();
         match message {
-            Message::Report(report) => words.0 = report.progress,
+            Message::Report(report) => {
+                words.0 = report.progress;
+                words.2.push(report.rows.len());
+            }
             Message::Finished(outcome) => words.1 = *outcome,
         }
         Ok(())
@@ -128,6 +135,9 @@ fn learn<S: MessageSink + Send>(config: &Config, sink: S) -> Result<Vec<f32>, Le
 /// A hub, with slots for it to learn from.
 struct OneHub<'seg> {
     hub: Hub<'seg, LastWords>,
+    words: LastWords,
+    /// For the newest version, so that no slot is too old.
+    weights: WeightsReader<'seg>,
     intake: Intake<'seg>,
     producer: Producer<'seg>,
     clock: StageClock,
@@ -141,9 +151,10 @@ impl<'seg> OneHub<'seg> {
         let intake = Intake::new(config, segment, &saved.consumed).unwrap();
         let run_clock = RunClock::starting_at(0);
         let words = LastWords::default();
-        let hub = Hub::new(config, segment, saved, run_clock, 0, words).unwrap();
+        let hub = Hub::new(config, segment, saved, run_clock, 0, words.clone()).unwrap();
         let producer = segment.producer(0, 0).unwrap();
-        OneHub { hub, intake, producer, clock: StageClock::start(), n_params }
+        let weights = segment.weights_reader();
+        OneHub { hub, words, weights, intake, producer, clock: StageClock::start(), n_params }
     }
 
     /// Applies a gradient of which all values are `value`.
@@ -151,7 +162,7 @@ impl<'seg> OneHub<'seg> {
         let values = vec![value; self.n_params];
         let mut batch = SlotBatch::default();
         self.producer.claim(LONG).unwrap();
-        self.producer.publish(0);
+        self.producer.publish(self.weights.version().unwrap());
         assert!(self.intake.take(&mut batch, &mut self.clock));
         let (version, sums, entropy_cost) = (0, PassSums::default(), 0.0);
         let gradient = Gradient { values: &values, norm, version, sums, total_loss, entropy_cost };
@@ -221,6 +232,31 @@ fn a_streak_of_updates_that_are_not_finite_ends_the_learner_with_a_diagnosis() {
     }
 }
 
+/// Reports wait with the learner, whole, until those it has sent are taken.
+#[test]
+fn a_supervisor_that_takes_no_report_stops_nobody() {
+    // A row an update, so that a report is due at every hundredth at the latest.
+    let mut config = Config { frames: 20_000, ..config(1) };
+    config.report.rows = 1_000;
+    let segment = segment(&config);
+    let mut hub = OneHub::new(&config, &segment);
+    let words = hub.words.clone();
+    let sent = || words.0.lock().unwrap().2.clone();
+    for _ in 0..450 {
+        hub.apply(1e-3, 1.0, 0.0).unwrap();
+    }
+    assert_eq!(sent().len(), 2, "nobody has taken one yet");
+    segment.board().count_report();
+    for _ in 0..5 {
+        hub.apply(1e-3, 1.0, 0.0).unwrap();
+    }
+    assert_eq!(sent().len(), 3, "there is room for one more");
+    hub.hub.finish(0).unwrap();
+    let sent = sent();
+    assert!(sent.iter().all(|n_rows| *n_rows <= 100), "none is larger than the channel: {sent:?}");
+    assert_eq!(sent.iter().sum::<usize>(), 455, "no row is lost: {sent:?}");
+}
+
 /// Two batches of one slot each, whose gradients are both of the first weights, applied one after the
 /// other.
 fn two_gradients_of_the_first_weights(config: &Config) -> (Progress, LearnerOutcome) {
@@ -254,9 +290,9 @@ fn two_gradients_of_the_first_weights(config: &Config) -> (Progress, LearnerOutc
         intake.release(batch);
     }
     hub.finish(intake.n_dropped()).unwrap();
-    let words = words.0.lock().unwrap().clone();
-    assert_eq!(segment.weights_reader().version(), Some(words.0.updates));
-    words
+    let (progress, outcome, _) = words.0.lock().unwrap().clone();
+    assert_eq!(segment.weights_reader().version(), Some(progress.updates));
+    (progress, outcome)
 }
 
 #[test]

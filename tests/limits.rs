@@ -108,6 +108,31 @@ fn a_full_disk_costs_files_and_not_the_training() {
     assert!(rows.iter().all(|row| row.split(',').count() == columns), "half a row is left: {said}");
 }
 
+/// A disk that fills up in the middle of a run, and is freed again: training goes on, what was due meanwhile
+/// is missing and counted, what comes later is written, and no half of a file is left.
+#[test]
+fn a_disk_that_is_full_for_a_while_costs_what_was_due_then() {
+    let place = Place::new();
+    let script = "mount -t tmpfs -o size=8m tmpfs mount; newest() { ls mount/run/checkpoints | tail -1; }; \
+                  $TRAIN --frames 10000000000 --set report.rows=1000000 --set checkpoint.interval_s=0.2 \
+                  --run-dir mount/run 2> said & run=$!; \
+                  until [ -e mount/run/checkpoint.safetensors ]; do sleep 0.1; done; \
+                  until grep -q 'safetensors: No space' said && grep -q 'metrics.csv: No space' said; do \
+                  cat /dev/zero >> mount/filler 2> /dev/null; sleep 0.1; done; \
+                  rm mount/filler; before=$(newest); \
+                  until [ \"$(newest)\" != \"$before\" ]; do sleep 0.1; done; \
+                  kill -INT $run; wait $run; status=$?; cat said mount/run/summary.json; \
+                  find mount -name '*.tmp'; exit $status";
+    let Some(output) = place.with_mounts(script) else { return };
+    assert_ended(
+        &output,
+        0,
+        &["training goes on", "SIGINT: stopping", "\"exit\": \"interrupted\""],
+    );
+    let said = said(&output);
+    assert!(!said.contains("\"checkpoint_errors\": 0") && !said.contains(".tmp\n"), "{said}");
+}
+
 #[test]
 fn a_results_folder_that_cannot_be_written_is_refused_before_anything_starts() {
     let place = Place::new();
@@ -165,6 +190,45 @@ fn too_few_processes_end_the_run_with_its_reason() {
     let meta = fs::read_to_string(place.path("mount/run/meta.json")).unwrap();
     assert!(meta.contains("\"exit\": \"failed\""), "{meta}");
     assert!(!is_running(&binary), "the workers that were started are ended");
+}
+
+/// A replacement that the system refuses is tried again after a pause, and comes once it can be had.
+#[test]
+fn a_replacement_that_cannot_be_forked_is_tried_again() {
+    let place = Place::new();
+    let binary = place.path("impala");
+    fs::copy(env!("CARGO_BIN_EXE_impala"), &binary).unwrap();
+    fs::write(
+        place.path("settings.toml"),
+        format!("{SETTINGS}[supervision]\nmax_restarts = 100\n"),
+    )
+    .unwrap();
+    for path in [place.path(""), place.path("mount")] {
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o777)).unwrap();
+    }
+    // The limit comes when the run runs, and goes when the refusal has been said.
+    let script = "prlimit --nproc=1000:1000 -- ./impala train --config settings.toml --frames 10000000000 \
+                  --run-dir mount/run 2> mount/said & run=$!; \
+                  until [ $(pgrep -P $run | wc -l) = 5 ]; do sleep 0.1; done; \
+                  prlimit --pid $run --nproc=1:1000; \
+                  kill -9 $(pgrep -P $run | tail -1); \
+                  until grep -q 'cannot be started' mount/said; do sleep 0.1; done; \
+                  prlimit --pid $run --nproc=1000:1000; \
+                  until [ $(pgrep -P $run | wc -l) = 5 ]; do sleep 0.1; done; \
+                  kill $run; wait $run; status=$?; cat mount/said; exit $status";
+    let as_nobody = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"];
+    let wrapper: &[&str] = if rustix::process::geteuid().is_root() { &as_nobody } else { &[] };
+    let needs = "prlimit --nproc=1000:1000 -- ./impala --version && pgrep -P 1 . ; [ $? -lt 2 ]";
+    if !place.shell(wrapper, needs).status.success() {
+        println!("SKIPPED: running as nobody with a limit needs `setpriv`, `prlimit` and `pgrep`");
+        return;
+    }
+    let output = place.shell(wrapper, script);
+    assert_ended(
+        &output,
+        0,
+        &["was killed by SIGKILL; started again", "cannot be started", "started again in 0.1 s"],
+    );
 }
 
 /// Whether some process runs this program.

@@ -24,6 +24,10 @@ use crate::shm::{Segment, SegmentStateWriter, SegmentWeightsWriter};
 use crate::state::{Counters, StateView, all_finite};
 use crate::telemetry::{Exit, LearnerOutcome, Message, SlotUse};
 
+/// Reports that may wait to be taken. The channel holds several times as many bytes as two of the largest, and
+/// whoever sends into a full one waits: a supervisor that stands still must not stop the learner.
+const MAX_WAITING_REPORTS: u64 = 2;
+
 /// A batch's gradient, and where it comes from.
 pub struct Gradient<'a> {
     /// By every parameter, clipped.
@@ -64,13 +68,14 @@ pub struct Hub<'seg, S> {
     /// Mean score from which the task counts as solved.
     reward_threshold: f64,
     meters: Meters,
+    /// Reports sent, by learners before this one too.
+    n_sent: u64,
     run: RunFigures,
 }
 
 /// What the learner counts once a run.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct RunFigures {
-    loop_start_ns: u64,
     first_frame_ns: Option<u64>,
     /// Slots left out because the weights had gone on too far while their gradient was computed.
     n_dropped: u64,
@@ -111,9 +116,10 @@ impl<'seg, S: MessageSink> Hub<'seg, S> {
             meters: Meters::new(config, run_clock, loop_start_ns, &state),
             params: state.params,
             optimizer: Optimizer::resume(UpdateRule::of(&config.optimizer), state.optimizer),
+            n_sent: board.reports_taken(),
             streak: Streak::new(config.supervision.max_bad_updates),
             last_grad_norm: f32::NAN,
-            run: RunFigures::starting_at(loop_start_ns),
+            run: RunFigures::default(),
         })
     }
 
@@ -307,7 +313,12 @@ impl<'seg, S: MessageSink> Hub<'seg, S> {
         if self.meters.row_is_due() {
             self.meters.close_row(now_ns, self.frames_produced());
         }
-        if let Some(report) = self.meters.due_report(now_ns) {
+        let n_waiting = self.n_sent.saturating_sub(self.board.reports_taken());
+        // What is not sent now stays in the meters, and goes with a later one.
+        if n_waiting < MAX_WAITING_REPORTS
+            && let Some(report) = self.meters.due_report(now_ns)
+        {
+            self.n_sent += 1;
             self.sink.send(Message::Report(report))?;
         }
         Ok(())
@@ -322,11 +333,11 @@ impl<'seg, S: MessageSink> Hub<'seg, S> {
         let now_ns = monotonic_ns();
         self.save_state(self.meters.counters());
         self.meters.close_row(now_ns, self.frames_produced());
-        let report = self.meters.take_report(now_ns);
-        self.sink.send(Message::Report(report))?;
+        while let Some(report) = self.meters.take_last_report(now_ns) {
+            self.sink.send(Message::Report(report))?;
+        }
         let outcome = LearnerOutcome {
             exit: self.exit().unwrap_or_default(),
-            train_s: (now_ns - self.run.loop_start_ns) as f64 / 1e9,
             first_frame_ns: self.run.first_frame_ns,
             policy_lag: self.meters.policy_lag(),
             gradient_lag: self.meters.gradient_lag(),
@@ -346,16 +357,5 @@ impl<'seg, S: MessageSink> Hub<'seg, S> {
 
     fn frames_produced(&self) -> u64 {
         self.board.actors().iter().map(|actor| actor.frames.get()).sum()
-    }
-}
-
-impl RunFigures {
-    fn starting_at(now_ns: u64) -> Self {
-        RunFigures {
-            loop_start_ns: now_ns,
-            first_frame_ns: None,
-            n_dropped: 0,
-            overlap: Overlap::default(),
-        }
     }
 }

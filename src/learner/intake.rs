@@ -9,6 +9,7 @@ use std::sync::Mutex;
 use std::time::Duration;
 
 use super::lock;
+use super::pulse::Pulse;
 use crate::config::Config;
 use crate::latency::{Stage, StageClock, monotonic_ns};
 use crate::shm::board::{Board, LearnerStatus, Phase};
@@ -24,6 +25,8 @@ const WAIT_TIMEOUT: Duration = Duration::from_millis(50);
 /// Slots that a lane learns from together, until it hands them back.
 #[derive(Default)]
 pub struct SlotBatch<'seg> {
+    /// Number of the lane that it is for.
+    pub lane: usize,
     /// In the order in which they were taken.
     pub slots: Vec<TakenSlot<'seg>>,
     /// When the wait for them had ended, ns.
@@ -43,6 +46,7 @@ pub struct Intake<'seg> {
     logs_slots: bool,
     board: Board<'seg>,
     status: &'seg LearnerStatus,
+    pulse: Pulse<'seg>,
     doorbell: &'seg Doorbell,
     rings: Vec<Mutex<Consumer<'seg>>>,
     turn: Mutex<Gathering<'seg>>,
@@ -96,6 +100,7 @@ impl<'seg> Intake<'seg> {
             logs_slots: config.log_slots,
             board,
             status: board.learner(),
+            pulse: Pulse::new(&board.learner().vitals, config.learner_threads),
             doorbell: segment.learner_doorbell(),
             rings: rings.collect::<Result<_, _>>()?,
             turn: Mutex::new(Gathering {
@@ -111,9 +116,10 @@ impl<'seg> Intake<'seg> {
 
     /// Waits for a batch and puts it into `batch`, which holds no slots; false when no more shall begin.
     pub fn take(&self, batch: &mut SlotBatch<'seg>, clock: &mut StageClock) -> bool {
+        self.pulse.rest(batch.lane);
         let mut gathering = lock(&self.turn);
         while gathering.slots.len() < self.batch_slots {
-            if !self.wait(self.n_needed(&gathering), clock) {
+            if !self.wait(batch.lane, self.n_needed(&gathering), clock) {
                 return false;
             }
             batch.taken_ns = clock.last_ns();
@@ -143,6 +149,11 @@ impl<'seg> Intake<'seg> {
         }
     }
 
+    /// The lanes' signs of life.
+    pub fn pulse(&self) -> &Pulse<'seg> {
+        &self.pulse
+    }
+
     /// No lane begins another batch; those that wait for one are woken.
     pub fn close(&self) {
         // Relaxed: nothing is read because of it; the doorbell orders it before a sleeper's look.
@@ -165,14 +176,14 @@ impl<'seg> Intake<'seg> {
     }
 
     /// Waits until the rings hold `n_needed` slots; false when no batch shall be begun any more.
-    fn wait(&self, n_needed: usize, clock: &mut StageClock) -> bool {
+    fn wait(&self, lane: usize, n_needed: usize, clock: &mut StageClock) -> bool {
         let look = || (self.is_over() || self.n_ready() >= n_needed).then_some(());
         while look().is_none() {
-            self.status.vitals.enter(Phase::Waiting, monotonic_ns());
+            self.pulse.enter(lane, Phase::Waiting, monotonic_ns());
             self.doorbell.wait_for(WAIT_TIMEOUT, look);
         }
         self.status.wait_ns.add(clock.lap(Stage::Wait));
-        self.status.vitals.enter(Phase::Learning, clock.last_ns());
+        self.pulse.enter(lane, Phase::Learning, clock.last_ns());
         !self.is_over()
     }
 

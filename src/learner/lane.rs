@@ -21,6 +21,7 @@ use crate::shm::weights::WeightsReader;
 
 /// One thread of the learner.
 pub struct Lane<'run, 'seg, S> {
+    number: usize,
     intake: Closing<'run, 'seg>,
     hub: &'run Mutex<Hub<'seg, S>>,
     batch: SlotBatch<'seg>,
@@ -39,11 +40,12 @@ pub struct Lane<'run, 'seg, S> {
 }
 
 impl<'run, 'seg, S: MessageSink> Lane<'run, 'seg, S> {
-    /// A lane of the learner that `intake` and `hub` belong to.
+    /// The lane with this number of the learner that `intake` and `hub` belong to.
     ///
     /// # Errors
     /// If the configuration was not checked.
     pub fn new(
+        number: usize,
         config: &Config,
         segment: &'seg Segment,
         intake: &'run Intake<'seg>,
@@ -51,9 +53,10 @@ impl<'run, 'seg, S: MessageSink> Lane<'run, 'seg, S> {
     ) -> Result<Self, ConfigError> {
         let n_params = ParamLayout::new(&config.network_shape()?).len();
         Ok(Lane {
-            intake: Closing(intake),
+            number,
+            intake: Closing(number, intake),
             hub,
-            batch: SlotBatch::default(),
+            batch: SlotBatch { lane: number, ..SlotBatch::default() },
             weights: segment.weights_reader(),
             params: vec![0.0; n_params],
             version: 0,
@@ -84,7 +87,7 @@ impl<'run, 'seg, S: MessageSink> Lane<'run, 'seg, S> {
 
     /// Waits for the next batch; false when there shall be none.
     fn take(&mut self) -> bool {
-        self.intake.0.take(&mut self.batch, &mut self.clock)
+        self.intake.1.take(&mut self.batch, &mut self.clock)
     }
 
     /// Copies the newest weights. After the batch was taken, so that nothing stands between them and
@@ -115,8 +118,11 @@ impl<'run, 'seg, S: MessageSink> Lane<'run, 'seg, S> {
 
     /// Changes the weights by the gradient, when it is this lane's turn.
     fn apply(&mut self, norm: f32) -> Result<(), LearnerError> {
+        let pulse = self.intake.1.pulse();
+        pulse.rest(self.number);
         let mut hub = lock(self.hub);
         self.clock.lap(Stage::Turn);
+        pulse.beat(self.number, self.clock.last_ns());
         let gradient = Gradient {
             values: &self.grad,
             norm,
@@ -126,7 +132,7 @@ impl<'run, 'seg, S: MessageSink> Lane<'run, 'seg, S> {
             entropy_cost: self.entropy_cost.at(self.frames),
         };
         if hub.apply(&gradient, &self.batch, &mut self.clock)?.is_break() {
-            self.intake.0.close();
+            self.intake.1.close();
         }
         self.frames = hub.frames();
         Ok(())
@@ -136,16 +142,18 @@ impl<'run, 'seg, S: MessageSink> Lane<'run, 'seg, S> {
     /// reads those just made from its own rollout; and after the turn at the hub, because waking takes a
     /// system call each.
     fn release(&mut self) {
-        self.intake.0.release(&mut self.batch);
+        self.intake.1.release(&mut self.batch);
         self.clock.lap(Stage::Release);
     }
 }
 
 /// The intake, closed when the lane ends, be it by a panic, so that no lane goes on alone.
-struct Closing<'run, 'seg>(&'run Intake<'seg>);
+struct Closing<'run, 'seg>(usize, &'run Intake<'seg>);
 
 impl Drop for Closing<'_, '_> {
     fn drop(&mut self) {
-        self.0.close();
+        let Closing(lane, intake) = self;
+        intake.pulse().rest(*lane);
+        intake.close();
     }
 }

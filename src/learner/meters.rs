@@ -218,13 +218,24 @@ impl Meters {
         is_due.then(|| self.take_report(now_ns))
     }
 
-    /// The report since the last one.
-    pub fn take_report(&mut self, now_ns: u64) -> Report {
+    /// What is left to report, a report at a time; `None` when that is nothing.
+    pub fn take_last_report(&mut self, now_ns: u64) -> Option<Report> {
+        let is_left = !(self.latency.is_empty()
+            && self.report.rows.is_empty()
+            && self.report.slots.is_empty());
+        is_left.then(|| self.take_report(now_ns))
+    }
+
+    /// The report since the last one; where nobody took any for long, the first part of it.
+    fn take_report(&mut self, now_ns: u64) -> Report {
+        let mut later = Report { start_ns: now_ns, ..Report::default() };
+        later.rows = beyond(&mut self.report.rows, MAX_ROWS_A_REPORT);
+        later.slots = beyond(&mut self.report.slots, MAX_SLOTS_A_REPORT);
         self.report.end_ns = now_ns;
         self.report.latency = encode_stages(&self.latency);
         self.report.progress = self.progress();
         self.latency.clear();
-        std::mem::replace(&mut self.report, Report { start_ns: now_ns, ..Report::default() })
+        std::mem::replace(&mut self.report, later)
     }
 
     /// Where training stands.
@@ -304,6 +315,11 @@ impl Meters {
             report_us: stage_us(Stage::Report),
         }
     }
+}
+
+/// Takes what is behind the first `max_len` items away.
+fn beyond<T>(items: &mut Vec<T>, max_len: usize) -> Vec<T> {
+    items.split_off(max_len.min(items.len()))
 }
 
 fn lag_histogram() -> Histogram<u64> {

@@ -16,6 +16,7 @@ pub mod native;
 pub mod optim;
 pub mod overlap;
 pub mod pass;
+pub mod pulse;
 pub mod score;
 pub mod targets;
 #[cfg(feature = "torch")]
@@ -141,8 +142,8 @@ impl<'seg, S: MessageSink + Send> Learner<'seg, S> {
     /// # Errors
     /// If training diverges, the supervisor is gone, or there are no threads to be had.
     pub fn run(self) -> Result<(), LearnerError> {
-        let lane = || Lane::new(self.config, self.segment, &self.intake, &self.hub);
-        let lanes = (0..self.config.learner_threads).map(|_| lane());
+        let lane = |number| Lane::new(number, self.config, self.segment, &self.intake, &self.hub);
+        let lanes = (0..self.config.learner_threads).map(lane);
         run_together(lanes.collect::<Result<_, _>>()?)?;
         let n_dropped = self.intake.n_dropped();
         self.hub.into_inner().expect(NO_PANIC).finish(n_dropped)

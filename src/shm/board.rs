@@ -175,6 +175,7 @@ pub struct LearnerStatus {
 #[repr(C, align(128))]
 pub struct Orders {
     stop: Gauge,
+    reports_taken: Counter,
 }
 
 /// The board, as all processes see it.
@@ -204,6 +205,16 @@ impl<'a> Board<'a> {
     /// Tells all workers to stop in good order. For the supervisor.
     pub fn order_stop(&self) {
         self.orders.stop.set(1);
+    }
+
+    /// Says that one more of the learner's reports has been taken. For the supervisor.
+    pub fn count_report(&self) {
+        self.orders.reports_taken.add(1);
+    }
+
+    /// How many reports the supervisor has taken, of all learners.
+    pub fn reports_taken(&self) -> u64 {
+        self.orders.reports_taken.get()
     }
 
     /// Whether the supervisor wants all workers to stop. Looked at once a rollout or wait, so that a
