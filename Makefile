@@ -95,6 +95,10 @@ bench-micro: ## Each part beside the obvious alternative (ARGS="--criterion V-tr
 bench-peers: build ## CartPole-v1 with Stable-Baselines3, Sample Factory, RLlib, TorchRL, rejax and us, tens of minutes (ARGS="--only sb3-ppo")
 	$(PYTHON) bench/peers/main.py $(ARGS)
 
+.PHONY: throughput-doc
+throughput-doc: ## docs/throughput.md and its pictures, from the committed figures in results/bench
+	$(CARGO) bench --bench explain
+
 perf: $(SETUP) ## Flame graphs and top functions of every process, in results/perf (LEARNER=torch, ARGS="--seconds 10")
 	RUSTFLAGS='-C force-frame-pointers=yes' $(CARGO) bench $(PERF_BUILD) --bench perf -- --learner $(LEARNER) $(ARGS)
 

@@ -9,6 +9,8 @@
 //! This process has one thread, because `alternatives` forks.
 
 mod alternatives;
+#[path = "../common/bars.rs"]
+mod bars;
 mod baseline;
 mod cases;
 #[path = "../common/mod.rs"]

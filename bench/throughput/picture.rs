@@ -1,34 +1,15 @@
 //! The cases as one picture: what each method is worth as bars, speed by size as lines.
 
 use anyhow::{Result, anyhow};
-use plotters::coord::Shift;
 use plotters::prelude::*;
-use plotters::style::text_anchor::{HPos, Pos, VPos};
 
+use super::bars::{Area, BLUE, Bar, Bars, Drawn, GREEN, INK, MUTED, PADDING, WIDTH, text};
 use super::cases::{ABLATIONS, Case};
 use super::sample::figure;
 
-/// Twice the size it is shown at, because the drawing library rounds to whole pixels.
-const WIDTH: i32 = 1400;
-const PADDING: i32 = 24;
-const TITLE_HEIGHT: i32 = 50;
-const BAR_HEIGHT: i32 = 38;
-/// Where the bars begin: right of their names.
-const BAR_LEFT: i32 = 440;
-/// Where the longest bar may end: left of the figures.
-const BAR_RIGHT: i32 = 1150;
 const PANELS_A_ROW: usize = 3;
 const PANEL_HEIGHT: i32 = 360;
-
-// Okabe and Ito's colours, as in the training report.
-const INK: RGBColor = RGBColor(0x1C, 0x21, 0x28);
-const MUTED: RGBColor = RGBColor(0x5A, 0x64, 0x70);
 const GRID: RGBColor = RGBColor(0xE3, 0xE7, 0xEC);
-const BLUE: RGBColor = RGBColor(0x00, 0x72, 0xB2);
-const GREEN: RGBColor = RGBColor(0x00, 0x9E, 0x73);
-
-type Area<'a> = DrawingArea<SVGBackend<'a>, Shift>;
-type Drawn = Result<(), DrawingAreaErrorKind<std::io::Error>>;
 
 /// The picture as SVG.
 ///
@@ -44,15 +25,16 @@ fn draw_into(cases: &[Case], svg: &mut String) -> Drawn {
     let groups = Vec::from_iter(cases.chunk_by(|a, b| a.group == b.group));
     let (bars, lines): (Vec<_>, Vec<_>) =
         groups.into_iter().partition(|group| ABLATIONS.contains(&group[0].group));
-    let bars_height = bars.iter().map(|group| bars_height(group)).sum::<i32>();
+    let bars = Vec::from_iter(bars.into_iter().map(bars_of));
+    let bars_height = bars.iter().map(Bars::height).sum::<i32>();
     let n_panel_rows = lines.len().div_ceil(PANELS_A_ROW);
     let height = bars_height + n_panel_rows as i32 * PANEL_HEIGHT;
     let root = SVGBackend::with_string(svg, (WIDTH as u32, height as u32)).into_drawing_area();
     root.fill(&WHITE)?;
     let (mut rest, panels) = root.split_vertically(bars_height);
-    for group in bars {
-        let (area, below) = rest.split_vertically(self::bars_height(group));
-        draw_bars(&area, group)?;
+    for block in bars {
+        let (area, below) = rest.split_vertically(block.height());
+        block.draw(&area)?;
         rest = below;
     }
     for (area, group) in panels.split_evenly((n_panel_rows, PANELS_A_ROW)).iter().zip(lines) {
@@ -61,42 +43,20 @@ fn draw_into(cases: &[Case], svg: &mut String) -> Drawn {
     root.present()
 }
 
-fn bars_height(group: &[Case]) -> i32 {
-    TITLE_HEIGHT + BAR_HEIGHT * group.len() as i32 + PADDING
-}
-
 /// Speed by the default's, a bar a case.
-fn draw_bars(area: &Area, group: &[Case]) -> Drawn {
-    let title = format!("{}: speed by the default's", group[0].group);
-    area.draw_text(&title, &text(28.0, INK), (PADDING, 16))?;
-    let longest = group.iter().map(|case| case.of_default.max).fold(1.0, f64::max);
-    let x = |share: f64| BAR_LEFT + (share / longest * f64::from(BAR_RIGHT - BAR_LEFT)) as i32;
-    for (k, case) in group.iter().enumerate() {
-        let y = TITLE_HEIGHT + BAR_HEIGHT * k as i32 + BAR_HEIGHT / 2;
-        draw_bar(area, case, y, &x)?;
+fn bars_of(group: &[Case]) -> Bars {
+    let bar = |case: &Case| Bar {
+        name: case.name.clone(),
+        median: case.of_default.median,
+        range: Some([case.of_default.min, case.of_default.max]),
+        words: format!("{:.2}, {} M/s", case.of_default.median, figure(case.m_frames_per_s.median)),
+        colour: if case.group == ABLATIONS[0] { BLUE } else { GREEN },
+    };
+    Bars {
+        title: format!("{}: speed by the default's", group[0].group),
+        bars: group.iter().map(bar).collect(),
+        level: Some(1.0),
     }
-    let bottom = TITLE_HEIGHT + BAR_HEIGHT * group.len() as i32;
-    let default = [(x(1.0), TITLE_HEIGHT), (x(1.0), bottom)];
-    area.draw(&PathElement::new(default, MUTED.stroke_width(2)))
-}
-
-fn draw_bar(area: &Area, case: &Case, y: i32, x: &dyn Fn(f64) -> i32) -> Drawn {
-    const HALF: i32 = BAR_HEIGHT / 2 - 5;
-    let share = &case.of_default;
-    let colour = if case.group == ABLATIONS[0] { BLUE } else { GREEN };
-    let anchor = Pos::new(HPos::Left, VPos::Center);
-    area.draw_text(&case.name, &text(22.0, INK).pos(anchor), (PADDING, y))?;
-    if !share.median.is_finite() {
-        return Ok(());
-    }
-    let corners = [(x(0.0), y - HALF), (x(share.median), y + HALF)];
-    area.draw(&Rectangle::new(corners, colour.filled()))?;
-    let range = [(x(share.min), y), (x(share.max), y)];
-    area.draw(&PathElement::new(range, INK.stroke_width(3)))?;
-    let speed = figure(case.m_frames_per_s.median);
-    let words = format!("{:.2}, {speed} M/s", share.median);
-    let style = text(22.0, MUTED).pos(anchor);
-    area.draw_text(&words, &style, (BAR_RIGHT + 14, y))
 }
 
 /// Frames a second of one group, its sizes side by side.
@@ -136,9 +96,4 @@ fn draw_panel(area: &Area, group: &[Case]) -> Drawn {
     }))?;
     plane.draw_series([PathElement::new(Vec::from_iter(medians()), BLUE.stroke_width(4))])?;
     plane.draw_series(medians().map(|at| Circle::new(at, 6, BLUE.filled()))).map(drop)
-}
-
-/// A generic family, because no font travels with the picture. The library divides every size by 1.24.
-fn text(size: f64, colour: RGBColor) -> TextStyle<'static> {
-    FontDesc::new(FontFamily::SansSerif, size * 1.24, FontStyle::Normal).color(&colour)
 }

@@ -1,0 +1,348 @@
+//! The document: which figures stand where. The prose around them is the template's.
+
+use std::path::Path;
+
+use anyhow::Result;
+use askama::Template;
+
+use super::results::{Case, Machine, Setting, Spread, Throughput};
+use super::roofline;
+use super::table::Table;
+
+/// What a figure that the template names cannot be found as.
+type Said = askama::Result<String>;
+
+/// Where the benchmark's short runs stand.
+pub const SETTINGS: &str = "ablations: settings";
+pub const EXCHANGED: &str = "ablations: alternatives in bench/";
+
+/// The stages of one update, in their order.
+pub const STAGES: [&str; 10] = [
+    "wait",
+    "batching",
+    "forward",
+    "vtrace",
+    "backward",
+    "turn",
+    "optimizer",
+    "publish",
+    "release",
+    "report",
+];
+
+/// `docs/throughput.md`.
+#[derive(Template)]
+#[template(path = "throughput.md", config = "bench/explain/askama.toml")]
+pub struct Document {
+    /// The machine of today's figures.
+    pub now: Machine,
+    /// A machine with wider vectors, measured earlier.
+    pub wide: Machine,
+}
+
+impl Document {
+    /// Reads all results.
+    ///
+    /// # Errors
+    /// If a file is missing or is not what the benchmarks write.
+    pub fn read(results: &Path) -> Result<Self> {
+        let now = Machine::read(results, "avx2")?;
+        Ok(Document { now, wide: Machine::read(results, "avx512")? })
+    }
+
+    /// The rendered text.
+    ///
+    /// # Errors
+    /// If a figure was not measured.
+    pub fn text(&self) -> Result<String> {
+        Ok(self.render()? + "\n")
+    }
+
+    /// One line about a machine, and how busy it was with other things.
+    fn machine(&self, machine: &Machine) -> String {
+        let Throughput { setting, load_after, .. } = &machine.throughput;
+        let Setting { commit, cpu, n_cores, started, load_before, .. } = setting;
+        let commit = commit.get(..12).unwrap_or(commit);
+        let day = started.get(..10).unwrap_or(started);
+        let others = machine.others_percent();
+        format!(
+            "{cpu}, {n_cores} cores, commit {commit}, {day}, load {load_before:.2} before and \
+             {load_after:.2} after, other processes took at most {others:.0} % of the cores in the \
+             runs of the first row"
+        )
+    }
+
+    /// The main figures of both machines.
+    fn headline(&self) -> Said {
+        let whole = "frames consumed by learning";
+        let rows = [
+            ("end to end, 1 learner thread (the default), M frames/s", "end to end, native", whole),
+            (
+                "end to end, 2 learner threads, M frames/s",
+                "end to end, native, 2 learner threads",
+                whole,
+            ),
+            (
+                "engine speed: 2 learner threads, 2 slots an actor, M frames/s",
+                "engine speed: 2 learner threads, 2 slots an actor",
+                whole,
+            ),
+            ("end to end through libtorch, M frames/s", "end to end, torch", whole),
+            ("actor alone, one core, M frames/s", PARTS, "actor only"),
+            ("learner alone, one core, M frames/s", PARTS, "learner only, native"),
+            ("environment alone, one core, M frames/s", PARTS, "environment only"),
+            ("policy lag, mean, updates", "end to end, native", "policy lag, mean"),
+            ("memory of all processes (PSS), MB", "end to end, native", MEMORY),
+            ("start of the process to the first rollout, ms", START, FIRST_ROLLOUT),
+        ];
+        let mut table = Table::new(["", self.now.name(), self.wide.name()]);
+        for (name, group, row) in rows {
+            let [now, wide] = [&self.now, &self.wide].map(|machine| machine.row(group, row));
+            now.or(wide).ok_or_else(|| missing(group, row))?;
+            table.push([
+                name.into(),
+                now.map_or(dash(), with_range),
+                wide.map_or(dash(), with_range),
+            ]);
+        }
+        Ok(table.text())
+    }
+
+    /// What each method is worth: the speed without it by the speed with it.
+    fn worth(&self) -> Said {
+        let mut table = Table::new(["method", "instead", self.now.name(), self.wide.name()]);
+        for (method, group, instead) in WORTH {
+            let now = self.now.case(group, instead).ok_or_else(|| missing(group, instead))?;
+            let wide = self.wide.case(group, instead).map_or(dash(), of_default);
+            table.push([method.into(), instead.into(), of_default(now), wide]);
+        }
+        for (machine, other) in [(&self.now, &self.wide), (&self.wide, &self.now)] {
+            let name = format!("kernels: portable, not {}", machine.name());
+            let case = machine.case(SETTINGS, &name).ok_or_else(|| missing(SETTINGS, &name))?;
+            let mut cells = [of_default(case), dash()];
+            if other.name() == self.now.name() {
+                cells.swap(0, 1);
+            }
+            let [now, wide] = cells;
+            table.push(["kernels by hand".into(), name, now, wide]);
+        }
+        Ok(table.text())
+    }
+
+    /// Short runs of one group beside each other, of both machines.
+    fn compare(&self, group: &str, names: &[&str]) -> Said {
+        let mut table = Table::new([
+            "",
+            "M frames/s",
+            "min – max",
+            "of default",
+            "CPU s/M frames",
+            "policy lag",
+            "with wider vectors, M frames/s",
+            "of default ",
+        ]);
+        for name in names {
+            let now = self.now.case(group, name).ok_or_else(|| missing(group, name))?;
+            let wide = self.wide.case(group, name);
+            table.push([
+                (*name).into(),
+                figure(now.m_frames_per_s.median),
+                range(now.m_frames_per_s),
+                format!("{:.2}", now.of_default.median),
+                figure(now.cpu_s_per_m_frames.median),
+                figure(now.policy_lag.median),
+                wide.map_or(dash(), |case| figure(case.m_frames_per_s.median)),
+                wide.map_or(dash(), |case| format!("{:.2}", case.of_default.median)),
+            ]);
+        }
+        Ok(table.text())
+    }
+
+    /// One quantity of the whole or its parts, as `median`.
+    fn row(&self, group: &str, name: &str) -> Said {
+        let row = self.now.row(group, name).ok_or_else(|| missing(group, name))?;
+        Ok(figure(row.median))
+    }
+
+    /// One quantity on both machines.
+    fn both(&self, group: &str, name: &str) -> Said {
+        let machines = [&self.now, &self.wide].into_iter();
+        let told = machines.filter_map(|machine| {
+            let row = machine.row(group, name)?;
+            Some(format!("{} ({})", figure(row.median), machine.name()))
+        });
+        let told = Vec::from_iter(told);
+        if told.is_empty() { Err(missing(group, name)) } else { Ok(told.join(", ")) }
+    }
+
+    /// What switching a method off does to the speed, in words.
+    fn effect(&self, group: &str, name: &str) -> Said {
+        let case = self.now.case(group, name).ok_or_else(|| missing(group, name))?;
+        let Spread { median, min, max } = case.of_default;
+        let percent = 100.0 * (median - 1.0).abs();
+        Ok(match median {
+            _ if min <= 1.0 && max >= 1.0 => {
+                format!("within the spread of the runs ({min:.2} – {max:.2} of the default)")
+            }
+            _ if median < 1.0 => format!("{percent:.0} % slower"),
+            _ => format!("{percent:.0} % faster"),
+        })
+    }
+
+    /// Costs of parts in several ways, µs.
+    fn parts(&self, rows: &[(&str, &str, &str)]) -> Said {
+        let mut table = Table::new(["", "way", self.now.name(), self.wide.name()]);
+        for (job, quantile, way) in rows {
+            let now = self.now.micro_ns(job, quantile, way).ok_or_else(|| missing(job, way))?;
+            let wide = self.wide.micro_ns(job, quantile, way).map_or(dash(), micros);
+            let comma = if quantile.is_empty() { "" } else { ", " };
+            table.push([format!("{job}{comma}{quantile}"), (*way).into(), micros(now), wide]);
+        }
+        Ok(table.text())
+    }
+
+    /// Where the time of an update goes.
+    fn stages(&self) -> Said {
+        let group = "end to end, native";
+        let mean = |stage: &str| {
+            let name = format!("{stage}, mean");
+            self.now.row(group, &name).map(|row| row.median).ok_or_else(|| missing(group, &name))
+        };
+        let means = STAGES.iter().map(|stage| mean(stage)).collect::<askama::Result<Vec<_>>>()?;
+        let all: f64 = means.iter().sum();
+        let mut table = Table::new([
+            "stage",
+            "mean, µs",
+            "of an update",
+            "p50, µs",
+            "with wider vectors, p50, µs",
+        ]);
+        for (stage, mean) in STAGES.iter().zip(&means) {
+            let p50 = format!("{stage}, p50");
+            let wide = self.wide.row(group, &p50).map_or(dash(), |row| figure(row.median));
+            let share = format!("{:.1} %", 100.0 * mean / all);
+            table.push([(*stage).into(), figure(*mean), share, self.row(group, &p50)?, wide]);
+        }
+        Ok(table.text())
+    }
+
+    /// The bounds between the arithmetic and the engine.
+    fn ladder(&self) -> Said {
+        let ladder = roofline::ladder(&self.now).map_err(|error| unknown(&format!("{error:#}")))?;
+        let top = ladder.first().map_or(f64::NAN, |rung| rung.m_frames_per_s);
+        let mut table = Table::new(["bound", "M frames/s", "of the first"]);
+        for rung in ladder {
+            let share = format!("{:.0} %", 100.0 * rung.m_frames_per_s / top);
+            table.push([rung.name.into(), figure(rung.m_frames_per_s), share]);
+        }
+        Ok(table.text())
+    }
+
+    /// Each kernel at the size of a slot.
+    fn kernels(&self) -> Said {
+        let set = self.now.kernels.as_ref().and_then(|kernels| kernels.widest());
+        let set = set.ok_or_else(|| missing("kernels", "widest"))?;
+        let mut table = Table::new(["kernel", "columns", "FLOP a frame", "GFLOP/s", "% of peak"]);
+        let act = set.of_size(roofline::HIDDEN, 32).filter(|kernel| kernel.name == "forward");
+        let all = act.chain(set.of_size(roofline::HIDDEN, 672));
+        for kernel in all.filter(|kernel| kernel.flops_per_frame > 0) {
+            table.push([
+                kernel.name.clone(),
+                kernel.n_frames.to_string(),
+                kernel.flops_per_frame.to_string(),
+                format!("{:.1}", kernel.gflops),
+                format!("{:.1}", kernel.percent_of_peak),
+            ]);
+        }
+        Ok(table.text())
+    }
+
+    /// Speed of a short run, M frames/s.
+    fn speed(&self, group: &str, name: &str) -> Said {
+        let case = self.now.case(group, name).ok_or_else(|| missing(group, name))?;
+        Ok(figure(case.m_frames_per_s.median))
+    }
+
+    /// Operations a frame, in thousands.
+    fn flops(&self) -> String {
+        format!("{:.1} thousand", roofline::frame_flops() / 1e3)
+    }
+
+    /// The same by what they are for.
+    fn flop_parts(&self) -> String {
+        let [act, forward, backward] =
+            [roofline::act_flops(), roofline::forward_flops(), roofline::backward_flops()];
+        format!(
+            "{act:.0} to act, {forward:.0} for the learner's forward pass, {backward:.0} for the \
+             gradient, {:.0} together",
+            roofline::frame_flops()
+        )
+    }
+
+    /// Of one core, GFLOP/s.
+    fn peak(&self) -> Said {
+        let set = self.now.kernels.as_ref().and_then(|kernels| kernels.widest());
+        set.map(|set| figure(set.peak_gflops)).ok_or_else(|| missing("kernels", "peak"))
+    }
+}
+
+const PARTS: &str = "parts, one core, from memory";
+const MEMORY: &str = "memory of all processes (PSS), largest";
+const START: &str = "start of the process";
+const FIRST_ROLLOUT: &str = "impala train, until the first rollout begins";
+
+/// Method, and the case without it.
+const WORTH: [(&str, &str, &str); 11] = [
+    ("vectorised environments", SETTINGS, "E = 1, T = 640: same slots"),
+    ("vectorised environments", SETTINGS, "E = 1, 32 slots a batch"),
+    ("asynchronous actors", EXCHANGED, "lockstep, not asynchronous"),
+    ("zero-copy slots", EXCHANGED, "slots copied, not read in place"),
+    ("two-cell seqlock", EXCHANGED, "weights: mutex, not seqlock"),
+    ("two-cell seqlock", EXCHANGED, "weights: messages, not seqlock"),
+    ("rings", EXCHANGED, "rollouts: messages, not rings"),
+    ("futex waiting", EXCHANGED, "waiting: spin, not futex"),
+    ("futex waiting", EXCHANGED, "waiting: yield, not futex"),
+    ("one slot in flight", SETTINGS, "4 slots an actor, not 1"),
+    ("one learner thread", SETTINGS, "2 learner threads, not 1"),
+];
+
+fn missing(group: &str, name: &str) -> askama::Error {
+    unknown(&format!("not measured: {group}: {name}"))
+}
+
+fn unknown(what: &str) -> askama::Error {
+    askama::Error::Custom(what.into())
+}
+
+fn dash() -> String {
+    "–".into()
+}
+
+fn of_default(case: &Case) -> String {
+    let Spread { median, min, max } = case.of_default;
+    format!("× {median:.2} ({min:.2} – {max:.2})")
+}
+
+fn with_range(spread: Spread) -> String {
+    format!("{} ({})", figure(spread.median), range(spread))
+}
+
+fn range(spread: Spread) -> String {
+    format!("{} – {}", figure(spread.min), figure(spread.max))
+}
+
+/// Nanoseconds as µs.
+fn micros(ns: f64) -> String {
+    format!("{} µs", figure(ns / 1e3))
+}
+
+/// Three significant digits.
+pub fn figure(value: f64) -> String {
+    let digits = match value.abs() {
+        v if v >= 100.0 => 0,
+        v if v >= 10.0 => 1,
+        v if v >= 1.0 => 2,
+        _ => 3,
+    };
+    format!("{value:.digits$}")
+}

@@ -1,0 +1,177 @@
+//! What the committed benchmarks measured, as their JSON files say.
+
+use std::path::Path;
+
+use anyhow::{Context, Result};
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+
+/// All files of one kind of processor.
+pub struct Machine {
+    pub throughput: Throughput,
+    pub micro: Micro,
+    /// `None` where the kernels were not measured.
+    pub kernels: Option<Kernels>,
+}
+
+/// `throughput-*.json`.
+#[derive(Deserialize)]
+pub struct Throughput {
+    pub setting: Setting,
+    pub load_after: f64,
+    rows: Vec<Row>,
+    cases: Vec<Case>,
+}
+
+/// The machine and the commit.
+#[derive(Deserialize)]
+pub struct Setting {
+    pub commit: String,
+    pub cpu: String,
+    pub simd: String,
+    pub n_cores: usize,
+    pub started: String,
+    pub load_before: f64,
+}
+
+/// One quantity.
+#[derive(Deserialize)]
+struct Row {
+    group: String,
+    name: String,
+    #[serde(flatten)]
+    spread: Spread,
+    disturbance: Disturbance,
+}
+
+/// What else the machine did.
+#[derive(Deserialize)]
+struct Disturbance {
+    others_percent: f64,
+}
+
+/// One short run's settings or alternative.
+#[derive(Deserialize)]
+pub struct Case {
+    group: String,
+    name: String,
+    pub m_frames_per_s: Spread,
+    pub of_default: Spread,
+    pub cpu_s_per_m_frames: Spread,
+    pub policy_lag: Spread,
+}
+
+/// Of several measurements.
+#[derive(Clone, Copy, Deserialize)]
+pub struct Spread {
+    pub median: f64,
+    pub min: f64,
+    pub max: f64,
+}
+
+/// `micro-*.json`.
+#[derive(Deserialize)]
+pub struct Micro {
+    rows: Vec<Contender>,
+}
+
+/// One way to do a job.
+#[derive(Deserialize)]
+struct Contender {
+    job: String,
+    figure: String,
+    contender: String,
+    value: Middle,
+}
+
+#[derive(Deserialize)]
+struct Middle {
+    median: f64,
+}
+
+/// `kernels-*.json`.
+#[derive(Deserialize)]
+pub struct Kernels {
+    setting: Setting,
+    instruction_sets: Vec<InstructionSet>,
+}
+
+/// Of one instruction set.
+#[derive(Deserialize)]
+pub struct InstructionSet {
+    simd: String,
+    pub peak_gflops: f64,
+    kernels: Vec<Kernel>,
+}
+
+/// At one size.
+#[derive(Deserialize)]
+pub struct Kernel {
+    pub name: String,
+    pub hidden: usize,
+    pub n_frames: usize,
+    pub flops_per_frame: usize,
+    pub gflops: f64,
+    pub percent_of_peak: f64,
+}
+
+impl Machine {
+    /// Reads the files whose names end in an instruction set's.
+    pub fn read(folder: &Path, simd: &str) -> Result<Self> {
+        let path = |kind: &str| folder.join(format!("{kind}-{simd}.json"));
+        let kernels = path("kernels");
+        Ok(Machine {
+            throughput: read(&path("throughput"))?,
+            micro: read(&path("micro"))?,
+            kernels: if kernels.exists() { Some(read(&kernels)?) } else { None },
+        })
+    }
+
+    /// The instruction set of its kernels.
+    pub fn name(&self) -> &str {
+        &self.throughput.setting.simd
+    }
+
+    /// Of all cores' time, what other processes took while the whole was measured.
+    pub fn others_percent(&self) -> f64 {
+        let whole = self.throughput.rows.iter().find(|row| row.group == "end to end, native");
+        whole.map_or(f64::NAN, |row| row.disturbance.others_percent)
+    }
+
+    /// One quantity of the throughput's tables.
+    pub fn row(&self, group: &str, name: &str) -> Option<Spread> {
+        let mut rows = self.throughput.rows.iter();
+        rows.find(|row| row.group == group && row.name == name).map(|row| row.spread)
+    }
+
+    /// One short run of the throughput's tables.
+    pub fn case(&self, group: &str, name: &str) -> Option<&Case> {
+        self.throughput.cases.iter().find(|case| case.group == group && case.name == name)
+    }
+
+    /// What a part costs when it is done in one of the ways compared, ns.
+    pub fn micro_ns(&self, job: &str, figure: &str, contender: &str) -> Option<f64> {
+        let is_it =
+            |row: &&Contender| row.job == job && row.figure == figure && row.contender == contender;
+        self.micro.rows.iter().find(is_it).map(|row| row.value.median)
+    }
+}
+
+impl Kernels {
+    /// Those of the widest instruction set.
+    pub fn widest(&self) -> Option<&InstructionSet> {
+        self.instruction_sets.iter().find(|set| set.simd == self.setting.simd)
+    }
+}
+
+impl InstructionSet {
+    /// All of one size.
+    pub fn of_size(&self, hidden: usize, n_frames: usize) -> impl Iterator<Item = &Kernel> {
+        self.kernels.iter().filter(move |k| k.hidden == hidden && k.n_frames == n_frames)
+    }
+}
+
+fn read<T: DeserializeOwned>(path: &Path) -> Result<T> {
+    let text = std::fs::read_to_string(path).with_context(|| path.display().to_string())?;
+    serde_json::from_str(&text).with_context(|| path.display().to_string())
+}
