@@ -23,7 +23,7 @@ endif
 PERF_BUILD = $(filter --features torch,$(BUILD)) --target-dir target/perf
 
 .DEFAULT_GOAL := help
-.PHONY: help train report test test-default test-faults test-model test-torch test-tensorboard test-tools check fuzz audit lint doc tensorboard \
+.PHONY: help train report test test-default test-faults test-png test-model test-torch test-tensorboard test-tools check fuzz audit lint doc tensorboard \
 	bench-throughput bench-kernels bench-micro bench-peers perf seeds soak libtorch build build-torch clean
 
 help: ## List the targets
@@ -32,7 +32,7 @@ help: ## List the targets
 train: $(SETUP) ## Learn CartPole-v1 and leave a report (LEARNER=torch, ARGS="--seed 7")
 	$(CARGO) run --release $(BUILD) -- train --learner $(LEARNER) $(ARGS)
 
-test: test-default test-faults test-model test-torch test-tensorboard test-tools ## Every test
+test: test-default test-faults test-png test-model test-torch test-tensorboard test-tools ## Every test
 
 test-default: ## Tests of the default build: no libtorch
 	$(CARGO) test --all-targets
@@ -40,6 +40,10 @@ test-default: ## Tests of the default build: no libtorch
 
 test-faults: ## Faults on purpose at every named point, in a build that has such points
 	$(CARGO) test --features faults --test faults
+
+# Built beside what `make report` builds.
+test-png: ## The report's PNG pictures: each drawing decodes and has its text
+	$(CARGO) test --features png --target-dir target/png --test report every_drawing_becomes_a_png
 
 test-model: ## Memory orderings: loom, the mutants that it must catch, Miri and ThreadSanitizer where there are
 	tests/model/run.sh

@@ -197,7 +197,7 @@ fn write_results(
 ) -> Result<(), TrainError> {
     let summary = files.write_summary(summary);
     let meta = files.finish(outcome.exit, &outcome.reason);
-    let report = report::render(run, Pictures::Svg);
+    let report = report::render(run, Pictures::Svg, &mut |_| ());
     debug!(page = %run.report().display(), "rendered the report");
     summary?;
     meta?;

@@ -342,7 +342,7 @@ proptest! {
 
 /// The report of a run whose files were damaged: a page, whatever is left to show.
 fn check_report(run: &RunDir) {
-    let (page, peak) = peak_of(|| report::render(run, Pictures::Svg));
+    let (page, peak) = peak_of(|| report::render(run, Pictures::Svg, &mut |_| ()));
     let page = fs::read_to_string(page.unwrap()).unwrap();
     assert!(page.contains("</html>"));
     assert!(peak < 64 << 20, "{peak} bytes");

@@ -125,7 +125,7 @@ fn the_page_of_a_run() {
     let Some(browser) = browser() else { return };
     let root = TempDir::new().unwrap();
     let run = synthetic_run::write(&root.path().join("run"), 200, |_| ());
-    let page = report::render(&run, Pictures::Svg).unwrap();
+    let page = report::render(&run, Pictures::Svg, &mut |_| ()).unwrap();
     let probed = open(&browser, &page);
     assert_whole(&probed, fs::read_dir(run.plots()).unwrap().count());
     let rate = &probed.seen["learning_rate_frames"].rows;
@@ -145,7 +145,7 @@ fn the_page_that_compares_runs() {
     let Some(browser) = browser() else { return };
     let root = TempDir::new().unwrap();
     let runs = ["a", "b"].map(|name| synthetic_run::write(&root.path().join(name), 60, |_| ()));
-    let page = report::compare(&runs, root.path(), Pictures::Svg).unwrap();
+    let page = report::compare(&runs, root.path(), Pictures::Svg, &mut |_| ()).unwrap();
     let n_drawings = fs::read_dir(root.path().join("plots")).unwrap().count();
     assert_whole(&open(&browser, &page), n_drawings);
 }
@@ -156,7 +156,7 @@ fn a_broken_page_is_noticed() {
     let Some(browser) = browser() else { return };
     let root = TempDir::new().unwrap();
     let run = synthetic_run::write(&root.path().join("run"), 20, |row| row.kl = f64::NAN);
-    let page = report::render(&run, Pictures::Svg).unwrap();
+    let page = report::render(&run, Pictures::Svg, &mut |_| ()).unwrap();
     assert_eq!(open(&browser, &page).seen["kl_frames"].points, 0);
     let html = fs::read_to_string(&page).unwrap();
     fs::write(&page, html.replacen("})();", "})(); missing();", 1)).unwrap();

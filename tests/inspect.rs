@@ -426,6 +426,22 @@ fn quiet_and_dumb_terminals_get_no_bar_and_verbose_says_what_happens() {
     assert!(!seen.contains('\x1b'), "{seen:?}");
 }
 
+/// As `impala config | head` does it: who reads the result may leave before its end.
+#[test]
+fn a_reader_that_has_seen_enough_is_no_error() {
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    let mut config = command(&["config"]);
+    let output = config.stdout(writer).stderr(Stdio::piped()).spawn().unwrap();
+    let output = output.wait_with_output().unwrap();
+    assert!(output.status.success(), "{}: {}", output.status, text(&output.stderr));
+
+    let full = File::options().write(true).open("/dev/full").unwrap();
+    let output = command(&["config"]).stdout(full).output().unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    assert!(text(&output.stderr).contains("cannot write to the standard output"), "{output:?}");
+}
+
 #[test]
 fn completions_know_every_command_and_are_valid() {
     for shell in ["bash", "zsh", "fish"] {

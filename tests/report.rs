@@ -26,7 +26,7 @@ fn name(seed: u64) -> RunName<'static> {
 }
 
 fn report_of(run: &RunDir) -> String {
-    let page = report::render(run, Pictures::Svg).unwrap();
+    let page = report::render(run, Pictures::Svg, &mut |_| ()).unwrap();
     assert_eq!(page, run.report());
     fs::read_to_string(page).unwrap()
 }
@@ -362,7 +362,7 @@ fn every_drawing_becomes_a_png() {
     use resvg::tiny_skia::Pixmap;
     let root = TempDir::new().unwrap();
     let run = synthetic_run::write(&root.path().join("run"), 20, |_| ());
-    report::render(&run, Pictures::SvgAndPng).unwrap();
+    report::render(&run, Pictures::SvgAndPng, &mut |_| ()).unwrap();
     for file in all_files() {
         let path = run.plots().join(&file).with_extension("png");
         let picture = Pixmap::decode_png(&fs::read(path).unwrap()).unwrap();
@@ -577,7 +577,14 @@ fn runs_are_compared_by_the_settings_that_differ() {
     ];
     let folder = root.path().join("compared");
     fs::create_dir(&folder).unwrap();
-    let page = report::compare(&runs, &folder, Pictures::Svg).unwrap();
+    let mut steps = Vec::new();
+    let page =
+        report::compare(&runs, &folder, Pictures::Svg, &mut |step| steps.push(step)).unwrap();
+    for (task, total) in [("reading", runs.len() as u64), ("drawing", 8)] {
+        let of_task = steps.iter().filter(|step| step.task == task);
+        let told: Vec<(u64, u64)> = of_task.map(|step| (step.done, step.total)).collect();
+        assert_eq!(told, (1..=total).map(|done| (done, total)).collect::<Vec<_>>(), "{task}");
+    }
     let html = fs::read_to_string(page).unwrap().replace('\u{a0}', " ");
     let markdown = fs::read_to_string(folder.join("report.md")).unwrap().replace('\u{a0}', " ");
     for told in [
@@ -610,7 +617,8 @@ fn runs_of_one_setting_are_one_group_whatever_their_length() {
     let short = synthetic_run::write(&root.path().join("short"), 3, |_| ());
     let long = synthetic_run::write(&root.path().join("long"), 60, |_| ());
     let empty = synthetic_run::write(&root.path().join("empty"), 0, |_| ());
-    let page = report::compare(&[short, long, empty], root.path(), Pictures::Svg).unwrap();
+    let page =
+        report::compare(&[short, long, empty], root.path(), Pictures::Svg, &mut |_| ()).unwrap();
     let html = fs::read_to_string(page).unwrap();
     assert!(html.contains("what sets them apart is chance") && !html.contains("NaN"), "{html}");
     assert!(html.contains("all runs: lowest to highest"));

@@ -19,9 +19,9 @@ use anyhow::{Context, Result, ensure};
 use clap::Parser;
 use common::{Setting, impala, read_summary, save};
 use impala::env::Registry;
-use impala::report::{Pictures, compare};
+use impala::report::{Pictures, Step, compare};
 use impala::run_dir::RunDir;
-use impala::sinks::terminal::{ProgressLine, Show};
+use impala::sinks::terminal::{Show, TaskLines};
 use impala::telemetry::{MetricsRow, Summary};
 use serde::Serialize;
 use statistics::median;
@@ -91,13 +91,14 @@ fn main() -> Result<()> {
     let threshold = Registry::default().spec(&args.env)?.reward_threshold;
     let scratch = tempfile::tempdir()?;
     let folder = if args.bench { kept_runs(&args.name)? } else { scratch.path().to_owned() };
-    let mut line = ProgressLine::new(Show::on_stderr(), "training", "seeds", args.seeds);
+    let mut lines = TaskLines::new(Show::on_stderr());
+    lines.set("training", "seeds", 0, args.seeds);
     let mut rows = Vec::new();
     for seed in 1..=args.seeds {
         rows.push(run_seed(&folder, seed, &flags)?);
-        line.set(seed, "");
+        lines.set("training", "seeds", seed, args.seeds);
     }
-    line.finish();
+    lines.finish();
     let table = Table {
         setting,
         env: args.env.clone(),
@@ -111,7 +112,9 @@ fn main() -> Result<()> {
     let runs: Vec<RunDir> = (1..=args.seeds)
         .map(|seed| RunDir::open(&run_folder(&folder, seed)))
         .collect::<Result<_, _>>()?;
-    let report = compare(&runs, &folder, Pictures::Svg)?;
+    let mut watch = |Step { task, unit, done, total }: Step| lines.set(task, unit, done, total);
+    let report = compare(&runs, &folder, Pictures::Svg, &mut watch)?;
+    lines.finish();
     if args.bench {
         println!("report of all runs: {}", report.display());
         let [_, path] = save(Path::new("results/seeds"), &args.name, &table, &text)?;
@@ -193,7 +196,7 @@ fn markdown(table: &Table) -> String {
     let Table { env, threshold, rows, flags, .. } = table;
     let mut text = format!(
         "# {env}, seeds 1 to {}\n\n`impala train {}`\n\n\
-         | seed | solved at frames | seconds | last-100 mean at the end | greedy mean | min \
+         | seed | solved at frames | seconds | last-100 mean at the end, sampled | greedy mean | min \
          | stayed ≥ {threshold} | M frames/s |\n|---:|---:|---:|---:|---:|---:|---:|---:|\n",
         rows.len(),
         flags.join(" ")

@@ -58,13 +58,13 @@ pub fn run(args: &Args) -> Result<(), Failure> {
     let config = resolved.map_err(|error| Failure::Usage(error.into()))?;
     config.check().map_err(|error| Failure::Usage(error.into()))?;
     let known: Vec<&str> = Registry::default().specs().map(|spec| spec.id).collect();
-    println!("# Settings of `impala train`. Any may be left out.");
-    println!("# Order: default, preset of the environment, --config FILE, --set NAME=VALUE, flag.");
-    println!("# Environments: {}.", known.join(", "));
+    say!("# Settings of `impala train`. Any may be left out.");
+    say!("# Order: default, preset of the environment, --config FILE, --set NAME=VALUE, flag.");
+    say!("# Environments: {}.", known.join(", "));
     let preset = preset(&config.env).unwrap_or_default();
     for line in preset.lines().take_while(|line| line.starts_with('#')) {
-        println!("{line}");
+        say!("{line}");
     }
-    print!("\n{}", config.to_toml());
+    say!("\n{}", config.to_toml().trim_end());
     Ok(())
 }

@@ -98,7 +98,7 @@ pub fn run(args: &Args, show: Show) -> Result<(), Failure> {
         returns: &returns,
     };
     let text = if args.json { as_json(&evaluation)? } else { as_text(&evaluation) };
-    println!("{text}");
+    say!("{text}");
     draw(args, &player, &checkpoint.env, show).map_err(|error| Failure::Run(error.into()))
 }
 
@@ -127,7 +127,7 @@ fn draw(args: &Args, player: &Player, env: &str, show: Show) -> Result<(), Rende
     let line = || ProgressLine::new(show, "drawing", "frames", film.n_frames() as u64);
     let say = |path: &Path| {
         if !args.json {
-            println!("{}: {} frames", path.display(), film.n_frames());
+            say!("{}: {} frames", path.display(), film.n_frames());
         }
     };
     if let Some(path) = &args.gif {

@@ -1,5 +1,10 @@
 //! The `impala` command: settings, train, evaluate, look into runs, report.
 
+/// Prints a line of a result.
+macro_rules! say {
+    ($($text:tt)*) => { $crate::print_line(format_args!($($text)*)) };
+}
+
 mod completions;
 mod config;
 mod eval;
@@ -9,6 +14,7 @@ mod report;
 mod runs;
 mod train;
 
+use std::io::{ErrorKind, Write};
 use std::process::ExitCode;
 
 use clap::{ArgAction, Parser, Subcommand};
@@ -16,6 +22,9 @@ use impala::sinks::terminal::Show;
 
 /// Exit status for a mistake of the user's: found before anything was started.
 const EXIT_USAGE: u8 = 2;
+
+/// Exit status where a result cannot be said.
+const EXIT_FAILURE: i32 = 1;
 
 /// IMPALA in shared memory: trains agents on cheap simulators in seconds, on one machine.
 ///
@@ -76,7 +85,7 @@ fn main() -> ExitCode {
         Command::Train(args) => train::run(&args, process_start_ns, show),
         Command::Config(args) => config::run(&args),
         Command::Eval(args) => eval::run(&args, show),
-        Command::Report(args) => report::run(&args),
+        Command::Report(args) => report::run(&args, show),
         Command::Replay(args) => replay::run(&args, show),
         Command::Runs(args) => runs::run(&args),
         Command::Inspect(args) => inspect::run(&args),
@@ -89,6 +98,17 @@ fn main() -> ExitCode {
     };
     eprintln!("impala: {}", printable(&error.to_string()));
     status
+}
+
+/// Writes a line to stdout. A reader that has seen enough, such as `head`, is no error; a full disk is.
+fn print_line(text: std::fmt::Arguments) {
+    match writeln!(std::io::stdout(), "{text}") {
+        Err(error) if error.kind() != ErrorKind::BrokenPipe => {
+            eprintln!("impala: cannot write to the standard output: {error}");
+            std::process::exit(EXIT_FAILURE);
+        }
+        _ => {}
+    }
 }
 
 /// A message may quote what somebody else wrote into a file; a terminal must not obey it.

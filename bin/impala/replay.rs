@@ -34,7 +34,7 @@ pub fn run(args: &Args, show: Show) -> Result<(), Failure> {
     let Replayed { updates, rollouts, n_different, n_compared } = replayed;
     let learned = format!("update {updates} after {rollouts} rollouts");
     if n_different == 0 {
-        println!("{learned}: all {n_compared} weights and moments equal the run's, bit for bit");
+        say!("{learned}: all {n_compared} weights and moments equal the run's, bit for bit");
         return Ok(());
     }
     Err(Failure::Run(anyhow!(

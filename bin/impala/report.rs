@@ -3,8 +3,9 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, anyhow, ensure};
-use impala::report::{self, Pictures};
+use impala::report::{self, Pictures, Step};
 use impala::run_dir::RunDir;
+use impala::sinks::terminal::{Show, TaskLines};
 
 use crate::Failure;
 
@@ -28,17 +29,20 @@ pub struct Args {
 }
 
 /// Renders and names the report.
-pub fn run(args: &Args) -> Result<(), Failure> {
+pub fn run(args: &Args, show: Show) -> Result<(), Failure> {
     let runs = find_runs(&args.runs).map_err(Failure::Usage)?;
     let is_one = args.runs.len() == 1 && runs.len() == 1 && RunDir::open(&args.runs[0]).is_ok();
+    let mut lines = TaskLines::new(show);
+    let mut watch = |Step { task, unit, done, total }: Step| lines.set(task, unit, done, total);
     let rendered = if is_one && args.out.is_none() {
-        report::render(&runs[0], Pictures::all())
+        report::render(&runs[0], Pictures::all(), &mut watch)
     } else {
         let folder = args.folder().map_err(Failure::Usage)?;
-        report::compare(&runs, &folder, Pictures::all())
+        report::compare(&runs, &folder, Pictures::all(), &mut watch)
     };
+    lines.finish();
     let path = rendered.map_err(|error| Failure::Run(error.into()))?;
-    println!("{}", path.display());
+    say!("{}", path.display());
     Ok(())
 }
 

@@ -47,9 +47,9 @@ pub fn run(args: &Args) -> Result<(), Failure> {
     runs.sort_by(|a, b| (b.started, &b.run).cmp(&(a.started, &a.run)));
     if args.json {
         let text = serde_json::to_string_pretty(&runs).map_err(|e| Failure::Run(e.into()))?;
-        println!("{text}");
+        say!("{text}");
     } else if runs.is_empty() {
-        println!("no runs below {}; `impala train` makes one", args.folder.display());
+        say!("no runs below {}; `impala train` makes one", args.folder.display());
     } else {
         print_table(&runs);
     }
@@ -107,13 +107,17 @@ fn state(run: &RunDir, data: &RunData) -> String {
 
 fn print_table(runs: &[Listed]) {
     let name_chars = runs.iter().map(|run| run.run.chars().count()).max().unwrap_or(0);
-    println!(
+    say!(
         "{:name_chars$}  {:>8}  {:>12}  {:>12}  {:11}  age",
-        "run", "score", "frames", "frames/s", "state"
+        "run",
+        "score",
+        "frames",
+        "frames/s",
+        "state"
     );
     for run in runs {
         let or_dash = |value: Option<String>| value.unwrap_or("–".into());
-        println!(
+        say!(
             "{:name_chars$}  {:>8}  {:>12}  {:>12}  {:11}  {}",
             run.run,
             or_dash(run.score_last100.map(|score| format!("{score:.1}"))),

@@ -149,8 +149,8 @@ fn set<T: Clone>(setting: &mut T, flag: &Option<T>) {
 
 fn print_result(trained: &TrainedRun) {
     let summary = &trained.summary;
-    println!("{}", outcome_line(summary, &trained.reason));
-    println!(
+    say!("{}", outcome_line(summary, &trained.reason));
+    say!(
         "{} frames learned in {:.2} s: {:.2} M frames/s, {} updates, mean policy lag {:.1}",
         summary.frames,
         summary.train_s,
@@ -159,13 +159,16 @@ fn print_result(trained: &TrainedRun) {
         summary.policy_lag.mean
     );
     if let Some(eval) = &summary.eval {
-        println!(
+        say!(
             "greedy score over {} episodes: mean {:.1}, min {:.0}, max {:.0}",
-            eval.episodes, eval.mean, eval.min, eval.max
+            eval.episodes,
+            eval.mean,
+            eval.min,
+            eval.max
         );
     }
     if trained.report.exists() {
-        println!("report: {}", trained.report.display());
+        say!("report: {}", trained.report.display());
     }
 }
 

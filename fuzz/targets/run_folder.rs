@@ -13,7 +13,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use flate2::Compression;
 use flate2::write::ZlibEncoder;
-use impala::report;
+use impala::report::{self, Pictures};
 use impala::run_dir::RunDir;
 use libfuzzer_sys::fuzz_target;
 use tempfile::TempDir;
@@ -35,7 +35,7 @@ fuzz_target!(|bytes: &[u8]| {
         _ => (run.latency(), log_of(content)),
     };
     fs::write(file, content).unwrap();
-    report::render(&run).unwrap();
+    report::render(&run, Pictures::Svg, &mut |_| ()).unwrap();
 });
 
 /// An interval log with these bytes, unpacked, as its only histogram.

@@ -107,6 +107,8 @@ impl<'a> Film<'a> {
     /// # Errors
     /// [`RenderError`].
     pub fn write_gif(&self, path: &Path, mut drawn: impl FnMut(usize)) -> Result<(), RenderError> {
+        // A place that cannot be written is refused before the work, not after it.
+        write(path, &[])?;
         let frames = self.shown().enumerate().map(|(frame_idx, moment)| {
             drawn(frame_idx + 1);
             self.draw(moment)

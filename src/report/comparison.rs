@@ -8,7 +8,6 @@ use std::path::{Path, PathBuf};
 
 use askama::Template;
 
-use super::DrawnSection;
 use super::axis::{Axis, Scale};
 use super::chart::{Chart, Layer, Mark, Panel};
 use super::html::{Pages, SCRIPT, STYLE};
@@ -17,6 +16,7 @@ use super::points::{curve, is_drawable};
 use super::read::RunData;
 use super::series::{Column, Over, Plot, Section, level};
 use super::units::{DASH, counted, grouped, megabytes, seconds, short};
+use super::{DrawnSection, Step, Watch};
 use crate::run_dir::RunDir;
 use crate::telemetry::Summary;
 
@@ -51,8 +51,14 @@ const SEED: &str = "seed";
 
 impl Comparison {
     /// Reads runs for a page that will lie in `folder`.
-    pub fn read(runs: &[RunDir], folder: &Path) -> Comparison {
-        let runs: Vec<Run> = runs.iter().map(|run| Run::read(run, folder)).collect();
+    pub fn read(runs: &[RunDir], folder: &Path, watch: Watch) -> Comparison {
+        let total = runs.len() as u64;
+        let read_one = |(run, done)| {
+            let run = Run::read(run, folder);
+            watch(Step { task: "reading", unit: "runs", done, total });
+            run
+        };
+        let runs: Vec<Run> = runs.iter().zip(1..).map(read_one).collect();
         let differing = differing(&runs);
         let groups = groups(&runs, &differing);
         Comparison { runs, differing, groups }

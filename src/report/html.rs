@@ -1,6 +1,6 @@
 //! The page of one run: headline, judgement, plots and tables, from what was read and drawn.
 //!
-//! Owns which figures appear and in which words; `report.html` and `report.md` beside this file own the
+//! Owns which figures appear and in which words; `report.html`, within `page.html`, and `report.md` own the
 //! layout. Does not read files.
 
 use askama::Template;

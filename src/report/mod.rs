@@ -89,6 +89,22 @@ impl Pictures {
     }
 }
 
+/// How far a report is with one of the things that take it time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Step {
+    /// What goes on: reading, drawing.
+    pub task: &'static str,
+    /// What is counted.
+    pub unit: &'static str,
+    /// How many are done.
+    pub done: u64,
+    /// Of how many.
+    pub total: u64,
+}
+
+/// Who is told of each [`Step`].
+pub type Watch<'a> = &'a mut dyn FnMut(Step);
+
 /// A plot that is drawn.
 struct Figure {
     title: String,
@@ -120,10 +136,10 @@ struct DrawnSection {
 ///
 /// # Errors
 /// [`ReportError::Write`] where the folder cannot be written.
-pub fn render(run: &RunDir, pictures: Pictures) -> Result<PathBuf, ReportError> {
+pub fn render(run: &RunDir, pictures: Pictures, watch: Watch) -> Result<PathBuf, ReportError> {
     let data = RunData::read(run);
-    let sections = draw(plots::sections(&data))?;
-    write_report(run.path(), &html::pages(&data, &sections)?, &sections, pictures)
+    let sections = draw(plots::sections(&data), watch)?;
+    write_report(run.path(), &html::pages(&data, &sections)?, &sections, pictures, watch)
 }
 
 /// Writes a report that compares runs into `folder`; returns the path of its page.
@@ -132,15 +148,28 @@ pub fn render(run: &RunDir, pictures: Pictures) -> Result<PathBuf, ReportError> 
 ///
 /// # Errors
 /// [`ReportError::Write`] where the folder cannot be written.
-pub fn compare(runs: &[RunDir], folder: &Path, pictures: Pictures) -> Result<PathBuf, ReportError> {
-    let compared = comparison::Comparison::read(runs, folder);
-    let sections = draw(compared.sections())?;
-    write_report(folder, &compared.pages(&sections)?, &sections, pictures)
+pub fn compare(
+    runs: &[RunDir],
+    folder: &Path,
+    pictures: Pictures,
+    watch: Watch,
+) -> Result<PathBuf, ReportError> {
+    let compared = comparison::Comparison::read(runs, folder, watch);
+    let sections = draw(compared.sections(), watch)?;
+    write_report(folder, &compared.pages(&sections)?, &sections, pictures, watch)
 }
 
-fn draw(sections: Vec<Section>) -> Result<Vec<DrawnSection>, ReportError> {
+fn draw(sections: Vec<Section>, watch: Watch) -> Result<Vec<DrawnSection>, ReportError> {
+    let total = sections.iter().map(|section| section.plots.len() as u64).sum();
+    let mut done = 0;
+    let mut draw_one = |plot| {
+        let figure = draw_plot(plot)?;
+        done += 1;
+        watch(Step { task: "drawing", unit: "plots", done, total });
+        Ok::<Figure, ReportError>(figure)
+    };
     let drawn = sections.into_iter().map(|Section { title, intro, plots }| {
-        let figures = plots.into_iter().map(draw_plot).collect::<Result<_, _>>()?;
+        let figures = plots.into_iter().map(&mut draw_one).collect::<Result<_, _>>()?;
         Ok(DrawnSection { title, intro, figures })
     });
     drawn.collect()
@@ -175,6 +204,7 @@ fn write_report(
     pages: &Pages,
     sections: &[DrawnSection],
     pictures: Pictures,
+    #[cfg_attr(not(feature = "png"), expect(unused_variables))] watch: Watch,
 ) -> Result<PathBuf, ReportError> {
     let plots = folder.join("plots");
     fs::create_dir_all(&plots)
@@ -186,7 +216,7 @@ fn write_report(
     match pictures {
         Pictures::Svg => {}
         #[cfg(feature = "png")]
-        Pictures::SvgAndPng => write_pngs(&plots, views())?,
+        Pictures::SvgAndPng => write_pngs(&plots, &views().collect::<Vec<_>>(), watch)?,
     }
     write(&folder.join("report.md"), pages.markdown.as_bytes())?;
     let page = folder.join("report.html");
@@ -195,12 +225,13 @@ fn write_report(
 }
 
 #[cfg(feature = "png")]
-fn write_pngs<'a>(plots: &Path, views: impl Iterator<Item = &'a View>) -> Result<(), ReportError> {
+fn write_pngs(plots: &Path, views: &[&View], watch: Watch) -> Result<(), ReportError> {
     let rasterizer = png::Rasterizer::new();
-    for View { file, svg, .. } in views {
+    for (View { file, svg, .. }, done) in views.iter().zip(1..) {
         let png = rasterizer.png(svg);
         let png = png.map_err(|reason| ReportError::Picture { plot: file.clone(), reason })?;
         write(&plots.join(format!("{file}.png")), &png)?;
+        watch(Step { task: "drawing", unit: "PNG pictures", done, total: views.len() as u64 });
     }
     Ok(())
 }

@@ -102,6 +102,34 @@ impl ProgressLine {
     }
 }
 
+/// The lines of a command that does one thing after another.
+pub struct TaskLines {
+    show: Show,
+    line: Option<ProgressLine>,
+}
+
+impl TaskLines {
+    /// Nothing is shown before the first task.
+    pub fn new(show: Show) -> Self {
+        TaskLines { show, line: None }
+    }
+
+    /// Shows that `done` of `total` have been done. Another task or unit than before is a new line.
+    pub fn set(&mut self, task: &'static str, unit: &'static str, done: u64, total: u64) {
+        let is_same = |line: &ProgressLine| (line.task, line.unit) == (task, unit);
+        if !self.line.as_ref().is_some_and(is_same) {
+            self.finish();
+            self.line = Some(ProgressLine::new(self.show, task, unit, total));
+        }
+        self.line.iter_mut().for_each(|line| line.set(done, ""));
+    }
+
+    /// Takes the line away.
+    pub fn finish(&self) {
+        self.line.iter().for_each(ProgressLine::finish);
+    }
+}
+
 /// The line of a training run.
 pub struct Terminal {
     line: ProgressLine,
@@ -202,6 +230,17 @@ mod tests {
         assert!(text.starts_with("evaluating: 100 of 400 episodes (25 %), "), "{text}");
         assert!(text.contains(" episodes/s, score 3, ") && text.ends_with(" s left"), "{text}");
         assert!(!line.plain(0, "").contains("left"), "nothing done says nothing of the rest");
+    }
+
+    #[test]
+    fn another_task_is_another_line() {
+        let mut lines = TaskLines::new(Show::Nothing);
+        lines.set("reading", "runs", 1, 2);
+        lines.set("drawing", "plots", 1, 30);
+        assert_eq!(lines.line.as_ref().map(|line| (line.task, line.total)), Some(("drawing", 30)));
+        let start = lines.line.as_ref().map(|line| line.start);
+        lines.set("drawing", "plots", 2, 30);
+        assert_eq!(lines.line.map(|line| line.start), start, "the same task goes on");
     }
 
     #[test]

@@ -19,18 +19,18 @@ fn row(span: Span, what: impl Into<String>, written_by: &'static str) -> Row {
 pub fn print(config: &Config) -> anyhow::Result<()> {
     config.check()?;
     let layout = Layout::new(&segment_shape(config, &config.network_shape()?))?;
-    println!("{}", headline(config, &layout));
+    say!("{}", headline(config, &layout));
     let regions = regions(&layout);
     let chars = regions.iter().flatten().map(|row| row.what.chars().count()).max().unwrap_or(0);
     let rule = format!("{:─>13}┼{:─>13}┼{:─>width$}┼{:─>28}", "", "", "", "", width = chars + 2);
-    println!("{:>12} │{:>12} │ {:chars$} │ written by", "offset", "bytes", "what");
+    say!("{:>12} │{:>12} │ {:chars$} │ written by", "offset", "bytes", "what");
     for region in regions {
-        println!("{rule}");
+        say!("{rule}");
         for Row { span, what, written_by } in region {
-            println!("{:>12} │{:>12} │ {what:chars$} │ {written_by}", span.offset, span.n_bytes);
+            say!("{:>12} │{:>12} │ {what:chars$} │ {written_by}", span.offset, span.n_bytes);
         }
     }
-    println!("{rule}\n{:>12} │ end", layout.total_bytes);
+    say!("{rule}\n{:>12} │ end", layout.total_bytes);
     Ok(())
 }
 

@@ -21,12 +21,12 @@ pub fn print_live(run: &RunDir, live: &LiveRun) -> anyhow::Result<()> {
     poll(&mut [], PollTimeout::try_from(BETWEEN)?)?;
     let now = live.snapshot();
     let figures = Figures::of(live, &before, &now, &RunData::read(run));
-    println!("{}\n", figures.headline);
+    say!("{}\n", figures.headline);
     print_table(PROCESS_TITLES, &figures.processes);
-    println!();
+    say!("");
     print_table(STAGE_TITLES, &figures.stages);
-    println!("\nscore      {}", series(&figures.scores));
-    println!("frames/s   {}", series(&figures.speeds));
+    say!("\nscore      {}", series(&figures.scores));
+    say!("frames/s   {}", series(&figures.speeds));
     Ok(())
 }
 
@@ -35,14 +35,14 @@ pub fn print_ended(run: &RunDir) -> anyhow::Result<()> {
     let data = RunData::read(run);
     let reason = data.meta.as_ref().and_then(|meta| meta.exit_reason.clone());
     let reason = reason.unwrap_or("it was killed, or is still writing its report".into());
-    println!("{} is not running: {reason}", run.path().display());
+    say!("{} is not running: {reason}", run.path().display());
     let Some(summary) = &data.summary else {
         let frames = data.rows.last().map_or(0, |row| row.frames);
-        println!("no summary; {} rows of metrics.csv reach to {frames} frames", data.rows.len());
+        say!("no summary; {} rows of metrics.csv reach to {frames} frames", data.rows.len());
         return Ok(());
     };
     let score = summary.score_last100.map_or("–".into(), |score| format!("{score:.1}"));
-    println!(
+    say!(
         "{}, seed {}: {} frames in {:.2} s, {} frames/s, score {score} (mean of the last 100){}",
         summary.env,
         summary.seed,
@@ -52,7 +52,7 @@ pub fn print_ended(run: &RunDir) -> anyhow::Result<()> {
         if summary.solved { ", solved" } else { "" },
     );
     if run.report().is_file() {
-        println!("report: {}", run.report().display());
+        say!("report: {}", run.report().display());
     }
     Ok(())
 }
@@ -69,7 +69,7 @@ fn print_table<const N: usize>(titles: [&str; N], rows: &[[String; N]]) {
             let is_text = column == 0 || titles[column] == "phase" || titles[column] == "ring";
             if is_text { format!("{cell:width$}") } else { format!("{cell:>width$}") }
         });
-        println!("{}", cells.collect::<Vec<_>>().join("  ").trim_end());
+        say!("{}", cells.collect::<Vec<_>>().join("  ").trim_end());
     }
 }
 
