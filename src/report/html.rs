@@ -406,7 +406,7 @@ fn troubles(summary: &Summary) -> Vec<Fact> {
         ("times an actor was started again", of_actors(|actor| actor.restarts)),
         ("workers killed because they hung", reliability.hangs),
         ("times the shared segment was damaged and made anew", reliability.segment_resets),
-        ("rollouts dropped for a NaN or infinite number", of_actors(|actor| actor.bad_rollouts)),
+        ("rollouts dropped for a number that is not finite", of_actors(|actor| actor.bad_rollouts)),
         ("rollouts dropped because their policy was too old", summary.rollouts_dropped),
         ("updates skipped because they were not finite", reliability.skipped_updates),
         ("times training went back to earlier weights", reliability.rollbacks),
