@@ -23,7 +23,7 @@ endif
 PERF_BUILD = $(filter --features torch,$(BUILD)) --target-dir target/perf
 
 .DEFAULT_GOAL := help
-.PHONY: help train report test test-default test-faults test-png test-model test-torch test-tensorboard test-tools check fuzz audit lint doc tensorboard \
+.PHONY: help train report test test-default test-faults test-png test-model test-torch test-tensorboard test-tools test-pytorch test-under-load check fuzz audit lint doc tensorboard \
 	bench-throughput bench-kernels bench-micro bench-peers perf seeds soak libtorch build build-torch clean
 
 help: ## List the targets
@@ -71,6 +71,12 @@ test-tensorboard: ## What a run writes for TensorBoard, read by TensorBoard; ski
 test-tools: ## Tests of the tools that fetch and of bench/peers, without a network
 	$(PYTHON) -m unittest discover --start-directory tools --pattern 'test_*.py'
 	$(PYTHON) -m unittest discover --start-directory bench/peers --pattern 'test_*.py'
+
+test-pytorch: ## The lines of docs/checkpoints.md, run by PyTorch, which is fetched on first use (6 GB)
+	PYTHON=$$($(PYTHON) bench/peers/environments.py pytorch) && export PYTHON && $(CARGO) test --test pytorch
+
+test-under-load: ## Every test twenty times with a busy loop on each core, hours (RUNS=3)
+	tests/under_load.sh $(RUNS)
 
 fuzz: ## Each fuzz target for a minute (SECONDS_EACH=600); needs a nightly toolchain and cargo-fuzz
 	fuzz/run.sh $(ARGS)
