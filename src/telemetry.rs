@@ -276,13 +276,13 @@ impl MemorySummary {
         let sum = |role: &str| -> u64 {
             samples.iter().filter(|s| s.role() == role).map(|s| s.pss_bytes).sum()
         };
-        let peak_bytes = self.peak_bytes.max(samples.iter().map(|s| s.pss_bytes).sum());
-        *self = MemorySummary {
-            peak_bytes,
-            supervisor_bytes: sum("supervisor"),
-            learner_bytes: sum("learner"),
-            actors_bytes: sum("actors"),
-        };
+        self.peak_bytes = self.peak_bytes.max(samples.iter().map(|s| s.pss_bytes).sum());
+        // The learner may have ended before its last message was read.
+        if samples.iter().any(|sample| sample.role() == "learner") {
+            self.supervisor_bytes = sum("supervisor");
+            self.learner_bytes = sum("learner");
+            self.actors_bytes = sum("actors");
+        }
     }
 }
 
@@ -517,4 +517,26 @@ pub struct Reliability {
     pub skipped_updates: u64,
     /// Times training went back to an earlier state because no update was finite any more.
     pub rollbacks: u64,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_sample_without_the_learner_changes_the_peak_alone() {
+        let sample = |process: &str, pss_bytes| ProcessSample {
+            process: process.into(),
+            pss_bytes,
+            ..ProcessSample::default()
+        };
+        let all = [sample("supervisor", 1), sample("learner", 20), sample("actor0", 300)];
+        let mut memory = MemorySummary::default();
+        memory.add(&all);
+        let [rest @ .., _] =
+            &[sample("supervisor", 5), sample("actor0", 400), sample("learner", 0)];
+        memory.add(rest);
+        assert_eq!(memory.peak_bytes, 405);
+        assert_eq!((memory.learner_bytes, memory.total_bytes()), (20, 321));
+    }
 }

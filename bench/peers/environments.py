@@ -1,7 +1,8 @@
 """The peers' virtual environments: third_party/peers/NAME holds exactly what locks/NAME.txt pins.
 
 Made with pip at first use, checked by hash, and left for the next time; to undo it, delete
-third_party/peers. Knows nothing of what is trained in them. Called by main.py.
+third_party/peers. Knows nothing of what is trained in them. Called by main.py, and by `make test-pytorch`, which
+wants the path of one environment's Python.
 """
 
 import contextlib
@@ -127,6 +128,8 @@ class Environment:
 
 TORCH = Environment("torch", needed_disk_mb=9_000)
 GYMNASIUM = Environment("gymnasium", on=TORCH)
+# What the lines of docs/checkpoints.md need.
+PYTORCH = Environment("pytorch", on=TORCH)
 SAMPLE_FACTORY = Environment("sample-factory", on=TORCH)
 JAX = Environment("jax")
 
@@ -168,3 +171,13 @@ def bytes_below(folder):
             with contextlib.suppress(FileNotFoundError):
                 total += os.lstat(os.path.join(parent, name)).st_size
     return total
+
+
+if __name__ == "__main__":
+    [name] = sys.argv[1:]
+    [environment] = [made for made in vars().values() if isinstance(made, Environment) and made.name == name]
+    try:
+        environment.prepare()
+    except Unavailable as reason:
+        sys.exit(str(reason))
+    print(environment.python)
