@@ -23,8 +23,9 @@ endif
 PERF_BUILD = $(filter --features torch,$(BUILD)) --target-dir target/perf
 
 .DEFAULT_GOAL := help
-.PHONY: help train report test test-default test-faults test-png test-model test-torch test-tensorboard test-tools test-pytorch test-under-load check fuzz audit lint doc tensorboard \
-	bench-throughput bench-kernels bench-micro bench-peers perf seeds soak libtorch build build-torch clean
+.PHONY: help train report test test-default test-faults test-png test-model test-torch test-tensorboard test-tools \
+	test-pytorch test-under-load check fuzz audit lint doc tensorboard bench-throughput throughput-doc bench-kernels bench-micro \
+	bench-peers perf seeds soak storm libtorch build build-torch clean
 
 help: ## List the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | column -t -s '|'
@@ -38,8 +39,8 @@ test-default: ## Tests of the default build: no libtorch
 	$(CARGO) test --all-targets
 	$(CARGO) test --doc
 
-test-faults: ## Faults on purpose at every named point, in a build that has such points
-	$(CARGO) test --features faults --test faults
+test-faults: ## Faults on purpose at every named point, and a short storm, in a build that has such points
+	$(CARGO) test --features faults --test faults --test storm
 
 # Built beside what `make report` builds.
 test-png: ## The report's PNG pictures: each drawing decodes and has its text
@@ -117,6 +118,9 @@ seeds: ## Train seeds 1 to 20: the table of when each was solved, and a report t
 
 soak: ## An hour of training, watched for growth of memory and descriptors and decay of speed (ARGS="--minutes 480")
 	$(CARGO) bench --bench soak -- $(ARGS)
+
+storm: ## A training run whose workers are killed and stopped at random, a minute (ARGS="--seconds 600")
+	$(CARGO) bench --features faults --bench storm -- $(ARGS)
 
 build: ## The binary without libtorch: target/release/impala
 	$(CARGO) build --release

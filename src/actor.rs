@@ -140,6 +140,11 @@ impl<'seg> Actor<'seg> {
         let retries_before = self.weights.n_retries();
         if let Some(version) = self.weights.read_if_newer(self.collector.params_mut()) {
             self.policy_version = version;
+            #[cfg(feature = "faults")]
+            {
+                let is_torn = self.weights.is_torn(self.collector.params_mut());
+                self.status.checks.on_read(version, is_torn);
+            }
         }
         self.status.weights_retries.add(self.weights.n_retries() - retries_before);
         let read_ns = monotonic_ns() - start_ns;

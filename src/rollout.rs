@@ -67,6 +67,9 @@ pub struct RolloutHeader {
     pub env_ns: u64,
     /// Number of episodes that finished in this rollout.
     pub n_episodes: u64,
+    /// Sum of all else in the slot; set on publishing.
+    #[cfg(feature = "faults")]
+    pub checksum: u64,
 }
 
 /// A published rollout.

@@ -755,6 +755,10 @@ impl<'a> Supervisor<'a> {
             segment_resets: self.n_resets,
             skipped_updates: self.segment.board().learner().skipped_updates.get(),
             rollbacks: self.n_rollbacks,
+            #[cfg(feature = "faults")]
+            self_checks: Some(self.segment.self_checks()),
+            #[cfg(not(feature = "faults"))]
+            self_checks: None,
         }
     }
 

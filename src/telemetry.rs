@@ -517,6 +517,28 @@ pub struct Reliability {
     pub skipped_updates: u64,
     /// Times training went back to an earlier state because no update was finite any more.
     pub rollbacks: u64,
+    /// What the build's self-checks found; absent in ordinary builds, which have none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub self_checks: Option<SelfChecks>,
+}
+
+/// What the self-checks of a build with the feature `faults` found in slots and weights.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct SelfChecks {
+    /// Slots taken and verified, those taken again included.
+    pub slots_checked: u64,
+    /// Slots that did not hold what their actor had published.
+    pub torn_slots: u64,
+    /// Slots taken again after a learner had died with them in its hands.
+    pub taken_again: u64,
+    /// Rollouts learned from twice.
+    pub learned_twice: u64,
+    /// Rollouts that were published and passed over.
+    pub not_learned: u64,
+    /// Copies of the weights that were not what was published.
+    pub torn_weights: u64,
+    /// Copies of the weights of an older version than one before.
+    pub older_weights: u64,
 }
 
 #[cfg(test)]

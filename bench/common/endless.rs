@@ -14,11 +14,14 @@ use anyhow::{Context, Result, bail};
 use impala::config::Config;
 use impala::live::LiveRun;
 use impala::run_dir::RunDir;
+use impala::telemetry::Summary;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{SigSet, Signal, kill};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use nix::unistd::Pid;
 use tempfile::TempDir;
+
+use super::common::read_summary;
 
 /// A watchdog, not a measurement: a loaded machine may take long to start or to stop a run.
 const PATIENCE: Duration = Duration::from_secs(300);
@@ -32,12 +35,20 @@ pub struct EndlessRun {
 }
 
 impl EndlessRun {
-    /// Copies `binary` and starts it with `config`, plus whatever flags.
+    /// Copies `binary` and starts it with `config`, plus whatever flags and variables.
     ///
     /// # Errors
     /// If it cannot be copied or started.
-    pub fn start(binary: &Path, config: &Config, flags: &[String]) -> Result<EndlessRun> {
+    pub fn start(
+        binary: &Path,
+        config: &Config,
+        flags: &[String],
+        environment: &[(&str, &str)],
+    ) -> Result<EndlessRun> {
         let folder = tempfile::tempdir()?;
+        // Whatever it writes to the system's folder for temporary files lands, and is found, here.
+        let temporary = folder.path().join("tmp");
+        std::fs::create_dir(&temporary)?;
         let program = folder.path().join("impala");
         std::fs::copy(binary, &program).with_context(|| binary.display().to_string())?;
         let settings = folder.path().join("settings.toml");
@@ -48,6 +59,8 @@ impl EndlessRun {
             .arg("--run-dir")
             .arg(folder.path().join("run"))
             .args(flags)
+            .env("TMPDIR", temporary)
+            .envs(environment.iter().copied())
             .process_group(0)
             .stdout(Stdio::null())
             .stderr(File::create(folder.path().join("stderr"))?)
@@ -56,7 +69,8 @@ impl EndlessRun {
         Ok(EndlessRun { folder, child })
     }
 
-    /// The run's folder.
+    /// The run's folder. Beside it lie `impala`, the copy of the binary, and `tmp`, where it puts temporary
+    /// files.
     pub fn run_dir(&self) -> PathBuf {
         self.folder.path().join("run")
     }
@@ -95,6 +109,14 @@ impl EndlessRun {
             }
         }
         bail!("the run did not begin to learn: {}", self.said())
+    }
+
+    /// What the run says of itself at its end.
+    ///
+    /// # Errors
+    /// If it has not ended in order.
+    pub fn summary(&self) -> Result<Summary> {
+        read_summary(&self.run_dir())
     }
 
     /// Asks the run to stop in order and waits until it has.

@@ -8,8 +8,9 @@ use impala::memory::pss_bytes;
 use impala::telemetry::MetricsRow;
 
 use super::common::load_average;
+use super::cpu::cpu_s;
+use super::descriptors::n_descriptors;
 use super::sample::{Process, Sample};
-use super::usage::{cpu_s, n_descriptors};
 
 /// Adds up processor time over processes that come and go, and knows how many came.
 #[derive(Default)]

@@ -7,6 +7,9 @@
 
 #[path = "../common/mod.rs"]
 mod common;
+mod cpu;
+#[path = "../common/descriptors.rs"]
+mod descriptors;
 #[path = "../common/endless.rs"]
 mod endless;
 mod judge;
@@ -15,8 +18,6 @@ mod picture;
 mod sample;
 #[path = "../common/statistics.rs"]
 mod statistics;
-#[path = "../common/usage.rs"]
-mod usage;
 
 use std::fmt::Write;
 use std::path::Path;
@@ -25,7 +26,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
 use clap::Parser;
-use common::{Setting, impala, read_summary, save};
+use common::{Setting, impala, save};
 use endless::{EndlessRun, Interrupt};
 use impala::config::{Config, ReportSettings, SupervisionSettings};
 use impala::sinks::terminal::{ProgressLine, Show};
@@ -113,11 +114,11 @@ fn soak(args: &Args) -> Result<Soak> {
     let setting = Setting::now();
     let flags: Vec<String> = args.train.split_whitespace().map(str::to_owned).collect();
     let binary = Path::new(impala().get_program()).to_owned();
-    let mut run = EndlessRun::start(&binary, &config(args), &flags)?;
+    let mut run = EndlessRun::start(&binary, &config(args), &flags, &[])?;
     let (samples, is_complete) = watch(&mut run, args)?;
     let status = run.stop()?;
     ensure!(status.success(), "the run ended with {status}: {}", run.said());
-    let summary = read_summary(&run.run_dir())?;
+    let summary = run.summary()?;
     Ok(Soak { setting, is_complete, judgements: judge(&samples), summary, samples })
 }
 

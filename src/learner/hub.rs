@@ -187,6 +187,8 @@ impl<'seg, S: MessageSink> Hub<'seg, S> {
             self.run.overlap.add_collect(Span { start_ns, end_ns });
             self.meters.count_slot(rollout.header, lag, batch.taken_ns);
             let consumed = &mut self.consumed[slot.actor()];
+            #[cfg(feature = "faults")]
+            self.status.checks.on_learned(slot, *consumed);
             *consumed = (slot.index() + 1).max(*consumed);
             for (episode_return, _) in rollout.episodes() {
                 self.meters.score.add(f64::from(episode_return));

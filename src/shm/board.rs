@@ -152,6 +152,9 @@ pub struct ActorStatus {
     pub weights_retries: Counter,
     /// Rollouts that were not published because a number in them was none.
     pub bad_rollouts: Counter,
+    /// Breaches of the protocols that it found.
+    #[cfg(feature = "faults")]
+    pub checks: ActorChecks,
 }
 
 /// What the learner tells. Written by the learner only.
@@ -168,6 +171,37 @@ pub struct LearnerStatus {
     pub wait_ns: Counter,
     /// Updates that were not made because they would not have been finite.
     pub skipped_updates: Counter,
+    /// Breaches of the protocols that it found.
+    #[cfg(feature = "faults")]
+    pub checks: LearnerChecks,
+}
+
+/// What an actor found, over all its processes. Written by this actor only.
+#[cfg(feature = "faults")]
+#[derive(Default)]
+#[repr(C)]
+pub struct ActorChecks {
+    /// The highest policy version that any of them has read.
+    pub(super) newest_version: Gauge,
+    pub(super) torn_weights: Counter,
+    pub(super) older_weights: Counter,
+}
+
+/// What the learner found. Written by the learner only.
+#[cfg(feature = "faults")]
+#[derive(Default)]
+#[repr(C)]
+pub struct LearnerChecks {
+    /// Slots taken, over all learners.
+    pub(super) taken: Counter,
+    /// Of these, slots that did not hold what their actor had sealed.
+    pub(super) torn_when_taken: Counter,
+    /// Slots that held something else when they had been learned from.
+    pub(super) torn_when_learned: Counter,
+    /// Rollouts that were in the state already.
+    pub(super) learned_twice: Counter,
+    /// Rollouts that were passed over.
+    pub(super) not_learned: Counter,
 }
 
 /// What the supervisor tells. Written by the supervisor only.

@@ -80,6 +80,8 @@
 //!   is the only one with several writers.
 
 pub mod board;
+#[cfg(feature = "faults")]
+pub mod checks;
 pub mod doorbell;
 pub mod layout;
 pub mod ring;
@@ -559,7 +561,15 @@ impl Segment {
         let ring =
             RingProducer::attach(self.ring_state(actor), self.layout.shape.slots_per_actor as u64)
                 .map_err(|source| SegmentError::Ring { actor, source })?;
-        Ok(Producer { segment: self, actor, generation, ring, _role: role })
+        Ok(Producer {
+            segment: self,
+            actor,
+            generation,
+            ring,
+            #[cfg(feature = "faults")]
+            publishes_early: checks::publishes_early(),
+            _role: role,
+        })
     }
 
     /// The emptying end of an actor's ring.
@@ -728,6 +738,18 @@ impl<'a> SlotPtr<'a> {
         }
     }
 
+    /// All bytes behind the header.
+    ///
+    /// # Safety
+    /// Nobody writes the slot during `'a`.
+    #[cfg(feature = "faults")]
+    unsafe fn content(&self) -> &'a [u8] {
+        let slot = &self.layout.slot;
+        let offset = slot.header.end();
+        // SAFETY: M1, M2, M3; the bytes between fields are zero. That nobody writes is the caller's promise.
+        unsafe { self.field(Span { offset, n_bytes: slot.stride_bytes - offset }) }
+    }
+
     /// # Safety
     /// Nobody else touches the slot's header during `'a`.
     unsafe fn header_mut(&self) -> &'a mut RolloutHeader {
@@ -782,6 +804,9 @@ pub struct Producer<'a> {
     actor: usize,
     generation: u64,
     ring: RingProducer<'a>,
+    /// Whether it breaks the protocol, so that a storm can show that it notices.
+    #[cfg(feature = "faults")]
+    publishes_early: bool,
     _role: HeldRole<'a>,
 }
 
@@ -813,11 +838,28 @@ impl Producer<'_> {
         header.generation = self.generation;
         header.sequence = sequence;
         header.published_ns = monotonic_ns();
+        #[cfg(feature = "faults")]
+        self.seal(sequence);
         self.ring.publish();
         self.segment.learner_doorbell().ring();
     }
 
+    /// Leaves the sum of the claimed slot in its header.
+    #[cfg(feature = "faults")]
+    fn seal(&mut self, index: u64) {
+        let slot = self.segment.slot(self.actor, index);
+        // SAFETY: R2; as in `publish`. The reference to the content ends before the header is written.
+        unsafe {
+            let sum = checks::slot_sum(&slot.field(slot.layout.slot.header)[0], slot.content());
+            slot.header_mut().checksum = sum;
+        }
+    }
+
     fn claimed(&mut self, index: u64) -> RolloutMut<'_> {
+        #[cfg(feature = "faults")]
+        if self.publishes_early {
+            self.ring.publish_early();
+        }
         // SAFETY: R2; the slot is free, M4 makes us the only producer, and the rollout borrows us
         // mutably: it ends before the slot is published or lent again.
         unsafe { self.segment.slot(self.actor, index).rollout_mut() }
@@ -843,7 +885,10 @@ impl<'a> Consumer<'a> {
     pub fn try_take(&mut self) -> Option<TakenSlot<'a>> {
         let index = self.ring.try_take()?;
         let (segment, actor, role) = (self.segment, self.actor, Arc::clone(&self.role));
-        Some(TakenSlot { segment, actor, index, _role: role })
+        let slot = TakenSlot { segment, actor, index, _role: role };
+        #[cfg(feature = "faults")]
+        segment.board().learner().checks.on_take(&slot);
+        Some(slot)
     }
 
     /// Takes and hands back slots until `n_taken` have been taken, by earlier consumers too: those that a
@@ -894,6 +939,15 @@ impl TakenSlot<'_> {
         // SAFETY: R2; the slot is published and not released, because releasing takes `self` away, so
         // nobody writes it. M4: the role that `self` shares keeps other consumers from releasing it.
         unsafe { self.segment.slot(self.actor, self.index).rollout() }
+    }
+
+    /// Whether it holds what was sealed when this slot of the ring's history was published.
+    #[cfg(feature = "faults")]
+    fn is_whole(&self) -> bool {
+        // SAFETY: as in `rollout`.
+        let content = unsafe { self.segment.slot(self.actor, self.index).content() };
+        let header = self.rollout().header;
+        header.sequence == self.index && header.checksum == checks::slot_sum(header, content)
     }
 }
 

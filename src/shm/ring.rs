@@ -131,6 +131,13 @@ impl<'a> RingProducer<'a> {
         self.state.head.index.store(self.head, Ordering::Release);
     }
 
+    /// Breaks R3, so that a storm can show that it notices: shows the claimed slot before it is filled.
+    #[cfg(feature = "faults")]
+    pub fn publish_early(&self) {
+        // Relaxed, since there is nothing that it could publish.
+        self.state.head.index.store(self.head + 1, Ordering::Relaxed);
+    }
+
     fn is_full(&self) -> bool {
         self.head - self.seen_tail == self.n_slots
     }

@@ -26,6 +26,9 @@ struct CellHead {
     sequence: AtomicU64,
     /// Policy version of the parameters in the cell; protected by `sequence` as they are.
     version: AtomicU64,
+    /// Sum of the parameters; protected likewise.
+    #[cfg(feature = "faults")]
+    sum: AtomicU64,
 }
 
 /// What the writer and the readers share besides the parameters. All zero: nothing published yet.
@@ -109,6 +112,8 @@ impl<'a> WeightsWriter<'a> {
         assert_eq!(params.len(), self.n_params, "publish needs all parameters");
         let write = self.begin(version);
         write.fill(params);
+        #[cfg(feature = "faults")]
+        write.seal(super::checks::params_sum(params));
         before_shown();
         write.commit();
     }
@@ -146,6 +151,13 @@ impl CellWrite<'_, '_> {
     /// whether they have seen all of one write.
     pub fn fill(&self, params: &[f32]) {
         self.fill_from(0, params);
+    }
+
+    /// Leaves the sum of the parameters beside them.
+    #[cfg(feature = "faults")]
+    fn seal(&self, sum: u64) {
+        // Relaxed: the sequence around it tells readers whether it belongs to what they have read.
+        self.writer.region.head(self.hidden).sum.store(sum, Ordering::Relaxed);
     }
 
     /// The same from word `first_word` on; returns the first word behind them.
@@ -190,6 +202,9 @@ pub struct WeightsReader<'a> {
     /// The version copied out last.
     version: Option<u64>,
     n_retries: u64,
+    /// The sum that stood beside the copy made last.
+    #[cfg(feature = "faults")]
+    sum: u64,
 }
 
 /// A look into the cell in use, to be believed only if it proves whole at its end.
@@ -227,7 +242,14 @@ impl<'a> WeightsReader<'a> {
     /// A reader that has not read anything yet.
     pub fn attach(region: WeightsRegion<'a>, n_params: usize) -> Self {
         assert!(region.cells.iter().all(|words| words.len() == n_words(n_params)));
-        WeightsReader { region, n_params, version: None, n_retries: 0 }
+        WeightsReader {
+            region,
+            n_params,
+            version: None,
+            n_retries: 0,
+            #[cfg(feature = "faults")]
+            sum: 0,
+        }
     }
 
     /// Copies the weights into `params` and returns their version, if it is above the one read last; else
@@ -252,6 +274,10 @@ impl<'a> WeightsReader<'a> {
                 return None;
             }
             copy(look.words);
+            #[cfg(feature = "faults")]
+            {
+                self.sum = look.head.sum.load(Ordering::Relaxed);
+            }
             if look.is_whole() {
                 self.version = version;
                 return version;
@@ -272,6 +298,12 @@ impl<'a> WeightsReader<'a> {
             }
             spin_loop();
         }
+    }
+
+    /// Whether the copy made last, these parameters, is not what was published.
+    #[cfg(feature = "faults")]
+    pub fn is_torn(&self, params: &[f32]) -> bool {
+        self.sum != super::checks::params_sum(params)
     }
 
     /// How often a read began anew because the writer came round during it.

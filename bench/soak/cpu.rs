@@ -1,4 +1,4 @@
-//! What a process uses, from `/proc`: processor time, descriptors.
+//! Processor time of one process, from `/proc`.
 
 /// Kernel ticks a second; fixed for user space on Linux.
 const TICKS_PER_S: f64 = 100.0;
@@ -10,9 +10,4 @@ pub fn cpu_s(pid: u32) -> Option<f64> {
     let mut fields = stat.rsplit(')').next()?.split_whitespace().skip(11);
     let mut ticks = || fields.next()?.parse::<f64>().ok();
     Some((ticks()? + ticks()?) / TICKS_PER_S)
-}
-
-/// Open descriptors of a process; `None` once it has ended.
-pub fn n_descriptors(pid: u32) -> Option<u64> {
-    Some(std::fs::read_dir(format!("/proc/{pid}/fd")).ok()?.count() as u64)
 }

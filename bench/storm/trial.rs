@@ -1,0 +1,185 @@
+//! One storm from beginning to end: a run, the blows, the calm after them, and what is left.
+
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, ensure};
+use impala::config::{Config, LossSettings, ReportSettings, SupervisionSettings};
+use impala::telemetry::{Exit, MetricsRow, SelfChecks, Summary};
+use serde::Serialize;
+
+use super::blows::{Plan, Tally, storm};
+use super::descriptors::n_descriptors;
+use super::endless::{EndlessRun, Interrupt};
+use super::traces::{
+    entries, half_written, left_processes, left_shared_memory, more_descriptors,
+    shared_memory_names,
+};
+
+/// The environment variable that names the step of a protocol to be broken.
+pub const BREAK: &str = "IMPALA_BREAK";
+
+/// Frames between two rows of metrics, which tell the score.
+const ROW_FRAMES: u64 = 100_000;
+
+/// A watchdog, not a measurement: how long the score may take to be reached in the calm.
+const PATIENCE: Duration = Duration::from_secs(300);
+
+/// What a storm came to.
+#[derive(Serialize)]
+pub struct Outcome {
+    pub seconds: f64,
+    pub seed: u64,
+    pub kills: u64,
+    pub learner_kills: u64,
+    pub stops: u64,
+    pub left_standing: u64,
+    pub actors_back_ms: Back,
+    pub learner_back_ms: Back,
+    /// What the run's own checks of slots and weights found.
+    pub checks: SelfChecks,
+    pub zombies: u64,
+    /// Descriptors of the supervisor after the storm beyond those before it.
+    pub more_descriptors: u64,
+    pub left_processes: Vec<String>,
+    pub left_shared_memory: Vec<String>,
+    pub left_files: Vec<String>,
+    pub is_complete: bool,
+    pub summary: Summary,
+}
+
+/// From a kill to the replacement's first heartbeat, ms.
+#[derive(Serialize)]
+pub struct Back {
+    pub p50: f64,
+    pub p99: f64,
+    pub max: f64,
+}
+
+impl Back {
+    fn of(histogram_ns: &hdrhistogram::Histogram<u64>) -> Back {
+        let at = |quantile| histogram_ns.value_at_quantile(quantile) as f64 / 1e6;
+        Back { p50: at(0.5), p99: at(0.99), max: histogram_ns.max() as f64 / 1e6 }
+    }
+}
+
+/// Settings under which no number of deaths ends the run, no rollout is too old, and a worker that stands
+/// still is found soon.
+fn config(hang_timeout_s: f64) -> Config {
+    let supervision = SupervisionSettings {
+        hang_timeout_s,
+        max_restarts: 1_000_000,
+        max_pause_s: 0.0,
+        ..SupervisionSettings::default()
+    };
+    let loss = LossSettings { max_policy_lag: 1_000_000_000, ..LossSettings::default() };
+    let report = ReportSettings { rows: 1_000_000, ..ReportSettings::default() };
+    Config { frames: report.rows * ROW_FRAMES, supervision, loss, report, ..Config::default() }
+}
+
+/// Trains with `binary`, which must have been built with its self-checks, and storms.
+///
+/// # Errors
+/// If the run ends before it is told to, or a worker never comes back.
+pub fn trial(
+    binary: &Path,
+    plan: Plan,
+    hang_timeout_s: f64,
+    environment: &[(&str, &str)],
+    progress: impl FnMut(Duration, &Tally),
+) -> Result<Outcome> {
+    let names_before = shared_memory_names();
+    let mut run = EndlessRun::start(binary, &config(hang_timeout_s), &[], environment)?;
+    let live = run.look_in()?;
+    let pid = live.supervisor_pid();
+    let descriptors_before = n_descriptors(pid).unwrap_or(0);
+    let start = Instant::now();
+    let tally = storm(&mut run, &live, plan, &Interrupt::catch()?, progress)?;
+    let seconds = start.elapsed().as_secs_f64();
+    let more_descriptors = more_descriptors(pid, descriptors_before);
+    wait_for_score(&mut run)?;
+    let status = run.stop()?;
+    ensure!(status.success(), "the run ended with {status}: {}", run.said());
+    let (summary, run_dir) = (run.summary()?, run.run_dir());
+    let checks = summary.reliability.self_checks;
+    let checks = checks.context("the binary checks nothing: build it with --features faults")?;
+    Ok(Outcome {
+        seconds,
+        seed: plan.seed,
+        kills: tally.kills,
+        learner_kills: tally.learner_kills,
+        stops: tally.stops,
+        left_standing: tally.left_standing,
+        actors_back_ms: Back::of(&tally.actor_back_ns),
+        learner_back_ms: Back::of(&tally.learner_back_ns),
+        checks,
+        zombies: tally.zombies,
+        more_descriptors,
+        left_processes: left_processes(&run_dir.with_file_name("impala")),
+        left_shared_memory: left_shared_memory(&names_before),
+        left_files: [half_written(&run_dir), entries(&run_dir.with_file_name("tmp"))].concat(),
+        is_complete: tally.is_complete,
+        summary,
+    })
+}
+
+/// Waits, after the last blow, until the policy's score is the environment's threshold.
+fn wait_for_score(run: &mut EndlessRun) -> Result<()> {
+    let threshold = Config::default().spec()?.reward_threshold;
+    let start = Instant::now();
+    while newest_score(&run.run_dir()).is_none_or(|score| score < threshold) {
+        ensure!(!run.has_ended()?, "the run ended after the storm: {}", run.said());
+        if start.elapsed() > PATIENCE {
+            // The summary will say that it was not solved, or what it fell back to.
+            break;
+        }
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    Ok(())
+}
+
+fn newest_score(run_dir: &Path) -> Option<f64> {
+    let mut reader = csv::Reader::from_path(run_dir.join("metrics.csv")).ok()?;
+    let rows = reader.deserialize::<MetricsRow>().filter_map(Result::ok);
+    rows.last()?.score_last100
+}
+
+impl Outcome {
+    /// Times that a worker was started again.
+    pub fn restarts(&self) -> u64 {
+        let actors = self.summary.actors.iter().map(|actor| actor.restarts);
+        actors.sum::<u64>() + self.summary.reliability.learner_restarts
+    }
+
+    /// What must not be, each with its number; empty after a storm that broke nothing.
+    pub fn violations(&self) -> Vec<String> {
+        let (checks, summary) = (&self.checks, &self.summary);
+        let reliability = &summary.reliability;
+        // A learner holds the slots of one batch while it learns; each death can leave those again.
+        let may_repeat = self.learner_kills + self.left_standing + reliability.hangs;
+        let explained = self.kills + reliability.hangs;
+        let is_solved = summary.solved && summary.score_last100 >= summary.score_threshold;
+        let counts = [
+            (checks.torn_slots, "slots were torn"),
+            (checks.torn_weights, "copies of the weights were torn"),
+            (checks.older_weights, "copies of the weights were older than the one before"),
+            (checks.learned_twice, "rollouts were learned from twice"),
+            (checks.not_learned, "published rollouts were lost"),
+            (
+                checks.taken_again.saturating_sub(may_repeat),
+                "rollouts more were taken again than learners died with",
+            ),
+            (self.restarts().saturating_sub(explained), "workers died that nobody had struck"),
+            (reliability.segment_resets, "times the segment was found damaged"),
+            (self.zombies, "zombies stayed"),
+            (self.more_descriptors, "descriptors of the supervisor stayed open"),
+            (self.left_processes.len() as u64, "processes were left"),
+            (self.left_shared_memory.len() as u64, "names were left in /dev/shm"),
+            (self.left_files.len() as u64, "half-written files were left"),
+            (u64::from(!is_solved), "scores were not reached"),
+            (u64::from(summary.exit != Exit::Interrupted), "runs did not end in order"),
+        ];
+        let broken = counts.into_iter().filter(|(n, _)| *n > 0);
+        broken.map(|(n, what)| format!("{n} {what}")).collect()
+    }
+}
