@@ -101,6 +101,21 @@ fn decay_is_judged_by_processor_time() {
     assert_eq!(failing(faster), [""; 0]);
 }
 
+/// Others take nearly all of the machine in the second half; what little is left goes into cold caches.
+#[test]
+fn moments_of_processor_time_are_no_measure_of_speed() {
+    let (mut frames, mut cpu_s) = (0, 0.0);
+    let starved = |sample: &mut Sample, share| {
+        if share < 0.5 {
+            (frames, cpu_s) = (sample.frames, sample.cpu_s);
+        } else {
+            (frames, cpu_s) = (frames + 5_000, cpu_s + 0.01);
+            (sample.frames, sample.cpu_s) = (frames, cpu_s);
+        }
+    };
+    assert_eq!(failing(starved), [""; 0]);
+}
+
 #[test]
 fn a_worker_that_was_replaced_is_told() {
     let replaced = |sample: &mut Sample, share| sample.restarts = u64::from(share > 0.9);

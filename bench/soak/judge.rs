@@ -24,6 +24,10 @@ const MEMORY_BOUND_BYTES: f64 = 256.0 * 1024.0;
 /// beside it share caches and cores' halves with it, and come and go: less than this can be theirs.
 const DECAY_BOUND: f64 = 0.15;
 
+/// Speed is measured over stretches of so much processor time at least, s: it is counted in hundredths for
+/// each process, and one that is let run for a moment now and then finds nothing in any cache.
+const SHORTEST_STRETCH_CPU_S: f64 = 1.0;
+
 /// What one quantity did over the run.
 #[derive(Clone, Debug, Serialize)]
 pub struct Judgement {
@@ -84,20 +88,24 @@ fn memory(of: &str, pss_bytes: &Series) -> Judgement {
 }
 
 fn throughput(samples: &[Sample]) -> [Judgement; 2] {
-    let rate = |seconds: fn(&Sample) -> f64| -> Series {
-        let pairs = samples.windows(2).filter(|pair| seconds(&pair[1]) > seconds(&pair[0]));
-        let rates = pairs.map(|pair| {
-            let frames = pair[1].frames.saturating_sub(pair[0].frames) as f64;
-            (pair[1].time_s, frames / (seconds(&pair[1]) - seconds(&pair[0])))
-        });
-        rates.collect()
+    let rate = |seconds: fn(&Sample) -> f64, shortest_s: f64| -> Series {
+        let (mut rates, mut start) = (Series::new(), &samples[0]);
+        for sample in samples {
+            let passed_s = seconds(sample) - seconds(start);
+            if passed_s > shortest_s {
+                let frames = sample.frames.saturating_sub(start.frames) as f64;
+                rates.push((sample.time_s, frames / passed_s));
+                start = sample;
+            }
+        }
+        rates
     };
+    let per_cpu_s = rate(|sample| sample.cpu_s, SHORTEST_STRETCH_CPU_S);
+    let per_s = rate(|sample| sample.time_s, 0.0);
     let unit = "M frames/s";
-    let cpu =
-        told("frames learned from, per CPU second".into(), unit, &rate(|sample| sample.cpu_s), 1e6);
+    let cpu = told("frames learned from, per CPU second".into(), unit, &per_cpu_s, 1e6);
     let bound = -DECAY_BOUND * cpu.first_third;
-    let wall =
-        told("frames learned from, per second".into(), unit, &rate(|sample| sample.time_s), 1e6);
+    let wall = told("frames learned from, per second".into(), unit, &per_s, 1e6);
     [cpu.at_least(bound), wall]
 }
 
