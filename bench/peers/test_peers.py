@@ -179,7 +179,9 @@ class Running(unittest.TestCase):
     def test_interrupting_leaves_no_process(self):
         script = self.scratch / "interrupted.py"
         script.write_text(textwrap.dedent(f"""
-            import sys
+            import signal, sys
+            # Whatever started the tests may have been told to ignore it, which its children inherit.
+            signal.signal(signal.SIGINT, signal.default_int_handler)
             sys.path.insert(0, {str(HERE)!r})
             import test_peers, run, tree
             tree.adopt_orphans()
