@@ -1,8 +1,9 @@
 //! Horizontal bars with their names and figures, under a heading; several such blocks make a picture.
 
-use plotters::coord::Shift;
 use plotters::prelude::*;
 use plotters::style::text_anchor::{HPos, Pos, VPos};
+
+use super::ink::{Area, Drawn, INK, MUTED, text};
 
 /// Twice the size it is shown at, because the drawing library rounds to whole pixels.
 pub const WIDTH: i32 = 1400;
@@ -15,20 +16,8 @@ const BAR_LEFT: i32 = 440;
 /// Where the longest bar may end: left of the figures.
 const BAR_RIGHT: i32 = 1100;
 
-// Okabe and Ito's colours, as in the training report.
-/// Text, and ranges.
-pub const INK: RGBColor = RGBColor(0x1C, 0x21, 0x28);
-/// Secondary text.
-pub const MUTED: RGBColor = RGBColor(0x5A, 0x64, 0x70);
-/// Data.
-pub const BLUE: RGBColor = RGBColor(0x00, 0x72, 0xB2);
-/// Other data.
+/// Data beside those in [`super::ink::BLUE`].
 pub const GREEN: RGBColor = RGBColor(0x00, 0x9E, 0x73);
-
-/// Where something is drawn.
-pub type Area<'a> = DrawingArea<SVGBackend<'a>, Shift>;
-/// Whether it could be.
-pub type Drawn = Result<(), DrawingAreaErrorKind<std::io::Error>>;
 
 /// One bar, from zero.
 pub struct Bar {
@@ -89,9 +78,4 @@ impl Bar {
         }
         area.draw_text(&self.words, &text(22.0, MUTED).pos(anchor), (BAR_RIGHT + 14, y))
     }
-}
-
-/// A generic family, because no font travels with the picture. The library divides every size by 1.24.
-pub fn text(size: f64, colour: RGBColor) -> TextStyle<'static> {
-    FontDesc::new(FontFamily::SansSerif, size * 1.24, FontStyle::Normal).color(&colour)
 }

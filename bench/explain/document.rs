@@ -5,6 +5,7 @@ use std::path::Path;
 use anyhow::Result;
 use askama::Template;
 
+use super::figure::figure;
 use super::results::{Case, Machine, Setting, Spread, Throughput};
 use super::roofline;
 use super::table::Table;
@@ -334,15 +335,4 @@ fn range(spread: Spread) -> String {
 /// Nanoseconds as µs.
 fn micros(ns: f64) -> String {
     format!("{} µs", figure(ns / 1e3))
-}
-
-/// Three significant digits.
-pub fn figure(value: f64) -> String {
-    let digits = match value.abs() {
-        v if v >= 100.0 => 0,
-        v if v >= 10.0 => 1,
-        v if v >= 1.0 => 2,
-        _ => 3,
-    };
-    format!("{value:.digits$}")
 }

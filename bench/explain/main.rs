@@ -7,6 +7,10 @@
 #[path = "../common/bars.rs"]
 mod bars;
 mod document;
+#[path = "../common/figure.rs"]
+mod figure;
+#[path = "../common/ink.rs"]
+mod ink;
 mod pictures;
 mod results;
 mod roofline;

@@ -3,8 +3,10 @@
 use anyhow::{Context, Result};
 use plotters::prelude::RGBColor;
 
-use super::bars::{BLUE, Bar, Bars, GREEN, PADDING, WIDTH};
-use super::document::{Document, EXCHANGED, SETTINGS, STAGES, figure};
+use super::bars::{Bar, Bars, GREEN, PADDING, WIDTH};
+use super::document::{Document, EXCHANGED, SETTINGS, STAGES};
+use super::figure::figure;
+use super::ink::BLUE;
 use super::results::{Case, Machine};
 use super::roofline;
 use super::sketch::{Mark, ORANGE, PALE, Sketch};

@@ -4,7 +4,8 @@ use anyhow::{Result, anyhow};
 use plotters::prelude::*;
 use plotters::style::text_anchor::{HPos, Pos, VPos};
 
-use super::bars::{Area, Bars, Drawn, INK, MUTED, WIDTH, text};
+use super::bars::{Bars, WIDTH};
+use super::ink::{Area, Drawn, INK, MUTED, text};
 
 /// A light fill for what is shared or idle.
 pub const PALE: RGBColor = RGBColor(0xE3, 0xE7, 0xEC);

@@ -8,6 +8,8 @@
 #[path = "../common/mod.rs"]
 mod common;
 mod contest;
+#[path = "../common/figure.rs"]
+mod figure;
 mod hand_over;
 mod learner;
 mod others;

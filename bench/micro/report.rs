@@ -6,6 +6,7 @@ use serde::Serialize;
 
 use crate::common::Setting;
 use crate::contest::{Effort, Row, Spread};
+use crate::figure::figure;
 
 /// The file `results/bench/micro-<instruction set>.json`.
 #[derive(Serialize)]
@@ -82,15 +83,4 @@ fn quantity(value: f64, unit: &str) -> String {
         (unit, v) => (v, unit),
     };
     format!("{} {unit}", figure(value))
-}
-
-/// Three significant digits.
-fn figure(value: f64) -> String {
-    let digits = match value.abs() {
-        v if v >= 100.0 => 0,
-        v if v >= 10.0 => 1,
-        v if v >= 1.0 => 2,
-        _ => 3,
-    };
-    format!("{value:.digits$}")
 }

@@ -12,9 +12,13 @@ mod cpu;
 mod descriptors;
 #[path = "../common/endless.rs"]
 mod endless;
+#[path = "../common/ink.rs"]
+mod ink;
 mod judge;
 mod look;
 mod picture;
+#[path = "../common/plane.rs"]
+mod plane;
 mod sample;
 #[path = "../common/statistics.rs"]
 mod statistics;

@@ -1,9 +1,10 @@
 //! A soak as one picture: a panel a quantity over the run's minutes.
 
 use anyhow::{Result, anyhow};
-use plotters::coord::Shift;
 use plotters::prelude::*;
 
+use super::ink::{Area, BLUE, Drawn, INK, text};
+use super::plane::plain;
 use super::sample::Sample;
 
 /// Twice the size it is shown at, because the drawing library rounds to whole pixels.
@@ -11,14 +12,6 @@ const WIDTH: u32 = 1400;
 const PANEL_HEIGHT: u32 = 300;
 const MARGIN: u32 = 20;
 
-// Okabe and Ito's colours, as in the training report.
-const INK: RGBColor = RGBColor(0x1C, 0x21, 0x28);
-const MUTED: RGBColor = RGBColor(0x5A, 0x64, 0x70);
-const GRID: RGBColor = RGBColor(0xE3, 0xE7, 0xEC);
-const BLUE: RGBColor = RGBColor(0x00, 0x72, 0xB2);
-
-type Area<'a> = DrawingArea<SVGBackend<'a>, Shift>;
-type Drawn = Result<(), DrawingAreaErrorKind<std::io::Error>>;
 type Points = Vec<(f64, f64)>;
 
 /// The picture as SVG.
@@ -77,21 +70,8 @@ fn draw_panel(area: &Area, title: &str, points: &Points) -> Drawn {
         .x_label_area_size(44)
         .y_label_area_size(90)
         .build_cartesian_2d(0.0..longest, 0.0..1.15 * highest)?;
-    plane
-        .configure_mesh()
-        .disable_x_mesh()
-        .bold_line_style(GRID.stroke_width(2))
-        .light_line_style(TRANSPARENT)
-        .axis_style(MUTED.stroke_width(2))
-        .label_style(text(20.0, MUTED))
-        .axis_desc_style(text(20.0, INK))
-        .y_labels(5)
-        .x_desc("minutes")
-        .draw()?;
+    let mut mesh = plane.configure_mesh();
+    plain(&mut mesh);
+    mesh.x_desc("minutes").draw()?;
     plane.draw_series(LineSeries::new(points(), BLUE.stroke_width(3))).map(drop)
-}
-
-/// A generic family, because no font travels with the picture. The library divides every size by 1.24.
-fn text(size: f64, colour: RGBColor) -> TextStyle<'static> {
-    FontDesc::new(FontFamily::SansSerif, size * 1.24, FontStyle::Normal).color(&colour)
 }

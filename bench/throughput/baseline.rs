@@ -6,7 +6,7 @@ use std::path::Path;
 use anyhow::{Context, Result};
 use serde_json::Value;
 
-use super::sample::figure;
+use super::figure::figure;
 use super::table::Table;
 
 /// Median and range of one figure, and of how many measurements.

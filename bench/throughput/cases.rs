@@ -12,8 +12,9 @@ use super::Effort;
 use super::alternatives::{self, Variant};
 use super::common::impala;
 use super::disturbance::Disturbance;
+use super::figure::figure;
 use super::progress::Progress;
-use super::sample::{Sample, Spread, figure};
+use super::sample::{Sample, Spread};
 use super::table::Table;
 use super::training::{endless, run};
 

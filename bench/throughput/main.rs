@@ -17,8 +17,14 @@ mod cases;
 mod common;
 mod disturbance;
 mod end_to_end;
+#[path = "../common/figure.rs"]
+mod figure;
+#[path = "../common/ink.rs"]
+mod ink;
 mod parts;
 mod picture;
+#[path = "../common/plane.rs"]
+mod plane;
 mod processes;
 #[path = "../common/processor_time.rs"]
 mod processor_time;

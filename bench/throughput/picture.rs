@@ -3,13 +3,14 @@
 use anyhow::{Result, anyhow};
 use plotters::prelude::*;
 
-use super::bars::{Area, BLUE, Bar, Bars, Drawn, GREEN, INK, MUTED, PADDING, WIDTH, text};
+use super::bars::{Bar, Bars, GREEN, PADDING, WIDTH};
 use super::cases::{ABLATIONS, Case};
-use super::sample::figure;
+use super::figure::figure;
+use super::ink::{Area, BLUE, Drawn, INK, text};
+use super::plane::plain;
 
 const PANELS_A_ROW: usize = 3;
 const PANEL_HEIGHT: i32 = 360;
-const GRID: RGBColor = RGBColor(0xE3, 0xE7, 0xEC);
 
 /// The picture as SVG.
 ///
@@ -73,17 +74,10 @@ fn draw_panel(area: &Area, group: &[Case]) -> Drawn {
         Some(case) if (at - at.round()).abs() < 0.01 => case.name.clone(),
         _ => String::new(),
     };
-    plane
-        .configure_mesh()
-        .disable_x_mesh()
-        .bold_line_style(GRID.stroke_width(2))
-        .light_line_style(TRANSPARENT)
-        .axis_style(MUTED.stroke_width(2))
-        .label_style(text(20.0, MUTED))
-        .axis_desc_style(text(20.0, INK))
-        .x_labels(2 * group.len() + 1)
+    let mut mesh = plane.configure_mesh();
+    plain(&mut mesh);
+    mesh.x_labels(2 * group.len() + 1)
         .x_label_formatter(&size)
-        .y_labels(5)
         .y_label_formatter(&|speed| format!("{speed:.1}"))
         .set_tick_mark_size(LabelAreaPosition::Bottom, 0)
         .y_desc("M frames/s")

@@ -3,7 +3,8 @@
 use serde::Serialize;
 
 use super::disturbance::Disturbance;
-use super::sample::{Spread, figure};
+use super::figure::figure;
+use super::sample::Spread;
 use super::table::Table;
 
 /// One quantity: the median of several measurements, and their spread.

@@ -3,6 +3,7 @@
 use serde::Serialize;
 
 use super::disturbance::Disturbance;
+use super::figure::figure;
 use super::statistics::median;
 
 /// What one short run showed.
@@ -39,15 +40,4 @@ impl Spread {
     pub fn range(&self) -> String {
         format!("{} – {}", figure(self.min), figure(self.max))
     }
-}
-
-/// Three significant digits.
-pub fn figure(value: f64) -> String {
-    let digits = match value.abs() {
-        v if v >= 100.0 => 0,
-        v if v >= 10.0 => 1,
-        v if v >= 1.0 => 2,
-        _ => 3,
-    };
-    format!("{value:.digits$}")
 }
