@@ -6,6 +6,7 @@
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use crate::process;
 use crate::telemetry::Exit;
 
 /// `meta.json`. Facts that could not be found out say `unknown`.
@@ -50,7 +51,7 @@ impl Meta {
             host: kernel_text("/proc/sys/kernel/hostname"),
             kernel: kernel_text("/proc/sys/kernel/osrelease"),
             cpu_model: cpu_model(&kernel_text("/proc/cpuinfo")),
-            n_cores: std::thread::available_parallelism().map_or(1, usize::from),
+            n_cores: process::n_cores(),
             command: std::env::args_os().map(|arg| arg.to_string_lossy().into_owned()).collect(),
             resumed_from: None,
             started: Timestamp::now(),

@@ -72,6 +72,11 @@ pub fn keep_files_private() {
     umask(Mode::RWXG | Mode::RWXO);
 }
 
+/// Cores that this process and its children may run on.
+pub fn n_cores() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from)
+}
+
 /// A running child process.
 #[derive(Debug)]
 pub struct Worker {

@@ -247,7 +247,7 @@ fn summarise(
         env: config.env.clone(),
         seed: config.seed,
         learner: config.learner.backend_name().into(),
-        learner_threads: config.learner_threads,
+        learner_threads: config.n_learner_threads(),
         exit: outcome.exit,
         wall_s: since_start_s(monotonic_ns()),
         startup_s: learner.first_frame_ns.map_or(f64::NAN, since_start_s),

@@ -4,7 +4,7 @@ use anyhow::{Context, Result};
 use plotters::prelude::RGBColor;
 
 use super::bars::{Bar, Bars, GREEN, PADDING, WIDTH};
-use super::document::{Document, EXCHANGED, SETTINGS, STAGES};
+use super::document::{Document, EXCHANGED, ONE_THREAD, SETTINGS, STAGES};
 use super::figure::figure;
 use super::ink::BLUE;
 use super::results::{Case, Machine};
@@ -127,7 +127,7 @@ fn stages(machine: &Machine) -> Result<Bars> {
 }
 
 fn mean_us(machine: &Machine, stage: &str) -> Result<f64> {
-    let row = machine.row("end to end, native", &format!("{stage}, mean"));
+    let row = machine.row(ONE_THREAD, &format!("{stage}, mean"));
     row.map(|row| row.median).with_context(|| format!("no stage {stage}"))
 }
 

@@ -134,7 +134,8 @@ impl Machine {
 
     /// Of all cores' time, what other processes took while the whole was measured.
     pub fn others_percent(&self) -> f64 {
-        let whole = self.throughput.rows.iter().find(|row| row.group == "end to end, native");
+        let whole =
+            self.throughput.rows.iter().find(|row| row.group.starts_with("end to end, native"));
         whole.map_or(f64::NAN, |row| row.disturbance.others_percent)
     }
 

@@ -94,8 +94,8 @@ pub fn ladder(machine: &Machine) -> Result<Vec<Rung>> {
         rung("all cores at their peak of multiply-adds", at_peak),
         rung("all cores at their kernels' rates", n_cores * 1e3 / ns_a_frame),
         rung("all cores, actor and learner from memory", n_cores / (1.0 / actor + 1.0 / learner)),
-        rung("whole, 2 learner threads", row("end to end, native, 2 learner threads", whole)?),
+        rung("whole, 2 learner threads", row("end to end, native", whole)?),
         rung("one core, learner from memory", learner),
-        rung("whole, 1 learner thread", row("end to end, native", whole)?),
+        rung("whole, 1 learner thread", row("end to end, native, 1 learner thread", whole)?),
     ])
 }

@@ -101,7 +101,7 @@ fn settings() -> Vec<Place> {
         let name = format!("{n_slots} slots an actor, not 1");
         places.push(engine(group, name, |config| config.actors.slots_per_actor = n_slots));
     }
-    places.push(engine(group, "2 learner threads, not 1", |config| config.learner_threads = 2));
+    places.push(engine(group, "1 learner thread, not 2", |config| config.learner_threads = 1));
     places
 }
 

@@ -29,7 +29,7 @@ pub fn torch_binary() -> Option<PathBuf> {
     path.exists().then_some(path)
 }
 
-/// Training settings are the defaults; learner threads beside them; whatever is fastest, learning or not.
+/// Training settings are the defaults, beside them one learner thread; whatever is fastest, learning or not.
 fn wholes() -> Vec<Whole> {
     let whole = |group, change: fn(&mut Config)| {
         let mut config = endless(ROW_FRAMES);
@@ -38,11 +38,8 @@ fn wholes() -> Vec<Whole> {
     };
     let mut wholes = vec![
         whole("end to end, native", |_| {}),
-        whole("end to end, native, 2 learner threads", |config| config.learner_threads = 2),
-        whole("engine speed: 2 learner threads, 2 slots an actor", |config| {
-            config.learner_threads = 2;
-            config.actors.slots_per_actor = 2;
-        }),
+        whole("end to end, native, 1 learner thread", |config| config.learner_threads = 1),
+        whole("engine speed: 2 slots an actor", |config| config.actors.slots_per_actor = 2),
     ];
     if torch_binary().is_some() {
         wholes.push(whole("end to end, torch", |config| config.learner = LearnerKind::Torch));

@@ -53,7 +53,8 @@ pub struct Args {
     /// Which learner computes the gradients [default: auto].
     #[arg(long)]
     learner: Option<Learner>,
-    /// Threads that compute gradients, each of a batch of its own [default: 1].
+    /// Threads that compute gradients, each of a batch of its own [default: 0, which is 2 where they can
+    /// be had and used].
     #[arg(long, value_name = "N")]
     learner_threads: Option<usize>,
     /// Two runs of one seed learn the same weights to the last bit; actors and learner take turns.

@@ -17,6 +17,7 @@ use std::path::Path;
 use crate::env::{EnvSpec, Registry, UnknownEnv, VecEnv};
 use crate::kernels::Simd;
 use crate::params::{MAX_LAYERS, MAX_WIDTH, NetworkShape};
+use crate::process;
 use crate::rollout::RolloutShape;
 use crate::vtrace::VtraceParams;
 
@@ -47,9 +48,10 @@ settings! {
         stop_when_solved: bool = false, Flag;
         /// Which implementation of the learner.
         learner: LearnerKind = LearnerKind::Auto, Words(LearnerKind::WORDS);
-        /// Threads of the learner. One learns from one batch after the other; more share the cores with
-        /// the actors, each computing a gradient of its own. libtorch learns with one.
-        learner_threads: usize = 1, Integers(1, MAX_LEARNER_THREADS, "threads");
+        /// Threads of the learner, each computing the gradient of a batch of its own; they share the cores
+        /// with the actors. 0 stands for two, and for one where two cannot be had or used: on one core, with
+        /// rings that hold fewer than four batches, in a deterministic run, through libtorch.
+        learner_threads: usize = 0, Integers(0, MAX_LEARNER_THREADS, "threads");
         /// Two runs of one seed learn the same weights, to the last bit: slots are handed back all
         /// together, when each has been learned from, so that nothing depends on who was faster. Actors
         /// and learner then take turns, which costs throughput.
@@ -351,10 +353,22 @@ impl Config {
             return Ok(());
         }
         let remedy = format!(
-            "must be 1 to {n_batches}: each thread needs a batch of its own, and all rings together hold \
+            "must be at most {n_batches}: each thread needs a batch of its own, and all rings together hold \
              {n_batches}; raise actors.count or actors.slots_per_actor, or lower loss.batch_slots"
         );
         Err(value("learner_threads", self.learner_threads, remedy))
+    }
+
+    /// Threads that the learner runs: what 0 stands for is known.
+    pub fn n_learner_threads(&self) -> usize {
+        let is_single =
+            self.deterministic || self.learner == LearnerKind::Torch || process::n_cores() == 1;
+        match self.learner_threads {
+            0 if is_single => 1,
+            // Half of the slots stay with the actors, which else would wait for the learner.
+            0 => (self.n_batches() / 2).clamp(1, 2),
+            n_threads => n_threads,
+        }
     }
 
     /// Slots of all rings together.
@@ -507,6 +521,21 @@ mod tests {
             assert!((high as f32).is_within(&item.setting.allowed), "{}", item.path);
             assert!(![f64::NAN, low - 1.0, high * 1.1, f64::INFINITY].into_iter().any(within));
         }
+    }
+
+    #[test]
+    fn the_learner_takes_two_threads_where_they_can_be_used() {
+        let with = |change: &dyn Fn(&mut Config)| {
+            let mut config = Config::default();
+            change(&mut config);
+            config.n_learner_threads()
+        };
+        assert_eq!(with(&|_| ()), process::n_cores().min(2));
+        assert_eq!(with(&|config| config.learner_threads = 3), 3);
+        assert_eq!(with(&|config| config.deterministic = true), 1);
+        assert_eq!(with(&|config| config.learner = LearnerKind::Torch), 1);
+        assert_eq!(with(&|config| config.actors.count = 3), 1);
+        assert_eq!(with(&|config| config.loss.batch_slots = 4), 1);
     }
 
     /// The numbers that CartPole's figures were measured with, whatever the shape of the settings.

@@ -100,7 +100,7 @@ impl<'seg> Intake<'seg> {
             logs_slots: config.log_slots,
             board,
             status: board.learner(),
-            pulse: Pulse::new(&board.learner().vitals, config.learner_threads),
+            pulse: Pulse::new(&board.learner().vitals, config.n_learner_threads()),
             doorbell: segment.learner_doorbell(),
             rings: rings.collect::<Result<_, _>>()?,
             turn: Mutex::new(Gathering {
