@@ -155,8 +155,9 @@ impl Outcome {
     pub fn violations(&self) -> Vec<String> {
         let (checks, summary) = (&self.checks, &self.summary);
         let reliability = &summary.reliability;
-        // A learner holds the slots of one batch while it learns; each death can leave those again.
-        let may_repeat = self.learner_kills + self.left_standing + reliability.hangs;
+        // Each of a learner's threads holds a slot while it learns; each death can leave those again.
+        let deaths = self.learner_kills + self.left_standing + reliability.hangs;
+        let may_repeat = deaths * summary.learner_threads as u64;
         let explained = self.kills + reliability.hangs;
         let is_solved = summary.solved && summary.score_last100 >= summary.score_threshold;
         let counts = [

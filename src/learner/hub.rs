@@ -134,10 +134,6 @@ impl<'seg, S: MessageSink> Hub<'seg, S> {
         batch: &SlotBatch,
         clock: &mut StageClock,
     ) -> Result<ControlFlow<()>, LearnerError> {
-        // Another lane has made the last update since this batch was taken.
-        if matches!(self.exit(), Some(Exit::Finished | Exit::Solved)) {
-            return Ok(ControlFlow::Break(()));
-        }
         if self.is_too_old(batch) {
             self.log_slots(batch, None);
             self.run.n_dropped += batch.slots.len() as u64;

@@ -161,6 +161,12 @@ impl<'seg> Intake<'seg> {
         self.doorbell.ring();
     }
 
+    /// Whether a lane has closed it.
+    pub fn is_closed(&self) -> bool {
+        // Relaxed: as in `close`.
+        self.is_closed.load(Ordering::Relaxed)
+    }
+
     /// Slots that were left out because their policy was too old.
     pub fn n_dropped(&self) -> u64 {
         lock(&self.turn).n_dropped
@@ -216,8 +222,7 @@ impl<'seg> Intake<'seg> {
     }
 
     fn is_over(&self) -> bool {
-        // Relaxed: as in `close`.
-        self.is_closed.load(Ordering::Relaxed) || self.board.stop_ordered()
+        self.is_closed() || self.board.stop_ordered()
     }
 
     /// Published slots that nobody has taken.

@@ -4,6 +4,7 @@
 //! it is its turn at the [`Hub`]. Owns what a gradient needs: weights, activations, the gradient itself,
 //! and a clock, so that its stages add up to its time. The learner runs one lane or several.
 
+use std::ops::ControlFlow;
 use std::sync::Mutex;
 
 use super::hub::{Gradient, Hub};
@@ -116,13 +117,17 @@ impl<'run, 'seg, S: MessageSink> Lane<'run, 'seg, S> {
         grad_norm
     }
 
-    /// Changes the weights by the gradient, when it is this lane's turn.
+    /// Changes the weights by the gradient, when it is this lane's turn; unless another lane has ended the
+    /// run meanwhile, with the last update or with an error.
     fn apply(&mut self, norm: f32) -> Result<(), LearnerError> {
         let pulse = self.intake.1.pulse();
         pulse.rest(self.number);
         let mut hub = lock(self.hub);
         self.clock.lap(Stage::Turn);
         pulse.beat(self.number, self.clock.last_ns());
+        if self.intake.1.is_closed() {
+            return Ok(());
+        }
         let gradient = Gradient {
             values: &self.grad,
             norm,
@@ -131,11 +136,13 @@ impl<'run, 'seg, S: MessageSink> Lane<'run, 'seg, S> {
             total_loss: self.pass.total_loss(&self.sums.losses),
             entropy_cost: self.entropy_cost.at(self.frames),
         };
-        if hub.apply(&gradient, &self.batch, &mut self.clock)?.is_break() {
+        let applied = hub.apply(&gradient, &self.batch, &mut self.clock);
+        if !matches!(applied, Ok(ControlFlow::Continue(()))) {
+            // Before the next lane has its turn.
             self.intake.1.close();
         }
         self.frames = hub.frames();
-        Ok(())
+        applied.map(drop)
     }
 
     /// Hands the batch's slots back. After the weights were published, so that an actor that was waiting

@@ -29,7 +29,7 @@ impl LearnerChecks {
     }
 
     /// Verifies a slot that was learned from and is about to be counted; `n_before` of its ring were before.
-    /// With one lane they come in order.
+    /// They come in order where a lane is alone, or a ring has a single slot.
     pub fn on_learned(&self, slot: &TakenSlot, n_before: u64) {
         self.torn_when_learned.add(u64::from(!slot.is_whole()));
         self.learned_twice.add(u64::from(slot.index() < n_before));
