@@ -28,6 +28,7 @@ fn flat() -> Vec<Sample> {
             time_s: 5.0 * k as f64,
             frames,
             cpu_s: 9.0 * k as f64,
+            yardstick: 3e6,
             policy_lag: 3.0 + noise,
             restarts: 0,
             load: 2.0,
@@ -88,7 +89,7 @@ fn one_descriptor_that_stays_open_is_found() {
 
 #[test]
 fn decay_is_judged_by_processor_time() {
-    let per_cpu = "frames learned from, per CPU second";
+    let per_cpu = "frames per CPU second, of the yardstick's";
     // Each interval takes more processor time than the one before: half as much again at the end.
     let decay = |sample: &mut Sample, share| sample.cpu_s *= 1.0 + 0.25 * share;
     assert_eq!(failing(decay), [per_cpu]);
@@ -97,6 +98,12 @@ fn decay_is_judged_by_processor_time() {
         sample.time_s += if share > 0.5 { 1_000.0 * (share - 0.5) } else { 0.0 };
     };
     assert_eq!(failing(crowded), [""; 0]);
+    // Half as much again for everything at the end, and for the yardstick too: the machine is slower.
+    let slower = |sample: &mut Sample, share| {
+        sample.cpu_s *= 1.0 + 0.25 * share;
+        sample.yardstick /= 1.0 + 0.5 * share;
+    };
+    assert_eq!(failing(slower), [""; 0]);
     let faster = |sample: &mut Sample, share| sample.cpu_s *= 1.0 - 0.25 * share;
     assert_eq!(failing(faster), [""; 0]);
 }

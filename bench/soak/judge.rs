@@ -20,8 +20,8 @@ const MEMORY_BOUND: f64 = 0.05;
 /// ... or by so much, bytes, where that is more: a histogram that meets a longer time doubles.
 const MEMORY_BOUND_BYTES: f64 = 256.0 * 1024.0;
 
-/// Frames learned from per second of processor time may fall by this share over the run. Programs that run
-/// beside it share caches and cores' halves with it, and come and go: less than this can be theirs.
+/// Frames learned from per second of processor time, by what the yardstick does in it, may fall by this share
+/// over the run. Programs that run beside it take caches from the run and from the yardstick, but not the same.
 const DECAY_BOUND: f64 = 0.15;
 
 /// Speed is measured over stretches of so much processor time at least, s: it is counted in hundredths for
@@ -87,26 +87,49 @@ fn memory(of: &str, pss_bytes: &Series) -> Judgement {
     judgement.at_most(bound)
 }
 
-fn throughput(samples: &[Sample]) -> [Judgement; 2] {
-    let rate = |seconds: fn(&Sample) -> f64, shortest_s: f64| -> Series {
-        let (mut rates, mut start) = (Series::new(), &samples[0]);
-        for sample in samples {
-            let passed_s = seconds(sample) - seconds(start);
-            if passed_s > shortest_s {
-                let frames = sample.frames.saturating_sub(start.frames) as f64;
-                rates.push((sample.time_s, frames / passed_s));
-                start = sample;
-            }
+fn throughput(samples: &[Sample]) -> [Judgement; 3] {
+    let per_cpu_s = rates(samples, |sample| sample.cpu_s, SHORTEST_STRETCH_CPU_S);
+    let per_s = rates(samples, |sample| sample.time_s, 0.0);
+    let of_yardstick =
+        per_cpu_s.iter().map(|rate| Rate { per_s: rate.per_s / rate.yardstick, ..*rate });
+    let relative =
+        told("frames per CPU second, of the yardstick's".into(), "%", &plain(of_yardstick), 0.01);
+    let bound = -DECAY_BOUND * relative.first_third;
+    let told = |name: &str, rates: Vec<Rate>| told(name.into(), "M frames/s", &plain(rates), 1e6);
+    [
+        relative.at_least(bound),
+        told("frames learned from, per CPU second", per_cpu_s),
+        told("frames learned from, per second", per_s),
+    ]
+}
+
+/// Frames a second over one stretch.
+#[derive(Clone, Copy)]
+struct Rate {
+    end_s: f64,
+    per_s: f64,
+    /// The yardstick's in the same stretch.
+    yardstick: f64,
+}
+
+/// The rates over stretches of `seconds`, each as long as `shortest_s` at least.
+fn rates(samples: &[Sample], seconds: fn(&Sample) -> f64, shortest_s: f64) -> Vec<Rate> {
+    let (mut rates, mut start) = (Vec::new(), 0);
+    for (end, sample) in samples.iter().enumerate() {
+        let passed_s = seconds(sample) - seconds(&samples[start]);
+        if passed_s > shortest_s {
+            let frames = sample.frames.saturating_sub(samples[start].frames) as f64;
+            let yardsticks: Vec<f64> = samples[start..=end].iter().map(|s| s.yardstick).collect();
+            let yardstick = median(&yardsticks);
+            rates.push(Rate { end_s: sample.time_s, per_s: frames / passed_s, yardstick });
+            start = end;
         }
-        rates
-    };
-    let per_cpu_s = rate(|sample| sample.cpu_s, SHORTEST_STRETCH_CPU_S);
-    let per_s = rate(|sample| sample.time_s, 0.0);
-    let unit = "M frames/s";
-    let cpu = told("frames learned from, per CPU second".into(), unit, &per_cpu_s, 1e6);
-    let bound = -DECAY_BOUND * cpu.first_third;
-    let wall = told("frames learned from, per second".into(), unit, &per_s, 1e6);
-    [cpu.at_least(bound), wall]
+    }
+    rates
+}
+
+fn plain(rates: impl IntoIterator<Item = Rate>) -> Series {
+    rates.into_iter().map(|rate| (rate.end_s, rate.per_s)).collect()
 }
 
 fn policy_lag(samples: &[Sample]) -> Judgement {

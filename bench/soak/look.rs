@@ -33,7 +33,13 @@ impl CpuMeter {
 }
 
 /// Looks at a run; `None` while one of its processes is being replaced.
-pub fn look(live: &LiveRun, run_dir: &Path, time_s: f64, meter: &mut CpuMeter) -> Option<Sample> {
+pub fn look(
+    live: &LiveRun,
+    run_dir: &Path,
+    time_s: f64,
+    yardstick: f64,
+    meter: &mut CpuMeter,
+) -> Option<Sample> {
     let snapshot = live.snapshot();
     let pids = pids(live, &snapshot);
     let cpu_s = meter.read(pids.iter().map(|(_, pid)| *pid));
@@ -45,6 +51,7 @@ pub fn look(live: &LiveRun, run_dir: &Path, time_s: f64, meter: &mut CpuMeter) -
         time_s,
         frames: snapshot.learner.frames,
         cpu_s,
+        yardstick,
         policy_lag: newest_lag(run_dir).unwrap_or(f64::NAN),
         restarts: (meter.seen_s.len() - pids.len()) as u64,
         load: load_average(),

@@ -1,6 +1,6 @@
 //! `make soak`: does a long training run stay as it was? Watches one from outside for an hour and fails
 //! if memory or descriptors of a process grow, or if it learns from fewer frames per second of processor
-//! time than before.
+//! time than before, by what the machine is able to do at the moment.
 //!
 //! Writes `results/reliability/soak.{json,md,svg}`, also when it is stopped early with Ctrl-C. Without
 //! `--bench`, as a test, a few short samples, written nowhere.
@@ -15,6 +15,8 @@ mod endless;
 #[path = "../common/ink.rs"]
 mod ink;
 mod judge;
+#[path = "../common/lone_learner.rs"]
+mod lone_learner;
 mod look;
 mod picture;
 #[path = "../common/plane.rs"]
@@ -22,6 +24,7 @@ mod plane;
 mod sample;
 #[path = "../common/statistics.rs"]
 mod statistics;
+mod yardstick;
 
 use std::fmt::Write;
 use std::path::Path;
@@ -40,6 +43,7 @@ use look::{CpuMeter, look};
 use sample::Sample;
 use serde::Serialize;
 use statistics::median;
+use yardstick::Yardstick;
 
 /// Frames between two rows of metrics: some seconds of a run.
 const ROW_FRAMES: u64 = 5_000_000;
@@ -137,6 +141,7 @@ fn config(args: &Args) -> Config {
 /// Samples a run; also says whether it went on as long as it was to.
 fn watch(run: &mut EndlessRun, args: &Args) -> Result<(Vec<Sample>, bool)> {
     let (live, run_dir, mut meter) = (run.look_in()?, run.run_dir(), CpuMeter::default());
+    let mut yardstick = Yardstick::new(&Config::default())?;
     let interrupt = Interrupt::catch()?;
     let (start, total_s) = (Instant::now(), 60.0 * args.minutes);
     let mut line = ProgressLine::new(Show::on_stderr(), "watching", "s", total_s as u64);
@@ -144,7 +149,8 @@ fn watch(run: &mut EndlessRun, args: &Args) -> Result<(Vec<Sample>, bool)> {
     let time_s = || start.elapsed().as_secs_f64();
     while time_s() < total_s {
         ensure!(!run.has_ended()?, "the run ended before its time: {}", run.said());
-        samples.extend(look(&live, &run_dir, time_s(), &mut meter));
+        let yardstick = yardstick.frames_per_cpu_s()?;
+        samples.extend(look(&live, &run_dir, time_s(), yardstick, &mut meter));
         line.set(time_s() as u64, &samples.last().map_or(String::new(), figures));
         if interrupt.came_within(Duration::from_secs_f64(args.every))? {
             line.finish();

@@ -27,7 +27,7 @@ pub fn draw(samples: &[Sample]) -> Result<String> {
     Ok(svg)
 }
 
-fn panels(samples: &[Sample]) -> [(&'static str, Points); 6] {
+fn panels(samples: &[Sample]) -> [(&'static str, Points); 7] {
     let over = |value: &dyn Fn(&Sample) -> f64| -> Points {
         samples.iter().map(|sample| (sample.time_s / 60.0, value(sample))).collect()
     };
@@ -46,6 +46,7 @@ fn panels(samples: &[Sample]) -> [(&'static str, Points); 6] {
         ("memory of all processes (PSS), MB", over(&|s| sum(s, |p| p.pss_bytes) / 1e6)),
         ("open descriptors of all processes", over(&|s| sum(s, |p| p.descriptors))),
         ("M frames learned from, per CPU second", rate(&|s| s.cpu_s)),
+        ("M frames per CPU second that a learner alone learned from", over(&|s| s.yardstick / 1e6)),
         ("M frames learned from, per second", rate(&|s| s.time_s)),
         ("policy lag, mean, updates", over(&|s| s.policy_lag)),
         ("load average of the machine", over(&|s| s.load)),

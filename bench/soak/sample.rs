@@ -11,6 +11,8 @@ pub struct Sample {
     pub frames: u64,
     /// Processor time that all of the run's processes have had since the first look, s.
     pub cpu_s: f64,
+    /// Frames that a learner alone learned from in a second of processor time, just before this look.
+    pub yardstick: f64,
     /// Mean policy lag in the newest row of `metrics.csv`, updates; NaN before the first.
     pub policy_lag: f64,
     /// Workers that had to be replaced so far.

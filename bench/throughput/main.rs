@@ -21,6 +21,8 @@ mod end_to_end;
 mod figure;
 #[path = "../common/ink.rs"]
 mod ink;
+#[path = "../common/lone_learner.rs"]
+mod lone_learner;
 mod parts;
 mod picture;
 #[path = "../common/plane.rs"]

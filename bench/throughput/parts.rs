@@ -6,9 +6,6 @@ use anyhow::Result;
 use impala::collector::Collector;
 use impala::config::Config;
 use impala::env::{EpisodeLog, StepKind};
-use impala::latency::StageClock;
-use impala::learner::optim::{Optimizer, UpdateRule, clip_grad_norm};
-use impala::learner::pass::Pass;
 use impala::params::ParamLayout;
 use impala::rollout::RolloutBuffer;
 use impala::shm::Segment;
@@ -17,6 +14,7 @@ use ndarray::Array2;
 
 use super::Effort;
 use super::disturbance::Disturbance;
+use super::lone_learner::LoneLearner;
 use super::processes::cpu_s;
 use super::processor_time::processor_time;
 use super::row::Row;
@@ -94,23 +92,8 @@ fn actor_only(config: &Config, effort: Effort) -> Result<Vec<f64>> {
 }
 
 fn learner_only(config: &Config, effort: Effort) -> Result<Vec<f64>> {
-    let mut slot = RolloutBuffer::new(config.rollout_shape()?);
-    let mut collector = Collector::new(config, 0, 0)?;
-    let layout = ParamLayout::new(&config.network_shape()?);
-    let mut params = layout.init(1);
-    collector.params_mut().copy_from_slice(&params);
-    collector.collect(&mut slot.view_mut());
-    let mut pass = Pass::new(config)?;
-    let mut optimizer = Optimizer::new(UpdateRule::of(&config.optimizer), layout.len());
-    let mut grad = vec![0.0; layout.len()];
-    let mut clock = StageClock::start();
-    Ok(m_frames_per_s(effort, collector.frames_per_rollout(), || {
-        grad.fill(0.0);
-        pass.learn(&[slot.view()], &params, &mut grad, &mut clock);
-        clip_grad_norm(&mut grad, config.optimizer.max_grad_norm);
-        // A rate of zero keeps the weights, and with them the work, the same.
-        optimizer.step(&mut params, &grad, 0.0);
-    }))
+    let mut learner = LoneLearner::new(config)?;
+    Ok(m_frames_per_s(effort, learner.n_frames(), || learner.learn()))
 }
 
 fn weights(config: &Config, effort: Effort) -> Result<[Vec<f64>; 2]> {
