@@ -23,7 +23,7 @@ endif
 PERF_BUILD = $(filter --features torch,$(BUILD)) --target-dir target/perf
 
 .DEFAULT_GOAL := help
-.PHONY: help train report test test-default test-faults test-png test-model test-torch test-tensorboard test-tools \
+.PHONY: help train report test test-default test-faults test-release test-png test-model test-torch test-tensorboard test-tools \
 	test-pytorch test-under-load check fuzz audit lint doc tensorboard bench-throughput throughput-doc bench-kernels bench-micro \
 	bench-peers perf seeds soak storm libtorch build build-torch clean
 
@@ -41,6 +41,10 @@ test-default: ## Tests of the default build: no libtorch
 
 test-faults: ## Faults on purpose at every named point, and a short storm, in a build that has such points
 	$(CARGO) test --features faults --test faults --test storm
+
+# Builds nothing after `make train`. Not in `make test`, since for that alone a release build would take too long.
+test-release: build ## The release build has no fault points
+	IMPALA_RELEASE=$(CURDIR)/target/release/impala $(CARGO) test --test faults a_release_build
 
 # Built beside what `make report` builds.
 test-png: ## The report's PNG pictures: each drawing decodes and has its text

@@ -5,13 +5,28 @@
 /// Words that only a build with fault points holds.
 const MARKERS: [&str; 3] = ["IMPALA_FAULT", "slot-half-written", "before-goodbye"];
 
+/// Those of them that are in this program.
+fn markers_in(program: &str) -> Vec<&'static str> {
+    let bytes = std::fs::read(program).unwrap();
+    let is_there =
+        |marker: &&str| bytes.windows(marker.len()).any(|part| part == marker.as_bytes());
+    MARKERS.into_iter().filter(is_there).collect()
+}
+
 #[test]
 fn fault_points_are_in_builds_with_the_feature_alone() {
-    let program = std::fs::read(env!("CARGO_BIN_EXE_impala")).unwrap();
-    for marker in MARKERS {
-        let is_there = program.windows(marker.len()).any(|bytes| bytes == marker.as_bytes());
-        assert_eq!(is_there, cfg!(feature = "faults"), "{marker}");
-    }
+    let expected = if cfg!(feature = "faults") { MARKERS.to_vec() } else { Vec::new() };
+    assert_eq!(markers_in(env!("CARGO_BIN_EXE_impala")), expected);
+}
+
+/// Looks at the program that `make build` and `make train` leave, where `make test-release` says that it is one.
+#[test]
+fn a_release_build_has_no_fault_points() {
+    let Ok(program) = std::env::var("IMPALA_RELEASE") else {
+        println!("SKIPPED: no release build was named; `make test-release` builds one and looks");
+        return;
+    };
+    assert_eq!(markers_in(&program), [""; 0], "{program}");
 }
 
 #[cfg(feature = "faults")]
@@ -122,6 +137,19 @@ mod points {
             self
         }
 
+        /// What the build's own checks saw: no slot and no copy of the weights torn, and no rollout lost or
+        /// learned from twice, though one was in the hands of each learner that ended.
+        fn assert_checks(&self) -> &Self {
+            let reliability = self.summary().reliability;
+            let checks = reliability.self_checks.unwrap();
+            assert!(checks.slots_checked > 0, "{}", self.said());
+            let torn = [checks.torn_slots, checks.torn_weights, checks.older_weights];
+            let miscounted = [checks.learned_twice, checks.not_learned];
+            assert_eq!((torn, miscounted), ([0; 3], [0; 2]), "{checks:?} {}", self.said());
+            assert!(checks.taken_again <= reliability.learner_restarts, "{checks:?}");
+            self
+        }
+
         /// The newest checkpoint is sound, and nothing half-written is left.
         fn assert_files_whole(&self) -> &Self {
             let run = RunDir::open(&self.dir()).unwrap();
@@ -163,6 +191,7 @@ mod points {
         let run = Run::with(fault, &[]);
         run.assert_ended(0, &[how, "started again"])
             .assert_slots_in_order(true)
+            .assert_checks()
             .assert_replays()
             .assert_files_whole();
         let restarts: Vec<u64> = run.summary().actors.iter().map(|actor| actor.restarts).collect();
@@ -196,6 +225,7 @@ mod points {
             let run = Run::with(fault, &["--batch-slots", "4"]);
             run.assert_ended(0, &[HUNG, "started again"])
                 .assert_slots_in_order(true)
+                .assert_checks()
                 .assert_replays()
                 .assert_files_whole();
             assert_eq!(run.summary().actors[0].restarts, 1, "{}", run.said());
@@ -207,6 +237,7 @@ mod points {
         let run = Run::with(fault, &[]);
         run.assert_ended(0, &[how, "started again"])
             .assert_slots_in_order(false)
+            .assert_checks()
             .assert_files_whole();
         let summary = run.summary();
         assert_eq!(summary.reliability.learner_restarts, 1, "{}", run.said());
