@@ -30,6 +30,8 @@ impl std::fmt::Display for Role {
 pub struct Place {
     role: Role,
     worker: Option<Worker>,
+    /// Whether it was told to end at once, which can take a moment.
+    is_killed: bool,
     history: History,
     /// When the present process was forked, ns.
     started_ns: u64,
@@ -43,7 +45,15 @@ impl Place {
     /// A place whose first process is due at once.
     pub fn new(role: Role) -> Self {
         let history = History::default();
-        Place { role, worker: None, history, started_ns: 0, due_ns: Some(0), epitaph: None }
+        Place {
+            role,
+            worker: None,
+            is_killed: false,
+            history,
+            started_ns: 0,
+            due_ns: Some(0),
+            epitaph: None,
+        }
     }
 
     /// Who works here.
@@ -84,8 +94,22 @@ impl Place {
     /// Puts a process to work here.
     pub fn occupy(&mut self, worker: Worker, now_ns: u64) {
         self.worker = Some(worker);
+        self.is_killed = false;
         self.started_ns = now_ns;
         self.due_ns = None;
+    }
+
+    /// Ends the process here at once; whether it was this call that did.
+    ///
+    /// # Errors
+    /// If the system refuses, which it does only for what is no child.
+    pub fn kill(&mut self) -> io::Result<bool> {
+        match &self.worker {
+            Some(worker) if !self.is_killed => worker.kill()?,
+            _ => return Ok(false),
+        }
+        self.is_killed = true;
+        Ok(true)
     }
 
     /// Forks nothing here any more.

@@ -11,7 +11,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::OnceLock;
 
 use nix::sys::prctl;
-use nix::sys::signal::{SigSet, Signal, kill};
+use nix::sys::signal::{SigHandler, SigSet, Signal, kill, signal};
 use nix::sys::wait::{WaitStatus, waitpid};
 use nix::unistd::{ForkResult, Pid, fork, getpid, getppid, setpgid};
 use rustix::fs::Mode;
@@ -64,6 +64,15 @@ pub fn allow_descriptors(n_workers: usize) -> Result<(), TooFewDescriptors> {
         Ok(()) if needed <= limit => Ok(()),
         _ => Err(TooFewDescriptors { n_workers, needed, limit }),
     }
+}
+
+/// From now on a file that grows beyond what `ulimit -f` allows is an error of its write, as on a full disk,
+/// for this process and its children. By default it would be a death, which leaves everything half done.
+pub fn survive_large_files() {
+    // SAFETY: no handler is installed; to ignore a signal touches nothing of ours.
+    let ignored = unsafe { signal(Signal::SIGXFSZ, SigHandler::SigIgn) };
+    // Refused only for signals that do not exist or cannot be ignored, of which this is none.
+    debug_assert!(ignored.is_ok());
 }
 
 /// From now on nobody but the user may read what this process and its children write, whatever mask it

@@ -47,16 +47,13 @@ use crate::sinks::tensorboard::{TensorBoard, TensorBoardError};
 use crate::sinks::terminal::Terminal;
 use crate::state::{Counters, LearnerState, SCORE_WINDOW};
 use crate::telemetry::{
-    DecodeError, Exit, LearnerOutcome, LiveNote, MemorySummary, Message, ProcessSample,
+    DecodeError, Exit, LearnerFigures, LiveNote, MemorySummary, Message, ProcessSample,
     Reliability, Report,
 };
 use crate::watch::Watch;
 
 /// The loop wakes at least this often to take messages; the ends of workers and signals wake it at once.
 const TICK: Duration = Duration::from_millis(20);
-
-/// How long workers may take to stop before they are killed.
-const STOP_GRACE_NS: u64 = 3_000_000_000;
 
 /// Processes are sampled after a tenth of the run so far, but this seldom at least and this often at most:
 /// a short run has some points in its plot of memory, and a sample costs little beside what lies between two.
@@ -100,8 +97,10 @@ pub struct RunOutcome {
     pub reason: String,
     /// From the begin of the first learner's loop to the end of what the last one reported, ns.
     pub train_ns: u64,
-    /// The learner's last words; `None` if it died without any.
-    pub learner: Option<LearnerOutcome>,
+    /// What all of its learners reported.
+    pub learner: LearnerFigures,
+    /// Rollouts left out of learning because their policy was too old.
+    pub rollouts_dropped: u64,
     /// Latencies of all stages over the run.
     pub latency: StageHistograms,
     /// What each actor did.
@@ -181,7 +180,9 @@ pub struct Supervisor<'a> {
     divergence: Divergence,
     n_rollbacks: u64,
     checkpoints: Checkpoints,
-    outcome: Option<LearnerOutcome>,
+    /// Why a learner's loop ended, where one came to its end.
+    outcome: Option<Exit>,
+    figures: LearnerFigures,
     /// What reports have covered so far, from the first one's start, ns.
     reported: Option<Interval>,
     /// Memory of all processes; none before the first sample.
@@ -292,6 +293,7 @@ impl<'a> Supervisor<'a> {
             n_rollbacks: 0,
             checkpoints: Checkpoints::new(config, run, now_ns)?,
             outcome: None,
+            figures: LearnerFigures::default(),
             reported: None,
             memory: None,
             next_sample_ns: 0,
@@ -430,11 +432,12 @@ impl<'a> Supervisor<'a> {
     fn on_signal(&mut self) -> Result<(), SupervisorError> {
         let failed = refused("a signal to be read");
         while let Some(signal) = self.signals.0.read_signal().map_err(|e| failed(e.into()))? {
+            let name = Signal::try_from(signal.ssi_signo as i32).map_or("a signal", Signal::as_str);
             if self.stopping_since_ns.is_some() {
+                self.terminal.note(&format!("{name} again: all workers are killed"));
                 self.kill_all().map_err(refused("to kill a worker"))?;
                 continue;
             }
-            let name = Signal::try_from(signal.ssi_signo as i32).map_or("a signal", Signal::as_str);
             self.terminal.note(&format!("{name}: stopping; once more to stop at once"));
             self.order_stop();
         }
@@ -515,19 +518,42 @@ impl<'a> Supervisor<'a> {
         let role = self.places[place].role();
         let epitaph = self.places[place].epitaph().unwrap_or("a process that could not be forked");
         match decision {
-            Decision::RestartAfter(0) => self.terminal.note(&format!("{epitaph}; started again")),
             Decision::RestartAfter(pause_ns) => {
-                let pause_s = pause_ns as f64 / 1e9;
-                self.terminal.note(&format!("{epitaph}; started again in {pause_s} s"));
+                let pause = if pause_ns == 0 {
+                    String::new()
+                } else {
+                    format!(" in {} s", pause_ns as f64 / 1e9)
+                };
+                let loss = self.loss_with(role);
+                self.terminal.note(&format!("{epitaph}; started again{pause}{loss}"));
             }
             Decision::GiveUp => {
-                self.terminal.note(&format!("{epitaph}; given up"));
+                let SupervisionSettings { max_restarts, restart_window_s, .. } =
+                    self.config.supervision;
+                self.terminal.note(&format!(
+                    "{epitaph}; given up after more than {max_restarts} deaths in {restart_window_s} s \
+                     (supervision.max_restarts)"
+                ));
                 match role {
                     Role::Learner => self.fail("the learner died too often"),
                     Role::Actor(_) => self.end_if_too_few(),
                 }
             }
         }
+    }
+
+    /// What is lost with a worker in this place, for the note of its death.
+    fn loss_with(&self, role: Role) -> String {
+        let saved = match role {
+            Role::Learner => self.segment.state_reader().read_if_newer(),
+            Role::Actor(_) => None,
+        };
+        saved.map_or_else(String::new, |SavedState { state, .. }| {
+            format!(
+                " from update {} (frame {}); nothing is lost but the update under way",
+                state.counters.updates, state.counters.frames
+            )
+        })
     }
 
     /// Ends the run in order, as failed.
@@ -554,20 +580,27 @@ impl<'a> Supervisor<'a> {
     /// Kills workers that gave no sign of life for too long; their ends are then handled as any other.
     fn kill_hung(&mut self) -> io::Result<()> {
         self.watch.turn(monotonic_ns());
-        for place in &self.places {
-            let Some(worker) = place.worker() else { continue };
+        let silence_s = self.config.supervision.hang_timeout_s;
+        for number in 0..self.places.len() {
+            let place = &self.places[number];
             let heartbeat_ns = self.vitals(place.role()).heartbeat_ns.get();
             if self.watch.is_hung(place.started_ns(), heartbeat_ns) {
-                let (role, pid) = (place.role(), worker.pid());
-                let silence_s = self.config.supervision.hang_timeout_s;
-                self.terminal.note(&format!(
-                    "{role} (pid {pid}) gave no sign of life for {silence_s} s; killed"
-                ));
-                worker.kill()?;
-                self.n_hangs += 1;
+                let why = format!("gave no sign of life for {silence_s} s");
+                self.n_hangs += u64::from(self.kill(number, &why)?);
             }
         }
         Ok(())
+    }
+
+    /// Kills the process in a place and says why; whether there was one that was not killed before.
+    fn kill(&mut self, place: usize, why: &str) -> io::Result<bool> {
+        let place = &mut self.places[place];
+        let pid = place.worker().map_or(0, Worker::pid);
+        let is_first = place.kill()?;
+        if is_first {
+            self.terminal.note(&format!("{} (pid {pid}) {why}; killed", place.role()));
+        }
+        Ok(is_first)
     }
 
     fn vitals(&self, role: Role) -> &Vitals {
@@ -611,6 +644,9 @@ impl<'a> Supervisor<'a> {
                 "actors died too often: the {n_actors} that are left cannot fill a batch of {} slots",
                 self.config.loss.batch_slots
             ));
+        } else {
+            let n_places = self.config.actors.count;
+            self.terminal.note(&format!("training goes on with {n_actors} of {n_places} actors"));
         }
     }
 
@@ -625,10 +661,14 @@ impl<'a> Supervisor<'a> {
         self.places.iter_mut().for_each(Place::close);
     }
 
-    /// Kills whoever has not stopped in time.
+    /// Kills whoever has not stopped in time, and says who that was.
     fn kill_stragglers(&mut self) -> io::Result<()> {
+        let grace_s = self.config.supervision.stop_grace_s;
         match self.stopping_since_ns {
-            Some(since_ns) if monotonic_ns() - since_ns > STOP_GRACE_NS => self.kill_all(),
+            Some(since_ns) if monotonic_ns() - since_ns > ns(grace_s) => {
+                let why = format!("did not stop in {grace_s} s");
+                (0..self.places.len()).try_for_each(|place| self.kill(place, &why).map(drop))
+            }
             _ => Ok(()),
         }
     }
@@ -645,8 +685,8 @@ impl<'a> Supervisor<'a> {
                     self.segment.board().count_report();
                     self.fold(&report);
                 }
-                Ok(Message::Finished(outcome)) => {
-                    self.outcome = Some(*outcome);
+                Ok(Message::Finished(exit)) => {
+                    self.outcome = Some(exit);
                     // The last moment at which every process is there; after an order to stop it is too late.
                     if self.stopping_since_ns.is_none() {
                         self.sample_processes();
@@ -703,6 +743,7 @@ impl<'a> Supervisor<'a> {
     }
 
     fn write(&mut self, report: &Report) -> Result<(), RecordError> {
+        self.figures.add(report)?;
         let mut latencies = Vec::with_capacity(report.latency.len());
         for (stage, encoded) in &report.latency {
             let histogram = encoded.decode()?;
@@ -765,7 +806,7 @@ impl<'a> Supervisor<'a> {
     fn take_outcome(&mut self) -> RunOutcome {
         let (exit, reason) = match (&self.trouble, &self.outcome) {
             (Some(trouble), _) => (Exit::Failed, trouble.clone()),
-            (None, Some(outcome)) => (outcome.exit, reason(outcome.exit).into()),
+            (None, Some(exit)) => (*exit, reason(*exit).into()),
             (None, None) => (Exit::Interrupted, reason(Exit::Interrupted).into()),
         };
         let checkpoint = self.checkpoint(monotonic_ns());
@@ -775,7 +816,8 @@ impl<'a> Supervisor<'a> {
             exit,
             reason,
             train_ns: self.reported.map_or(0, |reported| reported.end_ns - reported.start_ns),
-            learner: self.outcome.take(),
+            learner: std::mem::take(&mut self.figures),
+            rollouts_dropped: board.learner().rollouts_dropped.get(),
             latency: std::mem::take(&mut self.latency),
             actors: places.map(|(actor, place)| ActorFigures::of(actor, place)).collect(),
             learner_wait_ns: board.learner().wait_ns.get(),

@@ -13,7 +13,7 @@ use crate::config::{Config, ConfigError};
 use crate::eval::{self, EvalError, Player, Selection};
 use crate::latency::{RunClock, Stage, StageHistograms, monotonic_ns};
 use crate::meta::Meta;
-use crate::process::{TooFewDescriptors, allow_descriptors};
+use crate::process::{TooFewDescriptors, allow_descriptors, survive_large_files};
 use crate::report::read::RunData;
 use crate::report::{self, Pictures, ReportError};
 use crate::resume::{Records, ResumeError, Resumption};
@@ -151,6 +151,7 @@ fn run_from(
     show: Show,
 ) -> Result<TrainedRun, TrainError> {
     allow_descriptors(1 + config.actors.count)?;
+    survive_large_files();
     let mut meta = Meta::collect();
     meta.resumed_from = resumption.map(|from| from.path().display().to_string());
     let mut segment = create_segment(config, state)?;
@@ -237,8 +238,9 @@ fn summarise(
     run_clock: RunClock,
     frames_before: u64,
 ) -> Summary {
-    let since_start_s = |ns: u64| seconds(run_clock.since_start_ns(ns));
-    let learner = outcome.learner.clone().unwrap_or_default();
+    // Of this process: the parts before a resumed one had starts of their own.
+    let startup_s = |ns: u64| seconds(ns.saturating_sub(run_clock.process_start_ns));
+    let learner = &outcome.learner;
     let train_s = seconds(outcome.train_ns);
     let state = &outcome.checkpoint.state;
     let Counters { frames, updates, .. } = state.counters;
@@ -249,8 +251,8 @@ fn summarise(
         learner: config.learner.backend_name().into(),
         learner_threads: config.n_learner_threads(),
         exit: outcome.exit,
-        wall_s: since_start_s(monotonic_ns()),
-        startup_s: learner.first_frame_ns.map_or(f64::NAN, since_start_s),
+        wall_s: seconds(run_clock.since_start_ns(monotonic_ns())),
+        startup_s: learner.sums.first_frame_ns.map_or(f64::NAN, startup_s),
         train_s,
         frames,
         frames_produced: state.counters.frames_produced_before,
@@ -263,14 +265,14 @@ fn summarise(
         score_threshold: config.spec().ok().map(|spec| spec.reward_threshold),
         eval,
         latency_us: latencies(&outcome.latency),
-        policy_lag: learner.policy_lag,
-        gradient_lag: learner.gradient_lag,
-        rho: learner.rho,
+        policy_lag: learner.policy_lag(),
+        gradient_lag: learner.gradient_lag(),
+        rho: learner.sums.rho(),
         memory: outcome.memory,
         actors: outcome.actors.iter().map(actor_summary).collect(),
         learner_wait_s: seconds(outcome.learner_wait_ns),
-        collected_during_updates: learner.collected_during_updates,
-        rollouts_dropped: learner.rollouts_dropped,
+        collected_during_updates: learner.sums.collected_during_updates(),
+        rollouts_dropped: outcome.rollouts_dropped,
         reliability: outcome.reliability,
     }
 }

@@ -21,7 +21,7 @@ use impala::shm::layout::SegmentShape;
 use impala::shm::weights::WeightsReader;
 use impala::shm::{Producer, Segment};
 use impala::state::{LearnerState, OptimizerState, SCORE_WINDOW};
-use impala::telemetry::{LearnerOutcome, Message, Progress};
+use impala::telemetry::{LearnerFigures, Message, Progress};
 
 /// Long enough never to matter.
 const LONG: Duration = Duration::from_secs(60);
@@ -30,8 +30,8 @@ const LONG: Duration = Duration::from_secs(60);
 #[derive(Clone, Default)]
 struct LastWords(Arc<Mutex<Words>>);
 
-/// The last progress, the outcome, and how many rows each report had.
-type Words = (Progress, LearnerOutcome, Vec<usize>);
+/// The last progress, what all reports add up to, and how many rows each had.
+type Words = (Progress, LearnerFigures, Vec<usize>);
 
 impl MessageSink for LastWords {
     fn send(&mut self, message: Message) -> Result<(), LearnerError> {
@@ -39,9 +39,10 @@ impl MessageSink for LastWords {
         match message {
             Message::Report(report) => {
                 words.0 = report.progress;
+                words.1.add(&report).unwrap();
                 words.2.push(report.rows.len());
             }
-            Message::Finished(outcome) => words.1 = *outcome,
+            Message::Finished(_) => {}
         }
         Ok(())
     }
@@ -251,15 +252,15 @@ fn a_supervisor_that_takes_no_report_stops_nobody() {
         hub.apply(1e-3, 1.0, 0.0).unwrap();
     }
     assert_eq!(sent().len(), 3, "there is room for one more");
-    hub.hub.finish(0).unwrap();
+    hub.hub.finish().unwrap();
     let sent = sent();
     assert!(sent.iter().all(|n_rows| *n_rows <= 100), "none is larger than the channel: {sent:?}");
     assert_eq!(sent.iter().sum::<usize>(), 455, "no row is lost: {sent:?}");
 }
 
 /// Two batches of one slot each, whose gradients are both of the first weights, applied one after the
-/// other.
-fn two_gradients_of_the_first_weights(config: &Config) -> (Progress, LearnerOutcome) {
+/// other; and how many rollouts were dropped.
+fn two_gradients_of_the_first_weights(config: &Config) -> (Progress, LearnerFigures, u64) {
     let segment = segment(config);
     let words = LastWords::default();
     let saved = segment.state_reader().read_if_newer().unwrap();
@@ -289,28 +290,29 @@ fn two_gradients_of_the_first_weights(config: &Config) -> (Progress, LearnerOutc
         assert_eq!(then, ControlFlow::Continue(()));
         intake.release(batch);
     }
-    hub.finish(intake.n_dropped()).unwrap();
-    let (progress, outcome, _) = words.0.lock().unwrap().clone();
+    hub.finish().unwrap();
+    let (progress, figures, _) = words.0.lock().unwrap().clone();
     assert_eq!(segment.weights_reader().version(), Some(progress.updates));
-    (progress, outcome)
+    (progress, figures, segment.board().learner().rollouts_dropped.get())
 }
 
 #[test]
 fn what_other_lanes_did_meanwhile_counts_as_lag() {
-    let (progress, outcome) = two_gradients_of_the_first_weights(&config(2));
+    let (progress, figures, n_dropped) = two_gradients_of_the_first_weights(&config(2));
     assert_eq!(progress.updates, 2);
-    for lag in [outcome.policy_lag, outcome.gradient_lag] {
+    for lag in [figures.policy_lag(), figures.gradient_lag()] {
         assert_eq!((lag.mean, lag.max), (0.5, 1), "{lag:?}");
     }
-    assert_eq!(outcome.rollouts_dropped, 0);
+    assert_eq!(n_dropped, 0);
 }
 
 #[test]
 fn a_gradient_that_became_too_old_meanwhile_is_dropped_and_counted() {
     let loss = LossSettings { max_policy_lag: 0, ..LossSettings::default() };
-    let (progress, outcome) = two_gradients_of_the_first_weights(&Config { loss, ..config(2) });
+    let config = Config { loss, ..config(2) };
+    let (progress, figures, n_dropped) = two_gradients_of_the_first_weights(&config);
     assert_eq!(progress.updates, 1);
-    assert_eq!((outcome.policy_lag.max, outcome.rollouts_dropped), (0, 1));
+    assert_eq!((figures.policy_lag().max, n_dropped), (0, 1));
     assert_eq!(progress.frames, 20, "a dropped rollout is not learned from");
 }
 

@@ -2,10 +2,14 @@
 //! goes on where it can; where it cannot, it ends with a message that says what was missing and what to
 //! do, and leaves nothing behind. Each test starts the real binary.
 
+use std::collections::HashSet;
+use std::ffi::OsString;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
+use std::thread::sleep;
+use std::time::Duration;
 
 use tempfile::TempDir;
 
@@ -96,16 +100,43 @@ fn too_little_shared_memory_is_refused_before_anything_starts() {
 fn a_full_disk_costs_files_and_not_the_training() {
     let place = Place::new();
     let script = "mount -t tmpfs -o size=40k tmpfs mount && $TRAIN --run-dir mount/run; \
-                  status=$?; cat mount/run/metrics.csv; exit $status";
+                  status=$?; cp mount/run/metrics.csv .; exit $status";
     let Some(output) = place.with_mounts(script) else { return };
     let warning = "No space left on device (os error 28); see whether the disk is full";
-    assert_ended(&output, 1, &[warning, "training goes on", "not solved; ended because"]);
+    let end = "not solved; ended because the frame budget was consumed";
+    assert_ended(&output, 1, &[warning, "training goes on", end]);
     let said = said(&output);
     let warnings = said.lines().filter(|line| line.contains("metrics.csv: No space")).count();
     assert!(warnings <= 3, "what is wrong again and again is said once a minute: {said}");
-    let rows: Vec<&str> = said.lines().filter(|line| line.starts_with("0.")).collect();
-    let columns = said.lines().find(|line| line.starts_with("time_s,")).unwrap().split(',').count();
-    assert!(rows.iter().all(|row| row.split(',').count() == columns), "half a row is left: {said}");
+    let metrics = fs::read_to_string(place.path("metrics.csv")).unwrap();
+    let columns: Vec<usize> = metrics.lines().map(|row| row.split(',').count()).collect();
+    assert!(metrics.ends_with('\n') && columns.len() > 1, "{metrics}");
+    assert!(columns.iter().all(|n| *n == columns[0]), "half a row is left: {metrics}");
+}
+
+/// Files that may not grow further, as on a full disk; and shared memory is a file too.
+#[test]
+fn a_limit_of_file_size_costs_files_and_not_the_training() {
+    let place = Place::new();
+    // A row of metrics each 80 frames, in small slots.
+    let run = "--actors 1 --set actors.envs_per_actor=4 --frames 60000 --set report.rows=100000";
+    let limited = format!("exec prlimit --fsize=200000 -- $TRAIN {run} --run-dir run");
+    let output = place.shell(&[], &limited);
+    assert_ended(&output, 1, &["metrics.csv: File too large", "training goes on", "60000 frames"]);
+    let metrics = fs::read_to_string(place.path("run/metrics.csv")).unwrap();
+    assert!(metrics.ends_with('\n') && metrics.lines().count() > 10, "whole rows stay");
+
+    let before = shared_memory_names();
+    let output =
+        place.shell(&[], "exec prlimit --fsize=4096 -- $TRAIN --frames 2000 --run-dir small");
+    assert_ended(&output, 1, &["cannot create shared memory", "`ulimit -f`"]);
+    assert!(!place.path("small").exists());
+    // Of runs beside this one a name is there for microseconds.
+    let is_clean = |_| {
+        sleep(Duration::from_millis(50));
+        shared_memory_names().is_subset(&before)
+    };
+    assert!((0..100).any(is_clean), "a name is left in /dev/shm");
 }
 
 /// A disk that fills up in the middle of a run, and is freed again: training goes on, what was due meanwhile
@@ -229,6 +260,10 @@ fn a_replacement_that_cannot_be_forked_is_tried_again() {
         0,
         &["was killed by SIGKILL; started again", "cannot be started", "started again in 0.1 s"],
     );
+}
+
+fn shared_memory_names() -> HashSet<OsString> {
+    fs::read_dir("/dev/shm").unwrap().map(|entry| entry.unwrap().file_name()).collect()
 }
 
 /// Whether some process runs this program.

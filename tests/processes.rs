@@ -7,7 +7,11 @@ mod training;
 use std::collections::HashSet;
 use std::time::{Duration, Instant};
 
-use impala::telemetry::{Exit, Summary};
+use impala::live::LiveRun;
+use impala::run_dir::RunDir;
+use impala::shm::board::Phase;
+use impala::shm::view::WorkerSigns;
+use impala::telemetry::{Exit, MetricsRow, Summary};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use training::{Training, wait_until};
@@ -28,11 +32,16 @@ impl Training {
         Self::start_from("", settings, flags)
     }
 
-    /// The living worker of this name.
+    /// The worker of this name.
     fn worker(&self, name: &str) -> Option<Pid> {
+        self.worker_besides(name, &[])
+    }
+
+    /// The worker of this name that is none of `others`.
+    fn worker_besides(&self, name: &str, others: &[Pid]) -> Option<Pid> {
         let is_it = |pid: &Pid| {
             let comm = std::fs::read_to_string(format!("/proc/{pid}/comm"));
-            comm.is_ok_and(|comm| comm.trim() == name)
+            comm.is_ok_and(|comm| comm.trim() == name) && !others.contains(pid)
         };
         self.workers().into_iter().find(is_it)
     }
@@ -41,7 +50,7 @@ impl Training {
     fn replacement(&self, name: &str, before: &[Pid]) -> Pid {
         let mut found = None;
         wait_until("a replacement", || {
-            found = self.worker(name).filter(|pid| !before.contains(pid));
+            found = self.worker_besides(name, before);
             found.is_some()
         });
         found.unwrap()
@@ -55,12 +64,28 @@ impl Training {
         last.split(',').nth(1).and_then(|frames| frames.parse().ok()).unwrap_or(0)
     }
 
+    /// What the run says of itself while it runs.
+    fn look_in(&self) -> LiveRun {
+        LiveRun::attach(&RunDir::open(&self.run_dir).unwrap()).unwrap()
+    }
+
     fn signal(&self, signal: Signal) {
         kill(self.pid(), signal).unwrap();
     }
 
     /// Waits for the supervisor's end; returns its exit code and what it said.
     fn end(mut self) -> (Option<i32>, String, Option<Summary>) {
+        self.await_end()
+    }
+
+    /// The same, and the rows of its metrics.
+    fn end_with_rows(mut self) -> (Option<i32>, String, Option<Summary>, Vec<MetricsRow>) {
+        let (code, said, summary) = self.await_end();
+        let mut metrics = csv::Reader::from_path(self.run_dir.join("metrics.csv")).unwrap();
+        (code, said, summary, metrics.deserialize().map(Result::unwrap).collect())
+    }
+
+    fn await_end(&mut self) -> (Option<i32>, String, Option<Summary>) {
         wait_until("the supervisor's end", || self.supervisor.try_wait().unwrap().is_some());
         let status = self.supervisor.wait().unwrap();
         let mut said = String::new();
@@ -132,7 +157,9 @@ fn an_actor_that_dies_again_and_again_is_given_up() {
     training.signal(Signal::SIGTERM);
     let (code, said, summary) = training.end();
     assert_eq!(code, Some(0), "{said}");
-    assert!(said.contains("; given up"), "{said}");
+    let told =
+        ["; given up after more than 5 deaths in 30 s", "training goes on with 3 of 4 actors"];
+    assert!(told.iter().all(|part| said.contains(part)), "{said}");
     assert_eq!(summary.unwrap().actors[3].restarts, 5);
 }
 
@@ -153,18 +180,31 @@ fn a_killed_learner_is_replaced_and_goes_on_from_its_last_update() {
         training.replacement(LEARNER, &killed);
         wait_until("training after the death", || training.n_frames() > frames_before);
     }
-    let metrics = std::fs::read_to_string(training.run_dir.join("metrics.csv")).unwrap();
-    let frames = metrics.lines().skip(1).map(|row| row.split(',').nth(1).unwrap());
-    let frames: Vec<u64> = frames.map(|frames| frames.parse().unwrap()).collect();
-    assert!(frames.is_sorted(), "frames never go back: {frames:?}");
     training.signal(Signal::SIGTERM);
-    let (code, said, summary) = training.end();
+    let (code, said, summary, rows) = training.end_with_rows();
     let summary = summary.unwrap();
     assert_eq!(code, Some(0), "{said}");
     assert!(said.contains("the learner (pid"), "{said}");
+    let lost = "nothing is lost but the update under way";
+    assert_eq!(said.matches(lost).count(), 2, "what is lost is said: {said}");
     assert_eq!((summary.reliability.learner_restarts, summary.exit), (2, Exit::Interrupted));
     assert_eq!(summary.actors.iter().map(|actor| actor.restarts).sum::<u64>(), 0);
-    assert!(summary.frames >= *frames.last().unwrap());
+    assert!(rows.is_sorted_by_key(|row| row.frames), "frames never go back");
+    assert!(summary.frames >= rows[rows.len() - 1].frames);
+    assert_figures_are_of_all_learners(&summary, &rows);
+}
+
+/// Rows are of every learner, so what they say together must be what the summary says of the whole run.
+fn assert_figures_are_of_all_learners(summary: &Summary, rows: &[MetricsRow]) {
+    assert!(summary.startup_s < rows[0].time_s, "the first learner's first rollout");
+    let lows = rows.iter().map(|row| row.rho_min);
+    let highs = rows.iter().map(|row| row.rho_max);
+    let extremes = (lows.fold(f64::INFINITY, f64::min), highs.fold(0.0, f64::max));
+    assert_eq!((summary.rho.min, summary.rho.max), extremes);
+    let of_rows = rows.iter().map(|row| row.rho_mean).sum::<f64>() / rows.len() as f64;
+    assert!((summary.rho.mean - of_rows).abs() < 0.01, "{} {of_rows}", summary.rho.mean);
+    let oldest = rows.iter().map(|row| row.policy_lag_max).max().unwrap();
+    assert!(summary.policy_lag.max >= oldest, "{} {oldest}", summary.policy_lag.max);
 }
 
 #[test]
@@ -326,26 +366,47 @@ fn processor_ticks(pid: Pid) -> u64 {
 /// Clock ticks in a second, as the kernel reports them on every Linux that this runs on.
 const TICKS_A_SECOND: f64 = 100.0;
 
+/// None of these processes, which have nothing to do, uses more than a twentieth of a core.
+fn assert_asleep(who: &str, processes: &[Pid]) {
+    let ticks = || -> Vec<u64> { processes.iter().map(|pid| processor_ticks(*pid)).collect() };
+    let (before, start) = (ticks(), Instant::now());
+    std::thread::sleep(Duration::from_secs(3));
+    let (after, seconds) = (ticks(), start.elapsed().as_secs_f64());
+    for (before, after) in before.iter().zip(after) {
+        let share = (after - before) as f64 / TICKS_A_SECOND / seconds;
+        assert!(share < 0.05, "{who} uses {share} of a core");
+    }
+}
+
+/// Nobody publishes a slot: the learner sleeps until somebody does, and so does the supervisor.
+#[test]
+fn a_learner_without_slots_sleeps() {
+    let training = Training::start_set("[supervision]\nhang_timeout_s = 1000.0\n", &[]);
+    wait_until("some training", || training.n_rows() > 1);
+    let workers = training.workers();
+    workers[1..].iter().for_each(|actor| kill(*actor, Signal::SIGSTOP).unwrap());
+    let live = training.look_in();
+    wait_until("empty rings", || live.snapshot().learner.phase == Phase::Waiting);
+    assert_asleep("a learner or supervisor that waits", &[workers[0], training.pid()]);
+    workers[1..].iter().for_each(|actor| kill(*actor, Signal::SIGCONT).unwrap());
+    training.signal(Signal::SIGTERM);
+    let (code, said, _) = training.end();
+    assert_eq!(code, Some(0), "{said}");
+}
+
 /// A stopped learner hands no slot back: actors fill their rings and sleep. Who goes on before the time-out
 /// is not replaced.
 #[test]
 fn actors_sleep_while_the_learner_is_stopped_and_go_on_with_it() {
-    let training = Training::start_set("[supervision]\nhang_timeout_s = 200.0\n", &[]);
+    let training = Training::start_set("[supervision]\nhang_timeout_s = 1000.0\n", &[]);
     wait_until("some training", || training.n_rows() > 1);
     let workers = training.workers();
     kill(workers[0], Signal::SIGSTOP).unwrap();
-    let actors = &workers[1..];
-    let total = || actors.iter().map(|actor| processor_ticks(*actor)).sum::<u64>();
     // Rollouts under way are finished first, however long that takes on this machine.
-    wait_until("full rings", || {
-        let before = total();
-        std::thread::sleep(Duration::from_millis(500));
-        total() - before <= 4
-    });
-    let (before, start) = (total(), Instant::now());
-    std::thread::sleep(Duration::from_secs(3));
-    let share = (total() - before) as f64 / TICKS_A_SECOND / start.elapsed().as_secs_f64();
-    assert!(share < 0.2, "four waiting actors use {share} of a core, 0.05 each at most");
+    let live = training.look_in();
+    let is_waiting = |actor: &WorkerSigns| actor.phase == Phase::Waiting;
+    wait_until("full rings", || live.snapshot().actors.iter().all(is_waiting));
+    assert_asleep("an actor that waits for a slot", &workers[1..]);
     let n_frames = training.n_frames();
     kill(workers[0], Signal::SIGCONT).unwrap();
     wait_until("training after it", || training.n_frames() > n_frames);
@@ -374,20 +435,40 @@ fn no_dead_worker_stays_in_the_process_table() {
 /// does not hear the order to stop.
 #[test]
 fn an_interrupted_run_leaves_its_last_update_and_a_whole_report() {
-    let mut training = Training::start();
+    // Longer than this test lasts: only that it does not stop may cost the worker its life.
+    let mut training = Training::start_set("[supervision]\nhang_timeout_s = 1000.0\n", &[]);
     wait_until("some training", || training.n_rows() > 1);
     kill(training.replacement("impala-actor3", &[]), Signal::SIGSTOP).unwrap();
     training.signal(Signal::SIGINT);
     wait_until("its end", || training.supervisor.try_wait().unwrap().is_some());
-    let run = impala::run_dir::RunDir::open(&training.run_dir).unwrap();
+    let run = RunDir::open(&training.run_dir).unwrap();
     let checkpoint = impala::checkpoint::Checkpoint::load(&run.checkpoint()).unwrap();
     let report = std::fs::read_to_string(run.report()).unwrap();
     let (code, said, summary) = training.end();
     let summary = summary.unwrap();
     assert_eq!((code, summary.exit), (Some(0), Exit::Interrupted), "{said}");
+    assert!(said.contains("did not stop in 3 s; killed"), "{said}");
     assert_eq!(checkpoint.state.counters.frames, summary.frames);
     assert_eq!(checkpoint.state.counters.updates, summary.updates);
     for part in ["What limited this run", "What went wrong and was mended", "</html>"] {
         assert!(report.contains(part), "{part}");
     }
+}
+
+/// The first signal would leave the stopped worker more time than this test has.
+#[test]
+fn a_second_signal_ends_everything_at_once() {
+    let patient = "[supervision]\nhang_timeout_s = 10000.0\nstop_grace_s = 10000.0\n";
+    let training = Training::start_set(patient, &[]);
+    wait_until("some training", || training.n_rows() > 1);
+    let workers = training.workers();
+    kill(workers[4], Signal::SIGSTOP).unwrap();
+    training.signal(Signal::SIGINT);
+    wait_until("the others' end", || !workers[..4].iter().any(|worker| is_alive(*worker)));
+    assert!(is_alive(workers[4]), "the first signal leaves it its time");
+    training.signal(Signal::SIGINT);
+    let (code, said, summary) = training.end();
+    assert_eq!((code, summary.unwrap().exit), (Some(0), Exit::Interrupted), "{said}");
+    assert!(said.contains("SIGINT again: all workers are killed"), "{said}");
+    assert!(!is_alive(workers[4]));
 }

@@ -84,6 +84,32 @@ fn frames_schedule_optimiser_rows_and_histograms_go_on() {
     assert!(second.join("report.html").exists());
 }
 
+/// What the table of `summary.json` says of each figure of a resumed run.
+#[test]
+fn times_go_on_and_what_the_process_did_is_its_own() {
+    const EARLIER_S: f64 = 1000.0;
+    let folder = TempDir::new().unwrap();
+    let first = first_part(&folder);
+    let mut long = checkpoint(&first);
+    long.elapsed_ns = (EARLIER_S * 1e9) as u64;
+    let file = folder.path().join("long.safetensors");
+    long.save(&file).unwrap();
+    let flags = ["--resume", file.to_str().unwrap(), "--frames", "60000"];
+    let (second, output) = train(&folder, "second", &flags);
+    assert!(output.status.success(), "{}", said(&output));
+    let (summary, rows) = (summary(&second), rows(&second));
+    assert!(summary.wall_s > EARLIER_S && rows[0].time_s > EARLIER_S);
+    assert!(summary.startup_s < rows[0].time_s - EARLIER_S, "{}", summary.startup_s);
+    let n_learned = (summary.frames - long.state.counters.frames) as f64;
+    let per_s = n_learned / summary.train_s;
+    assert!((summary.frames_per_s / per_s - 1.0).abs() < 1e-6, "of this part");
+    let lags = rows.iter().map(|row| row.policy_lag_max);
+    assert!(summary.policy_lag.max >= lags.max().unwrap());
+    let collected: u64 = summary.actors.iter().map(|actor| actor.frames).sum();
+    let produced_before = long.state.counters.frames_produced_before;
+    assert_eq!(summary.frames_produced, produced_before + collected);
+}
+
 #[test]
 fn a_killed_run_goes_on_from_its_last_checkpoint() {
     let folder = TempDir::new().unwrap();

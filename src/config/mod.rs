@@ -198,6 +198,8 @@ settings! {
         /// Time without a sign of life after which a worker is replaced. Longer than the longest rollout
         /// and the longest update.
         hang_timeout_s: f64 = 10.0, Reals(0.5, 1e6, "seconds");
+        /// Time that workers may take to end once they were told to stop; who has not is killed.
+        stop_grace_s: f64 = 3.0, Reals(0.0, 1e6, "seconds");
         /// Deaths of one worker within the window that are mended; one more and it is given up.
         max_restarts: usize = 5, Integers(0, 1_000_000, "deaths");
         /// Length of that window.

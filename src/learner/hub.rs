@@ -10,7 +10,6 @@ use std::ops::ControlFlow;
 use super::intake::{SlotBatch, policy_lag, slot_record};
 use super::meters::{Meters, Update};
 use super::optim::{Optimizer, UpdateRule};
-use super::overlap::{Overlap, Span};
 use super::pass::PassSums;
 use super::{LearnerError, MessageSink, NotFinite};
 use crate::config::Config;
@@ -22,7 +21,7 @@ use crate::shm::board::{Board, LearnerStatus, Phase};
 use crate::shm::state::SavedState;
 use crate::shm::{Segment, SegmentStateWriter, SegmentWeightsWriter};
 use crate::state::{Counters, StateView, all_finite};
-use crate::telemetry::{Exit, LearnerOutcome, Message, SlotUse};
+use crate::telemetry::{Exit, Message, SlotUse};
 
 /// Reports that may wait to be taken. The channel holds several times as many bytes as two of the largest, and
 /// whoever sends into a full one waits: a supervisor that stands still must not stop the learner.
@@ -70,17 +69,6 @@ pub struct Hub<'seg, S> {
     meters: Meters,
     /// Reports sent, by learners before this one too.
     n_sent: u64,
-    run: RunFigures,
-}
-
-/// What the learner counts once a run.
-#[derive(Debug, Default)]
-struct RunFigures {
-    first_frame_ns: Option<u64>,
-    /// Slots left out because the weights had gone on too far while their gradient was computed.
-    n_dropped: u64,
-    /// How much of the updates actors were collecting in.
-    overlap: Overlap,
 }
 
 impl<'seg, S: MessageSink> Hub<'seg, S> {
@@ -119,7 +107,6 @@ impl<'seg, S: MessageSink> Hub<'seg, S> {
             n_sent: board.reports_taken(),
             streak: Streak::new(config.supervision.max_bad_updates),
             last_grad_norm: f32::NAN,
-            run: RunFigures::default(),
         })
     }
 
@@ -136,7 +123,7 @@ impl<'seg, S: MessageSink> Hub<'seg, S> {
     ) -> Result<ControlFlow<()>, LearnerError> {
         if self.is_too_old(batch) {
             self.log_slots(batch, None);
-            self.run.n_dropped += batch.slots.len() as u64;
+            self.status.rollouts_dropped.add(batch.slots.len() as u64);
             return Ok(ControlFlow::Continue(()));
         }
         let Some(update) = self.optimise(gradient, batch) else {
@@ -181,10 +168,6 @@ impl<'seg, S: MessageSink> Hub<'seg, S> {
     fn count_rollouts(&mut self, batch: &SlotBatch) {
         for slot in &batch.slots {
             let (rollout, lag) = (slot.rollout(), policy_lag(self.weights.version(), slot));
-            let (start_ns, end_ns) = (rollout.header.claimed_ns, rollout.header.published_ns);
-            let first_frame_ns = self.run.first_frame_ns.get_or_insert(start_ns);
-            *first_frame_ns = start_ns.min(*first_frame_ns);
-            self.run.overlap.add_collect(Span { start_ns, end_ns });
             self.meters.count_slot(rollout.header, lag, batch.taken_ns);
             let consumed = &mut self.consumed[slot.actor()];
             #[cfg(feature = "faults")]
@@ -235,6 +218,7 @@ impl<'seg, S: MessageSink> Hub<'seg, S> {
             learning_rate,
             entropy_cost,
             n_ready: batch.n_ready,
+            taken_ns: batch.taken_ns,
         })
     }
 
@@ -306,11 +290,10 @@ impl<'seg, S: MessageSink> Hub<'seg, S> {
     ) -> Result<(), LearnerError> {
         let now_ns = clock.last_ns();
         let n_frames = self.n_frames(batch);
-        self.run.overlap.add_update(Span { start_ns: batch.taken_ns, end_ns: now_ns });
         self.status.frames.add(n_frames);
         self.status.updates.add(1);
         self.meters.count_stages(&clock.take());
-        self.meters.count_update(n_frames, update);
+        self.meters.count_update(n_frames, update, now_ns);
         self.meters.note_if_solved(self.reward_threshold, now_ns);
         if self.meters.row_is_due() {
             self.meters.close_row(now_ns, self.frames_produced());
@@ -326,11 +309,11 @@ impl<'seg, S: MessageSink> Hub<'seg, S> {
         Ok(())
     }
 
-    /// Saves the last state and sends what is left to say. `n_dropped` slots never reached the hub.
+    /// Saves the last state and sends what is left to say.
     ///
     /// # Errors
     /// If the supervisor is gone.
-    pub fn finish(mut self, n_dropped: u64) -> Result<(), LearnerError> {
+    pub fn finish(mut self) -> Result<(), LearnerError> {
         faults::reach(Point::BeforeGoodbye);
         let now_ns = monotonic_ns();
         self.save_state(self.meters.counters());
@@ -338,16 +321,7 @@ impl<'seg, S: MessageSink> Hub<'seg, S> {
         while let Some(report) = self.meters.take_last_report(now_ns) {
             self.sink.send(Message::Report(report))?;
         }
-        let outcome = LearnerOutcome {
-            exit: self.exit().unwrap_or_default(),
-            first_frame_ns: self.run.first_frame_ns,
-            policy_lag: self.meters.policy_lag(),
-            gradient_lag: self.meters.gradient_lag(),
-            rho: self.meters.rho_summary(),
-            collected_during_updates: self.run.overlap.share(),
-            rollouts_dropped: n_dropped + self.run.n_dropped,
-        };
-        self.sink.send(Message::Finished(Box::new(outcome)))?;
+        self.sink.send(Message::Finished(self.exit().unwrap_or_default()))?;
         self.status.vitals.enter(Phase::Finished, monotonic_ns());
         Ok(())
     }

@@ -70,7 +70,6 @@ struct Gathering<'seg> {
     next_ring: usize,
     /// For the version published last.
     weights: WeightsReader<'seg>,
-    n_dropped: u64,
     /// Those that were dropped since the last batch, for the log.
     left_out: Vec<SlotRecord>,
 }
@@ -107,7 +106,6 @@ impl<'seg> Intake<'seg> {
                 slots: Vec::with_capacity(config.loss.batch_slots),
                 next_ring: 0,
                 weights: segment.weights_reader(),
-                n_dropped: 0,
                 left_out: Vec::new(),
             }),
             is_closed: AtomicBool::new(false),
@@ -167,11 +165,6 @@ impl<'seg> Intake<'seg> {
         self.is_closed.load(Ordering::Relaxed)
     }
 
-    /// Slots that were left out because their policy was too old.
-    pub fn n_dropped(&self) -> u64 {
-        lock(&self.turn).n_dropped
-    }
-
     /// How many slots must be there before one is taken: what the batch lacks, and for the first batch of
     /// a round all that the rings can hold.
     fn n_needed(&self, gathering: &Gathering) -> usize {
@@ -213,7 +206,7 @@ impl<'seg> Intake<'seg> {
         if lag <= self.max_policy_lag {
             gathering.slots.push(slot);
         } else {
-            gathering.n_dropped += 1;
+            self.status.rollouts_dropped.add(1);
             if self.logs_slots {
                 gathering.left_out.push(slot_record(&slot, None));
             }

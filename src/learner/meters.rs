@@ -1,5 +1,5 @@
 //! The learner's bookkeeping: folds updates into rows of `metrics.csv`, stage histograms and the
-//! figures of the whole run, and decides when a report is due. No I/O but reading the clock values
+//! sums of each report, and decides when one is due. No I/O but reading the clock values
 //! it is given; called once an update.
 
 use hdrhistogram::Histogram;
@@ -9,12 +9,13 @@ use crate::latency::{RunClock, Stage, StageHistograms};
 use crate::rollout::RolloutHeader;
 use crate::state::{Counters, LearnerState};
 use crate::telemetry::{
-    LagSummary, MetricsRow, Progress, Report, SlotRecord, Spread, encode_stages,
+    EncodedHistogram, LearnerSums, MetricsRow, Progress, Report, SlotRecord, encode_stages,
+    lag_histogram,
 };
 
+use super::overlap::{Overlap, Span};
 use super::pass::PassSums;
 use super::score::Score;
-use super::targets::OffPolicyStats;
 
 /// Reports are at least this far apart: ten a second, so that the channel between the processes
 /// never fills (it blocks its sender when it does).
@@ -29,9 +30,6 @@ const MAX_ROWS_A_REPORT: usize = 100;
 
 /// The same of slots.
 const MAX_SLOTS_A_REPORT: usize = 500;
-
-/// Largest policy lag told apart in the run's histogram; larger ones count as this.
-const MAX_LAG: u64 = 1_000_000;
 
 /// What one update did.
 #[derive(Clone, Copy, Debug)]
@@ -50,6 +48,8 @@ pub struct Update {
     pub entropy_cost: f64,
     /// Slots published and not yet taken when the batch was complete.
     pub n_ready: usize,
+    /// When its batch was complete, ns.
+    pub taken_ns: u64,
 }
 
 /// Sums over the updates of one row.
@@ -71,6 +71,12 @@ struct RowSums {
     stage_ns: [u64; Stage::ALL.len()],
 }
 
+impl RowSums {
+    fn lag_mean(&self) -> f64 {
+        self.lag_sum as f64 / self.n_slots.max(1) as f64
+    }
+}
+
 /// Everything the learner counts.
 pub struct Meters {
     run_clock: RunClock,
@@ -82,10 +88,13 @@ pub struct Meters {
     row: RowSums,
     report: Report,
     latency: StageHistograms,
+    /// Since the last report.
     policy_lag: Histogram<u64>,
     gradient_lag: Histogram<u64>,
-    off_policy: OffPolicyStats,
-    last_lag_mean: f64,
+    /// How much of the updates actors were collecting in.
+    overlap: Overlap,
+    /// Mean policy lag of the row closed last.
+    last_lag_mean: Option<f64>,
 }
 
 impl Meters {
@@ -112,8 +121,8 @@ impl Meters {
             latency: StageHistograms::default(),
             policy_lag: lag_histogram(),
             gradient_lag: lag_histogram(),
-            off_policy: OffPolicyStats::default(),
-            last_lag_mean: 0.0,
+            overlap: Overlap::default(),
+            last_lag_mean: None,
         }
     }
 
@@ -150,6 +159,10 @@ impl Meters {
     /// Counts one slot that was taken into a batch at `taken_ns` and whose policy is `lag` updates old
     /// as its gradient is applied.
     pub fn count_slot(&mut self, header: &RolloutHeader, lag: u64, taken_ns: u64) {
+        let (start_ns, end_ns) = (header.claimed_ns, header.published_ns);
+        let first_frame_ns = self.report.sums.first_frame_ns.get_or_insert(start_ns);
+        *first_frame_ns = start_ns.min(*first_frame_ns);
+        self.overlap.add_collect(Span { start_ns, end_ns });
         self.policy_lag.saturating_record(lag);
         self.row.n_slots += 1;
         self.row.lag_sum += lag;
@@ -166,8 +179,9 @@ impl Meters {
         self.report.slots.extend(records);
     }
 
-    /// Counts one finished update of `n_frames` frames.
-    pub fn count_update(&mut self, n_frames: u64, update: &Update) {
+    /// Counts one update of `n_frames` frames that has just finished, at `now_ns`.
+    pub fn count_update(&mut self, n_frames: u64, update: &Update, now_ns: u64) {
+        self.overlap.add_update(Span { start_ns: update.taken_ns, end_ns: now_ns });
         self.counters.frames += n_frames;
         self.counters.updates += 1;
         self.gradient_lag.saturating_record(update.gradient_lag);
@@ -201,9 +215,15 @@ impl Meters {
             return;
         }
         let row = self.finished_row(now_ns, frames_produced);
-        self.last_lag_mean = row.policy_lag_mean;
+        self.last_lag_mean = Some(row.policy_lag_mean);
         self.report.rows.push(row);
-        self.off_policy.merge(&self.row.sums.off_policy);
+        let ratios = &self.row.sums.off_policy;
+        self.report.sums.merge(&LearnerSums {
+            n_ratios: ratios.n_learned,
+            rho_sum: ratios.rho_sum,
+            rho_bounds: (ratios.n_learned > 0).then_some((ratios.rho_min, ratios.rho_max)),
+            ..LearnerSums::default()
+        });
         let start_frames = self.counters.frames;
         self.row = RowSums { start_ns: now_ns, start_frames, ..RowSums::default() };
     }
@@ -220,6 +240,7 @@ impl Meters {
 
     /// What is left to report, a report at a time; `None` when that is nothing.
     pub fn take_last_report(&mut self, now_ns: u64) -> Option<Report> {
+        self.overlap.settle();
         let is_left = !(self.latency.is_empty()
             && self.report.rows.is_empty()
             && self.report.slots.is_empty());
@@ -235,6 +256,9 @@ impl Meters {
         self.report.latency = encode_stages(&self.latency);
         self.report.progress = self.progress();
         self.latency.clear();
+        self.report.policy_lag = take_histogram(&mut self.policy_lag);
+        self.report.gradient_lag = take_histogram(&mut self.gradient_lag);
+        (self.report.sums.update_ns, self.report.sums.collected_ns) = self.overlap.take();
         std::mem::replace(&mut self.report, later)
     }
 
@@ -244,28 +268,9 @@ impl Meters {
             frames: self.counters.frames,
             updates: self.counters.updates,
             score_last100: self.score.last100(),
-            policy_lag_mean: self.last_lag_mean,
+            // The first row of a long run takes long.
+            policy_lag_mean: self.last_lag_mean.unwrap_or_else(|| self.row.lag_mean()),
         }
-    }
-
-    /// Policy lag of all slots learned from so far.
-    pub fn policy_lag(&self) -> LagSummary {
-        lag_summary(&self.policy_lag)
-    }
-
-    /// Gradient lag of all updates so far.
-    pub fn gradient_lag(&self) -> LagSummary {
-        lag_summary(&self.gradient_lag)
-    }
-
-    /// Importance ratios of all closed rows; zeros before the first.
-    pub fn rho_summary(&self) -> Spread {
-        let stats = &self.off_policy;
-        if stats.n_learned == 0 {
-            return Spread::default();
-        }
-        let mean = stats.rho_sum / stats.n_learned as f64;
-        Spread { min: stats.rho_min, mean, max: stats.rho_max }
     }
 
     fn finished_row(&mut self, now_ns: u64, frames_produced: u64) -> MetricsRow {
@@ -299,7 +304,7 @@ impl Meters {
             grad_norm: per_update(self.row.grad_norm),
             learning_rate: self.row.learning_rate,
             entropy_cost: self.row.entropy_cost,
-            policy_lag_mean: self.row.lag_sum as f64 / self.row.n_slots.max(1) as f64,
+            policy_lag_mean: self.row.lag_mean(),
             policy_lag_max: self.row.lag_max,
             gradient_lag_mean: per_update(self.row.gradient_lag as f64),
             ring_occupancy: per_update(self.row.n_ready as f64),
@@ -322,15 +327,9 @@ fn beyond<T>(items: &mut Vec<T>, max_len: usize) -> Vec<T> {
     items.split_off(max_len.min(items.len()))
 }
 
-fn lag_histogram() -> Histogram<u64> {
-    Histogram::new_with_bounds(1, MAX_LAG, 3).expect("constant bounds are valid")
-}
-
-fn lag_summary(lag: &Histogram<u64>) -> LagSummary {
-    LagSummary {
-        mean: lag.mean(),
-        p50: lag.value_at_quantile(0.5),
-        p99: lag.value_at_quantile(0.99),
-        max: lag.max(),
-    }
+/// What was counted, encoded, if anything was; the histogram is empty afterwards.
+fn take_histogram(histogram: &mut Histogram<u64>) -> Option<EncodedHistogram> {
+    let encoded = (!histogram.is_empty()).then(|| EncodedHistogram::encode(histogram));
+    histogram.clear();
+    encoded
 }

@@ -145,8 +145,7 @@ impl<'seg, S: MessageSink + Send> Learner<'seg, S> {
         let lane = |number| Lane::new(number, self.config, self.segment, &self.intake, &self.hub);
         let lanes = (0..self.config.n_learner_threads()).map(lane);
         run_together(lanes.collect::<Result<_, _>>()?)?;
-        let n_dropped = self.intake.n_dropped();
-        self.hub.into_inner().expect(NO_PANIC).finish(n_dropped)
+        self.hub.into_inner().expect(NO_PANIC).finish()
     }
 }
 

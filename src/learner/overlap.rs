@@ -44,14 +44,14 @@ impl Overlap {
         }
     }
 
-    /// Share of the update time in which at least one actor was collecting, 0 to 1; 0 without updates.
-    pub fn share(&mut self) -> f64 {
-        self.settle();
-        self.collected_ns as f64 / self.update_ns.max(1) as f64
+    /// Takes the sums of all complete blocks since the last call: time of updates, and of that the time in
+    /// which at least one actor was collecting, ns.
+    pub fn take(&mut self) -> (u64, u64) {
+        (std::mem::take(&mut self.update_ns), std::mem::take(&mut self.collected_ns))
     }
 
-    /// Folds the block into the sums.
-    fn settle(&mut self) {
+    /// Folds the block into the sums, complete or not.
+    pub fn settle(&mut self) {
         let busy = union(&mut self.collects);
         self.updates.sort_unstable();
         let mut from = 0;
@@ -97,7 +97,10 @@ mod tests {
         let mut overlap = Overlap::default();
         collects.iter().for_each(|span| overlap.add_collect(*span));
         updates.iter().for_each(|span| overlap.add_update(*span));
-        overlap.share()
+        overlap.settle();
+        let (update_ns, collected_ns) = overlap.take();
+        assert_eq!(overlap.take(), (0, 0), "what was taken is not there again");
+        collected_ns as f64 / update_ns.max(1) as f64
     }
 
     #[test]

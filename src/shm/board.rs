@@ -171,6 +171,8 @@ pub struct LearnerStatus {
     pub wait_ns: Counter,
     /// Updates that were not made because they would not have been finite.
     pub skipped_updates: Counter,
+    /// Rollouts left out because their policy was too old.
+    pub rollouts_dropped: Counter,
     /// Breaches of the protocols that it found.
     #[cfg(feature = "faults")]
     pub checks: LearnerChecks,

@@ -133,7 +133,10 @@ pub enum SegmentError {
     #[error(transparent)]
     Layout(#[from] LayoutError),
     /// The operating system made no shared memory.
-    #[error("cannot create shared memory: {0}; check that {SHM_DIR} exists and is writable")]
+    #[error(
+        "cannot create shared memory: {0}; check that {SHM_DIR} exists and is writable, and that \
+         `ulimit -f` allows files of its size"
+    )]
     Create(#[from] ShmemError),
     /// The file of the shared memory could not be opened.
     #[error("cannot open {path}: {source}; check that {SHM_DIR} is where shared memory is mounted")]
