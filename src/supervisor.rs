@@ -550,7 +550,7 @@ impl<'a> Supervisor<'a> {
         };
         saved.map_or_else(String::new, |SavedState { state, .. }| {
             format!(
-                " from update {} (frame {}); nothing is lost but the update under way",
+                " from update {} (frame {}); nothing is lost but updates under way",
                 state.counters.updates, state.counters.frames
             )
         })

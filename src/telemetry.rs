@@ -28,7 +28,7 @@ fn nan() -> f64 {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub enum Message {
     /// A few times a second: what happened since the last one.
-    Report(Report),
+    Report(Box<Report>),
     /// Once, last: why the learner's loop ended.
     Finished(Exit),
 }

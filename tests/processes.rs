@@ -185,7 +185,7 @@ fn a_killed_learner_is_replaced_and_goes_on_from_its_last_update() {
     let summary = summary.unwrap();
     assert_eq!(code, Some(0), "{said}");
     assert!(said.contains("the learner (pid"), "{said}");
-    let lost = "nothing is lost but the update under way";
+    let lost = "nothing is lost but updates under way";
     assert_eq!(said.matches(lost).count(), 2, "what is lost is said: {said}");
     assert_eq!((summary.reliability.learner_restarts, summary.exit), (2, Exit::Interrupted));
     assert_eq!(summary.actors.iter().map(|actor| actor.restarts).sum::<u64>(), 0);

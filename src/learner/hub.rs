@@ -304,7 +304,7 @@ impl<'seg, S: MessageSink> Hub<'seg, S> {
             && let Some(report) = self.meters.due_report(now_ns)
         {
             self.n_sent += 1;
-            self.sink.send(Message::Report(report))?;
+            self.sink.send(Message::Report(Box::new(report)))?;
         }
         Ok(())
     }
@@ -319,7 +319,7 @@ impl<'seg, S: MessageSink> Hub<'seg, S> {
         self.save_state(self.meters.counters());
         self.meters.close_row(now_ns, self.frames_produced());
         while let Some(report) = self.meters.take_last_report(now_ns) {
-            self.sink.send(Message::Report(report))?;
+            self.sink.send(Message::Report(Box::new(report)))?;
         }
         self.sink.send(Message::Finished(self.exit().unwrap_or_default()))?;
         self.status.vitals.enter(Phase::Finished, monotonic_ns());
