@@ -5,18 +5,22 @@
 //! younger than the checkpoint are told again by the part that follows. Writes nothing: a resumed run has
 //! a folder of its own, and the earlier one stays as it is. Called by `train.rs` and `impala train`.
 
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use crate::checkpoint::{Checkpoint, CheckpointError};
-use crate::config::Config;
+use crate::config::{Config, dotted};
 use crate::report::read::RunData;
 use crate::run_dir::{RunDir, RunDirError};
 use crate::telemetry::MetricsRow;
 
 /// A log of hours is a few megabytes; more than this is none of ours.
 const MAX_LOG_BYTES: u64 = 1 << 30;
+
+/// Settings that the weights and the optimiser's memory belong to.
+const FIXED: [&str; 3] = ["env", "network.hidden", "optimizer.kind"];
 
 /// Why a run cannot be resumed.
 #[derive(Debug, thiserror::Error)]
@@ -45,7 +49,8 @@ pub enum ResumeError {
     },
     /// The settings ask for something else than was trained.
     #[error(
-        "{field} = {now}, but the checkpoint has {then}; that cannot change when a run is resumed"
+        "{field} = {now}, but the checkpoint has {then}, which cannot change when a run is resumed; leave it \
+         as it was, or start a new run"
     )]
     Differs {
         /// Which setting.
@@ -141,16 +146,17 @@ impl Resumption {
     /// # Errors
     /// If they ask for another task, network or optimiser, or leave no frames to learn from.
     pub fn check(&self, config: &Config) -> Result<(), ResumeError> {
-        let (then, state) = (self.settings()?, &self.checkpoint.state);
-        let refuse = |field, then: String, now: String| {
-            if then == now { Ok(()) } else { Err(ResumeError::Differs { field, then, now }) }
-        };
-        refuse("env", self.checkpoint.env.clone(), config.env.clone())?;
-        let (old, new) = (&self.checkpoint.shape.hidden, &config.network.hidden);
-        refuse("network.hidden", format!("{old:?}"), format!("{new:?}"))?;
-        let (old, new) = (then.optimizer.kind, config.optimizer.kind);
-        refuse("optimizer.kind", format!("{old:?}"), format!("{new:?}"))?;
-        let learned = state.counters.frames;
+        let mut then = self.settings()?;
+        then.env.clone_from(&self.checkpoint.env);
+        then.network.hidden.clone_from(&self.checkpoint.shape.hidden);
+        let (then, now) = (settings_of(&then.to_toml()), settings_of(&config.to_toml()));
+        for field in FIXED {
+            let (then, now) = (then[field].clone(), now[field].clone());
+            if then != now {
+                return Err(ResumeError::Differs { field, then, now });
+            }
+        }
+        let learned = self.checkpoint.state.counters.frames;
         if learned >= config.frames {
             return Err(ResumeError::NothingLeft { frames: config.frames, learned });
         }
@@ -197,25 +203,15 @@ fn ends_by(line: &str, elapsed_s: f64) -> bool {
 
 /// The settings of two configurations that differ, by their dotted names.
 fn changes(then: &str, now: &str) -> Vec<String> {
-    let parse = |text: &str| text.parse::<toml::Table>().unwrap_or_default();
-    let (mut old, mut new) = (Vec::new(), Vec::new());
-    flatten("", &parse(then), &mut old);
-    flatten("", &parse(now), &mut new);
-    let value = |settings: &[(String, String)], name: &str| {
-        let found = settings.iter().find(|(other, _)| other == name);
-        found.map_or("nothing", |(_, value)| value).to_owned()
-    };
-    let changed = new.iter().filter(|setting| !old.contains(setting));
-    changed.map(|(name, now)| format!("{name} = {now} (was {})", value(&old, name))).collect()
+    let (old, new) = (settings_of(then), settings_of(now));
+    let was = |name: &String| old.get(name).map_or("nothing", String::as_str);
+    let changed = new.iter().filter(|(name, now)| was(name) != now.as_str());
+    changed.map(|(name, now)| format!("{name} = {now} (was {})", was(name))).collect()
 }
 
-fn flatten(prefix: &str, table: &toml::Table, into: &mut Vec<(String, String)>) {
-    for (key, value) in table {
-        match value {
-            toml::Value::Table(inner) => flatten(&format!("{prefix}{key}."), inner, into),
-            other => into.push((format!("{prefix}{key}"), other.to_string())),
-        }
-    }
+/// Every setting of a TOML document by its dotted name.
+fn settings_of(toml: &str) -> BTreeMap<String, String> {
+    dotted(&toml.parse().unwrap_or_default())
 }
 
 #[cfg(test)]

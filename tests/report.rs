@@ -599,6 +599,7 @@ fn runs_are_compared_by_the_settings_that_differ() {
         markdown.contains("| slots_per_actor 1 | 3 of 3 | 200k (180k to 240k) |"),
         "{markdown}"
     );
+    assert!(markdown.contains("| actors.slots_per_actor | 1 | 4 |"), "{markdown}");
     assert!(markdown.contains("| [d](../d/report.html) | slots_per_actor 4 | 1 | 300,000 |"));
     assert!(markdown.contains("| frames | 9 |") && !markdown.contains("\n| seed |"), "{markdown}");
     let lag = fs::read_to_string(folder.join("plots/policy_lag_frames.svg")).unwrap();
@@ -609,6 +610,31 @@ fn runs_are_compared_by_the_settings_that_differ() {
         level(&outlines(&lag)[1]) > level(&outlines(&lag)[2]),
         "a lag of 4 lies above one of 1"
     );
+}
+
+#[test]
+fn runs_of_different_environments_are_set_side_by_side_and_not_ranked() {
+    let root = TempDir::new().unwrap();
+    let of = |env: &str, threshold: f64| {
+        let run = run_of(root.path(), env, (1, 1), 200_000);
+        let long = "x".repeat(50);
+        fs::write(run.config(), format!("env = \"{env}\"\n[a]\nb = \"{env}{long}\"\n")).unwrap();
+        let text = fs::read_to_string(run.summary()).unwrap();
+        let mut summary: serde_json::Value = serde_json::from_str(&text).unwrap();
+        (summary["env"], summary["score_threshold"]) = (env.into(), threshold.into());
+        fs::write(run.summary(), summary.to_string()).unwrap();
+        run
+    };
+    let runs = [of("CartPole-v1", 475.0), of("Acrobot-v1", -100.0)];
+    report::compare(&runs, root.path(), Pictures::Svg, &mut |_| ()).unwrap();
+    let markdown = fs::read_to_string(root.path().join("report.md")).unwrap();
+    assert!(markdown.contains("scores and frames of one group do not compare"), "{markdown}");
+    assert!(!markdown.contains("Fewest frames"), "{markdown}");
+    assert!(markdown.contains("| setting | CartPole-v1 | Acrobot-v1 |"), "{markdown}");
+    let score = fs::read_to_string(root.path().join("plots/score_frames.svg")).unwrap();
+    for level in ["CartPole-v1 solved", "Acrobot-v1 solved"] {
+        assert!(score.contains(level), "{level}: {score}");
+    }
 }
 
 #[test]

@@ -185,7 +185,11 @@ fn what_does_not_fit_is_refused_with_what_differs() {
         ),
         (
             vec!["--frames", "80000", "--set", "optimizer.kind=adam"],
-            "optimizer.kind = Adam, but the checkpoint has RmsProp",
+            "optimizer.kind = \"adam\", but the checkpoint has \"rms_prop\"",
+        ),
+        (
+            vec!["--env", "Acrobot-v1"],
+            "env = \"Acrobot-v1\", but the checkpoint has \"CartPole-v1\"",
         ),
         (vec![], "give more with --frames"),
     ] {

@@ -6,6 +6,7 @@
 //! resolved copy lies in every run folder as `config.toml` and reproduces the run's settings. Knows
 //! nothing of processes or memory.
 
+mod dotted;
 mod error;
 mod layers;
 mod presets;
@@ -21,6 +22,7 @@ use crate::process;
 use crate::rollout::RolloutShape;
 use crate::vtrace::VtraceParams;
 
+pub use dotted::dotted;
 pub use error::ConfigError;
 pub use layers::Layers;
 pub use presets::preset;

@@ -17,6 +17,8 @@ pub enum Scale {
     Linear,
     /// Linear, with 0 always in view.
     FromZero,
+    /// The same of whole things: no ticks between them.
+    Count,
     /// log10; what is not positive has no place.
     Log,
     /// A share p of 0 to 1 at log10(1/(1-p)): each further nine takes the same width.
@@ -78,7 +80,7 @@ impl Axis {
 
 fn place(scale: Scale, value: f64) -> Option<f64> {
     let position = match scale {
-        Scale::Linear | Scale::FromZero | Scale::Share => value,
+        Scale::Linear | Scale::FromZero | Scale::Count | Scale::Share => value,
         Scale::Log => value.log10(),
         Scale::Percentile => -(1.0 - value).log10(),
     };
@@ -90,7 +92,7 @@ fn range(scale: Scale, values: impl IntoIterator<Item = f64>) -> (f64, f64) {
     if scale == Scale::Share {
         return (0.0, 1.0);
     }
-    let zero = matches!(scale, Scale::FromZero | Scale::Percentile).then_some(0.0);
+    let zero = matches!(scale, Scale::FromZero | Scale::Count | Scale::Percentile).then_some(0.0);
     let positions = values.into_iter().filter_map(|value| place(scale, value)).chain(zero);
     let (lo, hi) =
         positions.fold((f64::INFINITY, f64::NEG_INFINITY), |(lo, hi), at| (lo.min(at), hi.max(at)));
@@ -104,7 +106,7 @@ fn room_around_constant(scale: Scale, lo: f64, hi: f64) -> (f64, f64) {
     }
     match scale {
         Scale::Log => (lo - 0.5, hi + 0.5),
-        Scale::FromZero | Scale::Percentile => (0.0, 1.0),
+        Scale::FromZero | Scale::Count | Scale::Percentile => (0.0, 1.0),
         _ => (lo - 0.5 * lo.abs().max(1e-3), hi + 0.5 * hi.abs().max(1e-3)),
     }
 }
@@ -114,13 +116,14 @@ fn with_margin(scale: Scale, (lo, hi): (f64, f64)) -> (f64, f64) {
         Scale::Share => 0.0,
         _ => 0.05 * (hi - lo),
     };
-    let is_fixed = |end: f64| scale == Scale::FromZero && end == 0.0;
+    let is_fixed = |end: f64| matches!(scale, Scale::FromZero | Scale::Count) && end == 0.0;
     (if is_fixed(lo) { lo } else { lo - margin }, if is_fixed(hi) { hi } else { hi + margin })
 }
 
 fn ticks(scale: Scale, lo: f64, hi: f64) -> Vec<(f64, String)> {
     match scale {
-        Scale::Linear | Scale::FromZero => linear_ticks(lo, hi),
+        Scale::Linear | Scale::FromZero => linear_ticks(lo, hi, 0.0),
+        Scale::Count => linear_ticks(lo, hi, 1.0),
         Scale::Log => log_ticks(lo, hi),
         Scale::Percentile => percentile_ticks(hi),
         Scale::Share => {
@@ -129,9 +132,9 @@ fn ticks(scale: Scale, lo: f64, hi: f64) -> Vec<(f64, String)> {
     }
 }
 
-/// About six ticks at 1, 2 or 5 times a power of ten.
-fn linear_ticks(lo: f64, hi: f64) -> Vec<(f64, String)> {
-    let step = round_step((hi - lo) / 6.0);
+/// About six ticks at 1, 2 or 5 times a power of ten, and none closer than that.
+fn linear_ticks(lo: f64, hi: f64, closest: f64) -> Vec<(f64, String)> {
+    let step = round_step((hi - lo) / 6.0).max(closest);
     // Rounding must not lose a tick that lies exactly at an end.
     let slack = 1e-6 * step;
     let first = ((lo - slack) / step).ceil();
@@ -218,6 +221,14 @@ mod tests {
         assert_eq!(texts(&late), ["0", "5e-5", "1e-4", "1.5e-4", "2e-4"]);
         let loss = Axis::tight("loss", Scale::Linear, [-1.0, 1.0]);
         assert_eq!(texts(&loss), ["-1", "-0.5", "0", "0.5", "1"]);
+    }
+
+    #[test]
+    fn between_whole_things_there_is_no_tick() {
+        let restarts = |most| Axis::tight("restarts", Scale::Count, [0.0, most]);
+        assert_eq!(texts(&restarts(0.0)), ["0", "1"]);
+        assert_eq!(texts(&restarts(3.0)), ["0", "1", "2", "3"]);
+        assert_eq!(texts(&restarts(100.0)), ["0", "20", "40", "60", "80", "100"]);
     }
 
     #[test]

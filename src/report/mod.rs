@@ -3,13 +3,17 @@
 //! [`render`] reads a run folder (`read`), draws its plots (`plots` of `series`, `stages` and `processes`,
 //! as `chart`s of `axis` and `points` in the colours of `palette`), judges what limited the run
 //! ([`bottleneck`]) and fills the page (`html`), as HTML and as Markdown. It may be called while a run
-//! runs, and after it was killed. [`compare`] does the same of many runs (`comparison`).
+//! runs, and after it was killed. [`compare`] reads many (`compared`), groups them (`groups` with `spread`),
+//! draws what they are compared by (`measures`) and fills a page of its own (`comparison`).
 
 mod axis;
 pub mod bottleneck;
 mod chart;
+mod compared;
 mod comparison;
+mod groups;
 mod html;
+mod measures;
 mod palette;
 mod plots;
 #[cfg(feature = "png")]
@@ -19,6 +23,7 @@ mod processes;
 pub mod read;
 mod readout;
 mod series;
+mod spread;
 mod stages;
 mod units;
 
@@ -28,6 +33,7 @@ use std::path::{Path, PathBuf};
 
 use crate::run_dir::RunDir;
 use chart::Chart;
+use groups::Groups;
 use html::Pages;
 use read::RunData;
 use series::{Plot, Section};
@@ -154,9 +160,9 @@ pub fn compare(
     pictures: Pictures,
     watch: Watch,
 ) -> Result<PathBuf, ReportError> {
-    let compared = comparison::Comparison::read(runs, folder, watch);
-    let sections = draw(compared.sections(), watch)?;
-    write_report(folder, &compared.pages(&sections)?, &sections, pictures, watch)
+    let groups = Groups::read(runs, folder, watch);
+    let sections = draw(measures::sections(&groups), watch)?;
+    write_report(folder, &comparison::pages(&groups, &sections)?, &sections, pictures, watch)
 }
 
 fn draw(sections: Vec<Section>, watch: Watch) -> Result<Vec<DrawnSection>, ReportError> {

@@ -100,7 +100,8 @@ fn entropy(rows: &[MetricsRow]) -> Plot {
 
 fn explained_variance(rows: &[MetricsRow]) -> Plot {
     let caption = "Look for a rise towards 1: the critic then predicts the returns; at 0 or below it is no \
-                   better than a constant.";
+                   better than a constant. Once every episode ends alike there is nothing left to explain, \
+                   and a good critic falls to 0 too.";
     let words = ("explained_variance", "Variance explained by the critic", caption);
     over_run(rows, words, |over| {
         let layers = vec![
@@ -134,13 +135,13 @@ fn importance_ratio(rows: &[MetricsRow]) -> Plot {
 
 fn policy_lag(rows: &[MetricsRow]) -> Plot {
     let caption = "How many updates old the actors' weights were when the gradient of their rollouts was \
-                   applied, and how many of these the other learner threads made while it was computed; look \
-                   for a mean of a few updates and no trend.";
+                   applied, and how many of these other learner threads made while it was computed (none \
+                   where there is one thread); look for a mean of a few updates and no trend.";
     over_run(rows, ("policy_lag", "Policy lag", caption), |over| {
         let layers = vec![
             line(rows, over, "largest", Colour::Orange, |r| Some(r.policy_lag_max as f64)),
             line(rows, over, "mean", Colour::Blue, |r| Some(r.policy_lag_mean)),
-            line(rows, over, "of it while learning, mean", Colour::Green, |r| {
+            line(rows, over, "of it by other threads, mean", Colour::Green, |r| {
                 Some(r.gradient_lag_mean)
             }),
         ];

@@ -81,7 +81,7 @@ pub fn memory(run: &RunData) -> Plot {
         let restarts = Layer::new("restarts so far", Colour::Vermillion, Mark::Line(restarts));
         vec![
             Panel::fit("memory (PSS), MB", Scale::FromZero, layers.collect()),
-            Panel::fit("restarts", Scale::FromZero, vec![restarts]),
+            Panel::fit("restarts", Scale::Count, vec![restarts]),
         ]
     })
 }
@@ -99,7 +99,11 @@ const MAX_MOMENTS: usize = 400;
 fn moments(samples: &[ProcessSample]) -> Vec<Moment> {
     let at_once = samples.chunk_by(|a, b| a.time_s == b.time_s);
     let at_once = at_once.filter(|samples| is_drawable(samples[0].time_s));
-    let moments: Vec<Moment> = at_once.map(|s| moment(s[0].time_s, s)).collect();
+    let mut moments: Vec<Moment> = at_once.map(|s| moment(s[0].time_s, s)).collect();
+    // The last sample is often taken when the learner has ended, and would look like memory given back.
+    let with_learner = |moment: &Moment| moment.levels_mb[2] > moment.levels_mb[1];
+    let n_lived = moments.iter().rposition(with_learner).map_or(moments.len(), |last| last + 1);
+    moments.truncate(n_lived);
     let stride = moments.len().div_ceil(MAX_MOMENTS).max(1);
     moments.into_iter().step_by(stride).collect()
 }
@@ -111,4 +115,28 @@ fn moment(time_s: f64, samples: &[ProcessSample]) -> Moment {
         levels_mb[i + 1] = levels_mb[i] + of_role.map(|s| s.pss_bytes as f64 / 1e6).sum::<f64>();
     }
     Moment { time_s, levels_mb, n_restarts: samples.iter().map(|sample| sample.restarts).sum() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn memory_is_drawn_up_to_the_learners_end() {
+        let sample = |time_s, process: &str| ProcessSample {
+            time_s,
+            process: process.to_owned(),
+            pss_bytes: 1_000_000,
+            ..ProcessSample::default()
+        };
+        let times = |processes: &[(f64, &str)]| {
+            let samples: Vec<_> = processes.iter().map(|(time_s, p)| sample(*time_s, p)).collect();
+            moments(&samples).iter().map(|moment| moment.time_s).collect::<Vec<_>>()
+        };
+        let ended = [(1.0, "learner"), (1.0, "actor0"), (2.0, "actor0")];
+        assert_eq!(times(&ended), [1.0], "it had ended");
+        let replaced = [(1.0, "learner"), (2.0, "actor0"), (3.0, "learner")];
+        assert_eq!(times(&replaced), [1.0, 2.0, 3.0], "it died and was replaced");
+        assert_eq!(times(&[(1.0, "actor0")]), [1.0], "it never lived");
+    }
 }
