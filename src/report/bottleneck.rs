@@ -374,92 +374,74 @@ mod tests {
         diagnose(summary, n_cores).to_string().replace('\u{a0}', " ")
     }
 
-    /// Each scenario: the run, its cores, the judgement, what the paragraph must say.
+    /// A run in which the learner's stages took these shares of a millisecond, and each actor these seconds.
+    fn scenario(name: &str) -> Summary {
+        use Stage::{Backward, Forward, Wait};
+        let learner =
+            |wait, forward| [(Wait, wait), (Forward, forward), (Backward, 1000.0 - wait - forward)];
+        let (stages, n_actors, [act_s, env_s, blocked_s]) = match name {
+            "learner" => (learner(20.0, 300.0), 4, [2.0, 1.0, 7.0]),
+            "environments" => (learner(600.0, 250.0), 4, [1.0, 9.0, 0.0]),
+            "starved" => (learner(600.0, 250.0), 1, [8.0, 2.0, 0.0]),
+            _ => (learner(50.0, 450.0), 2, [5.0, 4.5, 0.5]),
+        };
+        run(&stages, n_actors, busy_actor(act_s, env_s, blocked_s))
+    }
+
+    /// Scenario, its cores, the judgement, and a phrase that the paragraph must hold.
+    const DIAGNOSES: [(&str, Option<usize>, Limit, &str); 18] = [
+        (
+            "learner",
+            Some(8),
+            Limit::Learner,
+            "waited for rollouts 2.0 % of its time (200 ms of 10 s)",
+        ),
+        ("learner", Some(8), Limit::Learner, "full rings 70 % of theirs (28 s of 40 s)"),
+        ("learner", Some(8), Limit::Learner, "collecting 88 % of the time"),
+        (
+            "learner",
+            Some(8),
+            Limit::Learner,
+            "largest stage was backward: 68 % of its time, 680 µs an update",
+        ),
+        (
+            "learner",
+            Some(8),
+            Limit::Learner,
+            "2.18 processes had work to do at one time; the machine gave them 8 cores",
+        ),
+        (
+            "learner",
+            Some(8),
+            Limit::Learner,
+            "2.1 updates in the mean (p99 5, largest 9), low enough",
+        ),
+        (
+            "learner",
+            Some(8),
+            Limit::Learner,
+            "half its cost would let the learner do 52 % more updates",
+        ),
+        ("learner", Some(8), Limit::Learner, "more actors would only wait longer"),
+        ("learner", None, Limit::Learner, "cores they had is not known"),
+        ("learner", Some(2), Limit::Cores, "the actors' forward passes (37 % of all busy time)"),
+        ("learner", Some(2), Limit::Cores, "more actors would only share the same cores"),
+        ("environments", Some(4), Limit::Cores, "the environments (82 % of all busy time)"),
+        ("environments", Some(5), Limit::Actors, "a cheaper environment, which took 90 % of"),
+        ("starved", Some(8), Limit::Actors, "waited for rollouts 60 %"),
+        ("starved", Some(8), Limit::Actors, "the actor waited on full rings 0 %"),
+        ("starved", Some(8), Limit::Actors, "one more actor, since 6.6 cores had nothing to do"),
+        ("balanced", Some(4), Limit::Balanced, "kept pace"),
+        ("balanced", Some(4), Limit::Balanced, "a cheaper backward"),
+    ];
+
     #[test]
     fn each_kind_of_run_gets_its_diagnosis() {
-        use Stage::{Backward, Forward, Wait};
-        let learner_bound =
-            run(&[(Wait, 20.0), (Forward, 300.0), (Backward, 680.0)], 4, busy_actor(2.0, 1.0, 7.0));
-        let env_bound = run(
-            &[(Wait, 600.0), (Forward, 250.0), (Backward, 150.0)],
-            4,
-            busy_actor(1.0, 9.0, 0.0),
-        );
-        let starved = run(
-            &[(Wait, 600.0), (Forward, 250.0), (Backward, 150.0)],
-            1,
-            busy_actor(8.0, 2.0, 0.0),
-        );
-        let balanced =
-            run(&[(Wait, 50.0), (Forward, 450.0), (Backward, 500.0)], 2, busy_actor(5.0, 4.5, 0.5));
-        type Scenario<'a> = (&'a str, &'a Summary, Option<usize>, Limit, &'a [&'a str]);
-        let scenarios: [Scenario; 7] = [
-            (
-                "learner",
-                &learner_bound,
-                Some(8),
-                Limit::Learner,
-                &[
-                    "waited for rollouts 2.0 % of its time (200 ms of 10 s)",
-                    "full rings 70 % of theirs (28 s of 40 s)",
-                    "collecting 88 % of the time",
-                    "largest stage was backward: 68 % of its time, 680 µs an update",
-                    "2.18 processes had work to do at one time; the machine gave them 8 cores",
-                    "2.1 updates in the mean (p99 5, largest 9), low enough",
-                    "half its cost would let the learner do 52 % more updates",
-                    "more actors would only wait longer",
-                ],
-            ),
-            (
-                "learner, cores unknown",
-                &learner_bound,
-                None,
-                Limit::Learner,
-                &["cores they had is not known"],
-            ),
-            (
-                "cores, actors eat them",
-                &learner_bound,
-                Some(2),
-                Limit::Cores,
-                &[
-                    "the actors' forward passes (37 % of all busy time)",
-                    "more actors would only share the same cores",
-                ],
-            ),
-            (
-                "actors, no core left",
-                &env_bound,
-                Some(4),
-                Limit::Cores,
-                &["the environments (82 % of all busy time)"],
-            ),
-            (
-                "actors, no free core",
-                &env_bound,
-                Some(5),
-                Limit::Actors,
-                &["a cheaper environment, which took 90 % of"],
-            ),
-            (
-                "actors, free cores",
-                &starved,
-                Some(8),
-                Limit::Actors,
-                &[
-                    "waited for rollouts 60 %",
-                    "the actor waited on full rings 0 %",
-                    "one more actor, since 6.6 cores had nothing to do",
-                ],
-            ),
-            ("balanced", &balanced, Some(4), Limit::Balanced, &["kept pace", "a cheaper backward"]),
-        ];
-        for (name, summary, n_cores, limit, phrases) in scenarios {
-            let text = text(summary, n_cores);
-            assert_eq!(diagnose(summary, n_cores).limit, limit, "{name}: {text}");
-            for phrase in phrases {
-                assert!(text.contains(phrase), "{name}: {phrase:?} not in {text}");
-            }
+        for (name, n_cores, limit, phrase) in DIAGNOSES {
+            let summary = scenario(name);
+            let text = text(&summary, n_cores);
+            assert_eq!(diagnose(&summary, n_cores).limit, limit, "{name}: {text}");
+            assert!(text.contains(phrase), "{name}: {phrase:?} not in {text}");
         }
     }
 
