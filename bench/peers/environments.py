@@ -5,7 +5,6 @@ third_party/peers. Knows nothing of what is trained in them. Called by main.py, 
 wants the path of one environment's Python.
 """
 
-import contextlib
 import fcntl
 import os
 import platform
@@ -19,6 +18,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from talking import say
+
+sys.path.append(str(Path(__file__).resolve().parents[2] / "tools"))
+from libtorch import bytes_below  # noqa: E402  (the path has to be set first)
 
 LOCKS = Path(__file__).resolve().parent / "locks"
 HOME = Path(__file__).resolve().parents[2] / "third_party" / "peers"
@@ -161,16 +163,6 @@ def last_complaint(log):
     lines = [line.strip() for line in log.read_text(errors="replace").splitlines() if line.strip()]
     complaints = [line for line in lines if line.startswith("ERROR")]
     return (complaints or lines or ["it said nothing"])[-1][:300]
-
-
-def bytes_below(folder):
-    """The size of all files in a folder that another process is filling."""
-    total = 0
-    for parent, _, names in os.walk(folder):
-        for name in names:
-            with contextlib.suppress(FileNotFoundError):
-                total += os.lstat(os.path.join(parent, name)).st_size
-    return total
 
 
 if __name__ == "__main__":
