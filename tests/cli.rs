@@ -111,6 +111,7 @@ fn files_that_are_no_configuration_are_refused_by_line_and_text() {
         ("frames = 99999999999999999999", ["bad.toml:1:", "frames"]),
         ("seed = ", ["bad.toml:1:", "seed"]),
         ("[actors\ncount = 1", ["bad.toml:1:", "[actors"]),
+        ("actors = 3", ["bad.toml:1: `actors = 3`", "expected a table of settings"]),
     ] {
         let message = refused_file(folder.path(), toml);
         assert!(expected.iter().all(|part| message.contains(part)), "{toml}: {message}");

@@ -114,6 +114,7 @@ fn what_cannot_be_evaluated_or_written_is_refused_with_a_remedy() {
     std::fs::create_dir(folder.path().join("run")).unwrap();
     let refusal = |args: &[&str]| {
         let output = eval(folder.path(), args);
+        assert!(output.stdout.is_empty(), "refused before anything is played: {output:?}");
         (output.status.code(), text(&output.stderr))
     };
     let (status, message) = refusal(&[]);
@@ -127,5 +128,5 @@ fn what_cannot_be_evaluated_or_written_is_refused_with_a_remedy() {
     let (status, _) = refusal(&["policy.safetensors", "--every", "0"]);
     assert_eq!(status, Some(2));
     let (status, message) = refusal(&["policy.safetensors", "--gif", "no/such/folder/a.gif"]);
-    assert!(status == Some(1) && message.contains("no/such/folder/a.gif"), "{message}");
+    assert!(status == Some(2) && message.contains("no/such/folder/a.gif"), "{message}");
 }

@@ -73,8 +73,12 @@ struct OnTerminal {
 }
 
 impl OnTerminal {
-    fn start(mut command: Command) -> Self {
-        let (master, slave) = pseudo_terminal(40, 110);
+    fn start(command: Command) -> Self {
+        OnTerminal::start_in(110, command)
+    }
+
+    fn start_in(n_columns: u16, mut command: Command) -> Self {
+        let (master, slave) = pseudo_terminal(40, n_columns);
         let before = tcgetattr(&slave).unwrap();
         let end = || Stdio::from(slave.try_clone().unwrap());
         command.stdin(end()).stdout(end()).stderr(end());
@@ -388,23 +392,35 @@ fn train_on_terminal(term: &str, no_color: bool, flags: &[&str]) -> String {
 #[test]
 fn a_terminal_gets_a_bar_with_the_time_left() {
     let seen = train_on_terminal("xterm-256color", false, &[]);
-    assert!(seen.contains("% of 30,000 frames") && seen.contains(" left"), "{seen:?}");
+    assert!(seen.contains("% of 30,000, ") && seen.contains(" left"), "{seen:?}");
     assert!(seen.contains("\x1b[36m"), "the bar is coloured: {seen:?}");
     let seen = train_on_terminal("xterm-256color", true, &[]);
-    assert!(seen.contains("% of 30,000 frames") && !seen.contains("\x1b[36m"), "{seen:?}");
+    assert!(seen.contains("% of 30,000, ") && !seen.contains("\x1b[36m"), "{seen:?}");
+}
+
+/// What is seen of a line once the terminal has obeyed it.
+fn without_escapes(line: &str) -> String {
+    let after =
+        |part: &str| part.split_once(|c: char| c.is_ascii_alphabetic()).map(|p| p.1.to_owned());
+    let mut parts = line.split('\x1b');
+    let first = parts.next().unwrap_or_default().to_owned();
+    parts.fold(first, |seen, part| seen + &after(part).unwrap_or_default())
 }
 
 #[test]
 fn an_interrupted_run_leaves_its_terminal_as_it_was() {
     let folder = TempDir::new().unwrap();
     let run_dir = folder.path().join("run");
-    let mut command = command(&["train", "--frames", "1000000000000", "--run-dir", path(&run_dir)]);
+    let mut command = command(&["train", "--frames", "2000000000", "--run-dir", path(&run_dir)]);
     command.env("TERM", "xterm-256color");
-    let mut terminal = OnTerminal::start(command);
-    terminal.until("bar", |this| this.seen.contains("% of"));
+    let mut terminal = OnTerminal::start_in(80, command);
+    terminal.until("bar", |this| this.seen.contains(", policy lag "));
     kill(Pid::from_raw(terminal.child.id() as i32), Signal::SIGINT).unwrap();
     let (status, seen) = terminal.finish();
     assert!(status.success() && seen.contains("SIGINT: stopping"), "{seen:?}");
+    let bars = seen.split(['\r', '\n']).filter(|line| line.contains("% of"));
+    let widest = bars.map(|bar| without_escapes(bar).trim_end().chars().count()).max();
+    assert!(widest <= Some(80), "a bar of {widest:?} columns: {seen:?}");
     let last_bar = seen.rfind("% of").unwrap();
     assert!(seen[last_bar..].contains("\x1b[2K"), "the bar is taken away: {seen:?}");
     let n_times = |code| seen.matches(code).count();

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, anyhow};
+use anyhow::{Context, anyhow, bail};
 use clap::value_parser;
 use impala::checkpoint::Checkpoint;
 use impala::env::Registry;
@@ -76,6 +76,7 @@ struct Evaluation<'a> {
 /// Plays, prints the scores' statistics, draws.
 pub fn run(args: &Args, show: Show) -> Result<(), Failure> {
     let usage = |error| Failure::Usage(error);
+    check_gif(args).map_err(usage)?;
     let path = checkpoint_path(&args.run).map_err(usage)?;
     let checkpoint = Checkpoint::load(&path).map_err(|error| usage(error.into()))?;
     let selection = if args.sampled { Selection::Sampled } else { Selection::Greedy };
@@ -100,6 +101,19 @@ pub fn run(args: &Args, show: Show) -> Result<(), Failure> {
     let text = if args.json { as_json(&evaluation)? } else { as_text(&evaluation) };
     say!("{text}");
     draw(args, &player, &checkpoint.env, show).map_err(|error| Failure::Run(error.into()))
+}
+
+/// A picture that could not be written is refused before a long evaluation, not after it.
+fn check_gif(args: &Args) -> anyhow::Result<()> {
+    let Some(path) = &args.gif else { return Ok(()) };
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+    if folder.is_some_and(|folder| !folder.is_dir()) || path.is_dir() {
+        bail!(
+            "--gif {}: no such place for a file; name a file in a folder that exists",
+            path.display()
+        );
+    }
+    Ok(())
 }
 
 /// The final network of a run's folder, or the file itself.

@@ -36,12 +36,15 @@ struct Cli {
     #[command(subcommand)]
     command: Command,
     /// Show no progress; results, warnings and errors are still printed.
-    #[arg(short, long, global = true, conflicts_with = "verbose")]
+    #[arg(short, long, global = true, conflicts_with = "verbose", display_order = AFTER_OTHERS)]
     quiet: bool,
     /// Log each step to stderr, with plain progress lines instead of a bar.
-    #[arg(short, long, global = true, action = ArgAction::SetTrue)]
+    #[arg(short, long, global = true, action = ArgAction::SetTrue, display_order = AFTER_OTHERS)]
     verbose: bool,
 }
+
+/// Where options that every command has stand in its help.
+const AFTER_OTHERS: usize = 900;
 
 #[derive(Subcommand)]
 enum Command {

@@ -14,7 +14,13 @@ use serde::Serialize;
 use crate::Failure;
 
 /// List the runs below a folder: score, frames, speed, how each ended, age.
+///
+/// The score is the mean of the last 100 training episodes, the speed frames learned from in a second.
+/// Folders in which something is missing or broken are listed with what is known of them.
 #[derive(clap::Args)]
+#[command(after_help = "Examples:\n  \
+    impala runs                                    newest first\n  \
+    impala runs --json | jq '.[0].score_last100'   for programs")]
 pub struct Args {
     /// The folder that holds the runs.
     #[arg(default_value = "results")]

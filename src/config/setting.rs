@@ -138,7 +138,7 @@ macro_rules! settings {
     ) => {
         $(#[doc = $table_doc])+
         #[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
-        #[serde(default, deny_unknown_fields)]
+        #[serde(default, deny_unknown_fields, expecting = "a table of settings, such as [NAME]")]
         pub struct $Table {
             $($(#[doc = $doc])+ pub $name: $Type,)+
             $($(#[doc = $other_doc])+ #[serde(skip)] pub $other: $Other,)?

@@ -195,11 +195,17 @@ fn rate(per_s: f64, unit: &str) -> String {
         _ if per_s >= 1e3 => (per_s / 1e3, "k "),
         _ => (per_s, ""),
     };
-    format!("{number:.2} {prefix}{unit}/s")
+    let decimals = match number {
+        _ if number >= 100.0 => 0,
+        _ if number >= 10.0 => 1,
+        _ => 2,
+    };
+    format!("{number:.decimals$} {prefix}{unit}/s")
 }
 
 fn style(unit: &'static str) -> ProgressStyle {
-    let template = "{bar:24.cyan/dim} {percent}% of {human_len} {unit}, {rate}{msg}, {left} left";
+    // The bar takes what the figures leave of the line, which in 80 columns is little.
+    let template = "{wide_bar:.cyan/dim} {percent}% of {human_len}, {rate}{msg}, {left} left";
     // A formatter that fails has nowhere to say so; the bar then shows nothing here.
     let write_rate = move |state: &ProgressState, out: &mut dyn std::fmt::Write| {
         let _ = out.write_str(&rate(state.per_sec(), unit));
@@ -207,14 +213,10 @@ fn style(unit: &'static str) -> ProgressStyle {
     let write_left = |state: &ProgressState, out: &mut dyn std::fmt::Write| {
         let _ = write!(out, "{:#}", HumanDuration(state.eta()));
     };
-    let write_unit = move |_: &ProgressState, out: &mut dyn std::fmt::Write| {
-        let _ = out.write_str(unit);
-    };
     ProgressStyle::with_template(template)
         .expect("the template is a valid constant")
         .with_key("rate", write_rate)
         .with_key("left", write_left)
-        .with_key("unit", write_unit)
 }
 
 #[cfg(test)]
@@ -247,6 +249,8 @@ mod tests {
     fn rates_have_three_digits() {
         assert_eq!(rate(4_200_000.0, "frames"), "4.20 M frames/s");
         assert_eq!(rate(1_234.0, "episodes"), "1.23 k episodes/s");
+        assert_eq!(rate(45_678.0, "frames"), "45.7 k frames/s");
+        assert_eq!(rate(991_610.0, "frames"), "992 k frames/s");
         assert_eq!(rate(2.0, "rows"), "2.00 rows/s");
     }
 }
