@@ -62,7 +62,13 @@ mod points {
             let config = folder.path().join("settings.toml");
             std::fs::write(&config, SETTINGS).unwrap();
             let output = Command::new("timeout")
-                .args([WATCHDOG_S, env!("CARGO_BIN_EXE_impala"), "train", "--config"])
+                .args([
+                    "--kill-after=10",
+                    WATCHDOG_S,
+                    env!("CARGO_BIN_EXE_impala"),
+                    "train",
+                    "--config",
+                ])
                 .arg(&config)
                 .arg("--run-dir")
                 .arg(folder.path().join("run"))

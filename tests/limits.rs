@@ -40,7 +40,8 @@ impl Place {
     /// way of `wrapper`, if that is not empty.
     fn shell(&self, wrapper: &[&str], script: &str) -> Output {
         let impala = env!("CARGO_BIN_EXE_impala");
-        let line = [&["timeout", WATCHDOG_S], wrapper, &["sh", "-c", script]].concat();
+        let line =
+            [&["timeout", "--kill-after=10", WATCHDOG_S], wrapper, &["sh", "-c", script]].concat();
         Command::new(line[0])
             .args(&line[1..])
             .current_dir(self.folder.path())
