@@ -77,13 +77,17 @@ fn losses(rows: &[MetricsRow]) -> Plot {
     let caption = "Total = policy + cost · critic − cost · entropy. Look for a critic loss that falls and \
                    levels off; a jump late in the run announces a collapse of the policy.";
     over_run(rows, ("loss", "Losses", caption), |over| {
-        let layers = vec![
+        let losses = vec![
             line(rows, over, "critic", Colour::Orange, |r| Some(r.critic_loss)),
             line(rows, over, "policy", Colour::Blue, |r| Some(r.policy_loss)),
             line(rows, over, "total", Colour::Ink, |r| Some(r.total_loss)),
-            line(rows, over, "entropy", Colour::Green, |r| Some(r.entropy)),
         ];
-        vec![Panel::fit("loss per frame", Scale::Linear, layers)]
+        // In one panel with them it would press the others flat: it is not small where they are.
+        let entropy = vec![line(rows, over, "entropy", Colour::Green, |r| Some(r.entropy))];
+        vec![
+            Panel::fit("loss per frame", Scale::Linear, losses),
+            Panel::fit("entropy, nats", Scale::FromZero, entropy),
+        ]
     })
 }
 
