@@ -94,6 +94,9 @@ struct StageTime {
 /// The figures the judgement rests on.
 struct Figures {
     n_actors: usize,
+    n_learner_threads: usize,
+    /// Whether each actor may feed a thread of its own, and the learner is not libtorch, which takes one.
+    may_have_more_threads: bool,
     n_cores: Option<usize>,
     /// Time of the learner's loops, waiting included, s.
     learner_s: f64,
@@ -127,6 +130,9 @@ impl Figures {
         let train_s = finite(summary.train_s);
         Figures {
             n_actors: summary.actors.len(),
+            n_learner_threads: summary.learner_threads,
+            may_have_more_threads: summary.learner == "native"
+                && summary.learner_threads < summary.actors.len(),
             n_cores,
             learner_s,
             learner_wait_s,
@@ -217,6 +223,12 @@ impl Figures {
                 "What would help most: more cores, or less computing for each frame, first of all in {}; \
                  more actors would only share the same cores.",
                 self.largest_consumer()
+            ),
+            Limit::Learner if self.has_free_core() && self.may_have_more_threads => format!(
+                "What would help most: one more learner thread (`--learner-threads {}`), since {} cores had \
+                 nothing to do; more actors would only wait longer.",
+                self.n_learner_threads + 1,
+                three_digits(self.n_free().unwrap_or(0.0))
             ),
             Limit::Learner => format!(
                 "What would help most: {}; more actors would only wait longer.",
@@ -380,16 +392,18 @@ mod tests {
         let learner =
             |wait, forward| [(Wait, wait), (Forward, forward), (Backward, 1000.0 - wait - forward)];
         let (stages, n_actors, [act_s, env_s, blocked_s]) = match name {
-            "learner" => (learner(20.0, 300.0), 4, [2.0, 1.0, 7.0]),
+            "learner" | "learner, torch" => (learner(20.0, 300.0), 4, [2.0, 1.0, 7.0]),
             "environments" => (learner(600.0, 250.0), 4, [1.0, 9.0, 0.0]),
             "starved" => (learner(600.0, 250.0), 1, [8.0, 2.0, 0.0]),
             _ => (learner(50.0, 450.0), 2, [5.0, 4.5, 0.5]),
         };
-        run(&stages, n_actors, busy_actor(act_s, env_s, blocked_s))
+        let learner = if name.ends_with("torch") { "torch" } else { "native" };
+        let run = run(&stages, n_actors, busy_actor(act_s, env_s, blocked_s));
+        Summary { learner: learner.into(), ..run }
     }
 
     /// Scenario, its cores, the judgement, and a phrase that the paragraph must hold.
-    const DIAGNOSES: [(&str, Option<usize>, Limit, &str); 18] = [
+    const DIAGNOSES: [(&str, Option<usize>, Limit, &str); 19] = [
         (
             "learner",
             Some(8),
@@ -418,6 +432,12 @@ mod tests {
         ),
         (
             "learner",
+            Some(8),
+            Limit::Learner,
+            "one more learner thread (`--learner-threads 2`), since 5.82 cores had nothing to do",
+        ),
+        (
+            "learner, torch",
             Some(8),
             Limit::Learner,
             "half its cost would let the learner do 52 % more updates",
