@@ -418,6 +418,7 @@ fn an_interrupted_run_leaves_its_terminal_as_it_was() {
     kill(Pid::from_raw(terminal.child.id() as i32), Signal::SIGINT).unwrap();
     let (status, seen) = terminal.finish();
     assert!(status.success() && seen.contains("SIGINT: stopping"), "{seen:?}");
+    assert!(seen.contains("go on with: impala train --resume "), "{seen:?}");
     let bars = seen.split(['\r', '\n']).filter(|line| line.contains("% of"));
     let widest = bars.map(|bar| without_escapes(bar).trim_end().chars().count()).max();
     assert!(widest <= Some(80), "a bar of {widest:?} columns: {seen:?}");

@@ -171,6 +171,10 @@ fn print_result(trained: &TrainedRun) {
     if trained.report.exists() {
         say!("report: {}", trained.report.display());
     }
+    let is_cut_short = matches!(summary.exit, Exit::Interrupted | Exit::Failed);
+    if is_cut_short && trained.run.checkpoint().exists() {
+        say!("go on with: impala train --resume {}", trained.run.path().display());
+    }
 }
 
 fn outcome_line(summary: &Summary, reason: &str) -> String {
