@@ -9,6 +9,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 
 use crate::config::{Config, ConfigError};
+use crate::input::{open_regular, read_text_at_most};
 use crate::latency::monotonic_ns;
 use crate::params::NetworkShape;
 use crate::run_dir::RunDir;
@@ -16,6 +17,9 @@ use crate::shm::SegmentError;
 use crate::shm::view::{RingSigns, SegmentView, WorkerSigns};
 use crate::supervisor::segment_shape;
 use crate::telemetry::LiveNote;
+
+/// A note is five numbers.
+const MAX_NOTE_BYTES: u64 = 4096;
 
 fn path_of(note: &LiveNote) -> PathBuf {
     format!("/proc/{}/fd/{}", note.pid, note.descriptor).into()
@@ -143,7 +147,7 @@ fn network(run: &RunDir, config: &Config, note: &LiveNote) -> Result<NetworkShap
 
 fn read_note(run: &RunDir) -> Result<LiveNote, LiveError> {
     let path = run.live();
-    let text = match std::fs::read_to_string(&path) {
+    let text = match open_regular(&path).and_then(|file| read_text_at_most(file, MAX_NOTE_BYTES)) {
         Ok(text) => text,
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             return Err(LiveError::NotRunning(run.path().to_owned()));

@@ -6,12 +6,11 @@
 //! a folder of its own, and the earlier one stays as it is. Called by `train.rs` and `impala train`.
 
 use std::collections::BTreeMap;
-use std::fs::File;
-use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use crate::checkpoint::{Checkpoint, CheckpointError};
 use crate::config::{Config, dotted};
+use crate::input::{open_regular, read_text_at_most};
 use crate::report::read::RunData;
 use crate::run_dir::{RunDir, RunDirError};
 use crate::telemetry::MetricsRow;
@@ -188,9 +187,8 @@ impl Resumption {
 
 /// The log's text; a log that cannot be read was lost with whatever else happened to the run.
 fn read_log(path: &Path) -> String {
-    let mut text = String::new();
-    let read = File::open(path).map(|file| file.take(MAX_LOG_BYTES).read_to_string(&mut text));
-    if matches!(read, Ok(Ok(_))) { text } else { String::new() }
+    let log = open_regular(path).and_then(|file| read_text_at_most(file, MAX_LOG_BYTES));
+    log.unwrap_or_default()
 }
 
 /// Whether this is a complete interval that ended by then: `Tag=…,start,length,max,histogram`.

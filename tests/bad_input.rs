@@ -1,18 +1,23 @@
-//! Files that nobody wrote in good faith: settings, checkpoints and run folders, cut, flipped and made up.
+//! Files that nobody wrote in good faith: settings, checkpoints, run folders and segments, cut, flipped and made up.
 //! Whatever they hold, reading them ends with a value or with a message; never with a panic, and never
 //! with more memory than an honest file of that kind would take.
 
 use std::fs;
 use std::os::unix::fs::FileExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use impala::checkpoint::Checkpoint;
 use impala::config::Config;
+use impala::live::LiveRun;
 use impala::params::{MAX_PARAMS, NetworkShape, ParamLayout};
 use impala::report::{self, Pictures};
+use impala::resume::Resumption;
+use impala::rollout::RolloutShape;
 use impala::run_dir::RunDir;
 use impala::shm::layout::{Layout, SegmentShape};
+use impala::shm::view::SegmentView;
+use impala::shm::{Segment, SegmentError};
 use impala::state::{Counters, LearnerState, OptimizerState, SCORE_WINDOW};
 use proptest::prelude::*;
 use tempfile::TempDir;
@@ -165,6 +170,26 @@ fn settings_are_read_up_to_a_bound_only() {
     assert!(peak < SMALL_BYTES, "{peak} bytes");
 }
 
+/// Deeper than any stack could follow.
+#[test]
+fn settings_nested_too_deep_are_refused() {
+    let depth = 200_000;
+    for text in [
+        format!("seed = {}{}", "[".repeat(depth), "]".repeat(depth)),
+        format!("seed = {}1{}", "{ a = ".repeat(depth), " }".repeat(depth)),
+        format!("{}seed = 1", "a.".repeat(depth)),
+        format!("[{}a]\nseed = 1", "a.".repeat(depth)),
+    ] {
+        let folder = TempDir::new().unwrap();
+        let path = folder.path().join("settings.toml");
+        fs::write(&path, &text).unwrap();
+        let (result, peak) = peak_of(|| read_settings(&path));
+        let message = result.unwrap_err();
+        assert!(message.len() < 4 * text.len(), "{} bytes of message", message.len());
+        assert!(peak < 256 * text.len(), "{peak} bytes for {} bytes of settings", text.len());
+    }
+}
+
 #[test]
 fn a_refusal_cannot_control_the_terminal() {
     let folder = TempDir::new().unwrap();
@@ -287,6 +312,14 @@ fn a_checkpoint_that_claims_a_huge_network_is_refused_by_its_header() {
         assert!(message.contains(said), "{message}");
     }
     let message = check_checkpoint(&u64::MAX.to_le_bytes()).unwrap_err();
+    assert!(message.contains("not a safetensors file"), "{message}");
+}
+
+#[test]
+fn a_checkpoint_whose_header_is_nested_too_deep_is_refused() {
+    let depth = 100_000;
+    let header = format!(r#"{{"a":{}{}}}"#, "[".repeat(depth), "]".repeat(depth));
+    let message = check_checkpoint(&with_header(&header, 0)).unwrap_err();
     assert!(message.contains("not a safetensors file"), "{message}");
 }
 
@@ -477,4 +510,76 @@ fn a_run_folder_of_pipes_and_folders_has_a_report() {
     check_report(&run);
     let page = fs::read_to_string(run.report()).unwrap();
     assert_eq!(page.matches("it is not an ordinary file").count(), 3);
+}
+
+/// What is read beside the report: the note of a live run, and the log of one that is resumed.
+#[test]
+fn notes_and_logs_are_read_up_to_a_bound_only() {
+    let folder = TempDir::new().unwrap();
+    let run = synthetic_run::write(&folder.path().join("run"), 30, |_| ());
+    checkpoint().save(&run.checkpoint()).unwrap();
+    let pipe = folder.path().join("pipe");
+    nix::unistd::mkfifo(&pipe, nix::sys::stat::Mode::S_IRWXU).unwrap();
+    let endless = folder.path().join("endless");
+    fs::File::create(&endless).unwrap().set_len(1 << 42).unwrap();
+    let link_to = |target: &Path, link: PathBuf| {
+        let _ = fs::remove_file(&link);
+        std::os::unix::fs::symlink(target, &link).unwrap();
+    };
+    for target in [pipe.as_path(), endless.as_path(), Path::new("/dev/zero")] {
+        link_to(target, run.live());
+        let (error, peak) = peak_of(|| LiveRun::attach(&run).err().unwrap().to_string());
+        assert!(error.contains("live.json: it "), "{error}");
+        assert!(peak < SMALL_BYTES, "{peak} bytes");
+    }
+    for target in [pipe.as_path(), Path::new("/dev/zero")] {
+        link_to(target, run.latency());
+        let resumption = Resumption::open(run.path()).unwrap();
+        let (records, peak) = peak_of(|| resumption.records());
+        assert_eq!(records.latency_lines, "", "{}", target.display());
+        assert!(peak < SMALL_BYTES, "{peak} bytes");
+    }
+}
+
+// Segments
+
+/// Magic, size and hash of the layout.
+const SEGMENT_HEADER_BYTES: usize = 24;
+
+proptest! {
+    #![proptest_config(cases(200))]
+
+    /// As one who looks on finds it: board and rings may say anything, the header only what it should.
+    #[test]
+    fn damaged_segments_are_refused_or_looked_into(
+        damage in prop::collection::vec(Damage::any(), 0..4),
+        in_header in prop::option::of(0..8 * SEGMENT_HEADER_BYTES),
+    ) {
+        let rollout = RolloutShape { unroll_length: 2, n_envs: 1, obs_dim: 4, n_actions: 2 };
+        let shape =
+            SegmentShape { n_actors: 2, slots_per_actor: 2, n_params: 7, n_moments: 1, rollout };
+        let mut sound = Vec::new();
+        let mut file = Segment::create(&shape).unwrap().take_view_file().unwrap();
+        std::io::Read::read_to_end(&mut file, &mut sound).unwrap();
+        let mut bytes = sound.clone();
+        damage.iter().for_each(|damage| damage.apply(&mut bytes));
+        if let Some(bit) = in_header.filter(|bit| bit / 8 < bytes.len()) {
+            bytes[bit / 8] ^= 1 << (bit % 8);
+        }
+        let file = tempfile::NamedTempFile::new().unwrap();
+        fs::write(file.path(), &bytes).unwrap();
+        let is_sound = bytes.len() >= sound.len()
+            && bytes[..SEGMENT_HEADER_BYTES] == sound[..SEGMENT_HEADER_BYTES];
+        match SegmentView::attach(file.path(), &shape) {
+            Ok(view) => {
+                assert!(is_sound, "a wrong header or size was taken");
+                assert_eq!((view.actors().len(), view.rings().len()), (2, 2));
+                let _ = (view.learner(), view.updates(), view.stop_ordered());
+            }
+            Err(error) => {
+                assert!(matches!(error, SegmentError::Header { .. }), "{error}");
+                assert!(!is_sound, "a sound segment was refused");
+            }
+        }
+    }
 }

@@ -14,7 +14,7 @@ cargo test --locked --all-targets
 # A folder of its own: the flag changes every dependency, and the next ordinary build would start over.
 step 'loom: every interleaving'
 CARGO_TARGET_DIR="${CARGO_TARGET_DIR:-target}/loom" RUSTFLAGS='--cfg loom' \
-  cargo test --locked --test protocols
+  cargo test --locked --tests
 
 step 'mutants: what loom must notice'
 ./mutants.py
@@ -27,7 +27,7 @@ if cargo +nightly miri setup >/dev/null 2>&1 </dev/null; then
   cargo +nightly miri test --locked --all-targets
   step 'Miri: the segment, its casts and its rollouts'
   (cd ../.. && cargo +nightly miri test --locked --lib -- \
-    shm::tests shm::ring shm::weights shm::doorbell shm::board rollout)
+    shm::tests shm::ring shm::weights shm::doorbell shm::board shm::state rollout)
 else
   printf '\nSKIPPED: Miri is not ready: `rustup component add --toolchain nightly miri rust-src`, then run this again.\n' >&2
 fi
@@ -37,7 +37,7 @@ if [ -d "$(rustc +nightly --print sysroot 2>/dev/null </dev/null)/lib/rustlib/sr
   host=$(rustc +nightly --version --verbose | sed -n 's/^host: //p')
   step 'ThreadSanitizer: data races in the protocols, as the processor runs them'
   CARGO_TARGET_DIR="${CARGO_TARGET_DIR:-target}/tsan" RUSTFLAGS='-Zsanitizer=thread' \
-    cargo +nightly test --locked --test protocols -Zbuild-std --target "$host"
+    cargo +nightly test --locked --tests -Zbuild-std --target "$host"
 else
   printf '\nSKIPPED: ThreadSanitizer is not ready: `rustup component add --toolchain nightly rust-src`, then run this again.\n' >&2
 fi

@@ -1,17 +1,16 @@
 //! The protocols of `src/shm`, word for word, without the rest of the package.
 //!
-//! One set of scenarios (`tests/protocols.rs`) runs on three machines: loom tries every interleaving and
+//! One set of scenarios (`tests/*.rs`) runs on three machines: loom tries every interleaving and
 //! every value that a relaxed load may see; Miri watches for data races and undefined behaviour; the
 //! processor runs them thousands of times. `run.sh` runs them all.
 
-#[path = "../../../src/shm/doorbell.rs"]
-pub mod doorbell;
-#[path = "../../../src/shm/ring.rs"]
-pub mod ring;
+pub mod faults;
+pub mod rollout;
+pub mod shm;
+#[path = "../../../src/state.rs"]
+pub mod state;
 #[path = "../../../src/sync.rs"]
 pub mod sync;
-#[path = "../../../src/shm/weights.rs"]
-pub mod weights;
 
 /// Threads and unsynchronised memory of the machine at hand.
 #[cfg(loom)]
@@ -25,8 +24,14 @@ pub mod machine {
 
     /// Runs every execution of the scenario.
     pub fn explore(scenario: impl Fn() + Send + Sync + 'static) {
+        explore_within(MAX_PREEMPTIONS, scenario);
+    }
+
+    /// Runs every execution with so few preemptions: where a reader has many words to read, each of which
+    /// may be old or new, there are thousands of executions between two of them.
+    pub fn explore_within(max_preemptions: usize, scenario: impl Fn() + Send + Sync + 'static) {
         let mut model = loom::model::Builder::new();
-        model.preemption_bound = Some(MAX_PREEMPTIONS);
+        model.preemption_bound = Some(max_preemptions);
         model.check(scenario);
     }
 }
@@ -61,5 +66,10 @@ pub mod machine {
         for _ in 0..n_executions {
             scenario();
         }
+    }
+
+    /// As `explore`: nobody bounds the processor's preemptions.
+    pub fn explore_within(_max_preemptions: usize, scenario: impl Fn() + Send + Sync + 'static) {
+        explore(scenario);
     }
 }
