@@ -26,7 +26,10 @@ pub const EXIT_DIVERGED: i32 = 4;
 /// Exit status of a worker that panicked, as Rust's own.
 pub const EXIT_PANIC: i32 = 101;
 
-/// Descriptors beside the workers' own: segment, channel, signals, standard streams, the run's files, and
+/// Descriptors of a worker in the supervisor's hands: its process, and the pipe that it talks through.
+const DESCRIPTORS_A_WORKER: u64 = 2;
+
+/// Descriptors beside the workers': segment, channel, signals, standard streams, the run's files, and
 /// room for what is opened for a moment.
 const SPARE_DESCRIPTORS: u64 = 32;
 
@@ -52,7 +55,7 @@ pub struct TooFewDescriptors {
 /// If the hard limit is below that.
 pub fn allow_descriptors(n_workers: usize) -> Result<(), TooFewDescriptors> {
     let n_workers = n_workers as u64;
-    let needed = n_workers + SPARE_DESCRIPTORS;
+    let needed = DESCRIPTORS_A_WORKER * n_workers + SPARE_DESCRIPTORS;
     let mut limits = getrlimit(Resource::Nofile);
     if limits.current.is_none_or(|current| current >= needed) {
         return Ok(());

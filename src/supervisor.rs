@@ -644,6 +644,8 @@ impl<'a> Supervisor<'a> {
                 "actors died too often: the {n_actors} that are left cannot fill a batch of {} slots",
                 self.config.loss.batch_slots
             ));
+        } else if self.config.deterministic {
+            self.fail("an actor died too often: a deterministic run learns from all rings in turn");
         } else {
             let n_places = self.config.actors.count;
             self.terminal.note(&format!("training goes on with {n_actors} of {n_places} actors"));

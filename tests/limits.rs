@@ -181,13 +181,13 @@ fn a_results_folder_that_cannot_be_written_is_refused_before_anything_starts() {
 fn too_few_descriptors_are_refused_before_anything_starts() {
     let place = Place::new();
     let mut n_trained = 0;
-    for limit in [8, 12, 14, 16, 24, 32, 36, 37, 64] {
+    for limit in [8, 12, 14, 16, 24, 32, 41, 42, 64] {
         let run = format!("run{limit}");
         let script = format!("ulimit -n {limit} && exec $TRAIN --frames 2000 --run-dir {run}");
         let output = place.shell(&[], &script);
-        if limit < 37 {
-            let message = format!("needs 37 file descriptors, the limit is {limit}");
-            assert_ended(&output, 2, &[&message, "`ulimit -n 37`", "fewer actors"]);
+        if limit < 42 {
+            let message = format!("needs 42 file descriptors, the limit is {limit}");
+            assert_ended(&output, 2, &[&message, "`ulimit -n 42`", "fewer actors"]);
             assert!(!place.path(&run).exists());
         } else {
             assert_ended(&output, 0, &["report: "]);
@@ -195,6 +195,9 @@ fn too_few_descriptors_are_refused_before_anything_starts() {
         }
     }
     assert_eq!(n_trained, 2);
+    let many =
+        "ulimit -n 234 && exec $TRAIN --frames 2000 --actors 100 --envs-per-actor 1 --run-dir many";
+    assert_ended(&place.shell(&[], many), 0, &["report: "]);
     let output = place.shell(&[], "ulimit -S -n 8 && exec $TRAIN --frames 2000 --run-dir raised");
     assert_ended(&output, 0, &["report: "]);
 }

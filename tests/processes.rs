@@ -163,6 +163,17 @@ fn an_actor_that_dies_again_and_again_is_given_up() {
     assert_eq!(summary.unwrap().actors[3].restarts, 5);
 }
 
+/// It learns from all rings in turn: with one for ever empty it would wait for ever.
+#[test]
+fn a_deterministic_run_ends_with_an_actor_that_is_given_up() {
+    let training = Training::start_with(&["--deterministic"]);
+    kill_until_given_up(&training);
+    let (code, said, summary) = training.end();
+    assert_eq!(code, Some(1), "{said}");
+    assert!(said.contains("a deterministic run learns from all rings in turn"), "{said}");
+    assert_eq!(summary.unwrap().exit, Exit::Failed);
+}
+
 const LEARNER: &str = "impala-learner";
 
 /// Frames and updates of the last row before and of the first one after each death: what was learned is

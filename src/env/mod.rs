@@ -180,6 +180,13 @@ impl Entry {
             assert!(E::SPEC.obs_dim == D, "obs_dim of the spec must be the D of Env<D>");
             if let Some(bounds) = E::SPEC.obs_bounds {
                 assert!(bounds.len() == D, "obs_bounds must have one entry a number");
+                let mut number = 0;
+                while number < D {
+                    let [low, high] = bounds[number];
+                    let is_sound = low < high && low.is_finite() && high.is_finite();
+                    assert!(is_sound, "obs_bounds must be finite, and low below high");
+                    number += 1;
+                }
             }
         }
         Self {

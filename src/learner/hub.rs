@@ -121,6 +121,7 @@ impl<'seg, S: MessageSink> Hub<'seg, S> {
         batch: &SlotBatch,
         clock: &mut StageClock,
     ) -> Result<ControlFlow<()>, LearnerError> {
+        self.status.rollouts_dropped.add(batch.n_left_out);
         if self.is_too_old(batch) {
             self.log_slots(batch, None);
             self.status.rollouts_dropped.add(batch.slots.len() as u64);
@@ -138,6 +139,12 @@ impl<'seg, S: MessageSink> Hub<'seg, S> {
         self.report(&update, batch, clock)?;
         clock.lap(Stage::Report);
         Ok(if self.exit().is_some() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
+    }
+
+    /// Notes a batch that comes after the last update.
+    pub fn leave(&mut self, batch: &SlotBatch) {
+        self.status.rollouts_dropped.add(batch.n_left_out);
+        self.log_slots(batch, None);
     }
 
     /// Frames learned from.

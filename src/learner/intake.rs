@@ -33,7 +33,9 @@ pub struct SlotBatch<'seg> {
     pub taken_ns: u64,
     /// Slots published and not yet taken when the batch was complete.
     pub n_ready: usize,
-    /// Those that were left out while it was gathered; told only to a run that logs its slots.
+    /// Slots that were left out while it was gathered, because their policy was too old.
+    pub n_left_out: u64,
+    /// The same slots; told only to a run that logs its slots.
     pub left_out: Vec<SlotRecord>,
 }
 
@@ -70,7 +72,9 @@ struct Gathering<'seg> {
     next_ring: usize,
     /// For the version published last.
     weights: WeightsReader<'seg>,
-    /// Those that were dropped since the last batch, for the log.
+    /// Slots that were left out since the last batch.
+    n_left_out: u64,
+    /// The same slots, for the log.
     left_out: Vec<SlotRecord>,
 }
 
@@ -106,6 +110,7 @@ impl<'seg> Intake<'seg> {
                 slots: Vec::with_capacity(config.loss.batch_slots),
                 next_ring: 0,
                 weights: segment.weights_reader(),
+                n_left_out: 0,
                 left_out: Vec::new(),
             }),
             is_closed: AtomicBool::new(false),
@@ -124,6 +129,7 @@ impl<'seg> Intake<'seg> {
             self.gather(&mut gathering);
         }
         std::mem::swap(&mut batch.slots, &mut gathering.slots);
+        batch.n_left_out = std::mem::take(&mut gathering.n_left_out);
         batch.left_out.clear();
         std::mem::swap(&mut batch.left_out, &mut gathering.left_out);
         batch.n_ready = self.n_ready();
@@ -206,7 +212,7 @@ impl<'seg> Intake<'seg> {
         if lag <= self.max_policy_lag {
             gathering.slots.push(slot);
         } else {
-            self.status.rollouts_dropped.add(1);
+            gathering.n_left_out += 1;
             if self.logs_slots {
                 gathering.left_out.push(slot_record(&slot, None));
             }

@@ -126,6 +126,7 @@ impl<'run, 'seg, S: MessageSink> Lane<'run, 'seg, S> {
         self.clock.lap(Stage::Turn);
         pulse.beat(self.number, self.clock.last_ns());
         if self.intake.1.is_closed() {
+            hub.leave(&self.batch);
             return Ok(());
         }
         let gradient = Gradient {
