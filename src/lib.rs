@@ -118,6 +118,7 @@
 //! | | [`divergence`] | what is done about updates that are not finite |
 //! | | [`process`] | fork, and death seen through a pidfd |
 //! | | [`run_dir`] | a run's folder and the paths in it |
+//! | | [`memory`] | how much memory a process takes |
 //! | | [`input`] | files that anybody may have written, read up to a bound |
 //! | 1 | [`rollout`] | what is in a slot |
 //! | | [`place`] | one worker's place: its process, its deaths, when the next is due |
@@ -140,6 +141,7 @@
 //! | 5 | [`supervisor`] | forks, watches, restarts, records, stops |
 //! | 6 | [`train`](mod@train) | one run from configuration to report |
 //! | | [`live`] | a running run, seen from outside |
+//! | | [`replay`] | a run learned again from its log of slots |
 //!
 //! # Where to start reading
 //!

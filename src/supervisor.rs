@@ -1,8 +1,8 @@
 //! The supervisor: forks the learner and the actors, watches them, writes what they report, stops them.
 //!
 //! One single-threaded event loop over a closed set of events, a signal or a worker's end, which takes
-//! the learner's messages at every turn. It touches no rollout, publishes the initial weights and none
-//! after them, and never calls libtorch, so that nothing a worker does can hurt it and forking stays
+//! the learner's messages at every turn. It touches no rollout, publishes weights only while there is no
+//! learner, and never calls libtorch, so that nothing a worker does can hurt it and forking stays
 //! safe. Called by `train.rs`.
 
 use std::fs::File;

@@ -133,6 +133,9 @@ fn the_front_page_lists_every_module_in_rank_order() {
     assert!(declared.is_sorted_by_key(|module| rank(module)), "src/lib.rs: by rank: {declared:?}");
     let ranked: BTreeSet<&str> = RANKS.into_iter().flatten().copied().collect();
     assert_eq!(BTreeSet::from_iter(declared), ranked, "src/lib.rs and RANKS name the same modules");
+    let rows = front_page.lines().filter_map(|line| line.strip_prefix("//! | ")?.split_once("[`"));
+    let told = rows.filter_map(|(_, rest)| Some(rest.split_once('`')?.0));
+    assert_eq!(BTreeSet::from_iter(told), ranked, "the table of src/lib.rs names them too");
 }
 
 #[test]

@@ -139,7 +139,7 @@ pub struct RingLayout {
 pub struct Layout {
     /// The shape that it was computed from.
     pub shape: SegmentShape,
-    /// Magic number, revision and hash; a page of its own.
+    /// Magic number, size and hash of the layout; a page of its own.
     pub header: Span,
     /// Orders, learner, actors: a group of lines each.
     pub board: Span,

@@ -8,7 +8,7 @@
 //! ```text
 //!  page                                        written by                readable by
 //! ┌─────────┬───────────────────────────────┐
-//! │ header  │ magic · revision · hash       │  supervisor, before forks   all
+//! │ header  │ magic · bytes · layout's hash │  supervisor, before forks   all
 //! ├─────────┼───────────────────────────────┤
 //! │ board   │ orders                        │  supervisor                 all
 //! │         │ learner: vitals, counters     │  learner                    all
