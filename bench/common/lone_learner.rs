@@ -3,7 +3,7 @@
 use anyhow::Result;
 use impala::collector::Collector;
 use impala::config::Config;
-use impala::latency::StageClock;
+use impala::latency::{Stage, StageClock};
 use impala::learner::optim::{Optimizer, UpdateRule, clip_grad_norm};
 use impala::learner::pass::Pass;
 use impala::params::ParamLayout;
@@ -18,7 +18,6 @@ pub struct LoneLearner {
     max_grad_norm: f32,
     params: Vec<f32>,
     grad: Vec<f32>,
-    clock: StageClock,
 }
 
 impl LoneLearner {
@@ -41,21 +40,17 @@ impl LoneLearner {
             max_grad_norm: config.optimizer.max_grad_norm,
             params,
             grad: vec![0.0; layout.len()],
-            clock: StageClock::start(),
         })
     }
 
-    /// Frames that one update learns from.
-    pub fn n_frames(&self) -> u64 {
-        self.n_frames
-    }
-
-    /// One update.
-    pub fn learn(&mut self) {
+    /// One update, each stage of which is a lap of the clock. Returns the frames that it learned from.
+    pub fn learn(&mut self, clock: &mut StageClock) -> u64 {
         self.grad.fill(0.0);
-        self.pass.learn(&[self.slot.view()], &self.params, &mut self.grad, &mut self.clock);
+        self.pass.learn(&[self.slot.view()], &self.params, &mut self.grad, clock);
         clip_grad_norm(&mut self.grad, self.max_grad_norm);
         // A rate of zero keeps the weights, and with them the work, the same.
         self.optimizer.step(&mut self.params, &self.grad, 0.0);
+        clock.lap(Stage::Optimizer);
+        self.n_frames
     }
 }

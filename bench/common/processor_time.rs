@@ -1,7 +1,7 @@
 //! What all processors did with their time, from `/proc/stat`.
 
 /// Kernel ticks a second; fixed for user space on Linux.
-pub const TICKS_PER_S: f64 = 100.0;
+const TICKS_PER_S: f64 = 100.0;
 
 /// Seconds since the machine started, of all processors: user, nice, system, idle, waiting for disks,
 /// interrupts, soft interrupts, stolen by the hypervisor. NaN where it cannot be read.

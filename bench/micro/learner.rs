@@ -3,18 +3,14 @@
 use std::hint::black_box;
 
 use anyhow::Result;
-use impala::collector::Collector;
 use impala::config::Config;
 use impala::kernels::{Activation, Kernels, Simd};
 use impala::latency::{Stage, StageClock};
-use impala::learner::optim::{Optimizer, UpdateRule, clip_grad_norm};
-use impala::learner::pass::Pass;
-use impala::params::ParamLayout;
-use impala::rollout::RolloutBuffer;
 use impala::vtrace::{VtraceInput, VtraceParams, vtrace as vtrace_rows};
 use ndarray::{Array1, Array2, Axis};
 
 use crate::contest::{Bench, Contender, Contest};
+use crate::lone_learner::LoneLearner;
 
 const GROUP: &str = "learner, one slot of 20 × 32 frames";
 const STAGES: [Stage; 5] =
@@ -30,8 +26,9 @@ const H: usize = 64;
 
 /// One update without its rings, stage by stage, on the widest kernels and on the portable ones.
 pub fn parts(bench: &mut Bench) -> Result<()> {
-    let mut ours = Update::new("auto")?;
-    let mut portable = Update::new("portable")?;
+    let with =
+        |kernels: &str| LoneLearner::new(&Config { kernels: kernels.into(), ..Config::default() });
+    let (mut ours, mut portable) = (with("auto")?, with("portable")?);
     bench.run(Contest {
         group: GROUP,
         job: "update".into(),
@@ -39,51 +36,21 @@ pub fn parts(bench: &mut Bench) -> Result<()> {
         figures: &["total", "batching", "forward", "vtrace", "backward", "optimizer"],
         target: None,
         contenders: vec![
-            Contender::figures("widest kernels", |_| Ok(ours.stages_ns())),
-            Contender::figures("portable kernels", |_| Ok(portable.stages_ns())),
+            Contender::figures("widest kernels", |_| Ok(stages_ns(&mut ours))),
+            Contender::figures("portable kernels", |_| Ok(stages_ns(&mut portable))),
         ],
     })
 }
 
-/// A learner without rings.
-struct Update {
-    config: Config,
-    slot: RolloutBuffer,
-    pass: Pass,
-    optimizer: Optimizer,
-    params: Vec<f32>,
-    grad: Vec<f32>,
-}
-
-impl Update {
-    fn new(kernels: &str) -> Result<Self> {
-        let config = Config { kernels: kernels.into(), ..Config::default() };
-        let layout = ParamLayout::new(&config.network_shape()?);
-        let params = layout.init(1);
-        let mut slot = RolloutBuffer::new(config.rollout_shape()?);
-        let mut collector = Collector::new(&config, 0, 0)?;
-        collector.params_mut().copy_from_slice(&params);
-        collector.collect(&mut slot.view_mut());
-        let optimizer = Optimizer::new(UpdateRule::of(&config.optimizer), layout.len());
-        let (pass, grad) = (Pass::new(&config)?, vec![0.0; layout.len()]);
-        Ok(Update { config, slot, pass, optimizer, params, grad })
+/// Mean times of an update and of each of its [`STAGES`].
+fn stages_ns(learner: &mut LoneLearner) -> Vec<f64> {
+    let mut clock = StageClock::start();
+    for _ in 0..N_PASSES {
+        learner.learn(&mut clock);
     }
-
-    /// Mean times of an update and of each of its [`STAGES`].
-    fn stages_ns(&mut self) -> Vec<f64> {
-        let mut clock = StageClock::start();
-        for _ in 0..N_PASSES {
-            self.grad.fill(0.0);
-            self.pass.learn(&[self.slot.view()], &self.params, &mut self.grad, &mut clock);
-            clip_grad_norm(&mut self.grad, self.config.optimizer.max_grad_norm);
-            // A rate of zero keeps the weights, and with them the work, the same.
-            self.optimizer.step(&mut self.params, &self.grad, 0.0);
-            clock.lap(Stage::Optimizer);
-        }
-        let laps_ns = clock.take();
-        let stages = STAGES.map(|stage| laps_ns[stage as usize] as f64 / N_PASSES as f64);
-        [&[stages.iter().sum()], &stages[..]].concat()
-    }
+    let laps_ns = clock.take();
+    let stages = STAGES.map(|stage| laps_ns[stage as usize] as f64 / N_PASSES as f64);
+    [&[stages.iter().sum()], &stages[..]].concat()
 }
 
 /// V-trace alone: rows of all trajectories at once, against one trajectory after the other.

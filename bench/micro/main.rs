@@ -12,6 +12,8 @@ mod contest;
 mod figure;
 mod hand_over;
 mod learner;
+#[path = "../common/lone_learner.rs"]
+mod lone_learner;
 mod others;
 #[path = "../common/processor_time.rs"]
 mod processor_time;

@@ -7,6 +7,7 @@
 
 #[path = "../common/mod.rs"]
 mod common;
+#[path = "../common/cpu.rs"]
 mod cpu;
 #[path = "../common/descriptors.rs"]
 mod descriptors;

@@ -5,6 +5,7 @@
 
 use anyhow::Result;
 use impala::config::Config;
+use impala::latency::StageClock;
 use nix::time::{ClockId, clock_gettime};
 
 use super::lone_learner::LoneLearner;
@@ -13,13 +14,13 @@ use super::lone_learner::LoneLearner;
 const CPU_S: f64 = 0.05;
 
 /// A learner that works for nobody.
-pub struct Yardstick(LoneLearner);
+pub struct Yardstick(LoneLearner, StageClock);
 
 impl Yardstick {
     /// # Errors
     /// If the configuration cannot work.
     pub fn new(config: &Config) -> Result<Yardstick> {
-        Ok(Yardstick(LoneLearner::new(config)?))
+        Ok(Yardstick(LoneLearner::new(config)?, StageClock::start()))
     }
 
     /// Frames that it learns from in a second of processor time.
@@ -27,18 +28,18 @@ impl Yardstick {
     /// # Errors
     /// If the system has no such clock.
     pub fn frames_per_cpu_s(&mut self) -> Result<f64> {
+        let Yardstick(learner, clock) = self;
         // What lies in the caches is somebody else's by now.
-        self.0.learn();
-        let (start_s, mut n_updates) = (thread_cpu_s()?, 0);
+        learner.learn(clock);
+        let (start_s, mut n_frames) = (thread_cpu_s()?, 0);
         let cpu_s = loop {
-            self.0.learn();
-            n_updates += 1;
+            n_frames += learner.learn(clock);
             let cpu_s = thread_cpu_s()? - start_s;
             if cpu_s >= CPU_S {
                 break cpu_s;
             }
         };
-        Ok((n_updates * self.0.n_frames()) as f64 / cpu_s)
+        Ok(n_frames as f64 / cpu_s)
     }
 }
 

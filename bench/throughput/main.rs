@@ -15,6 +15,8 @@ mod baseline;
 mod cases;
 #[path = "../common/mod.rs"]
 mod common;
+#[path = "../common/cpu.rs"]
+mod cpu;
 mod disturbance;
 mod end_to_end;
 #[path = "../common/figure.rs"]

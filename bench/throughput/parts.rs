@@ -6,6 +6,7 @@ use anyhow::Result;
 use impala::collector::Collector;
 use impala::config::Config;
 use impala::env::{EpisodeLog, StepKind};
+use impala::latency::StageClock;
 use impala::params::ParamLayout;
 use impala::rollout::RolloutBuffer;
 use impala::shm::Segment;
@@ -92,8 +93,9 @@ fn actor_only(config: &Config, effort: Effort) -> Result<Vec<f64>> {
 }
 
 fn learner_only(config: &Config, effort: Effort) -> Result<Vec<f64>> {
-    let mut learner = LoneLearner::new(config)?;
-    Ok(m_frames_per_s(effort, learner.n_frames(), || learner.learn()))
+    let (mut learner, mut clock) = (LoneLearner::new(config)?, StageClock::start());
+    let n_frames = learner.learn(&mut clock);
+    Ok(m_frames_per_s(effort, n_frames, || _ = learner.learn(&mut clock)))
 }
 
 fn weights(config: &Config, effort: Effort) -> Result<[Vec<f64>; 2]> {

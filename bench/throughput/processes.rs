@@ -5,8 +5,9 @@ use std::time::Duration;
 
 use impala::memory::pss_bytes;
 
+use super::cpu;
 use super::disturbance::Disturbance;
-use super::processor_time::{TICKS_PER_S, processor_time};
+use super::processor_time::processor_time;
 
 /// Memory is sampled this often during the measured time.
 const N_MEMORY_SAMPLES: u32 = 5;
@@ -47,14 +48,7 @@ pub fn tree(pid: u32) -> Vec<u32> {
     std::iter::once(pid).chain(children).collect()
 }
 
-/// Processor time of processes so far, s.
+/// Processor time of processes so far, s; of one that has ended none.
 pub fn cpu_s(pids: &[u32]) -> f64 {
-    let ticks = |pid: &u32| -> f64 {
-        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-        // After the command's closing parenthesis: field 3 on; utime and stime are fields 14 and 15.
-        let fields: Vec<&str> =
-            stat.rsplit(')').next().unwrap_or_default().split_whitespace().collect();
-        [11, 12].iter().filter_map(|k| fields.get(*k)?.parse::<f64>().ok()).sum()
-    };
-    pids.iter().map(ticks).sum::<f64>() / TICKS_PER_S
+    pids.iter().filter_map(|pid| cpu::cpu_s(*pid)).sum()
 }
