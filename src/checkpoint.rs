@@ -266,7 +266,15 @@ fn check_format(metadata: &HashMap<String, String>) -> Result<(), String> {
 
 fn check_sum(path: &Path, bytes: &[u8]) -> Result<(), CheckpointError> {
     let found = checksum_place(bytes).and_then(|place| bytes.get(place..place + NO_CHECKSUM.len()));
-    let found = String::from_utf8_lossy(found.unwrap_or_default()).into_owned();
+    let Some(found) = found else {
+        let key = String::from_utf8_lossy(CHECKSUM_KEY);
+        let problem = format!(
+            "its checksum cannot be checked: its header has no `{key}` in this spacing, so \
+             that another program wrote it anew"
+        );
+        return Err(CheckpointError::Content { path: path.into(), problem });
+    };
+    let found = String::from_utf8_lossy(found).into_owned();
     let expected = checksum(bytes);
     // As text: a digit in capitals is a flipped bit too.
     if found == expected {
@@ -455,6 +463,19 @@ mod tests {
         let metadata = HashMap::from([("format".to_owned(), "impala-1".to_owned())]);
         let problem = check_format(&metadata).unwrap_err();
         assert_eq!(problem, "its format is `impala-1`, this version reads `impala-2`");
+    }
+
+    #[test]
+    fn a_header_in_another_spacing_is_refused_as_such() {
+        let (from, to) = (r#""checksum":""#, r#""checksum": ""#);
+        let bytes = checkpoint().to_bytes();
+        let n_header_bytes = u64::from_le_bytes(bytes[..8].try_into().unwrap());
+        let (header, data) = bytes[8..].split_at(n_header_bytes as usize);
+        let header = str::from_utf8(header).unwrap().replacen(from, to, 1);
+        let length = (header.len() as u64).to_le_bytes();
+        let bytes = [&length, header.as_bytes(), data].concat();
+        let error = Checkpoint::read(Path::new("x"), bytes.as_slice()).unwrap_err().to_string();
+        assert!(error.starts_with("x: its checksum cannot be checked"), "{error}");
     }
 
     #[test]

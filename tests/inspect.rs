@@ -166,9 +166,15 @@ fn a_live_run_is_seen_and_its_end_too() {
     let folder = TempDir::new().unwrap();
     let mut running = Running::start(folder.path().join("run"));
     let seen = plain(&running.run_dir);
-    for expected in ["CartPole-v1: ", "supervisor", "learner", "actor 1", "/1", "p99", "score"] {
+    for expected in
+        ["CartPole-v1: ", "supervisor", "learner", "actor 1", "/1", "p99", "score      none in"]
+    {
         assert!(seen.contains(expected), "no {expected:?} in\n{seen}");
     }
+    let headline = seen.lines().next().unwrap();
+    assert!(headline.chars().count() <= 80, "{headline:?} does not fit");
+    let speed = seen.lines().find(|line| line.starts_with("frames/s ")).unwrap();
+    assert!(speed.contains(" to "), "no row is there yet, and a speed is: {speed:?}");
     let actor = seen.lines().find(|line| line.starts_with("actor 0")).unwrap();
     let pid: i32 = actor.split_whitespace().nth(2).unwrap().parse().unwrap();
     assert!(kill(Pid::from_raw(pid), None).is_ok(), "{pid} is a process");

@@ -526,6 +526,34 @@ fn a_killed_run_is_readable_and_says_what_is_missing() {
     assert!(page.contains("<code>backward</code>"), "the stage table comes from the log");
 }
 
+#[test]
+fn a_damaged_header_is_said() {
+    let root = TempDir::new().unwrap();
+    let run = synthetic_run::write(&root.path().join("run"), 60, |_| ());
+    let metrics = fs::read_to_string(run.metrics()).unwrap();
+    let header = metrics.lines().next().unwrap();
+    let n_columns = header.split(',').count();
+    let names = |n_known| format!("names {n_known} of {n_columns} columns; ");
+    // A score may be absent from a row, so that only the header tells.
+    let renamed = header.replace("score_last100", "score_last10O");
+    let without_rows = "\u{1}garbage\n".to_owned();
+    for (damaged, said) in [
+        (
+            metrics.replacen(header, &renamed, 1),
+            names(n_columns - 1) + "`score_last100` is missing",
+        ),
+        (metrics.replacen(header, "\u{1}garbage", 1), names(0) + "`time_s` is missing"),
+        (without_rows, names(0) + "`time_s` is missing"),
+        (String::new(), "metrics.csv: it is empty".to_owned()),
+    ] {
+        fs::write(run.metrics(), damaged).unwrap();
+        let page = report_of(&run);
+        assert!(page.contains(&said), "{said:?} is not on the page");
+    }
+    fs::write(run.metrics(), metrics).unwrap();
+    assert!(!report_of(&run).contains("metrics.csv: "), "a whole table gets no note");
+}
+
 fn cut(path: &Path, n_bytes: u64) {
     let file = fs::OpenOptions::new().write(true).open(path).unwrap();
     file.set_len(file.metadata().unwrap().len() - n_bytes).unwrap();

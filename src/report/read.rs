@@ -13,6 +13,7 @@ use hdrhistogram::serialization::Deserializer;
 use hdrhistogram::serialization::interval_log::{
     IntervalLogHistogram, IntervalLogIterator, LogEntry,
 };
+use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::points::is_drawable;
@@ -176,17 +177,27 @@ impl RunData {
     }
 
     /// The readable rows of a table, and how many of their values cannot be drawn.
-    fn read_rows<T: DeserializeOwned>(&mut self, path: &Path, mut text: String) -> (Vec<T>, usize) {
+    fn read_rows<T>(&mut self, path: &Path, mut text: String) -> (Vec<T>, usize)
+    where
+        T: DeserializeOwned + Serialize + Default,
+    {
         // A line that is still being written may be cut inside a number and yet parse.
         let complete = text.rfind('\n').map_or(0, |end| end + 1);
         if complete < text.len() {
             self.note(path, &LAST_LINE_INCOMPLETE);
+        } else if text.is_empty() {
+            self.note(path, &"it is empty");
         }
         text.truncate(complete);
         let mut reader = csv::ReaderBuilder::new().flexible(true).from_reader(text.as_bytes());
         let Ok(header) = reader.headers().cloned() else {
             return (Vec::new(), 0);
         };
+        if complete > 0
+            && let Some(fault) = header_fault(&header, &columns::<T>())
+        {
+            self.note(path, &fault);
+        }
         let mut rows = Vec::new();
         let (mut n_broken, mut n_undrawable) = (0, 0);
         for record in reader.records() {
@@ -260,6 +271,24 @@ impl RunData {
         let file = path.file_name().unwrap_or_default().to_string_lossy();
         self.notes.push(format!("{file}: {what}"));
     }
+}
+
+/// The header of a table of such rows.
+fn columns<T: Serialize + Default>() -> csv::StringRecord {
+    let mut table = Vec::new();
+    let mut writer = csv::Writer::from_writer(&mut table);
+    writer.serialize(T::default()).expect("a row has a name for each of its values");
+    drop(writer);
+    let header = csv::Reader::from_reader(table.as_slice()).headers().cloned();
+    header.expect("it was just written")
+}
+
+/// What a header lacks: a value that may be absent is passed over in silence if its column has another name.
+fn header_fault(found: &csv::StringRecord, expected: &csv::StringRecord) -> Option<String> {
+    let is_absent = |name: &&str| !found.iter().any(|known| known == *name);
+    let absent: Vec<&str> = expected.iter().filter(is_absent).collect();
+    let (first, n_absent, n) = (absent.first()?, absent.len(), expected.len());
+    Some(format!("its first line names {} of {n} columns; `{first}` is missing", n - n_absent))
 }
 
 fn is_undrawable(cell: &str) -> bool {

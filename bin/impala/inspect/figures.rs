@@ -13,17 +13,28 @@ pub const PROCESS_TITLES: [&str; 8] =
 /// Titles of [`Figures::stages`].
 pub const STAGE_TITLES: [&str; 5] = ["stage, µs", "p50", "p90", "p99", "max"];
 
+/// Said in place of a series without a value.
+pub const NONE_YET: &str = "none in metrics.csv yet";
+
+/// One stage, measured since the start.
+pub struct StageRow {
+    /// Cells as [`STAGE_TITLES`].
+    pub cells: [String; 5],
+    /// All the time it took, µs.
+    pub total_us: f64,
+}
+
 /// A running run at one moment.
 pub struct Figures {
     /// Name, progress and score, in a line.
     pub headline: String,
     /// The supervisor, the learner, each actor; cells as [`PROCESS_TITLES`].
     pub processes: Vec<[String; 8]>,
-    /// Each stage that was measured since the start; cells as [`STAGE_TITLES`].
-    pub stages: Vec<[String; 5]>,
+    /// Each stage that was measured.
+    pub stages: Vec<StageRow>,
     /// Mean of the last 100 scores, row by row.
     pub scores: Vec<f64>,
-    /// Frames learned from per second, row by row.
+    /// Frames learned from per second, row by row; before the first row, the rate of this moment.
     pub speeds: Vec<f64>,
 }
 
@@ -43,12 +54,16 @@ impl Figures {
                 worker(format!("actor {actor}"), &before.actors[actor], signs, seconds, now);
             processes.push(with_ring(cells, occupancy(ring, now.slots_per_actor)));
         }
+        let mut speeds: Vec<f64> = data.rows.iter().map(|row| row.frames_per_s).collect();
+        if speeds.is_empty() && seconds > 0.0 {
+            speeds.push(now.learner.frames.saturating_sub(before.learner.frames) as f64 / seconds);
+        }
         Figures {
             headline: headline(data, now),
             processes,
-            stages: Stage::ALL.into_iter().filter_map(|stage| stage_cells(data, stage)).collect(),
+            stages: Stage::ALL.into_iter().filter_map(|stage| stage_row(data, stage)).collect(),
             scores: data.rows.iter().filter_map(|row| row.score_last100).collect(),
-            speeds: data.rows.iter().map(|row| row.frames_per_s).collect(),
+            speeds,
         }
     }
 }
@@ -65,15 +80,16 @@ fn headline(data: &RunData, now: &Snapshot) -> String {
     let progress = match setting("frames").and_then(|frames| frames.as_integer()) {
         Some(budget) if budget > 0 => {
             let percent = 100.0 * frames as f64 / budget as f64;
-            format!("{frames} of {budget} frames ({percent:.0} %)")
+            let [done, budget] = [frames as f64, budget as f64].map(count);
+            format!("{done} of {budget} frames ({percent:.0} %)")
         }
-        _ => format!("{frames} frames"),
+        _ => format!("{} frames", count(frames as f64)),
     };
-    let newest = |value: fn(&MetricsRow) -> Option<f64>| data.rows.last().and_then(value);
-    let score = newest(|row| row.score_last100).map_or("–".into(), |score| format!("{score:.1}"));
-    let seconds =
-        newest(|row| Some(row.time_s)).map_or("–".into(), |time| format!("{time:.1} s"));
-    format!("{env}: {progress} after {seconds}, score {score} (mean of the last 100)")
+    let Some(MetricsRow { time_s, score_last100, .. }) = data.rows.last() else {
+        return format!("{env}: {progress}, no row in metrics.csv yet");
+    };
+    let score = score_last100.map_or("no score yet".into(), |score| format!("score {score:.1}"));
+    format!("{env}: {progress} after {time_s:.1} s, {score}")
 }
 
 fn worker(
@@ -108,11 +124,12 @@ fn occupancy(ring: &RingSigns, n_slots: usize) -> String {
     format!("{boxes} {full}/{n_slots}")
 }
 
-fn stage_cells(data: &RunData, stage: Stage) -> Option<[String; 5]> {
+fn stage_row(data: &RunData, stage: Stage) -> Option<StageRow> {
     let summary = LatencySummary::of(data.latencies.get(stage)?);
     let us = |value: f64| if value < 100.0 { format!("{value:.1}") } else { format!("{value:.0}") };
-    let LatencySummary { p50, p90, p99, max, .. } = summary;
-    Some([stage.tag().into(), us(p50), us(p90), us(p99), us(max)])
+    let LatencySummary { count, mean, p50, p90, p99, max } = summary;
+    let cells = [stage.tag().into(), us(p50), us(p90), us(p99), us(max)];
+    Some(StageRow { cells, total_us: mean * count as f64 })
 }
 
 /// A number in three digits.

@@ -7,7 +7,7 @@ use impala::report::read::RunData;
 use impala::run_dir::RunDir;
 use nix::poll::{PollTimeout, poll};
 
-use super::figures::{Figures, PROCESS_TITLES, STAGE_TITLES, count, resampled};
+use super::figures::{Figures, NONE_YET, PROCESS_TITLES, STAGE_TITLES, count, resampled};
 
 /// Rates are over this long.
 const BETWEEN: Duration = Duration::from_millis(500);
@@ -24,7 +24,8 @@ pub fn print_live(run: &RunDir, live: &LiveRun) -> anyhow::Result<()> {
     say!("{}\n", figures.headline);
     print_table(PROCESS_TITLES, &figures.processes);
     say!("");
-    print_table(STAGE_TITLES, &figures.stages);
+    let stages: Vec<_> = figures.stages.into_iter().map(|stage| stage.cells).collect();
+    print_table(STAGE_TITLES, &stages);
     say!("\nscore      {}", series(&figures.scores));
     say!("frames/s   {}", series(&figures.speeds));
     Ok(())
@@ -80,7 +81,7 @@ fn series(values: &[f64]) -> String {
     let min = finite.iter().copied().fold(f64::INFINITY, f64::min);
     let max = finite.iter().copied().fold(f64::NEG_INFINITY, f64::max);
     if finite.is_empty() {
-        return "–".into();
+        return NONE_YET.into();
     }
     let height = |value: f64| ((value - min) / (max - min).max(f64::MIN_POSITIVE) * 7.0) as usize;
     let blocks = resampled(&finite, SERIES_CHARS).into_iter().map(|value| BLOCKS[height(value)]);

@@ -10,14 +10,17 @@ use ratatui::Frame;
 use ratatui::layout::{Constraint, Layout, Rect};
 use ratatui::style::{Color, Style, Stylize};
 use ratatui::text::Line;
-use ratatui::widgets::{Block, Borders, Row, Sparkline, Table};
+use ratatui::widgets::{Block, Borders, Paragraph, Row, Sparkline, Table};
 
-use super::figures::{Figures, PROCESS_TITLES, STAGE_TITLES, count, resampled};
+use super::figures::{Figures, NONE_YET, PROCESS_TITLES, STAGE_TITLES, count, resampled};
 use super::plain;
 use super::wishes::{Wish, Wishes, is_gone};
 
 /// How often the screen is drawn again, and what its rates are over.
 const REFRESH: Duration = Duration::from_millis(500);
+
+/// Lines of a table beside its rows.
+const TITLE_LINES: u16 = 2;
 
 /// Why the screen is left.
 enum Leave {
@@ -82,51 +85,91 @@ fn advanced(before: Snapshot, now: Snapshot, next: Snapshot) -> (Snapshot, Snaps
 }
 
 fn draw(frame: &mut Frame, figures: &Figures) {
-    let n_processes = figures.processes.len() as u16;
+    let stage_lines = figures.stages.len() as u16 + TITLE_LINES;
+    let room = frame.area().height.saturating_sub(2);
+    // What does not fit is left out of both tables, half of the room at least being the stages'.
+    let process_lines = (figures.processes.len() as u16 + TITLE_LINES)
+        .min(room.saturating_sub(stage_lines).max(room / 2));
     let [head, processes, below, foot] = Layout::vertical([
         Constraint::Length(1),
-        Constraint::Length(n_processes + 2),
+        Constraint::Length(process_lines),
         Constraint::Min(0),
         Constraint::Length(1),
     ])
     .areas(frame.area());
     frame.render_widget(Line::from(figures.headline.as_str()).bold(), head);
-    draw_processes(frame, processes, figures);
+    let n_hidden = draw_processes(frame, processes, figures);
     let [stages, series] =
-        Layout::horizontal([Constraint::Length(52), Constraint::Min(20)]).spacing(1).areas(below);
-    draw_stages(frame, stages, figures);
+        Layout::horizontal([Constraint::Length(46), Constraint::Min(20)]).spacing(1).areas(below);
+    let n_hidden = n_hidden + draw_stages(frame, stages, figures);
     let [score, speed] = Layout::vertical([Constraint::Fill(1), Constraint::Fill(1)]).areas(series);
     draw_series(frame, score, "score, last 100", &figures.scores, Color::Green);
     draw_series(frame, speed, "frames/s", &figures.speeds, Color::Cyan);
-    frame.render_widget(Line::from("q leaves; the run goes on").dim(), foot);
+    let hidden = if n_hidden > 0 { "; a higher terminal shows the hidden rows" } else { "" };
+    frame.render_widget(Line::from(format!("q leaves; the run goes on{hidden}")).dim(), foot);
 }
 
 /// Columns as wide as what is in them, so that narrow terminals hold them all.
-fn columns<const N: usize>(titles: &[&str; N], rows: &[[String; N]]) -> [Constraint; N] {
+fn columns<const N: usize>(titles: &[&str; N], rows: &[&[String; N]]) -> [Constraint; N] {
     std::array::from_fn(|column| {
         let cells = rows.iter().map(|row| row[column].as_str()).chain([titles[column]]);
         Constraint::Length(cells.map(|cell| cell.chars().count()).max().unwrap_or(0) as u16)
     })
 }
 
-fn draw_processes(frame: &mut Frame, area: Rect, figures: &Figures) {
-    let widths = columns(&PROCESS_TITLES, &figures.processes);
-    let rows = figures.processes.iter().map(|cells| Row::new(cells.iter().map(String::as_str)));
-    let table = Table::new(rows, widths).header(Row::new(PROCESS_TITLES).dim());
-    frame.render_widget(table.block(titled("processes and rings")), area);
+/// The first processes that fit; returns how many do not.
+fn draw_processes(frame: &mut Frame, area: Rect, figures: &Figures) -> usize {
+    let n_hidden = n_hidden(figures.processes.len(), area);
+    let n_shown = figures.processes.len() - n_hidden;
+    let shown: Vec<_> = figures.processes.iter().take(n_shown).collect();
+    let title = match n_hidden {
+        0 => "processes and rings".into(),
+        _ => format!("processes and rings, the last {n_hidden} hidden"),
+    };
+    draw_table(frame, area, title, PROCESS_TITLES, &shown);
+    n_hidden
 }
 
-fn draw_stages(frame: &mut Frame, area: Rect, figures: &Figures) {
-    let widths = columns(&STAGE_TITLES, &figures.stages);
-    let rows = figures.stages.iter().map(|cells| Row::new(cells.iter().map(String::as_str)));
-    let table = Table::new(rows, widths).header(Row::new(STAGE_TITLES).dim());
-    frame.render_widget(table.block(titled("stages since the start")), area);
+/// The stages that fit, without those that took the least time in all; returns how many do not.
+fn draw_stages(frame: &mut Frame, area: Rect, figures: &Figures) -> usize {
+    let n_hidden = n_hidden(figures.stages.len(), area);
+    let mut totals: Vec<f64> = figures.stages.iter().map(|stage| stage.total_us).collect();
+    totals.sort_by(f64::total_cmp);
+    let least = totals.get(n_hidden).copied().unwrap_or(f64::INFINITY);
+    let shown = figures.stages.iter().filter(|stage| stage.total_us >= least);
+    let shown: Vec<_> = shown.map(|stage| &stage.cells).collect();
+    let title = match n_hidden {
+        0 => "stages since the start".into(),
+        _ => format!("stages since the start, {n_hidden} small hidden"),
+    };
+    draw_table(frame, area, title, STAGE_TITLES, &shown);
+    n_hidden
+}
+
+fn n_hidden(n_rows: usize, area: Rect) -> usize {
+    n_rows.saturating_sub(usize::from(area.height.saturating_sub(TITLE_LINES)))
+}
+
+fn draw_table<const N: usize>(
+    frame: &mut Frame,
+    area: Rect,
+    title: String,
+    titles: [&str; N],
+    rows: &[&[String; N]],
+) {
+    let widths = columns(&titles, rows);
+    let rows = rows.iter().map(|cells| Row::new(cells.iter().map(String::as_str)));
+    let table = Table::new(rows, widths).header(Row::new(titles).dim());
+    frame.render_widget(table.block(titled(title)), area);
 }
 
 fn draw_series(frame: &mut Frame, area: Rect, title: &str, values: &[f64], colour: Color) {
     let finite: Vec<f64> = values.iter().copied().filter(|value| value.is_finite()).collect();
-    let newest = finite.last().map_or("–".into(), |value| count_or_score(*value));
-    let block = titled(format!("{title}: {newest}"));
+    let Some(newest) = finite.last() else {
+        frame.render_widget(Paragraph::new(NONE_YET).dim().block(titled(title)), area);
+        return;
+    };
+    let block = titled(format!("{title}: {}", count_or_score(*newest)));
     let shown = resampled(&finite, usize::from(block.inner(area).width));
     let min = shown.iter().copied().fold(f64::INFINITY, f64::min).min(0.0);
     let max = shown.iter().copied().fold(f64::NEG_INFINITY, f64::max);
@@ -150,33 +193,68 @@ mod tests {
     use ratatui::Terminal;
     use ratatui::backend::TestBackend;
 
+    use impala::latency::Stage;
+
+    use super::super::figures::StageRow;
     use super::*;
+
+    /// Figures of the widest cells: of so many processes and of these stages, each longer than the one before.
+    fn widest(n_processes: usize, stages: &[&str]) -> Figures {
+        let process = |k| {
+            let name = if k == 0 { "supervisor".into() } else { format!("actor {k}") };
+            [&name, "4194304", "collecting", "9999 ms", "99.9 M", "100 %", "999"].map(String::from)
+        };
+        let stage = |(k, name): (usize, &&str)| StageRow {
+            cells: [name, "99999", "99999", "99999", "9999999"].map(String::from),
+            total_us: k as f64,
+        };
+        Figures {
+            headline: "CartPole-v1".into(),
+            processes: (0..n_processes)
+                .map(process)
+                .map(|[name, pid, phase, heartbeat, frames, waiting, restarts]| {
+                    let ring = "99.9 M updates".into();
+                    [name, pid, phase, heartbeat, frames, waiting, restarts, ring]
+                })
+                .collect(),
+            stages: stages.iter().enumerate().map(stage).collect(),
+            scores: vec![],
+            speeds: vec![4e6, 5e6],
+        }
+    }
+
+    fn drawn(figures: &Figures) -> String {
+        let mut terminal = Terminal::new(TestBackend::new(80, 24)).unwrap();
+        terminal.draw(|frame| draw(frame, figures)).unwrap();
+        terminal.backend().to_string()
+    }
 
     #[test]
     fn the_longest_cells_are_whole_at_80_columns() {
-        let row = |name: &str, ring: &str| {
-            [name, "4194304", "collecting", "9999 ms", "99.9 M", "100 %", "999", ring]
-                .map(String::from)
-        };
-        let stage = ["actor_read_weights", "99999", "99999", "99999", "9999999"].map(String::from);
-        let figures = Figures {
-            headline: "CartPole-v1".into(),
-            processes: vec![
-                row("supervisor", ""),
-                row("learner", "99.9 M updates"),
-                row("actor 255", "■■■■ 4/4"),
-            ],
-            stages: vec![stage],
-            scores: vec![1.0, 2.0],
-            speeds: vec![4e6, 5e6],
-        };
-        let mut terminal = Terminal::new(TestBackend::new(80, 24)).unwrap();
-        terminal.draw(|frame| draw(frame, &figures)).unwrap();
-        let drawn = terminal.backend().to_string();
-        let cells = figures.processes.iter().flatten().chain(figures.stages.iter().flatten());
+        let figures = widest(256, &["actor_read_weights"]);
+        let drawn = drawn(&figures);
+        let cells = figures.processes[0].iter().chain(&figures.stages[0].cells);
         let titles = PROCESS_TITLES.iter().chain(&STAGE_TITLES).copied();
-        for text in cells.map(String::as_str).chain(titles) {
+        for text in cells.map(String::as_str).chain(titles).chain([NONE_YET, "frames/s: 5.00 M"]) {
             assert!(drawn.contains(text), "no {text:?} in\n{drawn}");
         }
+    }
+
+    #[test]
+    fn what_a_terminal_is_too_low_for_is_said_and_is_the_smallest() {
+        let tags = Stage::ALL.map(Stage::tag);
+        let few = drawn(&widest(6, &tags));
+        let n_hidden = tags.len() - 12;
+        let said = format!("{n_hidden} small hidden");
+        for text in ["actor 5", &said, "hidden rows"].iter().chain(&tags[n_hidden..]) {
+            assert!(few.contains(text), "no {text:?} in\n{few}");
+        }
+        assert!(!few.contains(tags[1]), "{few}");
+        let many = drawn(&widest(40, &tags));
+        for text in ["actor 8 ", "the last 31 hidden", tags[tags.len() - 1]] {
+            assert!(many.contains(text), "no {text:?} in\n{many}");
+        }
+        let all = drawn(&widest(6, &tags[..12]));
+        assert!(!all.contains("hidden"), "{all}");
     }
 }
