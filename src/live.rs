@@ -115,6 +115,11 @@ impl LiveRun {
         self.note.pid
     }
 
+    /// Threads of the learner.
+    pub fn learner_threads(&self) -> usize {
+        self.note.learner_threads
+    }
+
     /// Whether the supervisor is still there.
     pub fn is_running(&self) -> bool {
         std::fs::metadata(path_of(&self.note)).is_ok_and(|found| found.ino() == self.note.inode)

@@ -355,7 +355,8 @@ impl<'a> Supervisor<'a> {
         let inode = segment.metadata()?.ino();
         let RolloutShape { obs_dim, n_actions, .. } = self.segment.layout().shape.rollout;
         let (pid, descriptor) = (std::process::id(), segment.as_raw_fd());
-        Ok(LiveNote { pid, descriptor, inode, obs_dim, n_actions })
+        let learner_threads = self.config.n_learner_threads();
+        Ok(LiveNote { pid, descriptor, inode, obs_dim, n_actions, learner_threads })
     }
 
     /// Forks the process that a place lacks.

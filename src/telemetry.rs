@@ -530,6 +530,8 @@ pub struct LiveNote {
     pub obs_dim: usize,
     /// Number of actions.
     pub n_actions: usize,
+    /// Threads of the learner, whose waiting is added up.
+    pub learner_threads: usize,
 }
 
 /// `summary.json`: the whole run in one object.

@@ -106,10 +106,12 @@ struct Figures {
     actors_blocked_s: f64,
     act_s: f64,
     env_s: f64,
+    /// Time in which all loops together had work to do, s.
+    busy_s: f64,
     /// Mean number of processes that had work to do at one time.
     n_busy: f64,
     collected_during_updates: f64,
-    /// The learner's most expensive stage, waiting apart.
+    /// The learner's most expensive stage in which it works.
     largest: Option<StageTime>,
 }
 
@@ -140,6 +142,7 @@ impl Figures {
             actors_blocked_s: sum(|a| a.blocked_s),
             act_s,
             env_s,
+            busy_s,
             n_busy: ratio(busy_s, train_s),
             collected_during_updates: summary.collected_during_updates,
             largest: largest(&stages),
@@ -271,8 +274,7 @@ impl Figures {
             parts.into_iter().fold(stage, |best, part| if part.1 > best.1 { part } else { best });
         let name =
             if name == stage.0 { format!("the learner's {name} stage") } else { name.to_owned() };
-        let busy_s = self.learner_s - self.learner_wait_s + self.actors_s - self.actors_blocked_s;
-        format!("{name} ({} of all busy time)", percent(ratio(total_s, busy_s)))
+        format!("{name} ({} of all busy time)", percent(ratio(total_s, self.busy_s)))
     }
 
     fn actor_part(&self) -> &'static str {
@@ -303,8 +305,10 @@ fn learner_stages(summary: &Summary) -> Vec<StageTime> {
     Stage::LEARNER.into_iter().filter_map(time_of).collect()
 }
 
+/// Waiting is no work, neither for rollouts nor for another thread's turn.
 fn largest(stages: &[StageTime]) -> Option<StageTime> {
-    let busy = stages.iter().filter(|s| s.stage != Stage::Wait && s.total_s > 0.0);
+    let is_work = |s: &&StageTime| !matches!(s.stage, Stage::Wait | Stage::Turn);
+    let busy = stages.iter().filter(is_work).filter(|s| s.total_s > 0.0);
     busy.max_by(|a, b| a.total_s.total_cmp(&b.total_s)).copied()
 }
 
@@ -388,22 +392,26 @@ mod tests {
 
     /// A run in which the learner's stages took these shares of a millisecond, and each actor these seconds.
     fn scenario(name: &str) -> Summary {
-        use Stage::{Backward, Forward, Wait};
-        let learner =
-            |wait, forward| [(Wait, wait), (Forward, forward), (Backward, 1000.0 - wait - forward)];
+        use Stage::{Backward, Forward, Turn, Wait};
+        let learner = |wait, forward| {
+            vec![(Wait, wait), (Forward, forward), (Backward, 1000.0 - wait - forward)]
+        };
+        let two_threads = || [learner(100.0, 500.0), vec![(Turn, 1000.0)]].concat();
         let (stages, n_actors, [act_s, env_s, blocked_s]) = match name {
             "learner" | "learner, torch" => (learner(20.0, 300.0), 4, [2.0, 1.0, 7.0]),
             "environments" => (learner(600.0, 250.0), 4, [1.0, 9.0, 0.0]),
+            "two threads" => (two_threads(), 2, [2.0, 1.0, 7.0]),
             "starved" => (learner(600.0, 250.0), 1, [8.0, 2.0, 0.0]),
             _ => (learner(50.0, 450.0), 2, [5.0, 4.5, 0.5]),
         };
         let learner = if name.ends_with("torch") { "torch" } else { "native" };
         let run = run(&stages, n_actors, busy_actor(act_s, env_s, blocked_s));
-        Summary { learner: learner.into(), ..run }
+        let learner_threads = if name == "two threads" { 2 } else { 1 };
+        Summary { learner: learner.into(), learner_threads, ..run }
     }
 
     /// Scenario, its cores, the judgement, and a phrase that the paragraph must hold.
-    const DIAGNOSES: [(&str, Option<usize>, Limit, &str); 19] = [
+    const DIAGNOSES: [(&str, Option<usize>, Limit, &str); 22] = [
         (
             "learner",
             Some(8),
@@ -451,6 +459,14 @@ mod tests {
         ("starved", Some(8), Limit::Actors, "waited for rollouts 60 %"),
         ("starved", Some(8), Limit::Actors, "the actor waited on full rings 0 %"),
         ("starved", Some(8), Limit::Actors, "one more actor, since 6.6 cores had nothing to do"),
+        ("two threads", Some(8), Limit::Learner, "stage was forward: 25 % of its time"),
+        ("two threads", Some(8), Limit::Learner, "a cheaper forward"),
+        (
+            "two threads",
+            Some(1),
+            Limit::Cores,
+            "the learner's forward stage (33 % of all busy time)",
+        ),
         ("balanced", Some(4), Limit::Balanced, "kept pace"),
         ("balanced", Some(4), Limit::Balanced, "a cheaper backward"),
     ];

@@ -47,11 +47,12 @@ impl Figures {
         let none = || String::from("–");
         let supervisor = ["supervisor".into(), pid, phase.into(), none(), none(), none(), none()];
         let mut processes = vec![with_ring(supervisor, String::new())];
-        let learner = worker("learner".into(), &before.learner, &now.learner, seconds, now);
+        let span = Span { seconds, end_ns: now.taken_ns };
+        let n_threads = live.learner_threads();
+        let learner = worker("learner".into(), n_threads, [&before.learner, &now.learner], span);
         processes.push(with_ring(learner, format!("{} updates", count(now.updates as f64))));
         for (actor, (signs, ring)) in now.actors.iter().zip(&now.rings).enumerate() {
-            let cells =
-                worker(format!("actor {actor}"), &before.actors[actor], signs, seconds, now);
+            let cells = worker(format!("actor {actor}"), 1, [&before.actors[actor], signs], span);
             processes.push(with_ring(cells, occupancy(ring, now.slots_per_actor)));
         }
         let mut speeds: Vec<f64> = data.rows.iter().map(|row| row.frames_per_s).collect();
@@ -92,17 +93,25 @@ fn headline(data: &RunData, now: &Snapshot) -> String {
     format!("{env}: {progress} after {time_s:.1} s, {score}")
 }
 
+/// The time between two snapshots.
+#[derive(Clone, Copy)]
+struct Span {
+    seconds: f64,
+    end_ns: u64,
+}
+
+/// The cells of a process whose `n_threads` add up what each of them waited.
 fn worker(
     name: String,
-    before: &WorkerSigns,
-    now: &WorkerSigns,
-    seconds: f64,
-    snapshot: &Snapshot,
+    n_threads: usize,
+    [before, now]: [&WorkerSigns; 2],
+    Span { seconds, end_ns }: Span,
 ) -> [String; 7] {
-    let age_ns = snapshot.taken_ns.saturating_sub(now.heartbeat_ns);
+    let age_ns = end_ns.saturating_sub(now.heartbeat_ns);
     let per_s = |count: u64| count as f64 / seconds;
     let frames_per_s = per_s(now.frames.saturating_sub(before.frames));
-    let waiting = 1e-9 * per_s(now.wait_ns.saturating_sub(before.wait_ns));
+    let waited_ns = now.wait_ns.saturating_sub(before.wait_ns);
+    let waiting = 1e-9 * per_s(waited_ns) / n_threads as f64;
     let known = |text: String| if seconds > 0.0 { text } else { "–".into() };
     [
         name,
@@ -159,7 +168,28 @@ pub fn resampled(series: &[f64], n_points: usize) -> Vec<f64> {
 
 #[cfg(test)]
 mod tests {
+    use impala::shm::board::Phase;
+
     use super::*;
+
+    #[test]
+    fn the_share_of_time_waiting_is_that_of_a_mean_thread() {
+        let before = WorkerSigns {
+            pid: 42,
+            generation: 0,
+            phase: Phase::Learning,
+            heartbeat_ns: 0,
+            frames: 0,
+            wait_ns: 3_000_000_000,
+        };
+        let now = WorkerSigns { wait_ns: 5_000_000_000, ..before };
+        let waiting = |n_threads, seconds| {
+            let span = Span { seconds, end_ns: 0 };
+            worker("learner".into(), n_threads, [&before, &now], span)[5].clone()
+        };
+        assert_eq!([waiting(1, 4.0), waiting(2, 2.0), waiting(4, 2.0)], ["50 %", "50 %", "25 %"]);
+        assert_eq!(waiting(1, 1.0), "100 %", "a long wait is counted as it ends");
+    }
 
     #[test]
     fn rings_are_drawn_as_full_and_empty_slots() {
