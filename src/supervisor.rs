@@ -307,11 +307,6 @@ impl<'a> Supervisor<'a> {
         Ok(supervisor)
     }
 
-    /// Counts latencies of the run's earlier part as its own.
-    pub fn go_on_from(&mut self, earlier: StageHistograms) {
-        self.latency = earlier;
-    }
-
     /// Supervises until every worker has ended.
     ///
     /// # Errors

@@ -577,7 +577,7 @@ pub struct Summary {
     pub score_threshold: Option<f64>,
     /// Greedy evaluation at the end.
     pub eval: Option<EvalSummary>,
-    /// Latency of each stage by tag, µs.
+    /// Latency of each stage by tag, µs; of this part of a resumed run.
     pub latency_us: BTreeMap<String, LatencySummary>,
     /// Policy lag of all consumed slots, as their gradients were applied.
     pub policy_lag: LagSummary,

@@ -14,7 +14,6 @@ use crate::eval::{self, EvalError, Player, Selection};
 use crate::latency::{RunClock, Stage, StageHistograms, monotonic_ns};
 use crate::meta::Meta;
 use crate::process::{TooFewDescriptors, allow_descriptors, survive_large_files};
-use crate::report::read::RunData;
 use crate::report::{self, Pictures, ReportError};
 use crate::resume::{Records, ResumeError, Resumption};
 use crate::run_dir::{RunDir, RunDirError, RunName};
@@ -163,20 +162,15 @@ fn run_from(
     debug!(folder = %run.path().display(), "made the run's folder");
     let mut terminal = Terminal::new(show, config.frames);
     let sinks = (&mut files, &mut tensorboard);
-    let mut earlier = StageHistograms::default();
     if let Some(resumption) = resumption {
         resumption.notes(config).iter().for_each(|note| terminal.note(note));
         let Records { rows, latency_lines } = resumption.records();
         sinks.0.append_rows(&rows)?;
         sinks.0.append_latency_lines(&latency_lines)?;
         sinks.1.append_rows(&rows)?;
-        earlier = RunData::read(&run).latencies.into_stages();
     }
     let outcome = Supervisor::start(config, &run, run_clock, &mut segment, sinks, &mut terminal)
-        .and_then(|mut supervisor| {
-            supervisor.go_on_from(earlier);
-            supervisor.run()
-        });
+        .and_then(Supervisor::run);
     // The error says more than a file that cannot be written could add.
     let outcome =
         outcome.inspect_err(|error| drop(files.finish(Exit::Failed, &error.to_string())))?;

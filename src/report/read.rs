@@ -18,7 +18,7 @@ use serde::de::DeserializeOwned;
 
 use super::points::is_drawable;
 use crate::input::{open_regular, read_at_most, read_text_at_most};
-use crate::latency::{Stage, StageHistograms};
+use crate::latency::Stage;
 use crate::meta::Meta;
 use crate::run_dir::RunDir;
 use crate::telemetry::{MetricsRow, ProcessSample, Summary};
@@ -102,15 +102,6 @@ impl Latencies {
     /// The histogram of a stage, ns.
     pub fn get(&self, stage: Stage) -> Option<&Histogram<u64>> {
         self.by_stage.iter().find(|(of, _)| *of == stage).map(|(_, histogram)| histogram)
-    }
-
-    /// The same as a histogram for every stage.
-    pub fn into_stages(self) -> StageHistograms {
-        let mut stages = StageHistograms::default();
-        for (stage, histogram) in self.by_stage {
-            stages.add(stage, &histogram);
-        }
-        stages
     }
 
     fn add(&mut self, stage: Stage, histogram: &Histogram<u64>) -> Result<(), String> {

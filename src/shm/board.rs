@@ -98,7 +98,8 @@ impl PhaseGauge {
 pub struct Vitals {
     /// Process id of the present (or last) process.
     pub pid: Gauge,
-    /// How many processes have had this place before it.
+    /// Of an actor, what its seeds follow from: the updates made before this part of the run, and one more
+    /// for each restart. The learner draws nothing, and says 0.
     pub generation: Gauge,
     /// What it is doing.
     pub phase: PhaseGauge,

@@ -21,7 +21,7 @@ pub struct SegmentView {
 pub struct WorkerSigns {
     /// Process id of the present, or last, process.
     pub pid: u64,
-    /// How many processes have had this place before it.
+    /// What an actor's seeds follow from; no number of restarts.
     pub generation: u64,
     /// What it is doing.
     pub phase: Phase,
