@@ -269,8 +269,8 @@ fn check_sum(path: &Path, bytes: &[u8]) -> Result<(), CheckpointError> {
     let Some(found) = found else {
         let key = String::from_utf8_lossy(CHECKSUM_KEY);
         let problem = format!(
-            "its checksum cannot be checked: its header has no `{key}` in this spacing, so \
-             that another program wrote it anew"
+            "its checksum cannot be checked: its header has no `{key}` in just this spacing, as if \
+             another program had written it anew"
         );
         return Err(CheckpointError::Content { path: path.into(), problem });
     };
