@@ -117,6 +117,7 @@
 //! | | [`faults`] | faults on purpose, in test builds alone |
 //! | | [`divergence`] | what is done about updates that are not finite |
 //! | | [`process`] | fork, and death seen through a pidfd |
+//! | | [`signals`] | the signals that ask for an orderly stop |
 //! | | [`run_dir`] | a run's folder and the paths in it |
 //! | | [`memory`] | how much memory a process takes |
 //! | | [`input`] | files that anybody may have written, read up to a bound |
@@ -138,6 +139,7 @@
 //! | | [`resume`] | where a run goes on that was ended or killed |
 //! | | [`learner`] | the second hot loop |
 //! | | [`render`] | pictures of an episode |
+//! | | [`final_eval`] | the evaluation at the end of a run, in a process of its own |
 //! | 5 | [`supervisor`] | forks, watches, restarts, records, stops |
 //! | 6 | [`train`](mod@train) | one run from configuration to report |
 //! | | [`live`] | a running run, seen from outside |
@@ -161,6 +163,7 @@ pub mod process;
 pub mod restart;
 pub mod run_dir;
 pub mod seeds;
+pub mod signals;
 pub mod state;
 pub mod sync;
 pub mod vtrace;
@@ -184,6 +187,7 @@ pub mod report;
 pub mod sinks;
 
 pub mod actor;
+pub mod final_eval;
 pub mod learner;
 pub mod render;
 pub mod resume;

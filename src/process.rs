@@ -2,7 +2,7 @@
 //!
 //! The only place that forks. Must be called from a single-threaded process's main thread: a child
 //! of a threaded parent may find a lock held by a thread that it does not have. Called by the
-//! supervisor alone.
+//! supervisor, and for the final evaluation.
 
 use std::ffi::CString;
 use std::io::{self, PipeReader, PipeWriter, Read, Write};

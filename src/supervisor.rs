@@ -15,8 +15,6 @@ use ipc_channel::TryRecvError;
 use ipc_channel::ipc::{self, IpcReceiver, IpcSender};
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use nix::sys::signal::{SigSet, Signal};
-use nix::sys::signalfd::{SfdFlags, SignalFd};
 use tracing::debug;
 
 use crate::actor::{Actor, ActorError};
@@ -42,6 +40,7 @@ use crate::shm::board::{ActorStatus, Vitals};
 use crate::shm::layout::SegmentShape;
 use crate::shm::state::{SavedState, StateReader};
 use crate::shm::{Segment, SegmentError};
+use crate::signals::CaughtSignals;
 use crate::sinks::files::{FilesError, Interval, RunFiles};
 use crate::sinks::tensorboard::{TensorBoard, TensorBoardError};
 use crate::sinks::terminal::Terminal;
@@ -153,7 +152,7 @@ pub struct Supervisor<'a> {
     config: &'a Config,
     run_clock: RunClock,
     segment: &'a Segment,
-    signals: CaughtSignals,
+    signals: &'a CaughtSignals,
     files: &'a mut RunFiles,
     tensorboard: &'a mut TensorBoard,
     terminal: &'a mut Terminal,
@@ -258,6 +257,7 @@ impl<'a> Supervisor<'a> {
         config: &'a Config,
         run: &RunDir,
         run_clock: RunClock,
+        signals: &'a CaughtSignals,
         segment: &'a mut Segment,
         (files, tensorboard): (&'a mut RunFiles, &'a mut TensorBoard),
         terminal: &'a mut Terminal,
@@ -272,7 +272,7 @@ impl<'a> Supervisor<'a> {
             config,
             run_clock,
             segment,
-            signals: CaughtSignals::new().map_err(refused("a signal descriptor"))?,
+            signals,
             files,
             tensorboard,
             terminal,
@@ -401,7 +401,7 @@ impl<'a> Supervisor<'a> {
 
     /// Sleeps until something happens, a tick at most.
     fn wait(&self) -> io::Result<Vec<Event>> {
-        let mut sources: Vec<(BorrowedFd, Event)> = vec![(self.signals.0.as_fd(), Event::Signal)];
+        let mut sources: Vec<(BorrowedFd, Event)> = vec![(self.signals.as_fd(), Event::Signal)];
         for (number, place) in self.places.iter().enumerate() {
             sources.extend(place.worker().map(|worker| (worker.pidfd(), Event::Death(number))));
         }
@@ -427,8 +427,7 @@ impl<'a> Supervisor<'a> {
     /// The first signal asks for an orderly stop, the second ends everything at once.
     fn on_signal(&mut self) -> Result<(), SupervisorError> {
         let failed = refused("a signal to be read");
-        while let Some(signal) = self.signals.0.read_signal().map_err(|e| failed(e.into()))? {
-            let name = Signal::try_from(signal.ssi_signo as i32).map_or("a signal", Signal::as_str);
+        while let Some(name) = self.signals.take().map_err(&failed)? {
             if self.stopping_since_ns.is_some() {
                 self.terminal.note(&format!("{name} again: all workers are killed"));
                 self.kill_all().map_err(refused("to kill a worker"))?;
@@ -933,30 +932,5 @@ struct Channel {
 impl MessageSink for Channel {
     fn send(&mut self, message: Message) -> Result<(), LearnerError> {
         self.sender.send(message).map_err(|error| LearnerError::Report(error.to_string()))
-    }
-}
-
-/// Signals that ask for an orderly stop, read from a descriptor instead of interrupting.
-struct CaughtSignals(SignalFd);
-
-impl CaughtSignals {
-    fn set() -> SigSet {
-        [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP].into_iter().collect()
-    }
-
-    fn new() -> io::Result<Self> {
-        let set = Self::set();
-        set.thread_block()?;
-        Ok(CaughtSignals(SignalFd::with_flags(
-            &set,
-            SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC,
-        )?))
-    }
-}
-
-impl Drop for CaughtSignals {
-    fn drop(&mut self) {
-        // What comes after the workers' end (evaluation, report) may be interrupted as usual.
-        let _ = Self::set().thread_unblock();
     }
 }

@@ -8,17 +8,16 @@ use std::path::{Path, PathBuf};
 
 use tracing::debug;
 
-use crate::checkpoint::Checkpoint;
 use crate::config::{Config, ConfigError};
-use crate::eval::{self, EvalError, Player, Selection};
+use crate::final_eval;
 use crate::latency::{RunClock, Stage, StageHistograms, monotonic_ns};
 use crate::meta::Meta;
 use crate::process::{TooFewDescriptors, allow_descriptors, survive_large_files};
 use crate::report::{self, Pictures, ReportError};
 use crate::resume::{Records, ResumeError, Resumption};
 use crate::run_dir::{RunDir, RunDirError, RunName};
-use crate::seeds::{Stream, stream_seed};
 use crate::shm::SegmentError;
+use crate::signals::CaughtSignals;
 use crate::sinks::files::{FilesError, RunFiles};
 use crate::sinks::tensorboard::{TensorBoard, TensorBoardError};
 use crate::sinks::terminal::{Show, Terminal};
@@ -76,9 +75,6 @@ pub enum TrainError {
     /// The file for TensorBoard cannot be written.
     #[error(transparent)]
     TensorBoard(#[from] TensorBoardError),
-    /// The result cannot be evaluated.
-    #[error(transparent)]
-    Eval(#[from] EvalError),
     /// The report cannot be written.
     #[error(transparent)]
     Report(#[from] ReportError),
@@ -151,6 +147,9 @@ fn run_from(
 ) -> Result<TrainedRun, TrainError> {
     allow_descriptors(1 + config.actors.count)?;
     survive_large_files();
+    let refused = |source| SupervisorError::System { what: "a signal descriptor", source };
+    // Until the results are written: a Ctrl-C during the evaluation would else lose them.
+    let signals = CaughtSignals::catch().map_err(refused)?;
     let mut meta = Meta::collect();
     meta.resumed_from = resumption.map(|from| from.path().display().to_string());
     let mut segment = create_segment(config, state)?;
@@ -169,13 +168,19 @@ fn run_from(
         sinks.0.append_latency_lines(&latency_lines)?;
         sinks.1.append_rows(&rows)?;
     }
-    let outcome = Supervisor::start(config, &run, run_clock, &mut segment, sinks, &mut terminal)
-        .and_then(Supervisor::run);
-    // The error says more than a file that cannot be written could add.
     let outcome =
+        Supervisor::start(config, &run, run_clock, &signals, &mut segment, sinks, &mut terminal)
+            .and_then(Supervisor::run);
+    // The error says more than a file that cannot be written could add.
+    let mut outcome =
         outcome.inspect_err(|error| drop(files.finish(Exit::Failed, &error.to_string())))?;
     debug!(reason = outcome.reason, "all workers have ended");
-    let evaluation = evaluate(config, &outcome.checkpoint)?;
+    let evaluation = final_eval::evaluate(config, &outcome.checkpoint, &signals);
+    let evaluation = evaluation.unwrap_or_else(|why| {
+        terminal.note(&format!("{why}; the run's results are written without it"));
+        outcome.reason += &format!("; {why}");
+        None
+    });
     debug!(episodes = evaluation.map(|eval| eval.episodes), "evaluated the final weights");
     let summary = summarise(config, &outcome, evaluation, run_clock, state.counters.frames);
     let written = write_results(&run, &mut files, &summary, &outcome);
@@ -214,15 +219,6 @@ fn create_run_dir(
         Destination::Below(root) => create(root),
         Destination::At(path) => RunDir::create_at(path),
     }
-}
-
-/// The greedy score of the final weights, from memory; `None` if no evaluation was asked for.
-fn evaluate(config: &Config, checkpoint: &Checkpoint) -> Result<Option<EvalSummary>, TrainError> {
-    let seed = stream_seed(config.seed, Stream::Evaluation);
-    let n_episodes = config.report.eval_episodes as usize;
-    let player = Player::new(checkpoint, &config.environments, config.simd()?, Selection::Greedy)?;
-    let returns = player.returns(n_episodes, seed, |_| {});
-    Ok(eval::summarise(&returns))
 }
 
 fn summarise(

@@ -31,6 +31,7 @@ const RANKS: [&[&str]; 7] = [
         "divergence",
         "faults",
         "process",
+        "signals",
         "run_dir",
         "memory",
         "input",
@@ -38,7 +39,7 @@ const RANKS: [&[&str]; 7] = [
     &["rollout", "mlp", "place", "checkpoint", "telemetry"],
     &["config", "shm", "policy", "meta"],
     &["collector", "eval", "sinks", "report", "checkpoints"],
-    &["actor", "learner", "resume", "render"],
+    &["actor", "learner", "resume", "render", "final_eval"],
     &["supervisor"],
     &["train", "live", "replay"],
 ];

@@ -48,6 +48,7 @@ impl Env<1> for Bad {
         let is_bad = self.n_steps == 5 && self.rng.uniform(0.0, 1.0) < 0.002;
         let is_nan = match &*self.behaviour {
             "panics" if is_bad => panic!("cannot go on"),
+            "panics in the evaluation" if !is_in_actor() => panic!("cannot be evaluated"),
             "nan" => is_bad,
             "always nan" => true,
             _ => false,
@@ -57,6 +58,11 @@ impl Env<1> for Bad {
     }
 }
 
+/// Whether this process trains, and does not evaluate.
+fn is_in_actor() -> bool {
+    std::fs::read_to_string("/proc/self/comm").unwrap().starts_with("impala-actor")
+}
+
 /// The child's part: some hundred rollouts.
 fn train_badly(folder: &Path) -> ExitCode {
     let environments = Registry::default().with::<Bad, _>();
@@ -64,8 +70,12 @@ fn train_badly(folder: &Path) -> ExitCode {
     (config.frames, config.actors.count, config.report.eval_episodes) = (150_000, 2, 0);
     config.supervision.max_restarts = 1_000;
     config.supervision.max_pause_s = 0.0;
-    if std::env::var(BEHAVIOUR).unwrap() == "always nan" {
-        (config.supervision.max_restarts, config.supervision.max_bad_rollouts) = (1, 3);
+    match &*std::env::var(BEHAVIOUR).unwrap() {
+        "always nan" => {
+            (config.supervision.max_restarts, config.supervision.max_bad_rollouts) = (1, 3);
+        }
+        "panics in the evaluation" => config.report.eval_episodes = 10,
+        _ => {}
     }
     let run = train(&config, &Destination::At(folder.into()), monotonic_ns(), Show::Nothing);
     ExitCode::from(if run.unwrap().summary.exit == Exit::Finished { 0 } else { 1 })
@@ -74,6 +84,8 @@ fn train_badly(folder: &Path) -> ExitCode {
 struct Case {
     output: Output,
     summary: Summary,
+    meta: String,
+    has_report: bool,
 }
 
 fn train_with(behaviour: &str) -> Case {
@@ -86,7 +98,9 @@ fn train_with(behaviour: &str) -> Case {
         .output()
         .unwrap();
     let summary = std::fs::read_to_string(run.join("summary.json")).unwrap();
-    Case { output, summary: serde_json::from_str(&summary).unwrap() }
+    let summary = serde_json::from_str(&summary).unwrap();
+    let meta = std::fs::read_to_string(run.join("meta.json")).unwrap();
+    Case { output, summary, meta, has_report: run.join("report.html").exists() }
 }
 
 impl Case {
@@ -130,11 +144,22 @@ fn nothing_but_nan_ends_the_run_with_its_reason() {
     assert_eq!((case.summary.exit, case.summary.frames), (Exit::Failed, 0));
 }
 
+fn one_that_panics_in_the_evaluation_costs_no_results() {
+    let case = train_with("panics in the evaluation");
+    assert_eq!(case.output.status.code(), Some(0), "{}", case.said());
+    assert_eq!((case.summary.exit, case.summary.eval), (Exit::Finished, None));
+    assert!(case.has_report, "{}", case.said());
+    for told in [case.said(), case.meta] {
+        assert!(told.contains("the final evaluation panicked (exit status 101)"), "{told}");
+        assert!(told.contains("cannot be evaluated"), "{told}");
+    }
+}
+
 fn main() -> ExitCode {
     if let (Some(folder), Ok(_)) = (std::env::args().nth(1), std::env::var(BEHAVIOUR)) {
         return train_badly(folder.as_ref());
     }
-    let cases: [(&str, fn()); 3] = [
+    let cases: [(&str, fn()); 4] = [
         (
             "one_that_panics_is_named_and_its_actor_replaced",
             one_that_panics_is_named_and_its_actor_replaced,
@@ -146,6 +171,10 @@ fn main() -> ExitCode {
         (
             "nothing_but_nan_ends_the_run_with_its_reason",
             nothing_but_nan_ends_the_run_with_its_reason,
+        ),
+        (
+            "one_that_panics_in_the_evaluation_costs_no_results",
+            one_that_panics_in_the_evaluation_costs_no_results,
         ),
     ];
     for (name, case) in cases {

@@ -466,6 +466,24 @@ fn an_interrupted_run_leaves_its_last_update_and_a_whole_report() {
     }
 }
 
+/// An evaluation that would last longer than anybody waits.
+#[test]
+fn a_signal_during_the_final_evaluation_costs_no_results() {
+    let mut training = Training::start_with(&["--set", "report.eval_episodes=1_000_000"]);
+    wait_until("some training", || training.n_rows() > 1);
+    let run = RunDir::open(&training.run_dir).unwrap();
+    training.signal(Signal::SIGINT);
+    wait_until("the end of training", || !run.live().exists());
+    training.signal(Signal::SIGINT);
+    wait_until("its end", || training.supervisor.try_wait().unwrap().is_some());
+    let reason = std::fs::read_to_string(run.path().join("meta.json")).unwrap_or_default();
+    assert!(run.report().exists(), "no report; {reason}");
+    let (code, said, summary) = training.end();
+    let summary = summary.unwrap();
+    assert_eq!((code, summary.exit, summary.eval), (Some(0), Exit::Interrupted, None), "{said}");
+    assert!(reason.contains("SIGINT ended the final evaluation"), "{reason}");
+}
+
 /// The first signal would leave the stopped worker more time than this test has.
 #[test]
 fn a_second_signal_ends_everything_at_once() {
