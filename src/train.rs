@@ -159,7 +159,7 @@ fn run_from(
     let mut tensorboard = TensorBoard::create(&run, meta.started, &toml)?;
     let mut files = RunFiles::create(&run, meta, &toml)?;
     debug!(folder = %run.path().display(), "made the run's folder");
-    let mut terminal = Terminal::new(show, config.frames);
+    let mut terminal = Terminal::new(show, config.frames, state.counters.frames);
     let sinks = (&mut files, &mut tensorboard);
     if let Some(resumption) = resumption {
         resumption.notes(config).iter().for_each(|note| terminal.note(note));

@@ -44,6 +44,8 @@ pub struct ProgressLine {
     task: &'static str,
     unit: &'static str,
     total: u64,
+    /// What had been done before: it counts as done, and not for the speed.
+    before: u64,
     start: Instant,
     last_line: Instant,
 }
@@ -55,9 +57,17 @@ impl ProgressLine {
             Show::Bar => ProgressDrawTarget::stderr_with_hz(10),
             Show::Nothing | Show::Lines => ProgressDrawTarget::hidden(),
         };
-        let bar = ProgressBar::with_draw_target(Some(total), target).with_style(style(unit));
+        let bar = ProgressBar::with_draw_target(Some(total), target).with_style(style(unit, 0));
         let now = Instant::now();
-        ProgressLine { show, bar, task, unit, total, start: now, last_line: now }
+        ProgressLine { show, bar, task, unit, total, before: 0, start: now, last_line: now }
+    }
+
+    /// The same of something that goes on, of which `before` had been done.
+    pub fn going_on_from(mut self, before: u64) -> Self {
+        self.before = before.min(self.total);
+        self.bar.set_style(style(self.unit, self.before));
+        self.bar.set_position(self.before);
+        self
     }
 
     /// Shows that `done` have been done; `figures` tells more, and may be empty.
@@ -90,9 +100,10 @@ impl ProgressLine {
 
     fn plain(&self, done: u64, figures: &str) -> String {
         let seconds = self.start.elapsed().as_secs_f64();
-        let (per_s, share) = (done as f64 / seconds, done as f64 / self.total.max(1) as f64);
+        let n_new = done.saturating_sub(self.before);
+        let (per_s, share) = (n_new as f64 / seconds, done as f64 / self.total.max(1) as f64);
         let comma = if figures.is_empty() { "" } else { ", " };
-        let left = match done {
+        let left = match n_new {
             0 => String::new(),
             _ => format!(", {:.0} s left", (self.total - done) as f64 / per_s),
         };
@@ -138,10 +149,10 @@ pub struct Terminal {
 }
 
 impl Terminal {
-    /// A line for a run of `budget_frames`.
-    pub fn new(show: Show, budget_frames: u64) -> Self {
+    /// A line for a run of `budget_frames`, of which its earlier part has learned `frames_before`.
+    pub fn new(show: Show, budget_frames: u64, frames_before: u64) -> Self {
         let line = ProgressLine::new(show, "training", "frames", budget_frames);
-        Terminal { line, warnings: BTreeMap::new() }
+        Terminal { line: line.going_on_from(frames_before), warnings: BTreeMap::new() }
     }
 
     /// Shows where training stands.
@@ -203,15 +214,25 @@ fn rate(per_s: f64, unit: &str) -> String {
     format!("{number:.decimals$} {prefix}{unit}/s")
 }
 
-fn style(unit: &'static str) -> ProgressStyle {
+fn style(unit: &'static str, before: u64) -> ProgressStyle {
+    // The bar's own estimate would take what had been done before for work of its first second.
+    let per_s = move |state: &ProgressState| {
+        state.pos().saturating_sub(before) as f64 / state.elapsed().as_secs_f64().max(1e-9)
+    };
     // The bar takes what the figures leave of the line, which in 80 columns is little.
     let template = "{wide_bar:.cyan/dim} {percent}% of {human_len}, {rate}{msg}, {left} left";
     // A formatter that fails has nowhere to say so; the bar then shows nothing here.
     let write_rate = move |state: &ProgressState, out: &mut dyn std::fmt::Write| {
-        let _ = out.write_str(&rate(state.per_sec(), unit));
+        let _ = out.write_str(&rate(per_s(state), unit));
     };
-    let write_left = |state: &ProgressState, out: &mut dyn std::fmt::Write| {
-        let _ = write!(out, "{:#}", HumanDuration(state.eta()));
+    let write_left = move |state: &ProgressState, out: &mut dyn std::fmt::Write| {
+        let n_left = state.len().unwrap_or(0).saturating_sub(state.pos());
+        let left = Duration::try_from_secs_f64(n_left as f64 / per_s(state));
+        // Nothing done says nothing of the rest.
+        let _ = match left {
+            Ok(left) => write!(out, "{:#}", HumanDuration(left)),
+            Err(_) => out.write_str("?"),
+        };
     };
     ProgressStyle::with_template(template)
         .expect("the template is a valid constant")
@@ -232,6 +253,19 @@ mod tests {
         assert!(text.starts_with("evaluating: 100 of 400 episodes (25 %), "), "{text}");
         assert!(text.contains(" episodes/s, score 3, ") && text.ends_with(" s left"), "{text}");
         assert!(!line.plain(0, "").contains("left"), "nothing done says nothing of the rest");
+    }
+
+    #[test]
+    fn what_was_done_before_counts_as_done_and_not_for_the_speed() {
+        let line = ProgressLine::new(Show::Lines, "training", "frames", 4_000);
+        let mut line = line.going_on_from(1_000);
+        assert_eq!(line.bar.position(), 1_000, "the bar does not begin at 0");
+        assert!(!line.plain(1_000, "").contains("left"), "nothing is known yet of the speed");
+        // So long that what passes between the lines of this test changes no digit that is looked at.
+        line.start -= Duration::from_secs(100_000);
+        let text = line.plain(2_000, "");
+        assert!(text.starts_with("training: 2000 of 4000 frames (50 %), 0.01 frames/s"), "{text}");
+        assert!(text.contains(", 200") && text.ends_with(" s left"), "{text}");
     }
 
     #[test]
