@@ -9,7 +9,7 @@ step() {
 }
 
 step 'processor: thousands of runs'
-cargo test --locked --all-targets
+cargo test --locked --tests
 
 # A folder of its own: the flag changes every dependency, and the next ordinary build would start over.
 step 'loom: every interleaving'
@@ -24,7 +24,7 @@ if cargo +nightly miri setup >/dev/null 2>&1 </dev/null; then
   # Permissive provenance only silences a warning about a cast inside rustix.
   export MIRIFLAGS='-Zmiri-disable-isolation -Zmiri-permissive-provenance'
   step 'Miri: data races and undefined behaviour in the protocols'
-  cargo +nightly miri test --locked --all-targets
+  cargo +nightly miri test --locked --tests
   step 'Miri: the segment, its casts and its rollouts'
   (cd ../.. && cargo +nightly miri test --locked --lib -- \
     shm::tests shm::ring shm::weights shm::doorbell shm::board shm::state rollout)
