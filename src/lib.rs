@@ -133,6 +133,7 @@
 //! | 3 | [`collector`] | one rollout, straight into a slot |
 //! | | [`eval`] | episodes that a checkpoint plays |
 //! | | [`sinks`] | files and terminal |
+//! | | [`start`] | what a run starts with: its segment's shape, its first state |
 //! | | [`checkpoints`] | a run's checkpoints: when one is due, which are kept |
 //! | | [`report`] | plots and the finished page |
 //! | 4 | [`actor`] | the first hot loop |
@@ -185,6 +186,7 @@ pub mod collector;
 pub mod eval;
 pub mod report;
 pub mod sinks;
+pub mod start;
 
 pub mod actor;
 pub mod final_eval;

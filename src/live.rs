@@ -15,7 +15,7 @@ use crate::params::NetworkShape;
 use crate::run_dir::RunDir;
 use crate::shm::SegmentError;
 use crate::shm::view::{RingSigns, SegmentView, WorkerSigns};
-use crate::supervisor::segment_shape;
+use crate::start::segment_shape;
 use crate::telemetry::LiveNote;
 
 /// A note is five numbers.

@@ -22,8 +22,8 @@ use crate::meta::Meta;
 use crate::report::read::RunData;
 use crate::rollout::{Rollout, RolloutBuffer};
 use crate::run_dir::{RunDir, RunDirError};
+use crate::start::fresh_state;
 use crate::state::{LearnerState, OptimizerState};
-use crate::supervisor::{SupervisorError, fresh_state};
 use crate::telemetry::SlotRecord;
 
 /// The longest log: a day at three thousand slots a second, fifty bytes each.
@@ -49,9 +49,6 @@ pub enum ReplayError {
         /// Why.
         source: csv::Error,
     },
-    /// What the run began with cannot be made.
-    #[error(transparent)]
-    Supervisor(#[from] SupervisorError),
     /// The log is not that of a whole run.
     #[error(
         "{}: {what}; a log is whole where no learner died, nothing was reset and the disk took all of it",

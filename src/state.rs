@@ -50,6 +50,12 @@ pub struct OptimizerState {
 }
 
 impl OptimizerState {
+    /// That of an optimiser that has taken no step and keeps so many moments of each parameter.
+    pub fn fresh(n_params: usize, n_moments: usize) -> Self {
+        let moment = |is_kept| if is_kept { vec![0.0; n_params] } else { Vec::new() };
+        OptimizerState { n_steps: 0, square: moment(true), mean: moment(n_moments > 1) }
+    }
+
     /// The moments in the order in which they are stored.
     pub fn moments(&self) -> impl Iterator<Item = &[f32]> {
         [self.square.as_slice(), self.mean.as_slice()].into_iter().filter(|m| !m.is_empty())

@@ -21,10 +21,9 @@ use crate::signals::CaughtSignals;
 use crate::sinks::files::{FilesError, RunFiles};
 use crate::sinks::tensorboard::{TensorBoard, TensorBoardError};
 use crate::sinks::terminal::{Show, Terminal};
+use crate::start::{create_segment, fresh_state, segment_shape};
 use crate::state::{Counters, LearnerState};
-use crate::supervisor::{
-    ActorFigures, RunOutcome, Supervisor, SupervisorError, create_segment, fresh_state,
-};
+use crate::supervisor::{ActorFigures, RunOutcome, Supervisor, SupervisorError};
 use crate::telemetry::{ActorSummary, EvalSummary, Exit, LatencySummary, Summary};
 
 /// Where the files of a run go.
@@ -66,7 +65,10 @@ pub enum TrainError {
     /// The run cannot be resumed.
     #[error(transparent)]
     Resume(#[from] ResumeError),
-    /// Workers or shared memory cannot be had.
+    /// The shared segment cannot be made.
+    #[error(transparent)]
+    Segment(#[from] SegmentError),
+    /// Workers cannot be had.
     #[error(transparent)]
     Supervisor(#[from] SupervisorError),
     /// A file of the run cannot be written.
@@ -89,9 +91,7 @@ impl TrainError {
             | TrainError::Descriptors(_)
             | TrainError::RunDir(_)
             | TrainError::Resume(_) => true,
-            TrainError::Supervisor(SupervisorError::Segment(error)) => {
-                matches!(error, Layout(_) | TooSmall { .. })
-            }
+            TrainError::Segment(error) => matches!(error, Layout(_) | TooSmall { .. }),
             _ => false,
         }
     }
@@ -152,7 +152,8 @@ fn run_from(
     let signals = CaughtSignals::catch().map_err(refused)?;
     let mut meta = Meta::collect();
     meta.resumed_from = resumption.map(|from| from.path().display().to_string());
-    let mut segment = create_segment(config, state)?;
+    let shape = segment_shape(config, &config.network_shape()?);
+    let mut segment = create_segment(&shape, state)?;
     debug!(bytes = segment.layout().total_bytes, "made the shared segment");
     let run = create_run_dir(config, destination, &meta)?;
     let toml = config.to_toml();
@@ -230,8 +231,8 @@ fn summarise(
 ) -> Summary {
     // Of this process: the parts before a resumed one had starts of their own.
     let startup_s = |ns: u64| seconds(ns.saturating_sub(run_clock.process_start_ns));
-    let learner = &outcome.learner;
-    let train_s = seconds(outcome.train_ns);
+    let learner = &outcome.totals.learner;
+    let train_s = seconds(outcome.totals.train_ns());
     let state = &outcome.checkpoint.state;
     let Counters { frames, updates, .. } = state.counters;
     let solved = state.counters.solved();
@@ -254,11 +255,11 @@ fn summarise(
         score_last100: state.score(),
         score_threshold: config.spec().ok().map(|spec| spec.reward_threshold),
         eval,
-        latency_us: latencies(&outcome.latency),
+        latency_us: latencies(&outcome.totals.latency),
         policy_lag: learner.policy_lag(),
         gradient_lag: learner.gradient_lag(),
         rho: learner.sums.rho(),
-        memory: outcome.memory,
+        memory: outcome.totals.memory,
         actors: outcome.actors.iter().map(actor_summary).collect(),
         learner_wait_s: seconds(outcome.learner_wait_ns),
         collected_during_updates: learner.sums.collected_during_updates(),

@@ -38,7 +38,7 @@ const RANKS: [&[&str]; 7] = [
     ],
     &["rollout", "mlp", "place", "checkpoint", "telemetry"],
     &["config", "shm", "policy", "meta"],
-    &["collector", "eval", "sinks", "report", "checkpoints"],
+    &["collector", "eval", "sinks", "report", "checkpoints", "start"],
     &["actor", "learner", "resume", "render", "final_eval"],
     &["supervisor"],
     &["train", "live", "replay"],

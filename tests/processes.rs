@@ -296,7 +296,7 @@ fn a_damaged_segment_is_made_new_and_everything_starts_again() {
 fn damage_first_ring(actor: Pid) -> bool {
     use std::os::unix::fs::FileExt;
     let config = impala::config::Config::default();
-    let state = impala::supervisor::fresh_state(&config).unwrap();
+    let state = impala::start::fresh_state(&config).unwrap();
     let layout = impala::shm::layout::Layout::new(&impala::shm::layout::SegmentShape {
         n_actors: config.actors.count,
         slots_per_actor: config.actors.slots_per_actor,

@@ -7,7 +7,7 @@ use impala::checkpoint::Checkpoint;
 use impala::config::Config;
 use impala::kernels::Simd;
 use impala::policy::Policy;
-use impala::supervisor::fresh_state;
+use impala::start::fresh_state;
 use ndarray::Array2;
 
 const DOC: &str = include_str!("../docs/checkpoints.md");

@@ -227,6 +227,16 @@ impl LearnerKind {
     }
 }
 
+impl OptimizerKind {
+    /// Numbers that it remembers for each parameter.
+    pub fn n_moments(self) -> usize {
+        match self {
+            OptimizerKind::RmsProp => 1,
+            OptimizerKind::Adam => 2,
+        }
+    }
+}
+
 impl Config {
     /// Reads a TOML file over the defaults and the environment's preset. Unknown keys and wrong types
     /// are errors.

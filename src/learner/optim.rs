@@ -44,11 +44,10 @@ impl UpdateRule {
         }
     }
 
-    /// Numbers that the optimiser remembers for each parameter.
-    pub fn n_moments(self) -> usize {
+    fn n_moments(self) -> usize {
         match self {
-            UpdateRule::RmsProp { .. } => 1,
-            UpdateRule::Adam { .. } => 2,
+            UpdateRule::RmsProp { .. } => OptimizerKind::RmsProp.n_moments(),
+            UpdateRule::Adam { .. } => OptimizerKind::Adam.n_moments(),
         }
     }
 }
@@ -56,9 +55,7 @@ impl UpdateRule {
 impl Optimizer {
     /// A fresh optimiser for `n_params` parameters.
     pub fn new(rule: UpdateRule, n_params: usize) -> Self {
-        let moment = |is_kept| if is_kept { vec![0.0; n_params] } else { Vec::new() };
-        let mean = moment(rule.n_moments() > 1);
-        Optimizer { rule, state: OptimizerState { n_steps: 0, square: moment(true), mean } }
+        Optimizer { rule, state: OptimizerState::fresh(n_params, rule.n_moments()) }
     }
 
     /// One that goes on from an earlier one's state, which must be of the same rule.

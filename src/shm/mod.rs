@@ -102,6 +102,7 @@ use shared_memory::{Shmem, ShmemConf, ShmemError};
 
 use crate::latency::monotonic_ns;
 use crate::rollout::{Rollout, RolloutHeader, RolloutMut, matrix, matrix_mut};
+use crate::state::LearnerState;
 use crate::sync::{AtomicBool, AtomicU64, Ordering};
 use board::{ActorStatus, Board, LearnerStatus, Orders};
 use doorbell::Doorbell;
@@ -553,6 +554,17 @@ impl Segment {
     /// A reader of the learner's state.
     pub fn state_reader(&self) -> StateReader<'_> {
         StateReader::attach(self.state_region(), &self.layout.shape)
+    }
+
+    /// Makes `state` what learners and actors go on from: for the supervisor, while there is no learner.
+    /// `consumed` says how many slots of each ring it is the result of.
+    ///
+    /// # Errors
+    /// [`SegmentError::RoleTaken`].
+    pub fn put_state(&self, state: &LearnerState, consumed: Vec<u64>) -> Result<(), SegmentError> {
+        self.state_writer()?.save(state.as_view(), consumed);
+        self.weights_writer()?.publish(state.counters.updates, &state.params);
+        Ok(())
     }
 
     /// The filling end of an actor's ring. `generation` goes into the header of what it publishes.

@@ -24,7 +24,7 @@ use impala::config::Config;
 use impala::params::ParamLayout;
 use impala::process::{Death, EXIT_ERROR, Worker};
 use impala::shm::Segment;
-use impala::supervisor::{create_segment, fresh_state};
+use impala::start::{create_segment, fresh_state, segment_shape};
 use nix::sys::signal::Signal;
 
 use super::Effort;
@@ -124,7 +124,8 @@ fn pieces<'a>(variant: Variant, config: &Config, segment: &'a Segment) -> Result
 /// Forks: this process must have one thread.
 pub fn run(variant: Variant, effort: Effort) -> Result<Sample> {
     let config = Config::default();
-    let segment = create_segment(&config, &fresh_state(&config)?)?;
+    let shape = segment_shape(&config, &config.network_shape()?);
+    let segment = create_segment(&shape, &fresh_state(&config)?)?;
     let pieces = pieces(variant, &config, &segment)?;
     let figures = Shared::new(Figures::default())?;
     let workers = start(&config, &segment, &pieces, &figures)?;

@@ -2,7 +2,7 @@
 
 use impala::config::Config;
 use impala::shm::layout::{Layout, STATUS_BYTES, Span};
-use impala::supervisor::segment_shape;
+use impala::start::segment_shape;
 
 /// A stretch of the segment and whose it is.
 struct Row {

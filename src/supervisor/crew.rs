@@ -1,0 +1,134 @@
+//! The crew: the learner's place and each actor's, and the processes in them.
+//!
+//! Owns how a worker is forked and killed, and what a forked child must close of all that it inherits.
+//! Decides nothing: who is needed, who is killed and what a death means is for the supervisor to say.
+
+use std::fs::File;
+use std::io;
+use std::os::fd::AsRawFd;
+use std::os::unix::fs::MetadataExt;
+
+use tracing::debug;
+
+use super::channel::Inbox;
+use super::life;
+use crate::config::Config;
+use crate::latency::{RunClock, monotonic_ns};
+use crate::place::{Place, Role};
+use crate::process::Worker;
+use crate::rollout::RolloutShape;
+use crate::shm::Segment;
+use crate::shm::board::Vitals;
+use crate::telemetry::LiveNote;
+
+/// The learner's place among all places; the actors' follow in their order.
+pub const LEARNER: usize = 0;
+
+/// All workers of a run.
+pub struct Crew<'a> {
+    config: &'a Config,
+    run_clock: RunClock,
+    segment: &'a Segment,
+    /// The learner's, then each actor's.
+    pub places: Vec<Place>,
+    /// The learner's messages; a forked child closes its copy.
+    pub inbox: Inbox,
+    /// Through which others look into the segment; a forked child closes its copy.
+    view_file: Option<File>,
+    /// Generation of the first actors: a resumed run must not replay the episodes of its earlier part.
+    first_generation: u64,
+}
+
+impl<'a> Crew<'a> {
+    /// Places that are all due at once.
+    pub fn new(
+        config: &'a Config,
+        run_clock: RunClock,
+        segment: &'a Segment,
+        view_file: Option<File>,
+        first_generation: u64,
+    ) -> Self {
+        let actors = (0..config.actors.count).map(Role::Actor);
+        let places = std::iter::once(Role::Learner).chain(actors).map(Place::new).collect();
+        let inbox = Inbox::default();
+        Crew { config, run_clock, segment, places, inbox, view_file, first_generation }
+    }
+
+    /// Forks the process that a place lacks.
+    ///
+    /// # Errors
+    /// If the operating system refuses a process or what it needs.
+    pub fn man(&mut self, place: usize) -> io::Result<()> {
+        let generation = self.first_generation + self.places[place].n_restarts();
+        let worker = match self.places[place].role() {
+            Role::Learner => self.fork_learner()?,
+            Role::Actor(actor) => self.fork_actor(actor, generation)?,
+        };
+        debug!(generation, pid = worker.pid(), "started {}", self.places[place].role());
+        self.places[place].occupy(worker, monotonic_ns());
+        Ok(())
+    }
+
+    fn fork_learner(&mut self) -> io::Result<Worker> {
+        let outbox = self.inbox.open()?;
+        let is_first = self.places[LEARNER].epitaph().is_none();
+        Worker::spawn(|| {
+            self.let_go();
+            life::of_learner(self.config, self.segment, self.run_clock, outbox, is_first)
+        })
+    }
+
+    fn fork_actor(&mut self, actor: usize, generation: u64) -> io::Result<Worker> {
+        let is_first = self.places[1 + actor].epitaph().is_none();
+        Worker::spawn(|| {
+            self.let_go();
+            life::of_actor(self.config, self.segment, actor, generation, is_first)
+        })
+    }
+
+    /// In a forked child: closes what the supervisor alone may hold.
+    fn let_go(&mut self) {
+        self.inbox.close();
+        self.view_file = None;
+    }
+
+    /// Kills the process in a place; who that was, if there was one that was not killed before.
+    ///
+    /// # Errors
+    /// If the system refuses, which it does only for what is no child.
+    pub fn kill(&mut self, place: usize) -> io::Result<Option<String>> {
+        let place = &mut self.places[place];
+        let pid = place.worker().map_or(0, Worker::pid);
+        Ok(place.kill()?.then(|| format!("{} (pid {pid})", place.role())))
+    }
+
+    /// Kills everyone.
+    ///
+    /// # Errors
+    /// As [`kill`](Self::kill).
+    pub fn kill_all(&self) -> io::Result<()> {
+        self.places.iter().filter_map(Place::worker).try_for_each(Worker::kill)
+    }
+
+    /// What the worker in this place last said about itself.
+    pub fn vitals(&self, place: usize) -> &Vitals {
+        match self.places[place].role() {
+            Role::Learner => &self.segment.board().learner().vitals,
+            Role::Actor(actor) => &self.segment.board().actor(actor).vitals,
+        }
+    }
+
+    /// Where the segment can be looked into, and what only its layout's maker knows; `None` for one that
+    /// cannot be.
+    ///
+    /// # Errors
+    /// If the system does not tell of its own file.
+    pub fn live_note(&self) -> io::Result<Option<LiveNote>> {
+        let Some(segment) = &self.view_file else { return Ok(None) };
+        let inode = segment.metadata()?.ino();
+        let RolloutShape { obs_dim, n_actions, .. } = self.segment.layout().shape.rollout;
+        let (pid, descriptor) = (std::process::id(), segment.as_raw_fd());
+        let learner_threads = self.config.n_learner_threads();
+        Ok(Some(LiveNote { pid, descriptor, inode, obs_dim, n_actions, learner_threads }))
+    }
+}

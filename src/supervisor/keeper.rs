@@ -1,0 +1,153 @@
+//! The keeper of a run's states: what of its training is never lost, and where it goes back to.
+//!
+//! Owns what was last read of the learner's state in shared memory, the checkpoints made of it, and what
+//! the segment is given to go on from after a divergence or damage. Knows no process: it writes into the
+//! segment only when its caller, the supervisor, says that there is no learner.
+
+use crate::checkpoint::{Checkpoint, CheckpointError};
+use crate::checkpoints::Checkpoints;
+use crate::config::{Config, ConfigError};
+use crate::divergence::{Divergence, Remedy};
+use crate::latency::{RunClock, monotonic_ns};
+use crate::run_dir::RunDir;
+use crate::shm::state::{SavedState, StateReader};
+use crate::shm::{Segment, SegmentError};
+use crate::start::fresh_state;
+use crate::state::{Counters, LearnerState};
+use crate::telemetry::Reliability;
+
+/// The states that a run can go on from.
+pub struct Keeper<'a> {
+    segment: &'a Segment,
+    run_clock: RunClock,
+    is_deterministic: bool,
+    /// The learner's state, from which checkpoints are made.
+    saved: StateReader<'a>,
+    /// The newest state that was read, and the one before that.
+    state: LearnerState,
+    state_before: LearnerState,
+    divergence: Divergence,
+    checkpoints: Checkpoints,
+    n_rollbacks: u64,
+    n_resets: u64,
+}
+
+impl<'a> Keeper<'a> {
+    /// Begins with the state in the segment, at `now_ns`.
+    ///
+    /// # Errors
+    /// If the configuration cannot work.
+    pub fn new(
+        config: &Config,
+        run: &RunDir,
+        run_clock: RunClock,
+        segment: &'a Segment,
+        now_ns: u64,
+    ) -> Result<Self, ConfigError> {
+        let mut saved = segment.state_reader();
+        let state = saved.read_if_newer().map_or_else(|| fresh_state(config), |s| Ok(s.state))?;
+        Ok(Keeper {
+            segment,
+            run_clock,
+            is_deterministic: config.deterministic,
+            saved,
+            state_before: state.clone(),
+            state,
+            divergence: Divergence::new(config.supervision.max_bad_updates),
+            checkpoints: Checkpoints::new(config, run, now_ns)?,
+            n_rollbacks: 0,
+            n_resets: 0,
+        })
+    }
+
+    /// What had been counted when the state was last read.
+    pub fn counters(&self) -> &Counters {
+        &self.state.counters
+    }
+
+    /// Times the segment was made new.
+    pub fn n_resets(&self) -> u64 {
+        self.n_resets
+    }
+
+    /// What was saved and what was gone back for; all else is 0.
+    pub fn reliability(&self) -> Reliability {
+        Reliability {
+            checkpoints: self.checkpoints.n_written(),
+            checkpoint_errors: self.checkpoints.n_failed(),
+            segment_resets: self.n_resets,
+            rollbacks: self.n_rollbacks,
+            ..Reliability::default()
+        }
+    }
+
+    /// Whether it is time for a checkpoint.
+    pub fn is_checkpoint_due(&self) -> bool {
+        self.checkpoints.is_due(monotonic_ns())
+    }
+
+    /// Writes where training stands, from shared memory. The learner goes on meanwhile.
+    ///
+    /// # Errors
+    /// If the file system refuses; it is counted, and all that was there before still is.
+    pub fn write_checkpoint(&mut self) -> Result<(), CheckpointError> {
+        let now_ns = monotonic_ns();
+        let mut checkpoint = self.checkpoint(now_ns);
+        if self.is_deterministic {
+            checkpoint.forget_times();
+        }
+        self.checkpoints.write(&checkpoint, now_ns)
+    }
+
+    /// Where training stands at `now_ns`.
+    pub fn checkpoint(&mut self, now_ns: u64) -> Checkpoint {
+        if let Some(saved) = self.saved.read_if_newer() {
+            self.state_before = std::mem::replace(&mut self.state, saved.state);
+        }
+        let mut state = self.state.clone();
+        state.counters.frames_produced_before += self.frames_produced();
+        self.checkpoints.checkpoint(state, self.run_clock.since_start_ns(now_ns))
+    }
+
+    /// Environment steps that actors have collected in this segment.
+    fn frames_produced(&self) -> u64 {
+        self.segment.board().actors().iter().map(|actor| actor.frames.get()).sum()
+    }
+
+    /// After a learner's death for want of finite updates: takes weights and optimiser back to where they
+    /// had proved themselves, and says where that is. All counts go on. `None`, and nothing is done, where
+    /// the segment holds no sound state.
+    ///
+    /// # Errors
+    /// If somebody holds the learner's roles.
+    pub fn go_back(&mut self) -> Result<Option<Remedy>, SegmentError> {
+        let last = self.segment.state_reader().read_if_newer();
+        let Some(SavedState { state: last, consumed }) = last else { return Ok(None) };
+        let n_updates = |state: &LearnerState| state.counters.updates;
+        let (newest, older) = (n_updates(&self.state), n_updates(&self.state_before));
+        let remedy = self.divergence.decide(n_updates(&last), newest, older);
+        let goal = match remedy {
+            Remedy::GoBackTo(goal) if goal == newest => &self.state,
+            _ => &self.state_before,
+        };
+        // Versions never go back (W4): what is taken back counts as one more update.
+        let counters = Counters { updates: n_updates(&last) + 1, ..last.counters };
+        self.state = LearnerState { counters, recent_returns: last.recent_returns, ..goal.clone() };
+        self.state_before = self.state.clone();
+        self.segment.put_state(&self.state, consumed)?;
+        self.n_rollbacks += u64::from(remedy != Remedy::Stop);
+        Ok(Some(remedy))
+    }
+
+    /// Makes the segment new around the last state that was read, while no worker lives.
+    ///
+    /// # Errors
+    /// If somebody holds the learner's roles.
+    pub fn reset_segment(&mut self) -> Result<(), SegmentError> {
+        self.segment.reset();
+        self.segment.put_state(&self.state, vec![0; self.segment.layout().shape.n_actors])?;
+        self.saved = self.segment.state_reader();
+        self.n_resets += 1;
+        Ok(())
+    }
+}

@@ -1,0 +1,485 @@
+//! The supervisor: forks the learner and the actors, watches them, records what they report, stops them.
+//!
+//! One single-threaded event loop over a closed set of events, a signal or a worker's end, which takes
+//! the learner's messages at every turn. It touches no rollout, publishes weights only while there is no
+//! learner, and never calls libtorch, so that nothing a worker does can hurt it and forking stays
+//! safe. Called by `train.rs`.
+//!
+//! Here is the loop, and all that is decided in it: who is started again, killed or given up, and when the
+//! run ends. The files beside it decide nothing: `events` waits, `crew` forks and kills, `life` is what a
+//! forked process does, `channel` brings the learner's messages, `recorder` writes them down, and `keeper`
+//! has the states that training can go back to.
+
+mod channel;
+mod crew;
+mod events;
+mod keeper;
+mod life;
+mod outcome;
+mod recorder;
+
+use std::io;
+
+use tracing::debug;
+
+use crate::config::{Config, ConfigError, SupervisionSettings};
+use crate::divergence::Remedy;
+use crate::latency::{RunClock, monotonic_ns};
+use crate::place::{Place, Role};
+use crate::process::{Death, EXIT_DIVERGED, EXIT_SEGMENT};
+use crate::restart::{Decision, RestartPolicy};
+use crate::run_dir::RunDir;
+use crate::shm::state::SavedState;
+use crate::shm::{Segment, SegmentError};
+use crate::signals::CaughtSignals;
+use crate::sinks::files::RunFiles;
+use crate::sinks::tensorboard::TensorBoard;
+use crate::sinks::terminal::Terminal;
+use crate::telemetry::{Exit, Message, Reliability};
+use crate::watch::Watch;
+
+use crew::{Crew, LEARNER};
+use events::Event;
+use keeper::Keeper;
+use outcome::reason;
+use recorder::Recorder;
+
+pub use outcome::{ActorFigures, RunOutcome};
+pub use recorder::Totals;
+
+/// Why a run could not go on.
+#[derive(Debug, thiserror::Error)]
+pub enum SupervisorError {
+    /// A setting cannot work.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// The shared segment cannot be made anew.
+    #[error(transparent)]
+    Segment(#[from] SegmentError),
+    /// The operating system refused a process, a pipe or a signal descriptor.
+    #[error(
+        "the operating system refused {what}: {source}; check `ulimit -u -n` and try fewer actors"
+    )]
+    System {
+        /// What was asked for.
+        what: &'static str,
+        /// Why not.
+        source: io::Error,
+    },
+}
+
+fn refused(what: &'static str) -> impl Fn(io::Error) -> SupervisorError {
+    move |source| SupervisorError::System { what, source }
+}
+
+/// Everything the supervisor holds while workers live.
+pub struct Supervisor<'a> {
+    config: &'a Config,
+    segment: &'a Segment,
+    signals: &'a CaughtSignals,
+    recorder: Recorder<'a>,
+    keeper: Keeper<'a>,
+    crew: Crew<'a>,
+    policy: RestartPolicy,
+    watch: Watch,
+    /// Whether a worker found the segment damaged and all has to begin anew.
+    is_segment_damaged: bool,
+    n_hangs: u64,
+    /// Why a learner's loop ended, where one came to its end.
+    outcome: Option<Exit>,
+    /// Why the run must end although the learner has not finished.
+    trouble: Option<String>,
+    /// When the order to stop was given.
+    stopping_since_ns: Option<u64>,
+}
+
+impl<'a> Supervisor<'a> {
+    /// Starts all workers.
+    ///
+    /// # Errors
+    /// If the operating system refuses one; those already started are ended.
+    pub fn start(
+        config: &'a Config,
+        run: &RunDir,
+        run_clock: RunClock,
+        signals: &'a CaughtSignals,
+        segment: &'a mut Segment,
+        sinks: (&'a mut RunFiles, &'a mut TensorBoard),
+        terminal: &'a mut Terminal,
+    ) -> Result<Self, SupervisorError> {
+        let view_file = segment.take_view_file();
+        let now_ns = monotonic_ns();
+        let keeper = Keeper::new(config, run, run_clock, segment, now_ns)?;
+        let first_generation = keeper.counters().updates;
+        let mut supervisor = Supervisor {
+            config,
+            segment,
+            signals,
+            recorder: Recorder::new(run_clock, sinks, terminal),
+            keeper,
+            crew: Crew::new(config, run_clock, segment, view_file, first_generation),
+            policy: restart_policy(&config.supervision),
+            watch: Watch::new(ns(config.supervision.hang_timeout_s), now_ns),
+            is_segment_damaged: false,
+            n_hangs: 0,
+            outcome: None,
+            trouble: None,
+            stopping_since_ns: None,
+        };
+        supervisor.announce();
+        for place in 0..supervisor.crew.places.len() {
+            supervisor.crew.man(place).map_err(refused("a worker process"))?;
+        }
+        Ok(supervisor)
+    }
+
+    /// Supervises until every worker has ended.
+    ///
+    /// # Errors
+    /// If the operating system fails the supervisor itself; all workers are then ended.
+    pub fn run(mut self) -> Result<RunOutcome, SupervisorError> {
+        while self.crew.places.iter().any(Place::is_manned) {
+            let events = events::wait(self.signals, &self.crew.places);
+            for event in events.map_err(refused("to wait for workers"))? {
+                self.handle(event)?;
+            }
+            self.take_messages();
+            self.pass_on_remarks();
+            self.sample_if_due();
+            self.kill_stragglers().map_err(refused("to kill a worker"))?;
+            self.kill_hung().map_err(refused("to kill a worker"))?;
+            self.reset_if_damaged()?;
+            self.man_due_places();
+            if self.keeper.is_checkpoint_due() {
+                self.write_checkpoint();
+            }
+        }
+        self.take_messages();
+        self.write_checkpoint();
+        self.recorder.finish();
+        Ok(self.take_outcome())
+    }
+
+    /// Says in the run's folder where the segment can be looked into. A run goes on without that.
+    fn announce(&self) {
+        let announced = match self.crew.live_note() {
+            Ok(Some(note)) => self.recorder.announce(&note).map_err(|error| error.to_string()),
+            Ok(None) => Ok(()),
+            Err(error) => Err(error.to_string()),
+        };
+        if let Err(error) = announced {
+            self.recorder.note(&format!("{error}; `impala inspect` will not see this run"));
+        }
+    }
+
+    fn handle(&mut self, event: Event) -> Result<(), SupervisorError> {
+        match event {
+            Event::Signal => self.on_signal(),
+            Event::Death(place) => self.on_death(place),
+        }
+    }
+
+    /// The first signal asks for an orderly stop, the second ends everything at once.
+    fn on_signal(&mut self) -> Result<(), SupervisorError> {
+        let failed = refused("a signal to be read");
+        while let Some(name) = self.signals.take().map_err(&failed)? {
+            if self.stopping_since_ns.is_some() {
+                self.recorder.note(&format!("{name} again: all workers are killed"));
+                self.crew.kill_all().map_err(refused("to kill a worker"))?;
+                continue;
+            }
+            self.recorder.note(&format!("{name}: stopping; once more to stop at once"));
+            self.order_stop();
+        }
+        Ok(())
+    }
+
+    fn on_death(&mut self, place: usize) -> Result<(), SupervisorError> {
+        self.pass_on_remarks();
+        let buried = self.crew.places[place].bury().map_err(refused("to reap a worker"))?;
+        let Some(death) = buried else { return Ok(()) };
+        let role = self.crew.places[place].role();
+        debug!("{role} {death}");
+        if role == Role::Learner {
+            self.take_messages();
+            // Without its goodbye it has crashed, whatever its exit status.
+            if death == Death::Exited(0) && self.outcome.is_some() {
+                self.order_stop();
+            }
+        }
+        if self.stopping_since_ns.is_some() {
+            return Ok(());
+        }
+        self.is_segment_damaged |= death == Death::Exited(EXIT_SEGMENT);
+        if death == Death::Exited(EXIT_DIVERGED) {
+            return self.go_back();
+        }
+        self.mourn(place);
+        Ok(())
+    }
+
+    /// Tells the user what workers have to say.
+    fn pass_on_remarks(&mut self) {
+        for remark in self.crew.places.iter_mut().flat_map(Place::hear) {
+            self.recorder.note(&remark);
+        }
+    }
+
+    /// After a learner's death for want of finite updates: goes back to where it had proved itself, or ends
+    /// the run where that has been tried.
+    fn go_back(&mut self) -> Result<(), SupervisorError> {
+        match self.keeper.go_back()? {
+            None => self.is_segment_damaged = true,
+            Some(Remedy::Stop) => self.fail(
+                "training diverged again after it had gone back; lower optimizer.learning_rate.start, \
+                 loss.reward_scale or optimizer.max_grad_norm, or see what the rewards are",
+            ),
+            Some(Remedy::GoBackTo(goal_updates)) => {
+                self.crew.places[LEARNER].begin_anew();
+                let epitaph = self.crew.places[LEARNER].epitaph().unwrap_or_default();
+                self.recorder.note(&format!(
+                    "{epitaph}; weights and optimiser go back to what they were after update {goal_updates}"
+                ));
+            }
+        }
+        Ok(())
+    }
+
+    /// Decides whether a place whose process died is manned again, and says so.
+    fn mourn(&mut self, place: usize) {
+        let decision = self.crew.places[place].mourn(&self.policy, monotonic_ns());
+        let role = self.crew.places[place].role();
+        let epitaph =
+            self.crew.places[place].epitaph().unwrap_or("a process that could not be forked");
+        match decision {
+            Decision::RestartAfter(pause_ns) => {
+                let pause = if pause_ns == 0 {
+                    String::new()
+                } else {
+                    format!(" in {} s", pause_ns as f64 / 1e9)
+                };
+                let loss = self.loss_with(role);
+                self.recorder.note(&format!("{epitaph}; started again{pause}{loss}"));
+            }
+            Decision::GiveUp => {
+                let SupervisionSettings { max_restarts, restart_window_s, .. } =
+                    self.config.supervision;
+                self.recorder.note(&format!(
+                    "{epitaph}; given up after more than {max_restarts} deaths in {restart_window_s} s \
+                     (supervision.max_restarts)"
+                ));
+                match role {
+                    Role::Learner => self.fail("the learner died too often"),
+                    Role::Actor(_) => self.end_if_too_few(),
+                }
+            }
+        }
+    }
+
+    /// What is lost with a worker in this place, for the note of its death.
+    fn loss_with(&self, role: Role) -> String {
+        let saved = match role {
+            Role::Learner => self.segment.state_reader().read_if_newer(),
+            Role::Actor(_) => None,
+        };
+        saved.map_or_else(String::new, |SavedState { state, .. }| {
+            format!(
+                " from update {} (frame {}); nothing is lost but updates under way",
+                state.counters.updates, state.counters.frames
+            )
+        })
+    }
+
+    /// Ends the run in order, as failed.
+    fn fail(&mut self, why: &str) {
+        let epitaphs: Vec<&str> = self.crew.places.iter().filter_map(Place::epitaph).collect();
+        let epitaphs = epitaphs.join("; ");
+        self.trouble = Some(format!("{why} ({epitaphs})"));
+        self.order_stop();
+    }
+
+    /// Forks what is due. A fork that fails, for want of processes or memory, is one more death.
+    fn man_due_places(&mut self) {
+        for place in 0..self.crew.places.len() {
+            if self.crew.places[place].is_due(monotonic_ns())
+                && let Err(error) = self.crew.man(place)
+            {
+                let role = self.crew.places[place].role();
+                self.recorder.note(&format!("{role} cannot be started: {error}"));
+                self.mourn(place);
+            }
+        }
+    }
+
+    /// Kills workers that gave no sign of life for too long; their ends are then handled as any other.
+    fn kill_hung(&mut self) -> io::Result<()> {
+        self.watch.turn(monotonic_ns());
+        let silence_s = self.config.supervision.hang_timeout_s;
+        for number in 0..self.crew.places.len() {
+            let started_ns = self.crew.places[number].started_ns();
+            let heartbeat_ns = self.crew.vitals(number).heartbeat_ns.get();
+            if self.watch.is_hung(started_ns, heartbeat_ns) {
+                let why = format!("gave no sign of life for {silence_s} s");
+                self.n_hangs += u64::from(self.kill(number, &why)?);
+            }
+        }
+        Ok(())
+    }
+
+    /// Kills the process in a place and says why; whether there was one that was not killed before.
+    fn kill(&mut self, place: usize, why: &str) -> io::Result<bool> {
+        let killed = self.crew.kill(place)?;
+        if let Some(who) = &killed {
+            self.recorder.note(&format!("{who} {why}; killed"));
+        }
+        Ok(killed.is_some())
+    }
+
+    /// Where a worker found the segment damaged nothing in it can be trusted: ends all workers, makes it
+    /// new around the last state that was read for a checkpoint, and starts them again.
+    fn reset_if_damaged(&mut self) -> Result<(), SupervisorError> {
+        if !std::mem::take(&mut self.is_segment_damaged) || self.stopping_since_ns.is_some() {
+            return Ok(());
+        }
+        self.crew.kill_all().map_err(refused("to kill a worker"))?;
+        for place in &mut self.crew.places {
+            place.bury().map_err(refused("to reap a worker"))?;
+            place.begin_anew();
+        }
+        self.keeper.reset_segment()?;
+        let frames = self.keeper.counters().frames;
+        self.recorder.note(&format!(
+            "the shared segment was damaged; everything starts again from frame {frames}"
+        ));
+        if self.keeper.n_resets() > self.policy.max_restarts as u64 {
+            self.fail("the shared segment was damaged too often");
+        }
+        Ok(())
+    }
+
+    /// Ends the run if the actors that are left can never fill a batch: the learner would wait for ever.
+    fn end_if_too_few(&mut self) {
+        let actors = self.crew.places.iter().filter(|place| place.role() != Role::Learner);
+        let n_actors = actors.filter(|place| place.is_manned()).count();
+        if n_actors * self.config.actors.slots_per_actor < self.config.loss.batch_slots {
+            self.fail(&format!(
+                "actors died too often: the {n_actors} that are left cannot fill a batch of {} slots",
+                self.config.loss.batch_slots
+            ));
+        } else if self.config.deterministic {
+            self.fail("an actor died too often: a deterministic run learns from all rings in turn");
+        } else {
+            let n_places = self.config.actors.count;
+            self.recorder.note(&format!("training goes on with {n_actors} of {n_places} actors"));
+        }
+    }
+
+    /// Tells all workers to stop, and wakes those who sleep.
+    fn order_stop(&mut self) {
+        debug!("ordered everyone to stop");
+        self.stopping_since_ns.get_or_insert_with(monotonic_ns);
+        self.segment.board().order_stop();
+        self.segment.learner_doorbell().ring();
+        (0..self.config.actors.count)
+            .for_each(|actor| _ = self.segment.actor_doorbell(actor).ring());
+        self.crew.places.iter_mut().for_each(Place::close);
+    }
+
+    /// Kills whoever has not stopped in time, and says who that was.
+    fn kill_stragglers(&mut self) -> io::Result<()> {
+        let grace_s = self.config.supervision.stop_grace_s;
+        match self.stopping_since_ns {
+            Some(since_ns) if monotonic_ns() - since_ns > ns(grace_s) => {
+                let why = format!("did not stop in {grace_s} s");
+                (0..self.crew.places.len()).try_for_each(|place| self.kill(place, &why).map(drop))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Takes every message that has come; the learner must never wait for us.
+    fn take_messages(&mut self) {
+        while let Some(message) = self.crew.inbox.take() {
+            match message {
+                Message::Report(report) => {
+                    self.segment.board().count_report();
+                    self.recorder.record(&report);
+                }
+                Message::Finished(exit) => {
+                    self.outcome = Some(exit);
+                    // The last moment at which every process is there; after an order to stop it is too late.
+                    if self.stopping_since_ns.is_none() {
+                        self.recorder.sample(&self.crew.places);
+                    }
+                }
+            }
+        }
+    }
+
+    fn sample_if_due(&mut self) {
+        if self.outcome.is_none() && self.stopping_since_ns.is_none() {
+            self.recorder.sample_if_due(&self.crew.places);
+        }
+    }
+
+    fn write_checkpoint(&mut self) {
+        if let Err(error) = self.keeper.write_checkpoint() {
+            self.recorder.note(&format!("{error}; training goes on"));
+        }
+    }
+
+    fn reliability(&self) -> Reliability {
+        Reliability {
+            learner_restarts: self.crew.places[LEARNER].n_restarts(),
+            hangs: self.n_hangs,
+            skipped_updates: self.segment.board().learner().skipped_updates.get(),
+            #[cfg(feature = "faults")]
+            self_checks: Some(self.segment.self_checks()),
+            ..self.keeper.reliability()
+        }
+    }
+
+    fn take_outcome(&mut self) -> RunOutcome {
+        let (exit, reason) = match (&self.trouble, &self.outcome) {
+            (Some(trouble), _) => (Exit::Failed, trouble.clone()),
+            (None, Some(exit)) => (*exit, reason(*exit).into()),
+            (None, None) => (Exit::Interrupted, reason(Exit::Interrupted).into()),
+        };
+        let checkpoint = self.keeper.checkpoint(monotonic_ns());
+        let board = self.segment.board();
+        let places = board.actors().iter().zip(&self.crew.places[1..]);
+        RunOutcome {
+            exit,
+            reason,
+            totals: self.recorder.take_totals(),
+            rollouts_dropped: board.learner().rollouts_dropped.get(),
+            actors: places.map(|(actor, place)| ActorFigures::of(actor, place)).collect(),
+            learner_wait_ns: board.learner().wait_ns.get(),
+            checkpoint,
+            reliability: self.reliability(),
+        }
+    }
+}
+
+impl Drop for Supervisor<'_> {
+    /// No worker outlives its supervisor, however that ends.
+    fn drop(&mut self) {
+        // A worker that cannot be killed or reaped is dead already, or beyond our reach.
+        let _ = self.crew.kill_all();
+        self.crew.places.iter_mut().for_each(|place| drop(place.bury()));
+        self.recorder.withdraw();
+    }
+}
+
+/// The restart policy that the settings ask for.
+fn restart_policy(settings: &SupervisionSettings) -> RestartPolicy {
+    RestartPolicy {
+        max_restarts: settings.max_restarts,
+        window_ns: ns(settings.restart_window_s),
+        max_pause_ns: ns(settings.max_pause_s),
+    }
+}
+
+fn ns(seconds: f64) -> u64 {
+    (seconds * 1e9) as u64
+}

@@ -1,0 +1,169 @@
+//! The recorder of a run: what the learner reports and what the processes take, into files and onto the
+//! terminal, and all of it added up.
+//!
+//! Owns the sinks while workers live. A write that fails becomes a note, and training goes on. Decides
+//! nothing, and knows no shared memory. Called by the supervisor.
+
+use crate::latency::{RunClock, StageHistograms, monotonic_ns};
+use crate::memory::pss_bytes;
+use crate::place::{Place, Role};
+use crate::sinks::files::{FilesError, Interval, RunFiles};
+use crate::sinks::tensorboard::{TensorBoard, TensorBoardError};
+use crate::sinks::terminal::Terminal;
+use crate::telemetry::{
+    DecodeError, LearnerFigures, LiveNote, MemorySummary, ProcessSample, Report,
+};
+
+/// Processes are sampled after a tenth of the run so far, but this seldom at least and this often at most:
+/// a short run has some points in its plot of memory, and a sample costs little beside what lies between two.
+const MIN_SAMPLE_NS: u64 = 100_000_000;
+const MAX_SAMPLE_NS: u64 = 1_000_000_000;
+
+/// In a long run samples become rarer still, so that their file has hundreds of rows a process, not tens
+/// of thousands.
+const SAMPLES_OF_A_LONG_RUN: u64 = 500;
+
+/// What all reports and samples of a run add up to.
+#[derive(Default)]
+pub struct Totals {
+    /// What reports have covered, from the first one's start, ns of `CLOCK_MONOTONIC`.
+    reported: Option<Interval>,
+    /// What all of its learners reported.
+    pub learner: LearnerFigures,
+    /// Latencies of all stages.
+    pub latency: StageHistograms,
+    /// Memory of all processes; none before the first sample.
+    pub memory: Option<MemorySummary>,
+}
+
+impl Totals {
+    /// From the begin of the first learner's loop to the end of what the last one reported, ns.
+    pub fn train_ns(&self) -> u64 {
+        self.reported.map_or(0, |reported| reported.end_ns - reported.start_ns)
+    }
+}
+
+/// Why a report could not be recorded.
+#[derive(Debug, thiserror::Error)]
+enum RecordError {
+    #[error(transparent)]
+    Decode(#[from] DecodeError),
+    #[error(transparent)]
+    Files(#[from] FilesError),
+    #[error(transparent)]
+    TensorBoard(#[from] TensorBoardError),
+}
+
+/// The sinks of a run, and what went into them.
+pub struct Recorder<'a> {
+    run_clock: RunClock,
+    files: &'a mut RunFiles,
+    tensorboard: &'a mut TensorBoard,
+    terminal: &'a mut Terminal,
+    totals: Totals,
+    /// When processes are sampled next.
+    next_sample_ns: u64,
+}
+
+impl<'a> Recorder<'a> {
+    /// A recorder that has recorded nothing yet.
+    pub fn new(
+        run_clock: RunClock,
+        (files, tensorboard): (&'a mut RunFiles, &'a mut TensorBoard),
+        terminal: &'a mut Terminal,
+    ) -> Self {
+        let totals = Totals::default();
+        Recorder { run_clock, files, tensorboard, terminal, totals, next_sample_ns: 0 }
+    }
+
+    /// Says in the run's folder where its segment can be looked into.
+    ///
+    /// # Errors
+    /// If the note cannot be written.
+    pub fn announce(&self, note: &LiveNote) -> Result<(), FilesError> {
+        self.files.announce(note)
+    }
+
+    /// Takes that back.
+    pub fn withdraw(&self) {
+        self.files.withdraw();
+    }
+
+    /// Tells the user.
+    pub fn note(&self, text: &str) {
+        self.terminal.note(text);
+    }
+
+    /// Takes the progress line away.
+    pub fn finish(&self) {
+        self.terminal.finish();
+    }
+
+    /// Hands over what all has added up to.
+    pub fn take_totals(&mut self) -> Totals {
+        std::mem::take(&mut self.totals)
+    }
+
+    /// Records what the learner reports.
+    pub fn record(&mut self, report: &Report) {
+        self.terminal.progress(&report.progress);
+        let reported = &mut self.totals.reported;
+        let start_ns = reported.map_or(report.start_ns, |reported| reported.start_ns);
+        *reported = Some(Interval { start_ns, end_ns: report.end_ns });
+        if let Err(error) = self.write(report) {
+            self.terminal.warn(&format!("{error}; training goes on"));
+        }
+    }
+
+    fn write(&mut self, report: &Report) -> Result<(), RecordError> {
+        self.totals.learner.add(report)?;
+        let mut latencies = Vec::with_capacity(report.latency.len());
+        for (stage, encoded) in &report.latency {
+            let histogram = encoded.decode()?;
+            self.totals.latency.add(*stage, &histogram);
+            latencies.push((*stage, histogram));
+        }
+        let start_ns = self.run_clock.since_start_ns(report.start_ns);
+        let end_ns = self.run_clock.since_start_ns(report.end_ns);
+        let stages = || latencies.iter().map(|(stage, histogram)| (*stage, histogram));
+        self.files.append_slots(&report.slots)?;
+        self.files.append_rows(&report.rows)?;
+        self.files.append_latencies(Interval { start_ns, end_ns }, stages())?;
+        self.tensorboard.append_rows(&report.rows)?;
+        Ok(self.tensorboard.append_latencies(end_ns, report.progress.frames, stages())?)
+    }
+
+    /// Samples the processes if that is due.
+    pub fn sample_if_due(&mut self, places: &[Place]) {
+        let now_ns = monotonic_ns();
+        if now_ns < self.next_sample_ns {
+            return;
+        }
+        self.sample(places);
+        let run_ns = now_ns.saturating_sub(self.run_clock.process_start_ns);
+        let interval_ns = (run_ns / 10).clamp(MIN_SAMPLE_NS, MAX_SAMPLE_NS);
+        self.next_sample_ns = now_ns + interval_ns.max(run_ns / SAMPLES_OF_A_LONG_RUN);
+    }
+
+    /// Records memory and restarts of every process that lives.
+    pub fn sample(&mut self, places: &[Place]) {
+        let time_s = self.run_clock.since_start_ns(monotonic_ns()) as f64 / 1e9;
+        let sample = |process: String, pid, restarts| {
+            let pss_bytes = pss_bytes(pid)?;
+            Some(ProcessSample { time_s, process, pid, pss_bytes, restarts })
+        };
+        let own = sample("supervisor".into(), std::process::id(), 0);
+        let workers = places.iter().filter_map(|place| {
+            let name = match place.role() {
+                Role::Learner => "learner".to_owned(),
+                Role::Actor(actor) => format!("actor{actor}"),
+            };
+            sample(name, place.worker()?.pid(), place.n_restarts())
+        });
+        let samples: Vec<ProcessSample> = own.into_iter().chain(workers).collect();
+        self.totals.memory.get_or_insert_default().add(&samples);
+        if let Err(error) = self.files.append_samples(&samples) {
+            self.terminal.note(&format!("{error}; training goes on"));
+        }
+    }
+}
