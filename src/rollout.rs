@@ -1,7 +1,7 @@
 //! Views of one rollout: T steps of E environments, as the actor writes them and the learner reads them.
 //!
 //! Owns: the shape of a rollout, its header, and the names, shapes and order of its fields. Does not know
-//! where the memory lies: `shm/mod.rs` makes these views over slots of the segment, [`RolloutBuffer`]
+//! where the memory lies: `shm/slot.rs` makes these views over slots of the segment, [`RolloutBuffer`]
 //! over the heap for tests and benchmarks. Called by both worker loops.
 //!
 //! All matrices are feature-major: a row is one feature, a column one frame, and column `n = t·E + e` is

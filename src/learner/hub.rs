@@ -18,8 +18,9 @@ use crate::faults::{self, Point};
 use crate::latency::{RunClock, Stage, StageClock, monotonic_ns};
 use crate::process::remark;
 use crate::shm::board::{Board, LearnerStatus, Phase};
-use crate::shm::state::SavedState;
-use crate::shm::{Segment, SegmentStateWriter, SegmentWeightsWriter};
+use crate::shm::state::{SavedState, StateWriter};
+use crate::shm::weights::WeightsWriter;
+use crate::shm::{Held, Segment};
 use crate::state::{Counters, StateView, all_finite};
 use crate::telemetry::{Exit, Message, SlotUse};
 
@@ -50,9 +51,9 @@ pub struct Hub<'seg, S> {
     sink: S,
     board: Board<'seg>,
     status: &'seg LearnerStatus,
-    weights: SegmentWeightsWriter<'seg>,
+    weights: Held<'seg, WeightsWriter<'seg>>,
     /// Where the next learner goes on if this one dies.
-    saved: SegmentStateWriter<'seg>,
+    saved: Held<'seg, StateWriter<'seg>>,
     /// Slots of each ring up to the youngest learned from. An older one in another lane's hands counts
     /// as well: if the process dies it is lost, rather than the younger one learned from twice.
     consumed: Vec<u64>,
@@ -178,7 +179,7 @@ impl<'seg, S: MessageSink> Hub<'seg, S> {
             self.meters.count_slot(rollout.header, lag, batch.taken_ns);
             let consumed = &mut self.consumed[slot.actor()];
             #[cfg(feature = "faults")]
-            self.status.checks.on_learned(slot, *consumed);
+            self.status.checks.on_learned(slot.is_whole(), slot.index(), *consumed);
             *consumed = (slot.index() + 1).max(*consumed);
             for (episode_return, _) in rollout.episodes() {
                 self.meters.score.add(f64::from(episode_return));

@@ -3,13 +3,12 @@
 //!
 //! Owns: the sums of slots and weights, and what counts as a breach; the board has the words to count in.
 //! A slot is sealed with a sum as it is published and verified as it is taken and again when it was learned
-//! from; weights are sealed in their cell and verified in every actor's copy. Called by `shm/mod.rs`, the
-//! actor and the learner's hub.
+//! from; weights are sealed in their cell and verified in every actor's copy. Called by both ends of a ring,
+//! the weights, the actor and the learner's hub.
 
 use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed};
 
-use super::board::{ActorChecks, LearnerChecks};
-use super::{Segment, TakenSlot};
+use super::board::{ActorChecks, Board, LearnerChecks};
 use crate::rollout::RolloutHeader;
 use crate::telemetry::SelfChecks;
 
@@ -22,18 +21,18 @@ pub fn publishes_early() -> bool {
 }
 
 impl LearnerChecks {
-    /// Verifies a slot that was just taken. Only whoever has the turn to take may.
-    pub(super) fn on_take(&self, slot: &TakenSlot) {
+    /// Notes a slot that was just taken. Only whoever has the turn to take may.
+    pub(super) fn on_take(&self, is_whole: bool) {
         self.taken.add(1);
-        self.torn_when_taken.add(u64::from(!slot.is_whole()));
+        self.torn_when_taken.add(u64::from(!is_whole));
     }
 
-    /// Verifies a slot that was learned from and is about to be counted; `n_before` of its ring were before.
-    /// They come in order where a lane is alone, or a ring has a single slot.
-    pub fn on_learned(&self, slot: &TakenSlot, n_before: u64) {
-        self.torn_when_learned.add(u64::from(!slot.is_whole()));
-        self.learned_twice.add(u64::from(slot.index() < n_before));
-        self.not_learned.add(slot.index().saturating_sub(n_before));
+    /// Notes slot `index` of a ring, which was learned from and is about to be counted; `n_before` of its ring
+    /// were before. They come in order where a lane is alone, or a ring has a single slot.
+    pub fn on_learned(&self, is_whole: bool, index: u64, n_before: u64) {
+        self.torn_when_learned.add(u64::from(!is_whole));
+        self.learned_twice.add(u64::from(index < n_before));
+        self.not_learned.add(index.saturating_sub(n_before));
     }
 }
 
@@ -57,22 +56,17 @@ pub(super) fn params_sum(params: &[f32]) -> u64 {
     xxh3_64(bytemuck::cast_slice(params))
 }
 
-impl Segment {
-    /// What all checks have found. For the supervisor, when the learner has ended.
-    pub fn self_checks(&self) -> SelfChecks {
-        let (board, n_actors) = (self.board(), self.layout.shape.n_actors);
-        let learner = &board.learner().checks;
-        let actors = || board.actors().iter().map(|actor| &actor.checks);
-        let indices = (0..n_actors).map(|actor| self.ring_state(actor).glance());
-        let released: u64 = indices.map(|(_, tail)| tail).sum();
-        SelfChecks {
-            slots_checked: learner.taken.get(),
-            torn_slots: learner.torn_when_taken.get() + learner.torn_when_learned.get(),
-            taken_again: learner.taken.get().saturating_sub(released),
-            learned_twice: learner.learned_twice.get(),
-            not_learned: learner.not_learned.get(),
-            torn_weights: actors().map(|checks| checks.torn_weights.get()).sum(),
-            older_weights: actors().map(|checks| checks.older_weights.get()).sum(),
-        }
+/// What all checks have found; `n_released` slots of all rings were handed back.
+pub(super) fn found(board: Board, n_released: u64) -> SelfChecks {
+    let learner = &board.learner().checks;
+    let actors = || board.actors().iter().map(|actor| &actor.checks);
+    SelfChecks {
+        slots_checked: learner.taken.get(),
+        torn_slots: learner.torn_when_taken.get() + learner.torn_when_learned.get(),
+        taken_again: learner.taken.get().saturating_sub(n_released),
+        learned_twice: learner.learned_twice.get(),
+        not_learned: learner.not_learned.get(),
+        torn_weights: actors().map(|checks| checks.torn_weights.get()).sum(),
+        older_weights: actors().map(|checks| checks.older_weights.get()).sum(),
     }
 }

@@ -1,7 +1,7 @@
 //! A doorbell in shared memory: sleep until somebody rings, at no cost to either side while nobody sleeps.
 //!
 //! Owns: one futex word. It carries no data and guards none: who wakes up looks at the ring or the flag
-//! that it waits for. Knows nothing of either. Called by `shm/mod.rs` and by the workers' waiting loops.
+//! that it waits for. Knows nothing of either. Called by the ends of rings and by the workers' waiting loops.
 //!
 //! The word counts in twos. **Even: nobody sleeps. Odd: somebody may.** A sleeper makes it odd before it
 //! sleeps; ringing moves it to the next even number. Both are read-modify-writes of one word, so they

@@ -1,7 +1,7 @@
 //! Where everything lies in the segment: pure arithmetic from its shape to offsets.
 //!
 //! Owns: [`SegmentShape`], the order of the regions, alignment, and the hash by which two processes know
-//! that they mean the same layout. Touches no memory. Called by `shm/mod.rs`, and by whoever shows a
+//! that they mean the same layout. Touches no memory. Called by `segment.rs`, and by whoever shows a
 //! layout to a person.
 
 use crate::rollout::{RolloutHeader, RolloutShape};

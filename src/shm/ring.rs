@@ -2,7 +2,7 @@
 //!
 //! Owns: the two indices and the order in which they move: claim → publish → take → release. Knows
 //! nothing of what a slot holds or where it lies: slot `index % n_slots` belongs to whoever the indices
-//! say (invariants R1–R5 in `shm/mod.rs`). Called by `shm/mod.rs` alone.
+//! say (invariants R1–R5 in `shm/mod.rs`). Called by `producer.rs` and `consumer.rs` alone.
 
 use crate::sync::{AtomicU64, Ordering};
 

@@ -3,7 +3,7 @@
 //! Owns: which word of a cell means what. The cells are those of `weights.rs`, so a learner killed while
 //! it writes leaves the state before it whole. Written by the learner once an update, before it
 //! publishes the weights: what an actor can have acted with is never ahead of what a replacement finds.
-//! Called by `shm/mod.rs`, the learner (one [`StateWriter`]) and the supervisor (a [`StateReader`]).
+//! Made by `segment.rs` for the learner (one [`StateWriter`]) and the supervisor (a [`StateReader`]).
 
 use crate::faults::{self, Point};
 use crate::state::{Counters, LearnerState, OptimizerState, RecentReturns, StateView};

@@ -1,10 +1,13 @@
 //! The segment on the heap, as one process and its threads see it. Miri runs these too.
 
 use std::thread;
+use std::time::Duration;
 
-use super::*;
+use super::layout::{LayoutError, SegmentShape};
+use super::{Segment, SegmentError};
 use crate::env::StepKind;
-use crate::rollout::RolloutShape;
+use crate::rollout::{Rollout, RolloutMut, RolloutShape};
+use crate::sync::Ordering;
 
 const SHAPE: SegmentShape = SegmentShape {
     n_actors: 2,

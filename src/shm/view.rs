@@ -8,8 +8,10 @@ use std::fs::File;
 use std::path::Path;
 
 use super::board::{Phase, Vitals};
+use super::error::SegmentError;
 use super::layout::{Layout, SegmentShape};
-use super::{Memory, Roles, Segment, SegmentError, ViewedPages};
+use super::memory::Memory;
+use super::segment::Segment;
 
 /// A live segment to look at.
 pub struct SegmentView {
@@ -58,16 +60,14 @@ impl SegmentView {
         if found < expected {
             return Err(SegmentError::Header { field: "size", found, expected });
         }
-        let memory = Memory::Viewed(ViewedPages::map(&file, layout.total_bytes)?);
-        let segment =
-            Segment { memory, layout, roles: Roles::new(shape.n_actors), view_file: None };
+        let segment = Segment::over(Memory::viewed(&file, layout.total_bytes)?, layout);
         segment.check_header()?;
         Ok(SegmentView { segment })
     }
 
     /// Capacity of each ring, in slots.
     pub fn slots_per_actor(&self) -> usize {
-        self.segment.layout.shape.slots_per_actor
+        self.segment.layout().shape.slots_per_actor
     }
 
     /// What the learner says.
@@ -85,7 +85,7 @@ impl SegmentView {
 
     /// Where each ring stands. The two indices are not of one instant.
     pub fn rings(&self) -> Vec<RingSigns> {
-        let rings = (0..self.segment.layout.shape.n_actors).map(|actor| {
+        let rings = (0..self.segment.layout().shape.n_actors).map(|actor| {
             let (published, released) = self.segment.ring_state(actor).glance();
             RingSigns { published, released }
         });

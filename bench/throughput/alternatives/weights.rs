@@ -5,8 +5,8 @@ use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
-use impala::shm::weights::WeightsReader;
-use impala::shm::{Segment, SegmentWeightsWriter};
+use impala::shm::weights::{WeightsReader, WeightsWriter};
+use impala::shm::{Held, Segment};
 use impala::sync::Futex;
 use ipc_channel::ipc::{IpcBytesReceiver, IpcBytesSender, bytes_channel};
 
@@ -48,7 +48,7 @@ impl Weights for Seqlock<'_> {
     }
 }
 
-impl Write for SegmentWeightsWriter<'_> {
+impl Write for Held<'_, WeightsWriter<'_>> {
     fn publish(&mut self, version: u64, params: &[f32], _served: &[usize]) {
         (**self).publish(version, params);
     }
