@@ -18,6 +18,7 @@ use crate::resume::{Records, ResumeError, Resumption};
 use crate::run_dir::{RunDir, RunDirError, RunName};
 use crate::shm::SegmentError;
 use crate::signals::CaughtSignals;
+use crate::sinks::Sinks;
 use crate::sinks::files::{FilesError, RunFiles};
 use crate::sinks::tensorboard::{TensorBoard, TensorBoardError};
 use crate::sinks::terminal::{Show, Terminal};
@@ -156,37 +157,68 @@ fn run_from(
     let mut segment = create_segment(&shape, state)?;
     debug!(bytes = segment.layout().total_bytes, "made the shared segment");
     let run = create_run_dir(config, destination, &meta)?;
-    let toml = config.to_toml();
-    let mut tensorboard = TensorBoard::create(&run, meta.started, &toml)?;
-    let mut files = RunFiles::create(&run, meta, &toml)?;
-    debug!(folder = %run.path().display(), "made the run's folder");
-    let mut terminal = Terminal::new(show, config.frames, state.counters.frames);
-    let sinks = (&mut files, &mut tensorboard);
+    let mut sinks = create_sinks(config, &run, meta, show, state.counters.frames)?;
     if let Some(resumption) = resumption {
-        resumption.notes(config).iter().for_each(|note| terminal.note(note));
-        let Records { rows, latency_lines } = resumption.records();
-        sinks.0.append_rows(&rows)?;
-        sinks.0.append_latency_lines(&latency_lines)?;
-        sinks.1.append_rows(&rows)?;
+        begin_as_earlier(config, resumption, &mut sinks)?;
     }
-    let outcome =
-        Supervisor::start(config, &run, run_clock, &signals, &mut segment, sinks, &mut terminal)
-            .and_then(Supervisor::run);
+    let outcome = Supervisor::start(config, &run, run_clock, &signals, &mut segment, &mut sinks)
+        .and_then(Supervisor::run);
     // The error says more than a file that cannot be written could add.
     let mut outcome =
-        outcome.inspect_err(|error| drop(files.finish(Exit::Failed, &error.to_string())))?;
+        outcome.inspect_err(|error| drop(sinks.files.finish(Exit::Failed, &error.to_string())))?;
     debug!(reason = outcome.reason, "all workers have ended");
-    let evaluation = final_eval::evaluate(config, &outcome.checkpoint, &signals);
+    let evaluation = evaluate(config, &mut outcome, &signals, &sinks.terminal);
+    let summary = summarise(config, &outcome, evaluation, run_clock, state.counters.frames);
+    let written = write_results(&run, &mut sinks.files, &summary, &outcome);
+    let (report, unwritten) = (run.report(), written.err().map(Box::new));
+    Ok(TrainedRun { run, summary, reason: outcome.reason, report, unwritten })
+}
+
+/// What a run reports to, `frames_before` of whose budget an earlier part has learned from.
+fn create_sinks(
+    config: &Config,
+    run: &RunDir,
+    meta: Meta,
+    show: Show,
+    frames_before: u64,
+) -> Result<Sinks, TrainError> {
+    let toml = config.to_toml();
+    let tensorboard = TensorBoard::create(run, meta.started, &toml)?;
+    let files = RunFiles::create(run, meta, &toml)?;
+    debug!(folder = %run.path().display(), "made the run's folder");
+    let terminal = Terminal::new(show, config.frames, frames_before);
+    Ok(Sinks { files, tensorboard, terminal })
+}
+
+/// Begins the records with those of the run that this one goes on from, and says what is worth knowing of it.
+fn begin_as_earlier(
+    config: &Config,
+    resumption: &Resumption,
+    sinks: &mut Sinks,
+) -> Result<(), TrainError> {
+    resumption.notes(config).iter().for_each(|note| sinks.terminal.note(note));
+    let Records { rows, latency_lines } = resumption.records();
+    sinks.files.append_rows(&rows)?;
+    sinks.files.append_latency_lines(&latency_lines)?;
+    sinks.tensorboard.append_rows(&rows)?;
+    Ok(())
+}
+
+/// Plays with the final weights; where that fails the outcome says why there is no evaluation.
+fn evaluate(
+    config: &Config,
+    outcome: &mut RunOutcome,
+    signals: &CaughtSignals,
+    terminal: &Terminal,
+) -> Option<EvalSummary> {
+    let evaluation = final_eval::evaluate(config, &outcome.checkpoint, signals);
     let evaluation = evaluation.unwrap_or_else(|why| {
         terminal.note(&format!("{why}; the run's results are written without it"));
         outcome.reason += &format!("; {why}");
         None
     });
     debug!(episodes = evaluation.map(|eval| eval.episodes), "evaluated the final weights");
-    let summary = summarise(config, &outcome, evaluation, run_clock, state.counters.frames);
-    let written = write_results(&run, &mut files, &summary, &outcome);
-    let (report, unwritten) = (run.report(), written.err().map(Box::new));
-    Ok(TrainedRun { run, summary, reason: outcome.reason, report, unwritten })
+    evaluation
 }
 
 /// Writes what is known at the end. Each file is tried, however the one before it went.

@@ -109,8 +109,8 @@ const PUT_OFF: [&str; 5] = [
     concat!("allow(unu", "sed"),
 ];
 
-/// The longest function, in lines: two screens.
-const MAX_FUNCTION_LINES: usize = 60;
+/// The longest function, in lines: what names every field of a long table needs as many. Any other is shorter.
+const MAX_FUNCTION_LINES: usize = 45;
 
 /// A SYNC comment stands at most this many lines above its ordering.
 const SYNC_LINES: usize = 8;
@@ -185,7 +185,7 @@ fn nothing_is_put_off() {
 }
 
 #[test]
-fn functions_fit_two_screens() {
+fn functions_fit_a_screen() {
     assert_clean(long_functions(&[sources("src"), sources("bin")].concat()));
     let long = format!("fn f() -> [u8; 3] {{\n{}}}", "g(\"{\");\n".repeat(MAX_FUNCTION_LINES - 1));
     assert_eq!(long_functions(&[Source::new("src/a.rs", &long)]).len(), 1);

@@ -75,6 +75,19 @@ impl RowSums {
     fn lag_mean(&self) -> f64 {
         self.lag_sum as f64 / self.n_slots.max(1) as f64
     }
+
+    fn per_frame(&self, sum: f64) -> f64 {
+        sum / self.sums.off_policy.n_learned.max(1) as f64
+    }
+
+    fn per_update(&self, sum: f64) -> f64 {
+        sum / self.n_updates as f64
+    }
+
+    /// Mean time of a stage in an update, µs.
+    fn stage_us(&self, stage: Stage) -> f64 {
+        self.per_update(self.stage_ns[stage as usize] as f64 / 1e3)
+    }
 }
 
 /// Everything the learner counts.
@@ -275,49 +288,47 @@ impl Meters {
 
     fn finished_row(&mut self, now_ns: u64, frames_produced: u64) -> MetricsRow {
         let score = self.score.take_interval();
-        let RowSums { sums: PassSums { losses, off_policy }, n_updates, .. } = &self.row;
-        let per_frame = |sum: f64| sum / off_policy.n_learned.max(1) as f64;
-        let per_update = |sum: f64| sum / *n_updates as f64;
-        let stage_us = |stage: Stage| per_update(self.row.stage_ns[stage as usize] as f64 / 1e3);
-        let row_s = (now_ns - self.row.start_ns) as f64 / 1e9;
+        let row = &self.row;
+        let PassSums { losses, off_policy } = &row.sums;
+        let row_s = (now_ns - row.start_ns) as f64 / 1e9;
         MetricsRow {
             time_s: self.run_clock.since_start_ns(now_ns) as f64 / 1e9,
             frames: self.counters.frames,
             frames_produced: self.counters.frames_produced_before + frames_produced,
             updates: self.counters.updates,
-            frames_per_s: (self.counters.frames - self.row.start_frames) as f64 / row_s,
+            frames_per_s: (self.counters.frames - row.start_frames) as f64 / row_s,
             episodes: self.score.n_episodes(),
             score_mean: score.map(|score| score.mean),
             score_min: score.map(|score| score.min),
             score_max: score.map(|score| score.max),
             score_last100: self.score.last100(),
-            total_loss: per_frame(self.row.total_loss),
-            policy_loss: per_frame(losses.policy),
-            critic_loss: per_frame(losses.critic),
-            entropy: per_frame(losses.entropy),
+            total_loss: row.per_frame(row.total_loss),
+            policy_loss: row.per_frame(losses.policy),
+            critic_loss: row.per_frame(losses.critic),
+            entropy: row.per_frame(losses.entropy),
             rho_min: off_policy.rho_min,
-            rho_mean: per_frame(off_policy.rho_sum),
+            rho_mean: row.per_frame(off_policy.rho_sum),
             rho_max: off_policy.rho_max,
-            rho_clipped: per_frame(off_policy.n_clipped as f64),
-            kl: per_frame(off_policy.kl_sum),
+            rho_clipped: row.per_frame(off_policy.n_clipped as f64),
+            kl: row.per_frame(off_policy.kl_sum),
             explained_variance: off_policy.explained_variance(),
-            grad_norm: per_update(self.row.grad_norm),
-            learning_rate: self.row.learning_rate,
-            entropy_cost: self.row.entropy_cost,
-            policy_lag_mean: self.row.lag_mean(),
-            policy_lag_max: self.row.lag_max,
-            gradient_lag_mean: per_update(self.row.gradient_lag as f64),
-            ring_occupancy: per_update(self.row.n_ready as f64),
-            wait_us: stage_us(Stage::Wait),
-            batching_us: stage_us(Stage::Batching),
-            forward_us: stage_us(Stage::Forward),
-            vtrace_us: stage_us(Stage::Vtrace),
-            backward_us: stage_us(Stage::Backward),
-            turn_us: stage_us(Stage::Turn),
-            optimizer_us: stage_us(Stage::Optimizer),
-            publish_us: stage_us(Stage::Publish),
-            release_us: stage_us(Stage::Release),
-            report_us: stage_us(Stage::Report),
+            grad_norm: row.per_update(row.grad_norm),
+            learning_rate: row.learning_rate,
+            entropy_cost: row.entropy_cost,
+            policy_lag_mean: row.lag_mean(),
+            policy_lag_max: row.lag_max,
+            gradient_lag_mean: row.per_update(row.gradient_lag as f64),
+            ring_occupancy: row.per_update(row.n_ready as f64),
+            wait_us: row.stage_us(Stage::Wait),
+            batching_us: row.stage_us(Stage::Batching),
+            forward_us: row.stage_us(Stage::Forward),
+            vtrace_us: row.stage_us(Stage::Vtrace),
+            backward_us: row.stage_us(Stage::Backward),
+            turn_us: row.stage_us(Stage::Turn),
+            optimizer_us: row.stage_us(Stage::Optimizer),
+            publish_us: row.stage_us(Stage::Publish),
+            release_us: row.stage_us(Stage::Release),
+            report_us: row.stage_us(Stage::Report),
         }
     }
 }

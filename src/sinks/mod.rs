@@ -7,3 +7,17 @@ mod batches;
 pub mod files;
 pub mod tensorboard;
 pub mod terminal;
+
+use files::RunFiles;
+use tensorboard::TensorBoard;
+use terminal::Terminal;
+
+/// All the places that a run reports to.
+pub struct Sinks {
+    /// The files in its folder.
+    pub files: RunFiles,
+    /// The file for TensorBoard.
+    pub tensorboard: TensorBoard,
+    /// Whoever looks on.
+    pub terminal: Terminal,
+}

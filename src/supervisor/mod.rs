@@ -32,9 +32,7 @@ use crate::run_dir::RunDir;
 use crate::shm::state::SavedState;
 use crate::shm::{Segment, SegmentError};
 use crate::signals::CaughtSignals;
-use crate::sinks::files::RunFiles;
-use crate::sinks::tensorboard::TensorBoard;
-use crate::sinks::terminal::Terminal;
+use crate::sinks::Sinks;
 use crate::telemetry::{Exit, Message, Reliability};
 use crate::watch::Watch;
 
@@ -104,8 +102,7 @@ impl<'a> Supervisor<'a> {
         run_clock: RunClock,
         signals: &'a CaughtSignals,
         segment: &'a mut Segment,
-        sinks: (&'a mut RunFiles, &'a mut TensorBoard),
-        terminal: &'a mut Terminal,
+        sinks: &'a mut Sinks,
     ) -> Result<Self, SupervisorError> {
         let view_file = segment.take_view_file();
         let now_ns = monotonic_ns();
@@ -115,7 +112,7 @@ impl<'a> Supervisor<'a> {
             config,
             segment,
             signals,
-            recorder: Recorder::new(run_clock, sinks, terminal),
+            recorder: Recorder::new(run_clock, sinks),
             keeper,
             crew: Crew::new(config, run_clock, segment, view_file, first_generation),
             policy: restart_policy(&config.supervision),

@@ -7,9 +7,9 @@
 use crate::latency::{RunClock, StageHistograms, monotonic_ns};
 use crate::memory::pss_bytes;
 use crate::place::{Place, Role};
-use crate::sinks::files::{FilesError, Interval, RunFiles};
-use crate::sinks::tensorboard::{TensorBoard, TensorBoardError};
-use crate::sinks::terminal::Terminal;
+use crate::sinks::Sinks;
+use crate::sinks::files::{FilesError, Interval};
+use crate::sinks::tensorboard::TensorBoardError;
 use crate::telemetry::{
     DecodeError, LearnerFigures, LiveNote, MemorySummary, ProcessSample, Report,
 };
@@ -57,9 +57,7 @@ enum RecordError {
 /// The sinks of a run, and what went into them.
 pub struct Recorder<'a> {
     run_clock: RunClock,
-    files: &'a mut RunFiles,
-    tensorboard: &'a mut TensorBoard,
-    terminal: &'a mut Terminal,
+    sinks: &'a mut Sinks,
     totals: Totals,
     /// When processes are sampled next.
     next_sample_ns: u64,
@@ -67,13 +65,8 @@ pub struct Recorder<'a> {
 
 impl<'a> Recorder<'a> {
     /// A recorder that has recorded nothing yet.
-    pub fn new(
-        run_clock: RunClock,
-        (files, tensorboard): (&'a mut RunFiles, &'a mut TensorBoard),
-        terminal: &'a mut Terminal,
-    ) -> Self {
-        let totals = Totals::default();
-        Recorder { run_clock, files, tensorboard, terminal, totals, next_sample_ns: 0 }
+    pub fn new(run_clock: RunClock, sinks: &'a mut Sinks) -> Self {
+        Recorder { run_clock, sinks, totals: Totals::default(), next_sample_ns: 0 }
     }
 
     /// Says in the run's folder where its segment can be looked into.
@@ -81,22 +74,22 @@ impl<'a> Recorder<'a> {
     /// # Errors
     /// If the note cannot be written.
     pub fn announce(&self, note: &LiveNote) -> Result<(), FilesError> {
-        self.files.announce(note)
+        self.sinks.files.announce(note)
     }
 
     /// Takes that back.
     pub fn withdraw(&self) {
-        self.files.withdraw();
+        self.sinks.files.withdraw();
     }
 
     /// Tells the user.
     pub fn note(&self, text: &str) {
-        self.terminal.note(text);
+        self.sinks.terminal.note(text);
     }
 
     /// Takes the progress line away.
     pub fn finish(&self) {
-        self.terminal.finish();
+        self.sinks.terminal.finish();
     }
 
     /// Hands over what all has added up to.
@@ -106,12 +99,12 @@ impl<'a> Recorder<'a> {
 
     /// Records what the learner reports.
     pub fn record(&mut self, report: &Report) {
-        self.terminal.progress(&report.progress);
+        self.sinks.terminal.progress(&report.progress);
         let reported = &mut self.totals.reported;
         let start_ns = reported.map_or(report.start_ns, |reported| reported.start_ns);
         *reported = Some(Interval { start_ns, end_ns: report.end_ns });
         if let Err(error) = self.write(report) {
-            self.terminal.warn(&format!("{error}; training goes on"));
+            self.sinks.terminal.warn(&format!("{error}; training goes on"));
         }
     }
 
@@ -126,11 +119,11 @@ impl<'a> Recorder<'a> {
         let start_ns = self.run_clock.since_start_ns(report.start_ns);
         let end_ns = self.run_clock.since_start_ns(report.end_ns);
         let stages = || latencies.iter().map(|(stage, histogram)| (*stage, histogram));
-        self.files.append_slots(&report.slots)?;
-        self.files.append_rows(&report.rows)?;
-        self.files.append_latencies(Interval { start_ns, end_ns }, stages())?;
-        self.tensorboard.append_rows(&report.rows)?;
-        Ok(self.tensorboard.append_latencies(end_ns, report.progress.frames, stages())?)
+        self.sinks.files.append_slots(&report.slots)?;
+        self.sinks.files.append_rows(&report.rows)?;
+        self.sinks.files.append_latencies(Interval { start_ns, end_ns }, stages())?;
+        self.sinks.tensorboard.append_rows(&report.rows)?;
+        Ok(self.sinks.tensorboard.append_latencies(end_ns, report.progress.frames, stages())?)
     }
 
     /// Samples the processes if that is due.
@@ -162,8 +155,8 @@ impl<'a> Recorder<'a> {
         });
         let samples: Vec<ProcessSample> = own.into_iter().chain(workers).collect();
         self.totals.memory.get_or_insert_default().add(&samples);
-        if let Err(error) = self.files.append_samples(&samples) {
-            self.terminal.note(&format!("{error}; training goes on"));
+        if let Err(error) = self.sinks.files.append_samples(&samples) {
+            self.sinks.terminal.note(&format!("{error}; training goes on"));
         }
     }
 }
