@@ -121,42 +121,42 @@ impl<'a> Player<'a> {
     /// Plays one episode, reset with `seed`, and returns every moment of it: one more than its steps.
     pub fn moments(&self, seed: u64) -> Vec<Moment> {
         let (mut policy, mut envs) = self.seat(1, seed);
-        let mut table = Table::new(self.spec, 1);
-        envs.reset(table.inputs.view_mut());
+        let mut exchange = Exchange::new(self.spec, 1);
+        envs.reset(exchange.inputs.view_mut());
         let (mut moments, mut step, mut score) = (Vec::new(), 0, 0.0);
         let is_over = |kinds: &[StepKind]| kinds[0].ends_episode();
-        while !is_over(&table.kinds) {
-            let choice = Some(table.choose(&mut policy, self.selection));
-            moments.push(Moment { step, score, obs: self.observed(&table), choice });
-            table.step(&mut *envs);
+        while !is_over(&exchange.kinds) {
+            let choice = Some(exchange.choose(&mut policy, self.selection));
+            moments.push(Moment { step, score, obs: self.observed(&exchange), choice });
+            exchange.step(&mut *envs);
             step += 1;
-            score += f64::from(table.rewards[0]);
+            score += f64::from(exchange.rewards[0]);
         }
-        moments.push(Moment { step, score, obs: self.observed(&table), choice: None });
+        moments.push(Moment { step, score, obs: self.observed(&exchange), choice: None });
         moments
     }
 
     /// One episode in each of `n_episodes` environments.
     fn play(&self, n_episodes: usize, seed: u64) -> Vec<f64> {
         let (mut policy, mut envs) = self.seat(n_episodes, seed);
-        let mut table = Table::new(self.spec, n_episodes);
+        let mut exchange = Exchange::new(self.spec, n_episodes);
         let mut playing = vec![true; n_episodes];
         let mut returns = vec![0.0; n_episodes];
-        envs.reset(table.inputs.view_mut());
+        envs.reset(exchange.inputs.view_mut());
         while playing.contains(&true) {
-            table.act(&mut policy, self.selection);
-            table.step(&mut *envs);
+            exchange.act(&mut policy, self.selection);
+            exchange.step(&mut *envs);
             for (episode, playing) in playing.iter_mut().enumerate().filter(|(_, on)| **on) {
-                returns[episode] += f64::from(table.rewards[episode]);
-                *playing = !table.kinds[episode].ends_episode();
+                returns[episode] += f64::from(exchange.rewards[episode]);
+                *playing = !exchange.kinds[episode].ends_episode();
             }
         }
         returns
     }
 
     /// What the first environment says, of what the network takes.
-    fn observed(&self, table: &Table) -> Vec<f32> {
-        self.spec.observed(table.inputs.column(0).iter().copied())
+    fn observed(&self, exchange: &Exchange) -> Vec<f32> {
+        self.spec.observed(exchange.inputs.column(0).iter().copied())
     }
 
     fn seat(&self, n_envs: usize, seed: u64) -> (Policy, Box<dyn VecEnv>) {
@@ -168,7 +168,7 @@ impl<'a> Player<'a> {
 }
 
 /// What passes between a policy and E environments.
-struct Table {
+struct Exchange {
     /// `[D, E]`, as the network takes them.
     inputs: Array2<f32>,
     /// `[A, E]`.
@@ -180,9 +180,9 @@ struct Table {
     episode_lengths: Vec<u32>,
 }
 
-impl Table {
+impl Exchange {
     fn new(spec: &EnvSpec, n_envs: usize) -> Self {
-        Table {
+        Exchange {
             inputs: Array2::zeros((spec.obs_dim, n_envs)),
             log_probs: Array2::zeros((spec.n_actions, n_envs)),
             actions: vec![0; n_envs],
@@ -214,7 +214,7 @@ impl Table {
 
     fn step(&mut self, envs: &mut dyn VecEnv) {
         let mut log = EpisodeLog::new(&mut self.episode_returns, &mut self.episode_lengths);
-        let Table { inputs, actions, rewards, kinds, .. } = self;
+        let Exchange { inputs, actions, rewards, kinds, .. } = self;
         envs.step(actions, inputs.view_mut(), rewards, kinds, &mut log);
     }
 }

@@ -34,6 +34,15 @@ impl RunClock {
     }
 }
 
+/// From when to when, ns of one clock.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Interval {
+    /// Begin, ns.
+    pub start_ns: u64,
+    /// End, ns; not before the begin.
+    pub end_ns: u64,
+}
+
 /// A named part of one of the two hot loops.
 ///
 /// The learner's stages are timed once an update, the actor's once a rollout.

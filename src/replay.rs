@@ -156,32 +156,32 @@ impl SlotLog {
 }
 
 /// Versions of the weights, each kept until it was asked for as often as it will be.
-struct History {
+struct Versions {
     uses_left: HashMap<u64, usize>,
-    versions: HashMap<u64, Vec<f32>>,
+    kept: HashMap<u64, Vec<f32>>,
 }
 
-impl History {
+impl Versions {
     fn add(&mut self, version: u64, params: &[f32]) {
         if self.uses_left.contains_key(&version) {
-            self.versions.insert(version, params.to_vec());
+            self.kept.insert(version, params.to_vec());
         }
     }
 
     /// Copies a version into `params`; `None` if it has not been made yet.
     fn copy(&mut self, version: u64, params: &mut [f32]) -> Option<()> {
-        params.copy_from_slice(self.versions.get(&version)?);
+        params.copy_from_slice(self.kept.get(&version)?);
         let uses_left = self.uses_left.get_mut(&version)?;
         *uses_left -= 1;
         if *uses_left == 0 {
-            self.versions.remove(&version);
+            self.kept.remove(&version);
         }
         Some(())
     }
 }
 
-/// One actor's place, collecting again what its processes collected.
-struct Place {
+/// One actor of the run, collecting again what its processes collected.
+struct ReplayedActor {
     collector: Collector,
     generation: u64,
     /// What is to be collected, the next one last.
@@ -190,12 +190,12 @@ struct Place {
     rollouts: HashMap<u64, RolloutBuffer>,
 }
 
-impl Place {
+impl ReplayedActor {
     fn new(config: &Config, actor: usize, slots: Vec<SlotRecord>) -> Result<Self, ConfigError> {
         let generation = slots.first().map_or(0, |slot| slot.generation);
         let to_come = slots.into_iter().rev().collect();
         let collector = Collector::new(config, actor as u64, generation)?;
-        Ok(Place { collector, generation, to_come, rollouts: HashMap::new() })
+        Ok(ReplayedActor { collector, generation, to_come, rollouts: HashMap::new() })
     }
 }
 
@@ -208,18 +208,18 @@ struct Student<'a> {
     /// Version of `params`.
     version: u64,
     frames: u64,
-    places: Vec<Place>,
-    history: History,
+    actors: Vec<ReplayedActor>,
+    versions: Versions,
     n_rollouts: usize,
 }
 
 impl<'a> Student<'a> {
     fn new(config: &'a Config, start: LearnerState, log: &SlotLog) -> Result<Self, ReplayError> {
-        let places = log.of_actors(config.actors.count)?.into_iter().enumerate();
-        let places = places.map(|(actor, slots)| Place::new(config, actor, slots));
+        let actors = log.of_actors(config.actors.count)?.into_iter().enumerate();
+        let actors = actors.map(|(actor, slots)| ReplayedActor::new(config, actor, slots));
         let version = start.counters.updates;
-        let mut history = History { uses_left: log.uses(), versions: HashMap::new() };
-        history.add(version, &start.params);
+        let mut versions = Versions { uses_left: log.uses(), kept: HashMap::new() };
+        versions.add(version, &start.params);
         Ok(Student {
             config,
             pass: Pass::new(config)?,
@@ -227,8 +227,8 @@ impl<'a> Student<'a> {
             params: start.params,
             version,
             frames: start.counters.frames,
-            places: places.collect::<Result<_, _>>()?,
-            history,
+            actors: actors.collect::<Result<_, _>>()?,
+            versions,
             n_rollouts: 0,
         })
     }
@@ -262,7 +262,7 @@ impl<'a> Student<'a> {
     fn update(&mut self, slots: &[SlotRecord]) -> Option<()> {
         let rollouts = self.collect(slots)?;
         let mut at = vec![0.0; self.params.len()];
-        self.history.copy(slots[0].gradient_version?, &mut at)?;
+        self.versions.copy(slots[0].gradient_version?, &mut at)?;
         self.pass.set_entropy_cost(slots[0].entropy_cost? as f32);
         let mut grad = vec![0.0; self.params.len()];
         for rollouts in rollouts.chunks(self.pass.n_slots()) {
@@ -273,8 +273,8 @@ impl<'a> Student<'a> {
         let learning_rate = self.config.optimizer.learning_rate.at(self.frames);
         self.optimizer.step(&mut self.params, &grad, learning_rate as f32);
         self.version += 1;
-        self.frames += self.places[0].collector.frames_per_rollout() * slots.len() as u64;
-        self.history.add(self.version, &self.params);
+        self.frames += self.actors[0].collector.frames_per_rollout() * slots.len() as u64;
+        self.versions.add(self.version, &self.params);
         Some(())
     }
 
@@ -284,21 +284,21 @@ impl<'a> Student<'a> {
     }
 
     fn collect_until(&mut self, wanted: &SlotRecord) -> Option<RolloutBuffer> {
-        let place = &mut self.places[wanted.actor];
+        let actor = &mut self.actors[wanted.actor];
         loop {
-            if let Some(rollout) = place.rollouts.remove(&wanted.sequence) {
+            if let Some(rollout) = actor.rollouts.remove(&wanted.sequence) {
                 return Some(rollout);
             }
-            let next = place.to_come.pop()?;
-            if next.generation != place.generation {
-                place.generation = next.generation;
-                let actor = next.actor as u64;
-                place.collector = Collector::new(self.config, actor, next.generation).ok()?;
+            let next = actor.to_come.pop()?;
+            if next.generation != actor.generation {
+                actor.generation = next.generation;
+                let number = next.actor as u64;
+                actor.collector = Collector::new(self.config, number, next.generation).ok()?;
             }
-            self.history.copy(next.policy_version, place.collector.params_mut())?;
+            self.versions.copy(next.policy_version, actor.collector.params_mut())?;
             let mut rollout = RolloutBuffer::new(self.config.rollout_shape().ok()?);
-            place.collector.collect(&mut rollout.view_mut());
-            place.rollouts.insert(next.sequence, rollout);
+            actor.collector.collect(&mut rollout.view_mut());
+            actor.rollouts.insert(next.sequence, rollout);
             self.n_rollouts += 1;
         }
     }

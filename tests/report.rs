@@ -8,11 +8,11 @@ use base64::Engine as _;
 use hdrhistogram::Histogram;
 use hdrhistogram::serialization::Deserializer;
 use hdrhistogram::serialization::interval_log::{IntervalLogIterator, LogEntry};
-use impala::latency::{Stage, StageHistograms};
+use impala::latency::{Interval, Stage, StageHistograms};
 use impala::meta::Meta;
 use impala::report::{self, Pictures};
 use impala::run_dir::{RunDir, RunDirError, RunName};
-use impala::sinks::files::{FilesError, Interval, RunFiles};
+use impala::sinks::files::{FilesError, RunFiles};
 use impala::telemetry::{Exit, MetricsRow, Summary};
 use tempfile::TempDir;
 

@@ -121,10 +121,10 @@ pub trait VecEnv {
     );
 }
 
-/// The [`VecEnv`] of any [`Env`]: one [`Lane`] an environment, stepped one after the other.
+/// The [`VecEnv`] of any [`Env`]: one [`Episodic`] an environment, stepped one after the other.
 #[derive(Debug)]
 pub(super) struct SyncVecEnv<E, const D: usize> {
-    lanes: Box<[Lane<E>]>,
+    envs: Box<[Episodic<E>]>,
     at_work: Option<usize>,
 }
 
@@ -132,13 +132,13 @@ impl<E: Env<D>, const D: usize> SyncVecEnv<E, D> {
     /// `n_envs` environments, number i seeded with `seed + i` as in Gymnasium's vectors.
     pub(super) fn new(n_envs: usize, seed: u64) -> Self {
         let seeded = |i| NumpyRng::new(u128::from(seed) + i as u128);
-        let lanes = (0..n_envs).map(|i| Lane::new(E::new(seeded(i)))).collect();
-        Self { lanes, at_work: None }
+        let envs = (0..n_envs).map(|i| Episodic::new(E::new(seeded(i)))).collect();
+        Self { envs, at_work: None }
     }
 
     /// The D rows of `obs` as slices of E.
     fn rows<'a>(&self, obs: ArrayViewMut2<'a, f32>) -> [&'a mut [f32]; D] {
-        assert_eq!(obs.dim(), (D, self.lanes.len()), "observations must be [obs_dim, n_envs]");
+        assert_eq!(obs.dim(), (D, self.envs.len()), "observations must be [obs_dim, n_envs]");
         let mut rows = obs.into_outer_iter_mut();
         std::array::from_fn(|_| {
             let row = rows.next().and_then(|row| row.into_slice());
@@ -153,15 +153,15 @@ impl<E: Env<D>, const D: usize> VecEnv for SyncVecEnv<E, D> {
     }
 
     fn n_envs(&self) -> usize {
-        self.lanes.len()
+        self.envs.len()
     }
 
     fn reset(&mut self, obs: ArrayViewMut2<'_, f32>) {
         let mut rows = self.rows(obs);
-        for (e, lane) in self.lanes.iter_mut().enumerate() {
+        for (e, env) in self.envs.iter_mut().enumerate() {
             let mut column = [0.0; D];
             self.at_work = Some(e);
-            lane.begin(&mut column);
+            env.begin(&mut column);
             write_column(&mut rows, e, &column);
         }
         self.at_work = None;
@@ -170,7 +170,7 @@ impl<E: Env<D>, const D: usize> VecEnv for SyncVecEnv<E, D> {
     fn reset_one(&mut self, env: usize, mut obs: ArrayViewMut1<'_, f32>) {
         let mut column = [0.0; D];
         self.at_work = Some(env);
-        self.lanes[env].begin(&mut column);
+        self.envs[env].begin(&mut column);
         self.at_work = None;
         obs.iter_mut().zip(column).for_each(|(number, first)| *number = first);
     }
@@ -187,20 +187,20 @@ impl<E: Env<D>, const D: usize> VecEnv for SyncVecEnv<E, D> {
         kinds: &mut [StepKind],
         episodes: &mut EpisodeLog<'_>,
     ) {
-        let n_envs = self.lanes.len();
+        let n_envs = self.envs.len();
         assert_eq!(
             (actions.len(), rewards.len(), kinds.len()),
             (n_envs, n_envs, n_envs),
             "actions, rewards and kinds must have one entry an environment"
         );
         let mut rows = self.rows(obs);
-        for (e, lane) in self.lanes.iter_mut().enumerate() {
+        for (e, env) in self.envs.iter_mut().enumerate() {
             let mut column = [0.0; D];
             self.at_work = Some(e);
-            (rewards[e], kinds[e]) = lane.step(actions[e], &mut column);
+            (rewards[e], kinds[e]) = env.step(actions[e], &mut column);
             write_column(&mut rows, e, &column);
             if kinds[e].ends_episode() {
-                episodes.push(lane.episode_return, lane.episode_steps);
+                episodes.push(env.episode_return, env.episode_steps);
             }
         }
         self.at_work = None;
@@ -209,7 +209,7 @@ impl<E: Env<D>, const D: usize> VecEnv for SyncVecEnv<E, D> {
 
 /// One environment and its episode so far.
 #[derive(Debug)]
-struct Lane<E> {
+struct Episodic<E> {
     env: E,
     episode_return: f32,
     episode_steps: u32,
@@ -217,7 +217,7 @@ struct Lane<E> {
     ended: bool,
 }
 
-impl<E> Lane<E> {
+impl<E> Episodic<E> {
     fn new(env: E) -> Self {
         Self { env, episode_return: 0.0, episode_steps: 0, ended: true }
     }

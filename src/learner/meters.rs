@@ -5,7 +5,7 @@
 use hdrhistogram::Histogram;
 
 use crate::config::Config;
-use crate::latency::{RunClock, Stage, StageHistograms};
+use crate::latency::{Interval, RunClock, Stage, StageHistograms};
 use crate::rollout::RolloutHeader;
 use crate::state::{Counters, LearnerState};
 use crate::telemetry::{
@@ -13,7 +13,7 @@ use crate::telemetry::{
     lag_histogram,
 };
 
-use super::overlap::{Overlap, Span};
+use super::overlap::Overlap;
 use super::pass::PassSums;
 use super::score::Score;
 
@@ -175,7 +175,7 @@ impl Meters {
         let (start_ns, end_ns) = (header.claimed_ns, header.published_ns);
         let first_frame_ns = self.report.sums.first_frame_ns.get_or_insert(start_ns);
         *first_frame_ns = start_ns.min(*first_frame_ns);
-        self.overlap.add_collect(Span { start_ns, end_ns });
+        self.overlap.add_collect(Interval { start_ns, end_ns });
         self.policy_lag.saturating_record(lag);
         self.row.n_slots += 1;
         self.row.lag_sum += lag;
@@ -194,7 +194,7 @@ impl Meters {
 
     /// Counts one update of `n_frames` frames that has just finished, at `now_ns`.
     pub fn count_update(&mut self, n_frames: u64, update: &Update, now_ns: u64) {
-        self.overlap.add_update(Span { start_ns: update.taken_ns, end_ns: now_ns });
+        self.overlap.add_update(Interval { start_ns: update.taken_ns, end_ns: now_ns });
         self.counters.frames += n_frames;
         self.counters.updates += 1;
         self.gradient_lag.saturating_record(update.gradient_lag);

@@ -7,11 +7,11 @@ use crate::state::{RecentReturns, SCORE_WINDOW, mean_return};
 pub struct Score {
     recent: RecentReturns,
     n_episodes: u64,
-    interval: Interval,
+    interval: IntervalSums,
 }
 
 #[derive(Clone, Copy, Debug, Default)]
-struct Interval {
+struct IntervalSums {
     n: u64,
     sum: f64,
     min: f64,
@@ -38,15 +38,15 @@ impl Default for Score {
 impl Score {
     /// The score after `n_episodes` episodes, the last of which returned `recent`.
     pub fn resume(recent: RecentReturns, n_episodes: u64) -> Self {
-        Score { recent, n_episodes, interval: Interval::default() }
+        Score { recent, n_episodes, interval: IntervalSums::default() }
     }
 
     /// Counts one finished episode's undiscounted return.
     pub fn add(&mut self, episode_return: f64) {
         self.recent[self.n_episodes as usize % SCORE_WINDOW] = episode_return;
         self.n_episodes += 1;
-        let Interval { n, sum, min, max } = self.interval;
-        self.interval = Interval {
+        let IntervalSums { n, sum, min, max } = self.interval;
+        self.interval = IntervalSums {
             n: n + 1,
             sum: sum + episode_return,
             min: if n == 0 { episode_return } else { min.min(episode_return) },
@@ -77,7 +77,7 @@ impl Score {
 
     /// Statistics since the last call; `None` if no episode finished.
     pub fn take_interval(&mut self) -> Option<IntervalScore> {
-        let Interval { n, sum, min, max } = std::mem::take(&mut self.interval);
+        let IntervalSums { n, sum, min, max } = std::mem::take(&mut self.interval);
         (n > 0).then(|| IntervalScore { mean: sum / n as f64, min, max })
     }
 }

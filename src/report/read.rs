@@ -37,7 +37,7 @@ pub struct RunData {
     /// `latency.hlog`, all intervals of a stage added up, ns.
     pub latencies: Latencies,
     /// `latency.hlog`, interval by interval.
-    pub intervals: Vec<Interval>,
+    pub intervals: Vec<StageInterval>,
     /// `processes.csv`, in the order of the file.
     pub samples: Vec<ProcessSample>,
     /// `summary.json`.
@@ -75,7 +75,7 @@ const MAX_COUNT: u64 = 1 << 53;
 
 /// The time of one stage for an update over one interval: percentiles in µs. The histograms of a long
 /// run together would not fit into memory.
-pub struct Interval {
+pub struct StageInterval {
     /// The stage.
     pub stage: Stage,
     /// Begin, s since the process started.
@@ -249,7 +249,15 @@ impl RunData {
         let at_us = |quantile| histogram.value_at_quantile(quantile).max(1) as f64 / 1e3;
         let (p10_us, p50_us) = (at_us(0.1), at_us(0.5));
         let (p90_us, p99_us) = (at_us(0.9), at_us(0.99));
-        self.intervals.push(Interval { stage, start_s, end_s, p10_us, p50_us, p90_us, p99_us });
+        self.intervals.push(StageInterval {
+            stage,
+            start_s,
+            end_s,
+            p10_us,
+            p50_us,
+            p90_us,
+            p99_us,
+        });
         Ok(())
     }
 

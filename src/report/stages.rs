@@ -8,7 +8,7 @@ use super::axis::{Axis, Scale};
 use super::chart::{Chart, Layer, Mark, Panel};
 use super::palette::Colour;
 use super::points::{Point, curve, is_drawable};
-use super::read::{Interval, RunData};
+use super::read::{RunData, StageInterval};
 use super::series::{Over, Plot, over_run, positive};
 use crate::latency::Stage;
 use crate::telemetry::MetricsRow;
@@ -180,8 +180,8 @@ pub fn bands(run: &RunData) -> Vec<Plot> {
         let colour = colour_of(stage).unwrap_or(Colour::Blue);
         over_run(&run.rows, (id, title, band_caption(stage)), |over| {
             let of_stage = run.intervals.iter().filter(|interval| interval.stage == stage);
-            let at = |percentile: fn(&Interval) -> f64| {
-                let middle = |i: &Interval| over.at(&run.rows, (i.start_s + i.end_s) / 2.0);
+            let at = |percentile: fn(&StageInterval) -> f64| {
+                let middle = |i: &StageInterval| over.at(&run.rows, (i.start_s + i.end_s) / 2.0);
                 curve(of_stage.clone().map(|i| (middle(i), percentile(i))))
             };
             let (p10, p99) = (at(|i| i.p10_us), at(|i| i.p99_us));

@@ -20,7 +20,7 @@ use hdrhistogram::serialization::interval_log::{IntervalLogWriterBuilder, Tag};
 use serde::Serialize;
 
 use super::batches::BatchFile;
-use crate::latency::Stage;
+use crate::latency::{Interval, Stage};
 use crate::meta::Meta;
 use crate::run_dir::RunDir;
 use crate::telemetry::{Exit, LiveNote, MetricsRow, ProcessSample, SlotRecord, Summary};
@@ -55,16 +55,6 @@ pub enum FilesError {
         /// What the encoder says.
         reason: String,
     },
-}
-
-/// The span one set of histograms was recorded over, in nanoseconds since the process started: the
-/// origin of [`MetricsRow::time_s`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Interval {
-    /// Begin, ns.
-    pub start_ns: u64,
-    /// End, ns; not before the begin.
-    pub end_ns: u64,
 }
 
 /// The open files of a running run.
@@ -134,8 +124,8 @@ impl RunFiles {
         append(log, &lines)
     }
 
-    /// Appends one line to `latency.hlog` for every stage that has measurements; histograms of
-    /// nanoseconds.
+    /// Appends one line to `latency.hlog` for every stage that has measurements; histograms of nanoseconds.
+    /// The interval counts from the start of the run, as [`MetricsRow::time_s`] does.
     ///
     /// # Errors
     /// [`FilesError::Write`]; the interval is lost, the file ends with the one before it.

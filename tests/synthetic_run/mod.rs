@@ -3,10 +3,10 @@
 use std::path::Path;
 
 use hdrhistogram::Histogram;
-use impala::latency::{Stage, StageHistograms};
+use impala::latency::{Interval, Stage, StageHistograms};
 use impala::meta::Meta;
 use impala::run_dir::RunDir;
-use impala::sinks::files::{Interval, RunFiles};
+use impala::sinks::files::RunFiles;
 use impala::sinks::tensorboard::TensorBoard;
 use impala::telemetry::{
     ActorSummary, EvalSummary, Exit, LagSummary, LatencySummary, MemorySummary, MetricsRow,
