@@ -106,7 +106,9 @@
 //! |---|---|---|
 //! | 0 | [`sync`] | the only switch between the processor's atomics and loom's model of them |
 //! | | [`latency`] | stages, the monotonic clock, one histogram a stage |
-//! | | [`env`](mod@env) | environments: the contract, the registry, vectors of them |
+//! | | [`input`] | files that anybody may have written, read up to a bound |
+//! | | [`suggest`] | "did you mean": the nearest known name |
+//! | 1 | [`env`](mod@env) | environments: the contract, the registry, vectors of them |
 //! | | [`kernels`] | matrix kernels for each instruction set |
 //! | | [`params`] | every parameter's place in one flat vector |
 //! | | [`vtrace`] | V-trace on plain slices |
@@ -120,29 +122,28 @@
 //! | | [`signals`] | the signals that ask for an orderly stop |
 //! | | [`run_dir`] | a run's folder and the paths in it |
 //! | | [`memory`] | how much memory a process takes |
-//! | | [`input`] | files that anybody may have written, read up to a bound |
-//! | 1 | [`rollout`] | what is in a slot |
+//! | 2 | [`rollout`] | what is in a slot |
 //! | | [`place`] | one worker's place: its process, its deaths, when the next is due |
 //! | | [`mlp`] | forward pass and gradient of the network |
 //! | | [`checkpoint`] | training as a file: weights, optimiser, counters, settings |
 //! | | [`telemetry`] | what a run tells about itself: plain data |
-//! | 2 | [`config`] | every setting, its default, its check |
+//! | 3 | [`config`] | every setting, its default, its check |
 //! | | [`shm`] | the shared segment: rings, weights, board, doorbells |
 //! | | [`policy`] | from observations to actions |
 //! | | [`meta`] | the circumstances of a run |
-//! | 3 | [`collector`] | one rollout, straight into a slot |
+//! | 4 | [`collector`] | one rollout, straight into a slot |
 //! | | [`eval`] | episodes that a checkpoint plays |
 //! | | [`sinks`] | files and terminal |
 //! | | [`start`] | what a run starts with: its segment's shape, its first state |
 //! | | [`checkpoints`] | a run's checkpoints: when one is due, which are kept |
 //! | | [`report`] | plots and the finished page |
-//! | 4 | [`actor`] | the first hot loop |
+//! | 5 | [`actor`] | the first hot loop |
 //! | | [`resume`] | where a run goes on that was ended or killed |
 //! | | [`learner`] | the second hot loop |
 //! | | [`render`] | pictures of an episode |
 //! | | [`final_eval`] | the evaluation at the end of a run, in a process of its own |
-//! | 5 | [`supervisor`] | forks, watches, restarts, records, stops |
-//! | 6 | [`train`](mod@train) | one run from configuration to report |
+//! | 6 | [`supervisor`] | forks, watches, restarts, records, stops |
+//! | 7 | [`train`](mod@train) | one run from configuration to report |
 //! | | [`live`] | a running run, seen from outside |
 //! | | [`replay`] | a run learned again from its log of slots |
 //!
@@ -152,12 +153,15 @@
 //! [`rollout`] for what passes between them and [`shm`] for how: a drawing and the numbered invariants.
 //! `ARCHITECTURE.md` in the repository is the map of all this, with "How to add".
 
+pub mod input;
+pub mod latency;
+pub mod suggest;
+pub mod sync;
+
 pub mod divergence;
 pub mod env;
 pub mod faults;
-pub mod input;
 pub mod kernels;
-pub mod latency;
 pub mod memory;
 pub mod params;
 pub mod process;
@@ -166,7 +170,6 @@ pub mod run_dir;
 pub mod seeds;
 pub mod signals;
 pub mod state;
-pub mod sync;
 pub mod vtrace;
 pub mod watch;
 

@@ -16,10 +16,9 @@ use source::{
 
 /// Every module of the library by rank. A module imports from lower ranks only, so that it can be read,
 /// tested and replaced knowing nothing of what stands above it. `ARCHITECTURE.md` says what each is for.
-const RANKS: [&[&str]; 7] = [
+const RANKS: [&[&str]; 8] = [
+    &["sync", "latency", "input", "suggest"],
     &[
-        "sync",
-        "latency",
         "env",
         "kernels",
         "params",
@@ -34,7 +33,6 @@ const RANKS: [&[&str]; 7] = [
         "signals",
         "run_dir",
         "memory",
-        "input",
     ],
     &["rollout", "mlp", "place", "checkpoint", "telemetry"],
     &["config", "shm", "policy", "meta"],

@@ -91,7 +91,6 @@ mod cartpole;
 mod inputs;
 mod mountain_car;
 mod seeding;
-mod suggest;
 mod vector;
 
 use std::fmt;
@@ -100,10 +99,11 @@ use thiserror::Error;
 
 pub use inputs::InputMap;
 pub use seeding::NumpyRng;
-pub use suggest::did_you_mean;
 pub use vector::{EpisodeLog, StepKind, VecEnv};
 
 use vector::SyncVecEnv;
+
+use crate::suggest::did_you_mean;
 
 /// What is known of an environment before any is built. Ids and numbers are those of Gymnasium's registry.
 #[derive(Clone, Copy, Debug, PartialEq)]

@@ -1,4 +1,6 @@
 //! "Did you mean": the known name that is nearest to a mistyped one.
+//!
+//! Knows nothing of what is named: environments and settings ask.
 
 /// The known name with the fewest letters to change, unless those are more than half of it.
 pub fn nearest<'a>(given: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
