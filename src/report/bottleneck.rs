@@ -5,6 +5,7 @@
 
 use std::fmt;
 
+use super::loops::{StageTime, actor_loop_s, finite, learner_loop_s, learner_stages, ratio};
 use super::units::{micros, percent, seconds, three_digits};
 use crate::latency::Stage;
 use crate::telemetry::{ActorSummary, LagSummary, Summary};
@@ -83,14 +84,6 @@ impl Limit {
     }
 }
 
-/// Time of one stage over the whole run.
-#[derive(Clone, Copy, Debug)]
-struct StageTime {
-    stage: Stage,
-    total_s: f64,
-    mean_us: f64,
-}
-
 /// The figures the judgement rests on.
 struct Figures {
     n_actors: usize,
@@ -118,9 +111,7 @@ struct Figures {
 impl Figures {
     fn of(summary: &Summary, n_cores: Option<usize>) -> Figures {
         let stages = learner_stages(summary);
-        let measured_s: f64 = stages.iter().map(|stage| stage.total_s).sum();
-        // The stages cover the loop without a gap; several learner threads make more than train_s.
-        let learner_s = if measured_s > 0.0 { measured_s } else { finite(summary.train_s) };
+        let learner_s = learner_loop_s(summary);
         let learner_wait_s = finite(summary.learner_wait_s).min(learner_s);
         let sum = |part: fn(&ActorSummary) -> f64| {
             summary.actors.iter().map(|a| finite(part(a))).sum::<f64>()
@@ -290,21 +281,6 @@ impl Figures {
     }
 }
 
-/// Seconds one actor's loop ran: the learner's, or longer where its parts add up to more.
-pub fn actor_loop_s(actor: &ActorSummary, train_s: f64) -> f64 {
-    let parts = [actor.act_s, actor.env_s, actor.read_weights_s, actor.blocked_s];
-    parts.into_iter().map(finite).sum::<f64>().max(finite(train_s))
-}
-
-fn learner_stages(summary: &Summary) -> Vec<StageTime> {
-    let time_of = |stage: Stage| {
-        let latency = summary.latency_us.get(stage.tag())?;
-        let total_s = finite(latency.count as f64 * latency.mean) / 1e6;
-        Some(StageTime { stage, total_s, mean_us: latency.mean })
-    };
-    Stage::LEARNER.into_iter().filter_map(time_of).collect()
-}
-
 /// Waiting is no work, neither for rollouts nor for another thread's turn.
 fn largest(stages: &[StageTime]) -> Option<StageTime> {
     let is_work = |s: &&StageTime| !matches!(s.stage, Stage::Wait | Stage::Turn);
@@ -327,15 +303,6 @@ fn lag(lag: &LagSummary) -> String {
 
 fn actors(n: usize) -> String {
     if n == 1 { "actor".to_owned() } else { format!("{n} actors") }
-}
-
-/// What was not measured counts as none.
-fn finite(value: f64) -> f64 {
-    if value.is_finite() { value.max(0.0) } else { 0.0 }
-}
-
-fn ratio(part: f64, whole: f64) -> f64 {
-    if whole > 0.0 { part / whole } else { 0.0 }
 }
 
 #[cfg(test)]

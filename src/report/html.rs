@@ -6,7 +6,8 @@
 use askama::Template;
 
 use super::DrawnSection;
-use super::bottleneck::{self, Diagnosis, actor_loop_s};
+use super::bottleneck::{self, Diagnosis};
+use super::loops::{actor_loop_s, learner_loop_s};
 use super::palette;
 use super::read::RunData;
 use super::units::{DASH, counted, grouped, megabytes, micros, percent, seconds, short};
@@ -337,13 +338,6 @@ fn waits(summary: Option<&Summary>) -> Vec<Wait> {
         restarts: grouped(actor.restarts),
     });
     std::iter::once(learner).chain(actors).collect()
-}
-
-/// The stages cover the learner's loops; several learner threads make more than `train_s`.
-fn learner_loop_s(summary: &Summary) -> f64 {
-    let stages = Stage::LEARNER.iter().filter_map(|stage| summary.latency_us.get(stage.tag()));
-    let measured_s = stages.map(total_us).sum::<f64>() / 1e6;
-    if measured_s > 0.0 { measured_s } else { summary.train_s }
 }
 
 /// A name with its value.

@@ -2,9 +2,10 @@
 //!
 //! [`render`] reads a run folder (`read`), draws its plots (`plots` of `series`, `stages` and `processes`,
 //! as `chart`s of `axis` and `points` in the colours of `palette`), judges what limited the run
-//! ([`bottleneck`]) and fills the page (`html`), as HTML and as Markdown. It may be called while a run
-//! runs, and after it was killed. [`compare`] reads many (`compared`), groups them (`groups` with `spread`),
-//! draws what they are compared by (`measures`) and fills a page of its own (`comparison`).
+//! ([`bottleneck`], by how long its `loops` ran) and fills the page (`html`), as HTML and as Markdown. It may
+//! be called while a run runs, and after it was killed. [`compare`] reads many (`compared`), groups them
+//! (`groups` with `spread`), draws what they are compared by (`measures`) and fills a page of its own
+//! (`comparison`).
 
 mod axis;
 pub mod bottleneck;
@@ -13,6 +14,7 @@ mod compared;
 mod comparison;
 mod groups;
 mod html;
+mod loops;
 mod measures;
 mod palette;
 mod plots;

@@ -3,8 +3,8 @@
 //! Owns the parts of an actor's time and of the memory. Does not draw or read files.
 
 use super::axis::{Axis, Scale};
-use super::bottleneck::actor_loop_s;
 use super::chart::{Chart, Layer, Mark, Panel};
+use super::loops::actor_loop_s;
 use super::palette::Colour;
 use super::points::{Point, curve, is_drawable};
 use super::read::RunData;
