@@ -18,6 +18,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use impala::kernels::{Activation, FeatureMajor, Kernels, Simd};
+use impala::mlp::{Activations, Mlp};
+use impala::params::NetworkShape;
 use impala::sinks::terminal::{ProgressLine, Show};
 use ndarray::{Array1, Array2, s};
 use serde::Serialize;
@@ -26,12 +28,10 @@ use processor_time::{processor_time, stolen_percent};
 use setting::{Setting, load_average, save};
 use table::Table;
 
-/// Observation features and head rows (two logits and a value) of CartPole.
+/// Observation features, actions, and head rows (a logit an action and a value) of CartPole.
 const OBSERVATIONS: usize = 4;
-const HEADS: usize = 3;
-
-/// Frames that go through the whole network before the next ones, as the network does it.
-const TILE_FRAMES: usize = 32;
+const ACTIONS: usize = 2;
+const HEADS: usize = ACTIONS + 1;
 
 /// Long enough to outlast a clock reading many times, short enough to be often undisturbed.
 const REPETITION: Duration = Duration::from_micros(30);
@@ -190,13 +190,13 @@ const LINES: [Line; 12] = [
     ("weight_gradient first", first, |net| net.weight_gradient(0)),
     ("log_softmax", |_| 0, Network::log_softmax),
     ("exp", |_| 0, Network::exp),
-    ("forward", forward, Network::forward),
+    ("forward", forward, |net| net.whole.forward()),
     (
         "forward + backward",
         |hidden| 2 * forward(hidden) + middle(hidden) + heads(hidden),
         |net| {
-            net.forward();
-            net.backward();
+            net.whole.forward();
+            net.whole.backward();
         },
     ),
 ];
@@ -235,17 +235,17 @@ fn measure(
     })
 }
 
-/// Three layers with everything that a forward and a backward pass need. `values[l]` and `errors[l]`
-/// are the input of layer l and its gradient; the last ones are the heads.
+/// Three layers, each to be measured by itself, and the engine's network of the same sizes. `values[l]`
+/// and `errors[l]` are the input of layer l and its gradient; the last ones are the heads.
 struct Network {
     simd: Simd,
-    frames: usize,
     w: [Array2<f32>; 3],
     b: [Array1<f32>; 3],
     dw: [Array2<f32>; 3],
     db: [Array1<f32>; 3],
     values: [FeatureMajor<f32>; 4],
     errors: [FeatureMajor<f32>; 4],
+    whole: Whole,
 }
 
 impl Network {
@@ -265,25 +265,20 @@ impl Network {
         };
         Network {
             simd,
-            frames,
             b: std::array::from_fn(|l| Array1::zeros(sizes[l + 1])),
             dw: std::array::from_fn(|l| Array2::zeros((sizes[l + 1], sizes[l]))),
             db: std::array::from_fn(|l| Array1::zeros(sizes[l + 1])),
             errors: std::array::from_fn(&mut columns),
             values: std::array::from_fn(&mut columns),
             w,
+            whole: Whole::new(simd, hidden, frames),
         }
     }
 
     fn dense(&mut self, layer: usize) {
-        self.dense_tile(layer, 0..self.frames);
-    }
-
-    fn dense_tile(&mut self, layer: usize, tile: std::ops::Range<usize>) {
         let (below, above) = self.values.split_at_mut(layer + 1);
         let activation = if layer == 2 { Activation::Identity } else { Activation::Tanh };
-        let x = below[layer].view().slice_move(s![.., tile.clone()]);
-        let y = above[0].view_mut().slice_move(s![.., tile]);
+        let (x, y) = (below[layer].view(), above[0].view_mut());
         self.simd.dense(self.w[layer].view(), self.b[layer].view(), x, activation, y);
     }
 
@@ -313,19 +308,43 @@ impl Network {
             self.simd.exp(x, y);
         }
     }
+}
 
-    fn forward(&mut self) {
-        for start in (0..self.frames).step_by(TILE_FRAMES) {
-            let tile = start..self.frames.min(start + TILE_FRAMES);
-            (0..3).for_each(|layer| self.dense_tile(layer, tile.clone()));
+/// The network as actors and learner compute with it.
+struct Whole {
+    mlp: Mlp<Simd>,
+    params: Vec<f32>,
+    grad: Vec<f32>,
+    obs: Array2<f32>,
+    activations: Activations<f32>,
+    scratch: Activations<f32>,
+    heads: Array2<f32>,
+}
+
+impl Whole {
+    fn new(simd: Simd, hidden: usize, frames: usize) -> Whole {
+        let hidden = vec![hidden; 2];
+        let shape = NetworkShape { obs_dim: OBSERVATIONS, hidden, n_actions: ACTIONS };
+        let mlp = Mlp::new(&shape, simd);
+        let params = mlp.layout().init(1);
+        Whole {
+            mlp,
+            grad: vec![0.0; params.len()],
+            params,
+            obs: Array2::from_shape_fn((OBSERVATIONS, frames), |(d, n)| ((d + n) as f32).sin()),
+            activations: Activations::new(&shape, frames),
+            scratch: Activations::new(&shape, frames),
+            heads: Array2::zeros((HEADS, frames)),
         }
     }
 
+    fn forward(&mut self) {
+        let Whole { mlp, params, obs, activations, heads, .. } = self;
+        mlp.forward(params, obs.view(), activations, heads.view_mut());
+    }
+
     fn backward(&mut self) {
-        for layer in (1..3).rev() {
-            self.weight_gradient(layer);
-            self.input_gradient(layer);
-        }
-        self.weight_gradient(0);
+        let Whole { mlp, params, grad, obs, activations, scratch, heads } = self;
+        mlp.backward(params, obs.view(), activations, heads.view(), scratch, grad);
     }
 }

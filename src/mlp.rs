@@ -9,9 +9,10 @@ use ndarray::{ArrayView2, ArrayViewMut2, NdFloat, s};
 use crate::kernels::{Activation, FeatureMajor, Kernels};
 use crate::params::{Dense, NetworkShape, ParamLayout};
 
-/// Columns that go through the whole network before the next ones: their activations stay in L1
-/// (H = 64: 64 × 32 × 4 bytes = 8 kB a layer).
-const TILE_COLUMNS: usize = 32;
+/// Columns that go through the whole network before the next ones: few enough that a layer's activations
+/// are still in L1 when the next one reads them (H = 64: 64 × 96 × 4 bytes = 24 kB), enough that calls and
+/// views of a tile cost little beside its arithmetic.
+const TILE_COLUMNS: usize = 96;
 
 /// A network: where its parameters lie, and the kernels that compute with them.
 #[derive(Clone, Debug)]
