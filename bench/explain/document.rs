@@ -84,8 +84,10 @@ impl Document {
             ("actor alone, one core, M frames/s", PARTS, "actor only"),
             ("learner alone, one core, M frames/s", PARTS, "learner only, native"),
             ("environment alone, one core, M frames/s", PARTS, "environment only"),
-            ("policy lag, mean, updates", ONE_THREAD, "policy lag, mean"),
-            ("memory of all processes (PSS), MB", ONE_THREAD, MEMORY),
+            ("policy lag, mean, updates", WHOLE, "policy lag, mean"),
+            ("the same with 1 learner thread", ONE_THREAD, "policy lag, mean"),
+            ("memory of all processes (PSS), MB", WHOLE, MEMORY),
+            ("the same with 1 learner thread", ONE_THREAD, MEMORY),
             ("start of the process to the first rollout, ms", START, FIRST_ROLLOUT),
         ];
         let mut table = Table::new(["", self.now.name(), self.wide.name()]);

@@ -1,5 +1,6 @@
 //! Ablations, each with one method off or exchanged, and scaling: short runs, all in turn and several
-//! rounds of it, so that what the machine does meanwhile hits all alike.
+//! rounds of it, so that what the machine does meanwhile hits all alike. An ablation runs right after the
+//! default that it is compared with: on a shared host the speed of a core changes within seconds.
 
 use std::time::Duration;
 
@@ -46,7 +47,7 @@ pub struct Case {
     pub group: &'static str,
     pub name: String,
     pub m_frames_per_s: Spread,
-    /// Its speed by the default's in the same round.
+    /// Its speed by the default's: of an ablation just before it, else in the same round.
     pub of_default: Spread,
     pub cpu_s_per_m_frames: Spread,
     pub pss_mb: Spread,
@@ -126,6 +127,14 @@ fn scaling() -> Vec<Place> {
 }
 
 impl How {
+    /// What it is compared with.
+    fn default(&self) -> How {
+        match self {
+            How::Engine(_) => How::Engine(Box::new(endless(ROW_FRAMES))),
+            How::Alternative(_) => How::Alternative(Variant::Engine),
+        }
+    }
+
     fn run(&self, effort: Effort) -> Result<Sample> {
         match self {
             How::Engine(config) => {
@@ -139,7 +148,10 @@ impl How {
 
 /// All cases together.
 pub fn planned(effort: Effort) -> Duration {
-    one(effort) * (effort.n_case_runs * different(&places()).len()) as u32
+    let places = places();
+    let hows = different(&places);
+    let n_pairs = hows.iter().filter(|how| is_paired(how, &places)).count();
+    one(effort) * (effort.n_case_runs * (hows.len() + n_pairs)) as u32
 }
 
 fn one(effort: Effort) -> Duration {
@@ -157,28 +169,40 @@ fn different(places: &[Place]) -> Vec<&How> {
     hows
 }
 
+/// Whether the default runs once more before it: of an ablation, which is not the default itself.
+fn is_paired(how: &How, places: &[Place]) -> bool {
+    let is_ablation = |place: &Place| place.how == *how && ABLATIONS.contains(&place.group);
+    *how != how.default() && places.iter().any(is_ablation)
+}
+
 /// Measures every case.
 pub fn measure(effort: Effort, progress: &mut Progress) -> Result<Vec<Case>> {
     let places = places();
     let hows = different(&places);
     let mut samples = vec![Vec::new(); hows.len()];
+    // Of the default, before each run of an ablation.
+    let mut before = vec![Vec::new(); hows.len()];
     for round in 0..effort.n_case_runs {
         // There and back again: a steady drift then cancels between rounds.
         let there = 0..hows.len();
         let order = if round % 2 == 0 { Vec::from_iter(there) } else { there.rev().collect() };
         for k in order {
+            if is_paired(hows[k], &places) {
+                progress.begin("ablations and scaling", one(effort));
+                before[k].push(hows[k].default().run(effort)?);
+            }
             progress.begin("ablations and scaling", one(effort));
             samples[k].push(hows[k].run(effort)?);
         }
     }
-    let of = |how: &How| -> &[Sample] {
-        hows.iter().position(|known| *known == how).map_or(&[], |k| &samples[k])
+    let index = |how: &How| hows.iter().position(|known| *known == how);
+    let of = |how: &How| -> &[Sample] { index(how).map_or(&[], |k| &samples[k]) };
+    let case = |place: &Place| {
+        let paired = index(&place.how).map_or(&[][..], |k| &before[k]);
+        let default = if paired.is_empty() { of(&place.how.default()) } else { paired };
+        Case::new(place, of(&place.how), default)
     };
-    let default = |place: &Place| match place.how {
-        How::Engine(_) => of(&places[0].how),
-        How::Alternative(_) => of(&How::Alternative(Variant::Engine)),
-    };
-    Ok(places.iter().map(|place| Case::new(place, of(&place.how), default(place))).collect())
+    Ok(places.iter().map(case).collect())
 }
 
 impl Case {

@@ -94,8 +94,8 @@ impl Effort {
     fn of(args: &Args) -> Self {
         let (n_runs, n_case_runs, seconds) = match (args.bench, args.quick) {
             (false, _) => (1, 1, [0.1, 0.2, 0.2, 0.01, 0.05, 0.1]),
-            (true, true) => (3, 2, [0.3, 0.7, 2.0, 0.05, 0.2, 0.4]),
-            (true, false) => (5, 3, [0.5, 4.0, 40.0, 0.3, 0.3, 1.0]),
+            (true, true) => (3, 2, [0.3, 0.7, 2.0, 0.05, 0.15, 0.25]),
+            (true, false) => (5, 5, [0.5, 3.0, 40.0, 0.3, 0.25, 0.4]),
         };
         let [warm_up, measured, memory, part, case_warm_up, case_measured] =
             seconds.map(Duration::from_secs_f64);
@@ -163,11 +163,14 @@ fn planned(effort: Effort) -> Duration {
 }
 
 fn markdown(results: &Results) -> String {
-    let Results { setting, load_after, steal_percent, took_s, rows, cases, notes, .. } = results;
+    let Results { setting, load_after, steal_percent, took_s, effort, rows, cases, notes } =
+        results;
+    let (n_rounds, case_s) = (effort.n_case_runs, effort.case_measured.as_secs_f64());
     let notes = String::from_iter(notes.iter().map(|note| format!("\n{note}\n")));
     format!(
-        "# Throughput\n{}{}\nM frames/s are consumed by learning. of default: median of the ratios to the \
-         default in the same round.\nCPU s/M: processor time of all processes for a million frames. \
+        "# Throughput\n{}{}\nM frames/s are consumed by learning, in ablations and scaling medians of \
+         {n_rounds} rounds of {case_s} s.\nof default: median of the ratios to the default just before it \
+         (ablations), or in the same round (scaling).\nCPU s/M: processor time of all processes for a million frames. \
          lag: updates between acting and learning, mean.\nsteal, others: of the cores' time, what the \
          hypervisor and other processes took in the worst run.\n{notes}\n{}; load after \
          {load_after:.2}; stolen meanwhile {steal_percent:.1} %; took {took_s:.0} s\n",
