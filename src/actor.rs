@@ -102,7 +102,7 @@ impl<'seg> Actor<'seg> {
     pub fn run(mut self) -> Result<(), ActorError> {
         while let Some(claim_wait_ns) = self.wait_for_slot() {
             let read_weights_ns = self.read_weights();
-            let time = self.collect(claim_wait_ns, read_weights_ns);
+            let Some(time) = self.collect(claim_wait_ns, read_weights_ns) else { break };
             if self.is_sound()? {
                 self.publish(time);
             }
@@ -152,23 +152,30 @@ impl<'seg> Actor<'seg> {
         read_ns
     }
 
-    /// Fills the claimed slot.
-    fn collect(&mut self, claim_wait_ns: u64, read_weights_ns: u64) -> CollectTime {
+    /// Fills the claimed slot, with a sign of life after each step, because an environment may take long;
+    /// `None` when it is time to stop.
+    fn collect(&mut self, claim_wait_ns: u64, read_weights_ns: u64) -> Option<CollectTime> {
         let mut rollout = self.producer.try_claim().expect(STILL_OURS);
         rollout.header.claimed_ns = self.status.vitals.heartbeat_ns.get();
         rollout.header.claim_wait_ns = claim_wait_ns;
         rollout.header.read_weights_ns = read_weights_ns;
+        let (board, vitals) = (self.board, &self.status.vitals);
+        let goes_on = |now_ns| {
+            vitals.beat(now_ns);
+            !board.stop_ordered()
+        };
         // Only to say whose fault it is: the process ends all the same.
-        let collected = catch_unwind(AssertUnwindSafe(|| self.collector.collect(&mut rollout)));
+        let collected =
+            catch_unwind(AssertUnwindSafe(|| self.collector.collect_while(&mut rollout, goes_on)));
         let time = collected.unwrap_or_else(|panic| {
             if let Some((env, seed)) = self.collector.env_at_work() {
                 leave_words(&format!("actor {}: in environment {env} (seed {seed})", self.index));
             }
             resume_unwind(panic)
-        });
+        })?;
         rollout.header.act_ns = time.act_ns;
         rollout.header.env_ns = time.env_ns;
-        time
+        Some(time)
     }
 
     /// Whether all numbers in the slot are some. If not it is counted and will be filled anew, by

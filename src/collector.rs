@@ -112,8 +112,18 @@ impl Collector {
         self.policy.params_mut()
     }
 
-    /// Fills every field of a rollout but what publishing sets. The hot loop of collecting.
+    /// Fills every field of a rollout but what publishing sets.
     pub fn collect(&mut self, rollout: &mut RolloutMut) -> CollectTime {
+        self.collect_while(rollout, |_| true).expect("nothing ends this one")
+    }
+
+    /// Fills every field of a rollout but what publishing sets, as long as `goes_on` says so, which is told
+    /// the time, ns, after each step of the environments; `None` where it did not. The hot loop of collecting.
+    pub fn collect_while(
+        &mut self,
+        rollout: &mut RolloutMut,
+        mut goes_on: impl FnMut(u64) -> bool,
+    ) -> Option<CollectTime> {
         let mut time = CollectTime::default();
         rollout.header.n_episodes = 0;
         rollout.obs.slice_mut(s![.., ..self.n_envs]).assign(&self.obs);
@@ -129,11 +139,14 @@ impl Collector {
             time.act_ns += acted_ns - last_ns;
             time.env_ns += stepped_ns - acted_ns;
             last_ns = stepped_ns;
+            if !goes_on(stepped_ns) {
+                return None;
+            }
         }
         let final_columns = self.unroll_length * self.n_envs..;
         self.obs.assign(&rollout.obs.slice(s![.., final_columns]));
         self.n_collected += 1;
-        time
+        Some(time)
     }
 
     /// The first NaN or infinite observation or reward of the rollout just collected, which then must not

@@ -107,13 +107,14 @@ impl<'a> Player<'a> {
     }
 
     /// Plays `n_episodes` episodes, of which `i` is reset with `seed + i`, and calls `played` with the
-    /// number of finished ones now and then. Returns the undiscounted return of each.
+    /// number of finished ones after every step. Returns the undiscounted return of each.
     pub fn returns(&self, n_episodes: usize, seed: u64, mut played: impl FnMut(usize)) -> Vec<f64> {
         let mut returns = Vec::with_capacity(n_episodes);
         while returns.len() < n_episodes {
             let n_parallel = MAX_PARALLEL_EPISODES.min(n_episodes - returns.len());
-            returns.extend(self.play(n_parallel, seed + returns.len() as u64));
-            played(returns.len());
+            let n_before = returns.len();
+            let played = |n_finished| played(n_before + n_finished);
+            returns.extend(self.play(n_parallel, seed + n_before as u64, played));
         }
         returns
     }
@@ -137,7 +138,7 @@ impl<'a> Player<'a> {
     }
 
     /// One episode in each of `n_episodes` environments.
-    fn play(&self, n_episodes: usize, seed: u64) -> Vec<f64> {
+    fn play(&self, n_episodes: usize, seed: u64, mut played: impl FnMut(usize)) -> Vec<f64> {
         let (mut policy, mut envs) = self.seat(n_episodes, seed);
         let mut exchange = Exchange::new(self.spec, n_episodes);
         let mut playing = vec![true; n_episodes];
@@ -150,6 +151,7 @@ impl<'a> Player<'a> {
                 returns[episode] += f64::from(exchange.rewards[episode]);
                 *playing = !exchange.kinds[episode].ends_episode();
             }
+            played(playing.iter().filter(|on| !**on).count());
         }
         returns
     }

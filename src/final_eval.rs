@@ -1,35 +1,60 @@
 //! The evaluation at the end of a run, in a process of its own.
 //!
-//! An environment that panics there, or hangs until somebody presses Ctrl-C, costs the run its evaluation
-//! and none of its results. Called by `train.rs`.
+//! An environment that panics or hangs there costs the run its evaluation and none of its results. Called by
+//! `train.rs`.
 
 use std::io;
 use std::os::fd::AsFd;
+use std::time::Duration;
 
-use ipc_channel::ipc;
+use ipc_channel::ipc::{self, IpcReceiver, IpcSender};
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use serde::{Deserialize, Serialize};
 
 use crate::checkpoint::Checkpoint;
 use crate::config::{Config, ConfigError};
 use crate::eval::{self, EvalError, Player, Selection};
+use crate::latency::monotonic_ns;
 use crate::process::{EXIT_ERROR, Obituary, Worker, leave_words, set_process_name};
 use crate::seeds::{Stream, stream_seed};
 use crate::signals::CaughtSignals;
+use crate::sinks::terminal::{ProgressLine, Show};
 use crate::telemetry::EvalSummary;
+use crate::watch::Watch;
+
+/// The process says this often how far it is; whoever waits for it listens as often.
+const INTERVAL: Duration = Duration::from_millis(100);
 
 /// Why a run has no evaluation.
 #[derive(Debug, thiserror::Error)]
 pub enum Unevaluated {
+    /// Somebody wanted the end at once.
+    #[error("there was no final evaluation: a second signal asked for the end")]
+    Hurry,
     /// Somebody wanted the end.
     #[error("{0} ended the final evaluation")]
     Signal(&'static str),
+    /// An environment took too long for a step, seconds.
+    #[error(
+        "the final evaluation gave no sign of life for {0} s and was killed (supervision.hang_timeout_s)"
+    )]
+    Hung(f64),
     /// Its process failed.
     #[error("the final evaluation {}: {}", .0.death, .0.last_words)]
     Death(Obituary),
     /// The operating system refused the process.
     #[error("the operating system refused the final evaluation: {0}; check `ulimit -u -n`")]
     System(#[from] io::Error),
+}
+
+/// What the process says.
+#[derive(Serialize, Deserialize)]
+enum Said {
+    /// So many episodes are over.
+    Played(u64),
+    /// What came of all.
+    Done(Option<EvalSummary>),
 }
 
 /// The greedy score of the final weights, from memory; `None` if no evaluation was asked for.
@@ -42,25 +67,29 @@ pub fn evaluate(
     config: &Config,
     checkpoint: &Checkpoint,
     signals: &CaughtSignals,
+    show: Show,
 ) -> Result<Option<EvalSummary>, Unevaluated> {
     if config.report.eval_episodes == 0 {
         return Ok(None);
     }
+    if signals.n_taken() > 1 {
+        return Err(Unevaluated::Hurry);
+    }
     let (sender, receiver) = ipc::channel()?;
     let worker = Worker::spawn(|| {
         set_process_name("impala-eval");
-        let sent = play(config, checkpoint)
-            .map_err(|error| error.to_string())
-            .and_then(|summary| sender.send(summary).map_err(|error| error.to_string()));
-        sent.map_or_else(failed, |()| 0)
+        let played = play(config, checkpoint, &sender).map_err(|error| error.to_string());
+        let send = |summary| sender.send(Said::Done(summary)).map_err(|error| error.to_string());
+        played.and_then(send).map_or_else(failed, |()| 0)
     })?;
-    if let Some(signal) = end_or_signal(&worker, signals)? {
+    let mut audience = Audience::new(config, receiver, show);
+    if let Err(why) = audience.wait_for(&worker, signals) {
         worker.kill()?;
         worker.reap()?;
-        return Err(Unevaluated::Signal(signal));
+        return Err(why);
     }
     let obituary = worker.bury()?;
-    receiver.try_recv().map_err(|_| Unevaluated::Death(obituary))
+    audience.summary.ok_or(Unevaluated::Death(obituary))
 }
 
 fn failed(why: String) -> i32 {
@@ -68,20 +97,71 @@ fn failed(why: String) -> i32 {
     EXIT_ERROR
 }
 
-/// Waits for the worker's end; a signal that comes before is returned.
-fn end_or_signal(worker: &Worker, signals: &CaughtSignals) -> io::Result<Option<&'static str>> {
-    let mut polled = [worker.pidfd(), signals.as_fd()].map(|fd| PollFd::new(fd, PollFlags::POLLIN));
-    loop {
-        match poll(&mut polled, PollTimeout::NONE) {
-            Ok(_) | Err(Errno::EINTR) => {}
-            Err(errno) => return Err(errno.into()),
+/// Who waits for the process, hears how far it is, and tells the user.
+struct Audience {
+    receiver: IpcReceiver<Said>,
+    line: ProgressLine,
+    hang_timeout_s: f64,
+    watch: Watch,
+    started_ns: u64,
+    /// When something was last heard, ns.
+    heard_ns: u64,
+    /// What came of it, once that was heard.
+    summary: Option<Option<EvalSummary>>,
+}
+
+impl Audience {
+    fn new(config: &Config, receiver: IpcReceiver<Said>, show: Show) -> Self {
+        let (hang_timeout_s, now_ns) = (config.supervision.hang_timeout_s, monotonic_ns());
+        Audience {
+            receiver,
+            line: ProgressLine::new(show, "evaluating", "episodes", config.report.eval_episodes),
+            hang_timeout_s,
+            watch: Watch::new((hang_timeout_s * 1e9) as u64, now_ns),
+            started_ns: now_ns,
+            heard_ns: now_ns,
+            summary: None,
         }
-        if polled[0].any() == Some(true) {
-            return Ok(None);
+    }
+
+    /// Waits for the worker's end; an error says why it must not be waited for any longer.
+    fn wait_for(&mut self, worker: &Worker, signals: &CaughtSignals) -> Result<(), Unevaluated> {
+        let fds = [worker.pidfd(), signals.as_fd()];
+        let mut polled = fds.map(|fd| PollFd::new(fd, PollFlags::POLLIN));
+        let timeout = PollTimeout::try_from(INTERVAL).expect("an interval is far below the limit");
+        loop {
+            match poll(&mut polled, timeout) {
+                Ok(_) | Err(Errno::EINTR) => {}
+                Err(errno) => return Err(io::Error::from(errno).into()),
+            }
+            self.listen();
+            if polled[0].any() == Some(true) {
+                return Ok(());
+            }
+            if let Some(signal) = signals.take()? {
+                return Err(Unevaluated::Signal(signal));
+            }
+            self.watch.turn(monotonic_ns());
+            if self.watch.is_hung(self.started_ns, self.heard_ns) {
+                return Err(Unevaluated::Hung(self.hang_timeout_s));
+            }
         }
-        if let Some(signal) = signals.take()? {
-            return Ok(Some(signal));
+    }
+
+    fn listen(&mut self) {
+        while let Ok(said) = self.receiver.try_recv() {
+            self.heard_ns = monotonic_ns();
+            match said {
+                Said::Played(n_episodes) => self.line.set(n_episodes, ""),
+                Said::Done(summary) => self.summary = Some(summary),
+            }
         }
+    }
+}
+
+impl Drop for Audience {
+    fn drop(&mut self) {
+        self.line.finish();
     }
 }
 
@@ -94,9 +174,22 @@ enum PlayError {
     Eval(#[from] EvalError),
 }
 
-fn play(config: &Config, checkpoint: &Checkpoint) -> Result<Option<EvalSummary>, PlayError> {
+fn play(
+    config: &Config,
+    checkpoint: &Checkpoint,
+    sender: &IpcSender<Said>,
+) -> Result<Option<EvalSummary>, PlayError> {
     let seed = stream_seed(config.seed, Stream::Evaluation);
     let n_episodes = config.report.eval_episodes as usize;
     let player = Player::new(checkpoint, &config.environments, config.simd()?, Selection::Greedy)?;
-    Ok(eval::summarise(&player.returns(n_episodes, seed, |_| {})))
+    let mut said_ns = monotonic_ns();
+    let played = |n_played: usize| {
+        let now_ns = monotonic_ns();
+        if now_ns - said_ns >= INTERVAL.as_nanos() as u64 {
+            said_ns = now_ns;
+            // Whoever waits is gone only together with this process.
+            let _ = sender.send(Said::Played(n_played as u64));
+        }
+    };
+    Ok(eval::summarise(&player.returns(n_episodes, seed, played)))
 }

@@ -84,6 +84,27 @@ pub fn keep_files_private() {
     umask(Mode::RWXG | Mode::RWXO);
 }
 
+/// This process has threads that a forked child would lack, with whatever locks they hold.
+#[derive(Clone, Copy, Debug, thiserror::Error)]
+#[error(
+    "training forks, which a process with one thread alone can do safely, and this one has {n_threads}; train \
+     before others are started, or in a process of its own, as `impala train` does"
+)]
+pub struct TooManyThreads {
+    /// Threads of this process.
+    pub n_threads: usize,
+}
+
+/// Makes sure that this process may fork workers.
+///
+/// # Errors
+/// If it has more than one thread.
+pub fn check_one_thread() -> Result<(), TooManyThreads> {
+    // Where the kernel does not tell, the caller's word has to do.
+    let n_threads = std::fs::read_dir("/proc/self/task").map_or(1, Iterator::count);
+    if n_threads > 1 { Err(TooManyThreads { n_threads }) } else { Ok(()) }
+}
+
 /// Cores that this process and its children may run on.
 pub fn n_cores() -> usize {
     std::thread::available_parallelism().map_or(1, usize::from)

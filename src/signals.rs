@@ -3,6 +3,7 @@
 //! Caught from before a run's first worker until its results are written, so that none of them costs the
 //! run its files. Made by `train.rs`; read while training goes on and during the final evaluation.
 
+use std::cell::Cell;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 
@@ -10,7 +11,10 @@ use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 
 /// SIGINT, SIGTERM and SIGHUP, as long as this lives.
-pub struct CaughtSignals(SignalFd);
+pub struct CaughtSignals {
+    descriptor: SignalFd,
+    n_taken: Cell<u32>,
+}
 
 impl CaughtSignals {
     fn set() -> SigSet {
@@ -24,10 +28,8 @@ impl CaughtSignals {
     pub fn catch() -> io::Result<Self> {
         let set = Self::set();
         set.thread_block()?;
-        Ok(CaughtSignals(SignalFd::with_flags(
-            &set,
-            SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC,
-        )?))
+        let flags = SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC;
+        Ok(CaughtSignals { descriptor: SignalFd::with_flags(&set, flags)?, n_taken: Cell::new(0) })
     }
 
     /// The name of the next one that has come. Never waits.
@@ -36,13 +38,20 @@ impl CaughtSignals {
     /// If the descriptor cannot be read.
     pub fn take(&self) -> io::Result<Option<&'static str>> {
         let name = |number: u32| Signal::try_from(number as i32).map_or("a signal", Signal::as_str);
-        Ok(self.0.read_signal()?.map(|signal| name(signal.ssi_signo)))
+        let signal = self.descriptor.read_signal()?;
+        self.n_taken.set(self.n_taken.get() + u32::from(signal.is_some()));
+        Ok(signal.map(|signal| name(signal.ssi_signo)))
+    }
+
+    /// How many have been taken.
+    pub fn n_taken(&self) -> u32 {
+        self.n_taken.get()
     }
 }
 
 impl AsFd for CaughtSignals {
     fn as_fd(&self) -> BorrowedFd<'_> {
-        self.0.as_fd()
+        self.descriptor.as_fd()
     }
 }
 

@@ -1,8 +1,11 @@
-//! What environments do that they must not: panic, return NaN, return nothing else. Each case is a training of
+//! What environments do that they must not: panic, hang, return NaN, return nothing else; and that slow ones are
+//! borne. Each case is a training of
 //! this program's own with such an environment, in a process of its own, because training forks.
 
 use std::path::Path;
 use std::process::{Command, ExitCode, Output};
+use std::thread::sleep;
+use std::time::Duration;
 
 use impala::config::Config;
 use impala::env::{Env, EnvSpec, NumpyRng, Registry, Transition};
@@ -14,6 +17,9 @@ use tempfile::TempDir;
 
 /// How a bad environment behaves; the environment variable by which a child is told.
 const BEHAVIOUR: &str = "BAD_ENVIRONMENT";
+
+/// What a slow environment takes for a step. A rollout of two of them takes 2.4 s.
+const SLOW_STEP: Duration = Duration::from_millis(60);
 
 /// Episodes of ten steps, of which one may not end well.
 struct Bad {
@@ -46,9 +52,14 @@ impl Env<1> for Bad {
         self.n_steps += 1;
         // Rare enough that most rollouts are sound, and sure to come in a short run.
         let is_bad = self.n_steps == 5 && self.rng.uniform(0.0, 1.0) < 0.002;
-        let is_nan = match &*self.behaviour {
+        match &*self.behaviour {
             "panics" if is_bad => panic!("cannot go on"),
             "panics in the evaluation" if !is_in_actor() => panic!("cannot be evaluated"),
+            "hangs in the evaluation" if !is_in_actor() => sleep(Duration::MAX),
+            "slow" => sleep(SLOW_STEP),
+            _ => {}
+        }
+        let is_nan = match &*self.behaviour {
             "nan" => is_bad,
             "always nan" => true,
             _ => false,
@@ -75,6 +86,13 @@ fn train_badly(folder: &Path) -> ExitCode {
             (config.supervision.max_restarts, config.supervision.max_bad_rollouts) = (1, 3);
         }
         "panics in the evaluation" => config.report.eval_episodes = 10,
+        "hangs in the evaluation" => {
+            (config.report.eval_episodes, config.supervision.hang_timeout_s) = (10, 1.0);
+        }
+        "slow" => {
+            (config.frames, config.actors.envs_per_actor) = (40, 2);
+            (config.supervision.hang_timeout_s, config.supervision.stop_grace_s) = (1.0, 1.5);
+        }
         _ => {}
     }
     let run = train(&config, &Destination::At(folder.into()), monotonic_ns(), Show::Nothing);
@@ -155,11 +173,41 @@ fn one_that_panics_in_the_evaluation_costs_no_results() {
     }
 }
 
+fn one_that_hangs_in_the_evaluation_costs_no_results() {
+    let case = train_with("hangs in the evaluation");
+    assert_eq!(case.output.status.code(), Some(0), "{}", case.said());
+    assert_eq!((case.summary.exit, case.summary.eval), (Exit::Finished, None));
+    assert!(case.has_report, "{}", case.said());
+    case.assert_said(&["the final evaluation gave no sign of life for 1 s", "hang_timeout_s"]);
+}
+
+fn a_slow_one_is_not_taken_for_hung() {
+    let case = train_with("slow");
+    assert_eq!(case.output.status.code(), Some(0), "{}", case.said());
+    assert_eq!(case.summary.reliability.hangs, 0, "{}", case.said());
+    assert!(!case.said().contains("killed"), "{}", case.said());
+}
+
+/// Not the environment's fault, but told as early.
+fn a_process_with_threads_is_refused() {
+    let (stop, stopped) = std::sync::mpsc::channel::<()>();
+    let other = std::thread::spawn(move || stopped.recv());
+    let folder = TempDir::new().unwrap();
+    let run = folder.path().join("run");
+    let refused =
+        train(&Config::default(), &Destination::At(run.clone()), monotonic_ns(), Show::Nothing);
+    let error = refused.unwrap_err();
+    assert!(error.is_usage() && error.to_string().contains("this one has 2"), "{error}");
+    assert!(!run.exists(), "nothing was started");
+    drop(stop);
+    assert!(other.join().unwrap().is_err());
+}
+
 fn main() -> ExitCode {
     if let (Some(folder), Ok(_)) = (std::env::args().nth(1), std::env::var(BEHAVIOUR)) {
         return train_badly(folder.as_ref());
     }
-    let cases: [(&str, fn()); 4] = [
+    let cases: [(&str, fn()); 7] = [
         (
             "one_that_panics_is_named_and_its_actor_replaced",
             one_that_panics_is_named_and_its_actor_replaced,
@@ -176,6 +224,12 @@ fn main() -> ExitCode {
             "one_that_panics_in_the_evaluation_costs_no_results",
             one_that_panics_in_the_evaluation_costs_no_results,
         ),
+        (
+            "one_that_hangs_in_the_evaluation_costs_no_results",
+            one_that_hangs_in_the_evaluation_costs_no_results,
+        ),
+        ("a_slow_one_is_not_taken_for_hung", a_slow_one_is_not_taken_for_hung),
+        ("a_process_with_threads_is_refused", a_process_with_threads_is_refused),
     ];
     for (name, case) in cases {
         case();

@@ -254,8 +254,8 @@ impl<'a> Board<'a> {
         self.orders.reports_taken.get()
     }
 
-    /// Whether the supervisor wants all workers to stop. Looked at once a rollout or wait, so that a
-    /// worker stops within one of either.
+    /// Whether the supervisor wants all workers to stop. Looked at after every step of the environments,
+    /// update, or wait, so that a worker stops within one of these.
     pub fn stop_ordered(&self) -> bool {
         self.orders.stop.get() != 0
     }
