@@ -36,7 +36,7 @@ impl Checkpoints {
     /// # Errors
     /// If the configuration was not checked.
     pub fn new(config: &Config, run: &RunDir, now_ns: u64) -> Result<Self, ConfigError> {
-        // One that cannot be read is no best one; the next will be.
+        // That of the run that this one goes on from. One that cannot be read is no best one; the next will be.
         let best = Checkpoint::load(&run.best_checkpoint()).ok();
         Ok(Checkpoints {
             run: run.clone(),
@@ -114,6 +114,16 @@ impl Checkpoints {
         }
         Ok(())
     }
+}
+
+/// Makes the best checkpoint of an earlier part the best one of `run` so far.
+///
+/// # Errors
+/// If the file system refuses.
+pub fn inherit_best(run: &RunDir, best: &Path) -> Result<(), CheckpointError> {
+    let folder = run.checkpoints();
+    fs::create_dir_all(&folder).map_err(|source| CheckpointError::Io { path: folder, source })?;
+    put_also(best, &run.best_checkpoint())
 }
 
 /// Gives the file at `path` a second name in one step, or a copy of it where the file system has no links.

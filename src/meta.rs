@@ -3,7 +3,10 @@
 //! Owns the content of `meta.json` and how its facts are found. Knows nothing of where it is stored.
 //! The supervisor collects it, `sinks::files` writes it, the report reads it.
 
-use jiff::Timestamp;
+use std::path::Path;
+use std::time::Duration;
+
+use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use crate::process;
@@ -31,8 +34,11 @@ pub struct Meta {
     /// The checkpoint that the run goes on from; `null` for one that began with fresh weights.
     #[serde(default)]
     pub resumed_from: Option<String>,
-    /// When the run began, UTC, RFC 3339.
+    /// When this part of the run began, UTC, RFC 3339.
     pub started: Timestamp,
+    /// What the run's times count from, UTC, RFC 3339: `started`, less what its earlier parts took.
+    #[serde(default)]
+    pub time_origin: Timestamp,
     /// When the run ended; `null` while it runs, and for ever after a kill.
     pub ended: Option<Timestamp>,
     /// How the run ended; `null` while it runs, and for ever after a kill.
@@ -44,6 +50,7 @@ pub struct Meta {
 impl Meta {
     /// The facts of this process on this machine, for a run that starts now.
     pub fn collect() -> Meta {
+        let started = Timestamp::now();
         Meta {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             git_commit: option_env!("IMPALA_GIT_COMMIT").unwrap_or(UNKNOWN).to_owned(),
@@ -54,11 +61,19 @@ impl Meta {
             n_cores: process::n_cores(),
             command: std::env::args_os().map(|arg| arg.to_string_lossy().into_owned()).collect(),
             resumed_from: None,
-            started: Timestamp::now(),
+            started,
+            time_origin: started,
             ended: None,
             exit: None,
             exit_reason: None,
         }
+    }
+
+    /// A part of a run that goes on from the checkpoint at `path`, before which the run took `earlier_ns`.
+    pub fn go_on_from(&mut self, path: &Path, earlier_ns: u64) {
+        self.resumed_from = Some(path.display().to_string());
+        let earlier = SignedDuration::try_from(Duration::from_nanos(earlier_ns));
+        self.time_origin -= earlier.expect("the longest such time, 585 years, is expressible");
     }
 
     /// The same run, ended now.

@@ -9,10 +9,12 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use crate::checkpoint::{Checkpoint, CheckpointError};
-use crate::config::{Config, dotted};
+use crate::config::{Config, ConfigError, OptimizerKind, dotted};
 use crate::input::{open_regular, read_text_at_most};
+use crate::params::NetworkShape;
 use crate::report::read::RunData;
 use crate::run_dir::{RunDir, RunDirError};
+use crate::state::OptimizerState;
 use crate::telemetry::MetricsRow;
 
 /// A log of hours is a few megabytes; more than this is none of ours.
@@ -27,6 +29,9 @@ pub enum ResumeError {
     /// There is no run there.
     #[error(transparent)]
     RunDir(#[from] RunDirError),
+    /// A setting cannot work.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
     /// The checkpoint cannot be used.
     #[error(transparent)]
     Checkpoint(#[from] CheckpointError),
@@ -58,6 +63,28 @@ pub enum ResumeError {
         then: String,
         /// What is asked for.
         now: String,
+    },
+    /// The environment is not the one that was trained in, though it has its name.
+    #[error(
+        "{env} has {now:?} (observation features, actions), but the checkpoint's network was made for \
+         {then:?}; start a new run"
+    )]
+    Environment {
+        /// The environment.
+        env: String,
+        /// What the checkpoint has.
+        then: (usize, usize),
+        /// What the environment has now.
+        now: (usize, usize),
+    },
+    /// The run had solved its task, and shall end when it has.
+    #[error(
+        "the checkpoint had solved its task after {frames} frames, and stop_when_solved ends a run there; go \
+         on with --set stop_when_solved=false"
+    )]
+    Solved {
+        /// Frames learned from until then.
+        frames: u64,
     },
     /// The run had learned from all of its frames.
     #[error(
@@ -100,8 +127,10 @@ impl Resumption {
         if path.is_dir() {
             return Resumption::newest_of(RunDir::open(path)?);
         }
-        let (path, passed_over) = (path.to_owned(), Vec::new());
-        Ok(Resumption { checkpoint: Checkpoint::load(&path)?, path, run: None, passed_over })
+        let checkpoint = Checkpoint::load(path)?;
+        // `latest` in it will soon mean another run.
+        let path = path.canonicalize().unwrap_or_else(|_| path.to_owned());
+        Ok(Resumption { path, checkpoint, run: None, passed_over: Vec::new() })
     }
 
     fn newest_of(run: RunDir) -> Result<Resumption, ResumeError> {
@@ -109,7 +138,8 @@ impl Resumption {
         let numbered = run.numbered_checkpoints();
         for path in numbered.into_iter().chain([run.checkpoint()]) {
             match Checkpoint::load(&path) {
-                Ok(checkpoint) => {
+                Ok(mut checkpoint) => {
+                    recall_times(&mut checkpoint, &run);
                     return Ok(Resumption { path, checkpoint, run: Some(run), passed_over });
                 }
                 Err(error) => passed_over.push(error),
@@ -143,11 +173,13 @@ impl Resumption {
     /// Whether training can go on with these settings.
     ///
     /// # Errors
-    /// If they ask for another task, network or optimiser, or leave no frames to learn from.
+    /// If they ask for another task, network or optimiser, or leave nothing to learn.
     pub fn check(&self, config: &Config) -> Result<(), ResumeError> {
-        let mut then = self.settings()?;
-        then.env.clone_from(&self.checkpoint.env);
-        then.network.hidden.clone_from(&self.checkpoint.shape.hidden);
+        let Checkpoint { env, shape, state, .. } = &self.checkpoint;
+        let mut then = config.clone();
+        then.env.clone_from(env);
+        then.network.hidden.clone_from(&shape.hidden);
+        then.optimizer.kind = optimizer_kind(&state.optimizer);
         let (then, now) = (settings_of(&then.to_toml()), settings_of(&config.to_toml()));
         for field in FIXED {
             let (then, now) = (then[field].clone(), now[field].clone());
@@ -155,11 +187,14 @@ impl Resumption {
                 return Err(ResumeError::Differs { field, then, now });
             }
         }
-        let learned = self.checkpoint.state.counters.frames;
-        if learned >= config.frames {
-            return Err(ResumeError::NothingLeft { frames: config.frames, learned });
+        check_sizes(env, shape, &config.network_shape()?)?;
+        if let Some((frames, _)) = state.counters.solved()
+            && config.stop_when_solved
+        {
+            return Err(ResumeError::Solved { frames });
         }
-        Ok(())
+        let (frames, learned) = (config.frames, state.counters.frames);
+        if learned >= frames { Err(ResumeError::NothingLeft { frames, learned }) } else { Ok(()) }
     }
 
     /// What a user should know before training goes on, a line each: where it does, what was damaged,
@@ -172,6 +207,14 @@ impl Resumption {
         passed_over.chain([from]).chain(changes).collect()
     }
 
+    /// The best checkpoint that the run had made until then; none where only a file was named.
+    pub fn best(&self) -> Option<PathBuf> {
+        let path = self.run.as_ref()?.best_checkpoint();
+        let best = Checkpoint::load(&path).ok()?;
+        let is_earlier = best.state.counters.frames <= self.checkpoint.state.counters.frames;
+        is_earlier.then_some(path)
+    }
+
     /// What the run had recorded until the checkpoint; nothing where only a file was named.
     pub fn records(&self) -> Records {
         let Some(run) = &self.run else { return Records::default() };
@@ -182,6 +225,34 @@ impl Resumption {
         let log = read_log(&run.latency());
         let kept = log.lines().filter(|line| ends_by(line, elapsed_s));
         Records { rows, latency_lines: kept.map(|line| format!("{line}\n")).collect() }
+    }
+}
+
+/// Whose memory it is: Adam is the one that remembers a mean.
+fn optimizer_kind(memory: &OptimizerState) -> OptimizerKind {
+    if memory.mean.is_empty() { OptimizerKind::RmsProp } else { OptimizerKind::Adam }
+}
+
+fn check_sizes(env: &str, then: &NetworkShape, now: &NetworkShape) -> Result<(), ResumeError> {
+    let (then, now) = ((then.obs_dim, then.n_actions), (now.obs_dim, now.n_actions));
+    if then == now {
+        return Ok(());
+    }
+    Err(ResumeError::Environment { env: env.to_owned(), then, now })
+}
+
+/// Checkpoints of a deterministic run say no times: they are those of the run's rows.
+fn recall_times(checkpoint: &mut Checkpoint, run: &RunDir) {
+    if checkpoint.elapsed_ns > 0 {
+        return;
+    }
+    let (rows, counters) = (RunData::read(run).rows, &mut checkpoint.state.counters);
+    let ns = |row: &MetricsRow| (row.time_s * 1e9) as u64;
+    let last = rows.iter().rfind(|row| row.frames <= counters.frames);
+    checkpoint.elapsed_ns = last.map_or(0, ns);
+    if let Some((solved_frames, _)) = counters.solved() {
+        let solved = rows.iter().find(|row| row.frames >= solved_frames);
+        counters.solved_ns = solved.map_or(0, ns);
     }
 }
 

@@ -8,11 +8,15 @@ use std::path::{Path, PathBuf};
 
 use tracing::debug;
 
+use crate::checkpoint::CheckpointError;
+use crate::checkpoints::inherit_best;
 use crate::config::{Config, ConfigError};
 use crate::final_eval;
 use crate::latency::{RunClock, Stage, StageHistograms, monotonic_ns};
 use crate::meta::Meta;
-use crate::process::{TooFewDescriptors, allow_descriptors, survive_large_files};
+use crate::process::{
+    TooFewDescriptors, TooManyThreads, allow_descriptors, check_one_thread, survive_large_files,
+};
 use crate::report::{self, Pictures, ReportError};
 use crate::resume::{Records, ResumeError, Resumption};
 use crate::run_dir::{RunDir, RunDirError, RunName};
@@ -25,7 +29,7 @@ use crate::sinks::terminal::{Show, Terminal};
 use crate::start::{create_segment, fresh_state, segment_shape};
 use crate::state::{Counters, LearnerState};
 use crate::supervisor::{ActorFigures, RunOutcome, Supervisor, SupervisorError};
-use crate::telemetry::{ActorSummary, EvalSummary, Exit, LatencySummary, Summary};
+use crate::telemetry::{ActorSummary, EvalSummary, Exit, LatencySummary, LearnerFigures, Summary};
 
 /// Where the files of a run go.
 #[derive(Clone, Debug)]
@@ -60,6 +64,9 @@ pub enum TrainError {
     /// The system allows too few open files.
     #[error(transparent)]
     Descriptors(#[from] TooFewDescriptors),
+    /// The calling process has several threads.
+    #[error(transparent)]
+    Threads(#[from] TooManyThreads),
     /// The run's folder cannot be made.
     #[error(transparent)]
     RunDir(#[from] RunDirError),
@@ -75,6 +82,9 @@ pub enum TrainError {
     /// A file of the run cannot be written.
     #[error(transparent)]
     Files(#[from] FilesError),
+    /// A checkpoint of the run cannot be written.
+    #[error(transparent)]
+    Checkpoint(#[from] CheckpointError),
     /// The file for TensorBoard cannot be written.
     #[error(transparent)]
     TensorBoard(#[from] TensorBoardError),
@@ -90,6 +100,7 @@ impl TrainError {
         match self {
             TrainError::Config(_)
             | TrainError::Descriptors(_)
+            | TrainError::Threads(_)
             | TrainError::RunDir(_)
             | TrainError::Resume(_) => true,
             TrainError::Segment(error) => matches!(error, Layout(_) | TooSmall { .. }),
@@ -104,7 +115,7 @@ impl TrainError {
 /// Forks: the calling process must have one thread.
 ///
 /// # Errors
-/// If the configuration is refused, or the system refuses what the run needs. A run that fails later
+/// If the configuration or the calling process is refused, or the system refuses what the run needs. A run that fails later
 /// is no error here: its summary says [`Failed`](crate::telemetry::Exit::Failed).
 pub fn train(
     config: &Config,
@@ -146,28 +157,31 @@ fn run_from(
     resumption: Option<&Resumption>,
     show: Show,
 ) -> Result<TrainedRun, TrainError> {
+    check_one_thread()?;
     allow_descriptors(1 + config.actors.count)?;
     survive_large_files();
     let refused = |source| SupervisorError::System { what: "a signal descriptor", source };
     // Until the results are written: a Ctrl-C during the evaluation would else lose them.
     let signals = CaughtSignals::catch().map_err(refused)?;
     let mut meta = Meta::collect();
-    meta.resumed_from = resumption.map(|from| from.path().display().to_string());
+    if let Some(resumption) = resumption {
+        meta.go_on_from(resumption.path(), run_clock.earlier_ns);
+    }
     let shape = segment_shape(config, &config.network_shape()?);
     let mut segment = create_segment(&shape, state)?;
     debug!(bytes = segment.layout().total_bytes, "made the shared segment");
     let run = create_run_dir(config, destination, &meta)?;
     let mut sinks = create_sinks(config, &run, meta, show, state.counters.frames)?;
-    if let Some(resumption) = resumption {
-        begin_as_earlier(config, resumption, &mut sinks)?;
-    }
-    let outcome = Supervisor::start(config, &run, run_clock, &signals, &mut segment, &mut sinks)
-        .and_then(Supervisor::run);
+    let begin = |from| begin_as_earlier(config, from, &run, &mut sinks);
+    let earlier = resumption.map_or(Ok(()), begin);
+    let outcome = earlier.and_then(|()| {
+        Ok(Supervisor::start(config, &run, run_clock, &signals, &mut segment, &mut sinks)?.run()?)
+    });
     // The error says more than a file that cannot be written could add.
     let mut outcome =
         outcome.inspect_err(|error| drop(sinks.files.finish(Exit::Failed, &error.to_string())))?;
     debug!(reason = outcome.reason, "all workers have ended");
-    let evaluation = evaluate(config, &mut outcome, &signals, &sinks.terminal);
+    let evaluation = evaluate(config, &mut outcome, &signals, &sinks.terminal, show);
     let summary = summarise(config, &outcome, evaluation, run_clock, state.counters.frames);
     let written = write_results(&run, &mut sinks.files, &summary, &outcome);
     let (report, unwritten) = (run.report(), written.err().map(Box::new));
@@ -183,20 +197,25 @@ fn create_sinks(
     frames_before: u64,
 ) -> Result<Sinks, TrainError> {
     let toml = config.to_toml();
-    let tensorboard = TensorBoard::create(run, meta.started, &toml)?;
+    let tensorboard = TensorBoard::create(run, &meta, &toml)?;
     let files = RunFiles::create(run, meta, &toml)?;
     debug!(folder = %run.path().display(), "made the run's folder");
     let terminal = Terminal::new(show, config.frames, frames_before);
     Ok(Sinks { files, tensorboard, terminal })
 }
 
-/// Begins the records with those of the run that this one goes on from, and says what is worth knowing of it.
+/// Begins the records, and the best checkpoint, with those of the run that this one goes on from, and says what
+/// is worth knowing of it.
 fn begin_as_earlier(
     config: &Config,
     resumption: &Resumption,
+    run: &RunDir,
     sinks: &mut Sinks,
 ) -> Result<(), TrainError> {
     resumption.notes(config).iter().for_each(|note| sinks.terminal.note(note));
+    if let Some(best) = resumption.best() {
+        inherit_best(run, &best)?;
+    }
     let Records { rows, latency_lines } = resumption.records();
     sinks.files.append_rows(&rows)?;
     sinks.files.append_latency_lines(&latency_lines)?;
@@ -210,8 +229,9 @@ fn evaluate(
     outcome: &mut RunOutcome,
     signals: &CaughtSignals,
     terminal: &Terminal,
+    show: Show,
 ) -> Option<EvalSummary> {
-    let evaluation = final_eval::evaluate(config, &outcome.checkpoint, signals);
+    let evaluation = final_eval::evaluate(config, &outcome.checkpoint, signals, show);
     let evaluation = evaluation.unwrap_or_else(|why| {
         terminal.note(&format!("{why}; the run's results are written without it"));
         outcome.reason += &format!("; {why}");
@@ -261,8 +281,6 @@ fn summarise(
     run_clock: RunClock,
     frames_before: u64,
 ) -> Summary {
-    // Of this process: the parts before a resumed one had starts of their own.
-    let startup_s = |ns: u64| seconds(ns.saturating_sub(run_clock.process_start_ns));
     let learner = &outcome.totals.learner;
     let train_s = seconds(outcome.totals.train_ns());
     let state = &outcome.checkpoint.state;
@@ -273,9 +291,11 @@ fn summarise(
         seed: config.seed,
         learner: config.learner.backend_name().into(),
         learner_threads: config.n_learner_threads(),
+        max_learner_threads: config.max_learner_threads(),
+        ring_batches: config.ring_batches(),
         exit: outcome.exit,
         wall_s: seconds(run_clock.since_start_ns(monotonic_ns())),
-        startup_s: learner.sums.first_frame_ns.map_or(f64::NAN, startup_s),
+        startup_s: startup_s(learner, run_clock),
         train_s,
         frames,
         frames_produced: state.counters.frames_produced_before,
@@ -298,6 +318,12 @@ fn summarise(
         rollouts_dropped: outcome.rollouts_dropped,
         reliability: outcome.reliability,
     }
+}
+
+/// Of this process: the parts before a resumed one had starts of their own.
+fn startup_s(learner: &LearnerFigures, run_clock: RunClock) -> f64 {
+    let since_start = |ns: u64| seconds(ns.saturating_sub(run_clock.process_start_ns));
+    learner.sums.first_frame_ns.map_or(f64::NAN, since_start)
 }
 
 fn latencies(latency: &StageHistograms) -> BTreeMap<String, LatencySummary> {

@@ -5,6 +5,8 @@ use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
 use impala::checkpoint::Checkpoint;
+use impala::meta::Meta;
+use impala::params::ParamLayout;
 use impala::run_dir::RunDir;
 use impala::telemetry::{MetricsRow, Summary};
 use tempfile::TempDir;
@@ -82,6 +84,22 @@ fn frames_schedule_optimiser_rows_and_histograms_go_on() {
     let meta = std::fs::read_to_string(second.join("meta.json")).unwrap();
     assert!(meta.contains("\"resumed_from\": \""), "{meta}");
     assert!(second.join("report.html").exists());
+}
+
+#[test]
+fn the_best_checkpoint_of_the_earlier_part_is_not_forgotten() {
+    let folder = TempDir::new().unwrap();
+    let first = first_part(&folder);
+    let best = RunDir::open(&first).unwrap().best_checkpoint();
+    let mut better = checkpoint(&first);
+    better.state.recent_returns.fill(1e6);
+    std::fs::remove_file(&best).unwrap();
+    better.save(&best).unwrap();
+    let flags = ["--resume", first.to_str().unwrap(), "--frames", "50000"];
+    let (second, output) = train(&folder, "second", &flags);
+    assert!(output.status.success(), "{}", said(&output));
+    let best = RunDir::open(&second).unwrap().best_checkpoint();
+    assert_eq!(Checkpoint::load(&best).unwrap(), better);
 }
 
 /// What the table of `summary.json` says of each figure of a resumed run.
@@ -192,6 +210,10 @@ fn what_does_not_fit_is_refused_with_what_differs() {
             "env = \"Acrobot-v1\", but the checkpoint has \"CartPole-v1\"",
         ),
         (vec![], "give more with --frames"),
+        (
+            vec!["--frames", "80000", "--set", "network.hidden=[32]", "--config", "/dev/null"],
+            "network.hidden = [32], but the checkpoint has [64, 64]",
+        ),
     ] {
         let flags = [vec!["--resume", file], args].concat();
         let (path, output) = train(&folder, "refused", &flags);
@@ -203,4 +225,93 @@ fn what_does_not_fit_is_refused_with_what_differs() {
     let (second, output) = train(&folder, "second", &["--resume", file, "--frames", "41000"]);
     assert!(output.status.success(), "{}", said(&output));
     assert!(rows(&second)[0].frames > FRAMES, "a file alone has no earlier rows");
+}
+
+/// Of a checkpoint with its text changed, as another version might have written it.
+fn rewritten(folder: &TempDir, run: &Path, change: impl FnOnce(&mut Checkpoint)) -> String {
+    let mut checkpoint = checkpoint(run);
+    change(&mut checkpoint);
+    let file = folder.path().join("rewritten.safetensors");
+    checkpoint.save(&file).unwrap();
+    file.to_str().unwrap().to_owned()
+}
+
+#[test]
+fn settings_of_another_version_can_be_replaced_by_a_file() {
+    let folder = TempDir::new().unwrap();
+    let first = first_part(&folder);
+    let newer = |checkpoint: &mut Checkpoint| checkpoint.settings += "[novelty]\nweight = 1\n";
+    let file = rewritten(&folder, &first, newer);
+    let flags = ["--resume", &file, "--frames", "41000"];
+    let (_, output) = train(&folder, "second", &flags);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(said(&output).contains("give --config FILE"), "{}", said(&output));
+    let settings = first.join("config.toml");
+    let flags = [flags.as_slice(), &["--config", settings.to_str().unwrap()]].concat();
+    let (second, output) = train(&folder, "second", &flags);
+    assert!(output.status.success(), "{}", said(&output));
+    assert!(summary(&second).frames >= 41_000);
+}
+
+#[test]
+fn a_task_that_was_solved_is_not_gone_on_with_by_a_run_that_ends_when_it_is() {
+    let folder = TempDir::new().unwrap();
+    let first = first_part(&folder);
+    let solved = |checkpoint: &mut Checkpoint| checkpoint.state.counters.solved_frames = 30_000;
+    let file = rewritten(&folder, &first, solved);
+    let flags = ["--resume", &file, "--frames", "41000"];
+    let (_, output) = train(&folder, "second", &[&flags[..], &["--stop-when-solved"]].concat());
+    assert_eq!(output.status.code(), Some(2));
+    assert!(said(&output).contains("after 30000 frames"), "{}", said(&output));
+    let (second, output) = train(&folder, "second", &flags);
+    assert!(output.status.success(), "{}", said(&output));
+    assert!(summary(&second).frames >= 41_000);
+}
+
+#[test]
+fn an_environment_that_has_changed_is_refused() {
+    let folder = TempDir::new().unwrap();
+    let first = first_part(&folder);
+    let file = rewritten(&folder, &first, |checkpoint| {
+        checkpoint.shape.obs_dim = 5;
+        let n_params = ParamLayout::new(&checkpoint.shape).len();
+        checkpoint.state.params.resize(n_params, 0.0);
+        checkpoint.state.optimizer.square.resize(n_params, 0.0);
+    });
+    let (_, output) = train(&folder, "second", &["--resume", &file, "--frames", "41000"]);
+    assert_eq!(output.status.code(), Some(2));
+    let expected = "CartPole-v1 has (4, 2) (observation features, actions), but the checkpoint's";
+    assert!(said(&output).contains(expected), "{}", said(&output));
+}
+
+#[test]
+fn a_deterministic_run_that_is_resumed_has_the_times_of_its_rows() {
+    let folder = TempDir::new().unwrap();
+    let flags = ["--deterministic", "--frames", &FRAMES.to_string()];
+    let (first, output) = train(&folder, "first", &flags);
+    assert!(output.status.success(), "{}", said(&output));
+    assert_eq!(checkpoint(&first).elapsed_ns, 0, "equal runs have equal checkpoints");
+    let flags = ["--resume", first.to_str().unwrap(), "--frames", "80000"];
+    let (second, output) = train(&folder, "second", &flags);
+    assert!(output.status.success(), "{}", said(&output));
+    let rows = rows(&second);
+    assert!(rows.is_sorted_by(|a, b| a.time_s < b.time_s), "times go on");
+}
+
+#[test]
+fn meta_names_the_checkpoint_itself_and_when_the_first_part_began() {
+    let folder = TempDir::new().unwrap();
+    let first = first_part(&folder);
+    let link = folder.path().join("latest");
+    std::os::unix::fs::symlink(&first, &link).unwrap();
+    let file = link.join("checkpoint.safetensors");
+    let flags = ["--resume", file.to_str().unwrap(), "--frames", "41000"];
+    let (second, output) = train(&folder, "second", &flags);
+    assert!(output.status.success(), "{}", said(&output));
+    let meta = std::fs::read_to_string(second.join("meta.json")).unwrap();
+    let meta: Meta = serde_json::from_str(&meta).unwrap();
+    let expected = first.join("checkpoint.safetensors").canonicalize().unwrap();
+    assert_eq!(meta.resumed_from.as_deref(), expected.to_str());
+    let earlier_ns = (meta.started.as_nanosecond() - meta.time_origin.as_nanosecond()) as u64;
+    assert_eq!(earlier_ns, checkpoint(&first).elapsed_ns);
 }

@@ -46,6 +46,11 @@ impl Sources {
         }
     }
 
+    /// Whether a file was given.
+    pub fn has_file(&self) -> bool {
+        self.config.is_some()
+    }
+
     /// Whether none was given.
     pub fn is_empty(&self) -> bool {
         self.config.is_none() && self.set.is_empty() && self.env.is_none()

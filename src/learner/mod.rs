@@ -142,6 +142,10 @@ impl<'seg, S: MessageSink + Send> Learner<'seg, S> {
     /// # Errors
     /// If training diverges, the supervisor is gone, or there are no threads to be had.
     pub fn run(self) -> Result<(), LearnerError> {
+        // A learner before this one may have made the last update and not said goodbye.
+        if lock(&self.hub).exit().is_some() {
+            return self.hub.into_inner().expect(NO_PANIC).finish();
+        }
         let lane = |number| Lane::new(number, self.config, self.segment, &self.intake, &self.hub);
         let lanes = (0..self.config.n_learner_threads()).map(lane);
         run_together(lanes.collect::<Result<_, _>>()?)?;

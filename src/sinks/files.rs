@@ -78,7 +78,7 @@ impl RunFiles {
         replace(&run.config(), config_toml.as_bytes())?;
         let metrics = new_log(&run.metrics(), &csv_header(&MetricsRow::default()))?;
         let processes = new_log(&run.processes(), &csv_header(&ProcessSample::default()))?;
-        let latency = new_log(&run.latency(), &hlog_header(SystemTime::from(meta.started)))?;
+        let latency = new_log(&run.latency(), &hlog_header(SystemTime::from(meta.time_origin)))?;
         Ok(RunFiles { run: run.clone(), meta, metrics, latency, processes, slots: None })
     }
 
@@ -204,13 +204,13 @@ fn csv_lines(rows: &[impl Serialize], with_header: bool) -> csv::Result<Vec<u8>>
 
 /// Both times are given, because without BaseTime the standard reader guesses from their size whether
 /// intervals count from the epoch or from the start.
-fn hlog_header(started: SystemTime) -> Vec<u8> {
+fn hlog_header(origin: SystemTime) -> Vec<u8> {
     let mut header = Vec::new();
     let mut builder = IntervalLogWriterBuilder::new();
     for comment in HLOG_COMMENTS {
         builder.add_comment(comment);
     }
-    builder.with_start_time(started).with_base_time(started);
+    builder.with_start_time(origin).with_base_time(origin);
     builder
         .begin_log_with(&mut header, &mut V2DeflateSerializer::new())
         .expect("memory takes every write");

@@ -16,6 +16,7 @@ use prost::Message;
 
 use super::batches::BatchFile;
 use crate::latency::Stage;
+use crate::meta::Meta;
 use crate::run_dir::RunDir;
 use crate::telemetry::MetricsRow;
 
@@ -83,8 +84,8 @@ pub enum TensorBoardError {
 /// The open event file of a running run.
 pub struct TensorBoard {
     log: BatchFile,
-    /// Seconds since the epoch at which the run began: what [`MetricsRow::time_s`] counts from.
-    started_s: f64,
+    /// Seconds since the epoch that [`MetricsRow::time_s`] counts from.
+    origin_s: f64,
 }
 
 impl TensorBoard {
@@ -94,14 +95,15 @@ impl TensorBoard {
     /// [`TensorBoardError::Write`] where the file cannot be made.
     pub fn create(
         run: &RunDir,
-        started: Timestamp,
+        meta: &Meta,
         config_toml: &str,
     ) -> Result<TensorBoard, TensorBoardError> {
-        let started_s = started.as_nanosecond() as f64 / 1e9;
+        let seconds = |time: Timestamp| time.as_nanosecond() as f64 / 1e9;
+        let (started, started_s) = (meta.started, seconds(meta.started));
         let path = run.events(started.as_second());
         let log =
             BatchFile::create(&path).map_err(|source| TensorBoardError::Write { path, source })?;
-        let mut board = TensorBoard { log, started_s };
+        let mut board = TensorBoard { log, origin_s: seconds(meta.time_origin) };
         let version = Event {
             wall_time: started_s,
             file_version: Some("brain.Event:2".to_owned()),
@@ -140,7 +142,7 @@ impl TensorBoard {
         if values.is_empty() {
             return Ok(());
         }
-        let wall_time = self.started_s + end_ns as f64 / 1e9;
+        let wall_time = self.origin_s + end_ns as f64 / 1e9;
         self.append(&[Event::of(wall_time, frames as i64, values)])
     }
 
@@ -149,7 +151,7 @@ impl TensorBoard {
             .into_iter()
             .map(|(column, value)| Value::scalar(scalar_tag(&column), value))
             .collect();
-        Ok(Event::of(self.started_s + row.time_s, row.frames as i64, values))
+        Ok(Event::of(self.origin_s + row.time_s, row.frames as i64, values))
     }
 
     fn append(&mut self, events: &[Event]) -> Result<(), TensorBoardError> {

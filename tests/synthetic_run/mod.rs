@@ -139,6 +139,8 @@ pub fn summary(rows: &[MetricsRow], totals: &StageHistograms) -> Summary {
         seed: 7,
         learner: "native".to_owned(),
         learner_threads: 2,
+        max_learner_threads: 4,
+        ring_batches: 4,
         exit: Exit::Finished,
         wall_s: last.time_s + 0.021,
         startup_s: STARTUP_S,
@@ -214,7 +216,7 @@ fn actor(k: u64, train_s: f64) -> ActorSummary {
 pub fn write(path: &Path, n: u64, change: impl Fn(&mut MetricsRow)) -> RunDir {
     let run = RunDir::create_at(path).unwrap();
     let meta = Meta::collect();
-    let mut board = TensorBoard::create(&run, meta.started, CONFIG).unwrap();
+    let mut board = TensorBoard::create(&run, &meta, CONFIG).unwrap();
     let mut files = RunFiles::create(&run, meta, CONFIG).unwrap();
     let mut rows: Vec<MetricsRow> = (0..n).map(|i| row(i, n)).collect();
     rows.iter_mut().for_each(change);
