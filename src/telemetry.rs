@@ -386,7 +386,7 @@ pub enum Exit {
     Solved,
     /// A signal (Ctrl-C, SIGTERM) asked for an orderly stop.
     Interrupted,
-    /// The learner, or every actor, failed beyond the restart policy.
+    /// Workers died too often, training diverged, or shared memory was damaged again and again.
     #[default]
     Failed,
 }
@@ -545,6 +545,12 @@ pub struct Summary {
     pub learner: String,
     /// Threads that the learner ran.
     pub learner_threads: usize,
+    /// Threads that the settings would have let it run.
+    #[serde(default)]
+    pub max_learner_threads: usize,
+    /// Whole batches that all rings together hold.
+    #[serde(default)]
+    pub ring_batches: usize,
     /// How the run ended.
     pub exit: Exit,
     /// Seconds from process start until this file was written.
@@ -562,7 +568,7 @@ pub struct Summary {
     pub frames_produced: u64,
     /// Learner updates.
     pub updates: u64,
-    /// `frames / train_s`.
+    /// Frames learned in this part of the run a second of `train_s`.
     #[serde(deserialize_with = "null_is_nan")]
     pub frames_per_s: f64,
     /// Whether the mean of the last 100 finished training episodes reached the threshold.
@@ -573,7 +579,7 @@ pub struct Summary {
     pub solved_s: Option<f64>,
     /// Mean return of the last 100 finished training episodes.
     pub score_last100: Option<f64>,
-    /// Mean of the last 100 training returns that counts as solved; empty for an environment without one.
+    /// Mean of the last 100 training returns that counts as solved.
     pub score_threshold: Option<f64>,
     /// Greedy evaluation at the end.
     pub eval: Option<EvalSummary>,
@@ -601,6 +607,13 @@ pub struct Summary {
     /// What was saved, and what went wrong.
     #[serde(default)]
     pub reliability: Reliability,
+}
+
+impl Summary {
+    /// Frames that were learned from in this part of the run, in `train_s`.
+    pub fn frames_of_this_part(&self) -> u64 {
+        (self.frames_per_s * self.train_s).round() as u64
+    }
 }
 
 /// What was saved, and what went wrong and was mended.

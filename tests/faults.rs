@@ -192,7 +192,7 @@ mod points {
     /// How a worker's end at a fault is told.
     const KILLED: &str = "was killed by SIGKILL";
     const PANICKED: &str = "panicked (exit status 101): panicked at src/faults.rs";
-    const HUNG: &str = "gave no sign of life for 3 s; killed";
+    const HUNG: &str = "gave no sign of life for 3 s (supervision.hang_timeout_s); killed";
     const LEFT: &str = "exited with status 0";
 
     /// An actor that dies anywhere in its loop costs the slot in its hands and nothing else.

@@ -11,7 +11,7 @@ use impala::live::LiveRun;
 use impala::run_dir::RunDir;
 use impala::shm::board::Phase;
 use impala::shm::view::WorkerSigns;
-use impala::telemetry::{Exit, MetricsRow, Summary};
+use impala::telemetry::{Exit, MetricsRow, SlotRecord, Summary};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use training::{Training, wait_until};
@@ -248,7 +248,10 @@ fn a_stopped_worker_is_replaced_after_the_time_out_and_not_before() {
     let (code, said, summary) = training.end();
     let reliability = summary.unwrap().reliability;
     assert_eq!(code, Some(0), "{said}");
-    assert!(said.contains("gave no sign of life for 3 s; killed"), "{said}");
+    assert!(
+        said.contains("gave no sign of life for 3 s (supervision.hang_timeout_s); killed"),
+        "{said}"
+    );
     assert_eq!((reliability.hangs, reliability.learner_restarts), (2, 1), "{said}");
 }
 
@@ -273,7 +276,7 @@ fn a_stopped_supervisor_replaces_nobody() {
 /// next one to attach must notice.
 #[test]
 fn a_damaged_segment_is_made_new_and_everything_starts_again() {
-    let training = Training::start();
+    let training = Training::start_with(&["--log-slots"]);
     wait_until("some training", || training.n_rows() > 1);
     let actor = training.replacement("impala-actor0", &[]);
     if !damage_first_ring(actor) {
@@ -284,6 +287,12 @@ fn a_damaged_segment_is_made_new_and_everything_starts_again() {
     let frames = training.n_frames();
     wait_until("a reset", || training.worker("impala-actor3").is_some_and(|pid| pid > actor));
     wait_until("training after it", || training.n_frames() > frames);
+    let mut slots = csv::Reader::from_path(training.run_dir.join("slots.csv")).unwrap();
+    let mut seen = HashSet::new();
+    for slot in slots.deserialize::<SlotRecord>().map_while(Result::ok) {
+        let is_new = seen.insert((slot.actor, slot.generation, slot.sequence));
+        assert!(is_new, "an actor plays the episodes again of the one before: {slot:?}");
+    }
     training.signal(Signal::SIGTERM);
     let (code, said, summary) = training.end();
     assert_eq!(code, Some(0), "{said}");
@@ -458,7 +467,7 @@ fn an_interrupted_run_leaves_its_last_update_and_a_whole_report() {
     let (code, said, summary) = training.end();
     let summary = summary.unwrap();
     assert_eq!((code, summary.exit), (Some(0), Exit::Interrupted), "{said}");
-    assert!(said.contains("did not stop in 3 s; killed"), "{said}");
+    assert!(said.contains("did not stop in 3 s (supervision.stop_grace_s); killed"), "{said}");
     assert_eq!(checkpoint.state.counters.frames, summary.frames);
     assert_eq!(checkpoint.state.counters.updates, summary.updates);
     for part in ["What limited this run", "What went wrong and was mended", "</html>"] {

@@ -6,7 +6,7 @@ use anyhow::anyhow;
 use clap::ValueEnum;
 use impala::config::{Config, Layers, LearnerKind};
 use impala::resume::Resumption;
-use impala::sinks::terminal::Show;
+use impala::sinks::terminal::{Show, rate};
 use impala::telemetry::{Exit, Summary};
 use impala::train::{Destination, TrainedRun, resume, train};
 
@@ -114,7 +114,11 @@ pub fn run(args: &Args, process_start_ns: u64, show: Show) -> Result<(), Failure
 
 impl Args {
     fn config(&self, resumption: Option<&Resumption>) -> anyhow::Result<Config> {
-        let earlier = resumption.map(Resumption::settings).transpose()?;
+        let earlier = match resumption.map(Resumption::settings).transpose() {
+            // Settings of another version: those of the file stand for them.
+            Err(_) if self.sources.has_file() => None,
+            earlier => earlier?,
+        };
         let layers = Layers { earlier: earlier.as_ref(), ..self.sources.layers() };
         let mut config = layers.resolve()?;
         set(&mut config.seed, &self.seed);
@@ -152,10 +156,10 @@ fn print_result(trained: &TrainedRun) {
     let summary = &trained.summary;
     say!("{}", outcome_line(summary, &trained.reason));
     say!(
-        "{} frames learned in {:.2} s: {:.2} M frames/s, {} updates, mean policy lag {:.1}",
-        summary.frames,
+        "{} frames learned in {:.2} s: {}, {} updates in all, mean policy lag {:.1}",
+        summary.frames_of_this_part(),
         summary.train_s,
-        summary.frames_per_s / 1e6,
+        rate(summary.frames_per_s, "frames"),
         summary.updates,
         summary.policy_lag.mean
     );

@@ -362,7 +362,7 @@ impl Config {
 
     /// A thread for which there is never a batch would only wait.
     fn check_threads(&self) -> Result<(), ConfigError> {
-        let n_batches = self.n_batches();
+        let n_batches = self.ring_batches();
         if self.learner_threads <= n_batches {
             return Ok(());
         }
@@ -380,7 +380,7 @@ impl Config {
         match self.learner_threads {
             0 if is_single => 1,
             // Half of the slots stay with the actors, which else would wait for the learner.
-            0 => (self.n_batches() / 2).clamp(1, 2),
+            0 => (self.ring_batches() / 2).clamp(1, 2),
             n_threads => n_threads,
         }
     }
@@ -390,14 +390,21 @@ impl Config {
         self.actors.count * self.actors.slots_per_actor
     }
 
+    /// The most threads that the learner may run: each needs a batch of its own, libtorch has its own threads,
+    /// and a deterministic run one order of its updates.
+    pub fn max_learner_threads(&self) -> usize {
+        let is_single = self.deterministic || self.learner == LearnerKind::Torch;
+        if is_single { 1 } else { self.ring_batches() }
+    }
+
     /// Whole batches that all rings together hold.
-    fn n_batches(&self) -> usize {
+    pub fn ring_batches(&self) -> usize {
         self.n_slots() / self.loss.batch_slots
     }
 
     /// A deterministic run learns from all slots of all rings, in order, before it hands one back.
     fn check_deterministic(&self) -> Result<(), ConfigError> {
-        let (n_slots, n_batches) = (self.n_slots(), self.n_batches());
+        let (n_slots, n_batches) = (self.n_slots(), self.ring_batches());
         let LossSettings { batch_slots, max_policy_lag, .. } = self.loss;
         // Slots are all acted with the weights from before the first batch.
         let lag = n_batches as u64 - 1;

@@ -23,6 +23,8 @@ pub enum Limit {
     Actors,
     /// Neither waited for the other to speak of.
     Balanced,
+    /// Each waited for the other, because there is room for one batch only.
+    Turns,
 }
 
 /// The judgement; displayed, it is one paragraph.
@@ -80,6 +82,10 @@ impl Limit {
             Limit::Learner => "The learner limited this run: the actors waited for it.",
             Limit::Actors => "The actors limited this run: the learner waited for them.",
             Limit::Balanced => "Learner and actors kept pace; neither limited the other much.",
+            Limit::Turns => {
+                "Learner and actors took turns: all rings together hold a single batch, so that nobody \
+                 collects while the learner updates."
+            }
         }
     }
 }
@@ -88,8 +94,9 @@ impl Limit {
 struct Figures {
     n_actors: usize,
     n_learner_threads: usize,
-    /// Whether each actor may feed a thread of its own, and the learner is not libtorch, which takes one.
     may_have_more_threads: bool,
+    /// Whether all rings together hold one batch only.
+    is_single_batch: bool,
     n_cores: Option<usize>,
     /// Time of the learner's loops, waiting included, s.
     learner_s: f64,
@@ -124,8 +131,8 @@ impl Figures {
         Figures {
             n_actors: summary.actors.len(),
             n_learner_threads: summary.learner_threads,
-            may_have_more_threads: summary.learner == "native"
-                && summary.learner_threads < summary.actors.len(),
+            may_have_more_threads: summary.learner_threads < summary.max_learner_threads,
+            is_single_batch: summary.ring_batches == 1,
             n_cores,
             learner_s,
             learner_wait_s,
@@ -156,6 +163,8 @@ impl Figures {
             Limit::Cores
         } else if wait < WAITS && blocked < WAITS {
             Limit::Balanced
+        } else if wait >= WAITS && blocked >= WAITS && self.is_single_batch {
+            Limit::Turns
         } else if wait > blocked {
             Limit::Actors
         } else {
@@ -237,6 +246,12 @@ impl Figures {
                 self.actor_part(),
                 percent(ratio(self.act_s.max(self.env_s), self.act_s + self.env_s))
             ),
+            Limit::Turns => {
+                "What would help most: room for a second batch, with twice as many slots an \
+                             actor (`--set actors.slots_per_actor=N`) or a batch half as large \
+                             (`--batch-slots N`)."
+                    .to_owned()
+            }
             Limit::Balanced => format!(
                 "What would help most: {}, with as much saved in the actors.",
                 self.halve_largest()
@@ -319,6 +334,8 @@ mod tests {
             seed: 1,
             learner: "native".to_owned(),
             learner_threads: 1,
+            max_learner_threads: 4,
+            ring_batches: 4,
             exit: Exit::Finished,
             wall_s: 10.5,
             startup_s: 0.1,
@@ -369,16 +386,20 @@ mod tests {
             "environments" => (learner(600.0, 250.0), 4, [1.0, 9.0, 0.0]),
             "two threads" => (two_threads(), 2, [2.0, 1.0, 7.0]),
             "starved" => (learner(600.0, 250.0), 1, [8.0, 2.0, 0.0]),
+            "turns" => (learner(500.0, 250.0), 1, [2.5, 2.0, 5.5]),
             _ => (learner(50.0, 450.0), 2, [5.0, 4.5, 0.5]),
         };
         let learner = if name.ends_with("torch") { "torch" } else { "native" };
         let run = run(&stages, n_actors, busy_actor(act_s, env_s, blocked_s));
         let learner_threads = if name == "two threads" { 2 } else { 1 };
-        Summary { learner: learner.into(), learner_threads, ..run }
+        let max_learner_threads = if learner == "torch" { 1 } else { n_actors };
+        let ring_batches = n_actors;
+        let learner = learner.into();
+        Summary { learner, learner_threads, max_learner_threads, ring_batches, ..run }
     }
 
     /// Scenario, its cores, the judgement, and a phrase that the paragraph must hold.
-    const DIAGNOSES: [(&str, Option<usize>, Limit, &str); 22] = [
+    const DIAGNOSES: [(&str, Option<usize>, Limit, &str); 24] = [
         (
             "learner",
             Some(8),
@@ -426,6 +447,8 @@ mod tests {
         ("starved", Some(8), Limit::Actors, "waited for rollouts 60 %"),
         ("starved", Some(8), Limit::Actors, "the actor waited on full rings 0 %"),
         ("starved", Some(8), Limit::Actors, "one more actor, since 6.6 cores had nothing to do"),
+        ("turns", Some(8), Limit::Turns, "hold a single batch"),
+        ("turns", Some(8), Limit::Turns, "--set actors.slots_per_actor=N"),
         ("two threads", Some(8), Limit::Learner, "stage was forward: 25 % of its time"),
         ("two threads", Some(8), Limit::Learner, "a cheaper forward"),
         (

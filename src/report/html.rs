@@ -156,7 +156,7 @@ fn solved(summary: &Summary) -> Tile {
 fn speed(summary: &Summary) -> Tile {
     let detail = format!(
         "{} frames learned from in {}",
-        short(summary.frames as f64),
+        short(summary.frames_of_this_part() as f64),
         seconds(summary.train_s)
     );
     Tile::new("Frames per second", short(summary.frames_per_s), detail)

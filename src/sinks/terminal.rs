@@ -144,6 +144,8 @@ impl TaskLines {
 /// The line of a training run.
 pub struct Terminal {
     line: ProgressLine,
+    /// What was last shown beside the frames.
+    figures: String,
     /// When each warning was last shown, and how often it has been held back since.
     warnings: BTreeMap<String, (Instant, u64)>,
 }
@@ -152,12 +154,19 @@ impl Terminal {
     /// A line for a run of `budget_frames`, of which its earlier part has learned `frames_before`.
     pub fn new(show: Show, budget_frames: u64, frames_before: u64) -> Self {
         let line = ProgressLine::new(show, "training", "frames", budget_frames);
-        Terminal { line: line.going_on_from(frames_before), warnings: BTreeMap::new() }
+        let line = line.going_on_from(frames_before);
+        Terminal { line, figures: String::new(), warnings: BTreeMap::new() }
     }
 
     /// Shows where training stands.
     pub fn progress(&mut self, progress: &Progress) {
-        self.line.set(progress.frames, &figures(progress));
+        self.figures = figures(progress);
+        self.show_frames(progress.frames);
+    }
+
+    /// Shows how many frames have been learned from, beside the figures that were last known.
+    pub fn show_frames(&mut self, frames: u64) {
+        self.line.set(frames, &self.figures);
     }
 
     /// Writes a line above the progress line.
@@ -200,7 +209,7 @@ fn figures(progress: &Progress) -> String {
 }
 
 /// A rate with its unit, in three digits.
-fn rate(per_s: f64, unit: &str) -> String {
+pub fn rate(per_s: f64, unit: &str) -> String {
     let (number, prefix) = match per_s {
         _ if per_s >= 1e6 => (per_s / 1e6, "M "),
         _ if per_s >= 1e3 => (per_s / 1e3, "k "),

@@ -110,6 +110,20 @@ impl<'a> Crew<'a> {
         self.places.iter().filter_map(Place::worker).try_for_each(Worker::kill)
     }
 
+    /// Reaps everyone, who all were killed, and has the processes due again of the places that were not given
+    /// up. None of them shall play the episodes of the ones before.
+    ///
+    /// # Errors
+    /// As [`Place::bury`].
+    pub fn begin_anew(&mut self) -> io::Result<()> {
+        self.first_generation += 1;
+        for place in self.places.iter_mut().filter(|place| place.is_manned()) {
+            place.bury()?;
+            place.begin_anew();
+        }
+        Ok(())
+    }
+
     /// What the worker in this place last said about itself.
     pub fn vitals(&self, place: usize) -> &Vitals {
         match self.places[place].role() {

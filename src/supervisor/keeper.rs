@@ -23,6 +23,8 @@ pub struct Keeper<'a> {
     is_deterministic: bool,
     /// The learner's state, from which checkpoints are made.
     saved: StateReader<'a>,
+    /// Frames learned from before the segment was made, or made new.
+    frames_before_segment: u64,
     /// The newest state that was read, and the one before that.
     state: LearnerState,
     state_before: LearnerState,
@@ -51,6 +53,7 @@ impl<'a> Keeper<'a> {
             run_clock,
             is_deterministic: config.deterministic,
             saved,
+            frames_before_segment: state.counters.frames,
             state_before: state.clone(),
             state,
             divergence: Divergence::new(config.supervision.max_bad_updates),
@@ -109,6 +112,11 @@ impl<'a> Keeper<'a> {
         self.checkpoints.checkpoint(state, self.run_clock.since_start_ns(now_ns))
     }
 
+    /// Frames learned from until now, as the learner counts them in the segment.
+    pub fn frames_now(&self) -> u64 {
+        self.frames_before_segment + self.segment.board().learner().frames.get()
+    }
+
     /// Environment steps that actors have collected in this segment.
     fn frames_produced(&self) -> u64 {
         self.segment.board().actors().iter().map(|actor| actor.frames.get()).sum()
@@ -147,6 +155,7 @@ impl<'a> Keeper<'a> {
         self.segment.reset();
         self.segment.put_state(&self.state, vec![0; self.segment.layout().shape.n_actors])?;
         self.saved = self.segment.state_reader();
+        self.frames_before_segment = self.state.counters.frames;
         self.n_resets += 1;
         Ok(())
     }

@@ -141,6 +141,7 @@ impl<'a> Supervisor<'a> {
                 self.handle(event)?;
             }
             self.take_messages();
+            self.recorder.show_frames(self.keeper.frames_now());
             self.pass_on_remarks();
             self.sample_if_due();
             self.kill_stragglers().map_err(refused("to kill a worker"))?;
@@ -316,7 +317,8 @@ impl<'a> Supervisor<'a> {
             let started_ns = self.crew.places[number].started_ns();
             let heartbeat_ns = self.crew.vitals(number).heartbeat_ns.get();
             if self.watch.is_hung(started_ns, heartbeat_ns) {
-                let why = format!("gave no sign of life for {silence_s} s");
+                let why =
+                    format!("gave no sign of life for {silence_s} s (supervision.hang_timeout_s)");
                 self.n_hangs += u64::from(self.kill(number, &why)?);
             }
         }
@@ -339,10 +341,7 @@ impl<'a> Supervisor<'a> {
             return Ok(());
         }
         self.crew.kill_all().map_err(refused("to kill a worker"))?;
-        for place in &mut self.crew.places {
-            place.bury().map_err(refused("to reap a worker"))?;
-            place.begin_anew();
-        }
+        self.crew.begin_anew().map_err(refused("to reap a worker"))?;
         self.keeper.reset_segment()?;
         let frames = self.keeper.counters().frames;
         self.recorder.note(&format!(
@@ -387,7 +386,7 @@ impl<'a> Supervisor<'a> {
         let grace_s = self.config.supervision.stop_grace_s;
         match self.stopping_since_ns {
             Some(since_ns) if monotonic_ns() - since_ns > ns(grace_s) => {
-                let why = format!("did not stop in {grace_s} s");
+                let why = format!("did not stop in {grace_s} s (supervision.stop_grace_s)");
                 (0..self.crew.places.len()).try_for_each(|place| self.kill(place, &why).map(drop))
             }
             _ => Ok(()),

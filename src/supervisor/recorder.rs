@@ -87,6 +87,11 @@ impl<'a> Recorder<'a> {
         self.sinks.terminal.note(text);
     }
 
+    /// Shows how many frames have been learned from: reports, which tell more, become rare in a long run.
+    pub fn show_frames(&mut self, frames: u64) {
+        self.sinks.terminal.show_frames(frames);
+    }
+
     /// Takes the progress line away.
     pub fn finish(&self) {
         self.sinks.terminal.finish();
