@@ -145,8 +145,8 @@ impl Stage {
 /// Largest latency told apart: an hour. Longer ones are counted as this long.
 const MAX_LATENCY_NS: u64 = 3_600_000_000_000;
 
-/// Two significant digits (1 % steps) keep a histogram's encoded size near 2 kB (design: ipc-channel
-/// messages stay far below its 64 kB fragment limit).
+/// Two significant digits (1 % steps) keep a histogram's encoded size near 2 kB, so that a report of all
+/// stages fits into the channel's socket buffer with room to spare.
 const SIGNIFICANT_DIGITS: u8 = 2;
 
 /// An empty histogram of nanoseconds.

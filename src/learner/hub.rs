@@ -24,8 +24,8 @@ use crate::shm::{Held, Segment};
 use crate::state::{Counters, StateView, all_finite};
 use crate::telemetry::{Exit, Message, SlotUse};
 
-/// Reports that may wait to be taken. The channel holds several times as many bytes as two of the largest, and
-/// whoever sends into a full one waits: a supervisor that stands still must not stop the learner.
+/// Reports that may wait to be taken. The channel holds two of the largest, and whoever sends into a full one
+/// waits: a supervisor that stands still must not stop the learner.
 const MAX_WAITING_REPORTS: u64 = 2;
 
 /// A batch's gradient, and where it comes from.
