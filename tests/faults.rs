@@ -143,19 +143,20 @@ mod points {
             self
         }
 
-        /// What the build's own checks saw: no slot and no copy of the weights torn, and no rollout lost or
-        /// learned from twice, though some were in the hands of each learner that ended.
+        /// What the build's own checks saw: no slot and no copy of the weights torn, no rollout learned from
+        /// twice, and none lost but what was in the hands of a learner that ended.
         fn assert_checks(&self) -> &Self {
             let summary = self.summary();
             let reliability = summary.reliability;
             let checks = reliability.self_checks.unwrap();
             assert!(checks.slots_checked > 0, "{}", self.said());
             let torn = [checks.torn_slots, checks.torn_weights, checks.older_weights];
-            let miscounted = [checks.learned_twice, checks.not_learned];
-            assert_eq!((torn, miscounted), ([0; 3], [0; 2]), "{checks:?} {}", self.said());
+            assert_eq!((torn, checks.learned_twice), ([0; 3], 0), "{checks:?} {}", self.said());
             // A slot in the hands of each lane of each learner that ended.
-            let n_held = reliability.learner_restarts * summary.learner_threads as u64;
-            assert!(checks.taken_again <= n_held, "{checks:?}");
+            let (n_ended, n_lanes) = (reliability.learner_restarts, summary.learner_threads as u64);
+            assert!(checks.taken_again <= n_ended * n_lanes, "{checks:?}");
+            // A lane that the end of another one overtakes hands its slot back without having learned from it.
+            assert!(checks.not_learned <= n_ended * (n_lanes - 1), "{checks:?} {}", self.said());
             self
         }
 

@@ -3,7 +3,7 @@
 //! Owns: two cells of parameters, each a seqlock, and the index of the cell in use. The writer fills the
 //! cell that is *not* in use and flips the index last, so readers meet a half-written cell only if they
 //! are so slow that the writer comes round again; and a writer killed half-way harms nobody (invariants
-//! W1–W4 in `shm/mod.rs`). Knows nothing of what a parameter means. Called by `shm/mod.rs`, the learner
+//! W1–W4 in `shm/mod.rs`). Knows nothing of what a parameter means. Made by `segment.rs` for the learner
 //! (one [`WeightsWriter`]) and the actors (a [`WeightsReader`] each).
 //!
 //! Parameters travel as pairs in `AtomicU64` words: a plain copy would be a data race, and half as many
