@@ -65,7 +65,7 @@ pub struct Actor<'seg> {
 }
 
 impl<'seg> Actor<'seg> {
-    /// The actor in place `index`, whose seeds follow from `generation`.
+    /// The actor in place `index`, after `generation` others.
     ///
     /// # Errors
     /// If the configuration was not checked, or the segment is damaged.
@@ -78,6 +78,7 @@ impl<'seg> Actor<'seg> {
         segment.check_header()?;
         let board = segment.board();
         let status = board.actor(index);
+        status.vitals.start(std::process::id(), generation, monotonic_ns());
         segment.prefault()?;
         segment.protect_for_actor(index)?;
         Ok(Actor {
@@ -97,10 +98,10 @@ impl<'seg> Actor<'seg> {
     /// Collects until the board says stop. The actor's hot loop.
     ///
     /// # Errors
-    /// If rollout after rollout has numbers that are none.
+    /// If rollout after rollout has numbers that are none, or the segment is damaged.
     pub fn run(mut self) -> Result<(), ActorError> {
         while let Some(claim_wait_ns) = self.wait_for_slot() {
-            let read_weights_ns = self.read_weights();
+            let read_weights_ns = self.read_weights()?;
             let Some(time) = self.collect(claim_wait_ns, read_weights_ns) else { break };
             if self.is_sound()? {
                 self.publish(time);
@@ -133,11 +134,12 @@ impl<'seg> Actor<'seg> {
 
     /// Copies the newest weights; returns how long that took, ns. The slot is claimed first, so that
     /// nothing stands between the newest weights and their use.
-    fn read_weights(&mut self) -> u64 {
+    fn read_weights(&mut self) -> Result<u64, ActorError> {
         let start_ns = monotonic_ns();
         self.status.vitals.enter(Phase::Collecting, start_ns);
         let retries_before = self.weights.n_retries();
-        if let Some(version) = self.weights.read_if_newer(self.collector.params_mut()) {
+        let read = self.weights.read_if_newer(self.collector.params_mut());
+        if let Some(version) = read.map_err(SegmentError::from)? {
             self.policy_version = version;
             #[cfg(feature = "faults")]
             {
@@ -148,7 +150,7 @@ impl<'seg> Actor<'seg> {
         self.status.weights_retries.add(self.weights.n_retries() - retries_before);
         let read_ns = monotonic_ns() - start_ns;
         self.status.read_weights_ns.add(read_ns);
-        read_ns
+        Ok(read_ns)
     }
 
     /// Fills the claimed slot, with a sign of life after each step, because an environment may take long;

@@ -25,6 +25,9 @@ const FORMAT: &str = "impala-2";
 /// A header names some forty tensors at most; this is a hundred times what those need.
 const MAX_HEADER_BYTES: u64 = 1 << 20;
 
+/// Nothing that a run counts comes so far.
+const MAX_NUMBER: u64 = i64::MAX as u64;
+
 /// How the checksum stands in the header; its digits follow.
 const CHECKSUM_KEY: &[u8] = b"\"checksum\":\"";
 
@@ -215,7 +218,10 @@ impl Checkpoint {
     ) -> Result<Checkpoint, String> {
         let number = |key: &str| {
             let value = text(metadata, key)?;
-            value.parse().map_err(|_| format!("`{key}` in its metadata is `{value}`, not a number"))
+            let number = value.parse().ok().filter(|number| *number <= MAX_NUMBER);
+            number.ok_or_else(|| {
+                format!("`{key}` in its metadata is `{value}`, not a number up to {MAX_NUMBER}")
+            })
         };
         let has_mean = tensors.names().iter().any(|name| name.starts_with(MEAN));
         let mean = has_mean.then(|| read_flat(tensors, &shape, MEAN)).transpose()?;
@@ -437,6 +443,7 @@ mod tests {
             bytes[bit / 8] ^= 1 << (bit % 8);
         }
         assert_eq!(Checkpoint::read(Path::new("x"), bytes.as_slice()).unwrap(), checkpoint());
+        println!("{} flipped bits, each refused", 8 * bytes.len());
     }
 
     #[test]
@@ -445,6 +452,7 @@ mod tests {
         let is_refused = |bytes: &[u8]| Checkpoint::read(Path::new("x"), bytes).is_err();
         assert!((0..bytes.len()).all(|length| is_refused(&bytes[..length])));
         assert!(is_refused(&[bytes.as_slice(), b"x"].concat()));
+        println!("cut at {} places, each refused", bytes.len());
     }
 
     #[test]

@@ -114,6 +114,10 @@ fn default_lines() -> Vec<(String, String)> {
     lines
 }
 
+fn settings_of(lines: &[(String, String)]) -> String {
+    lines.iter().map(|(key, value)| format!("{key} = {value}\n")).collect()
+}
+
 /// Reads settings and goes as far with them as a run does before it allocates anything.
 fn read_settings(path: &Path) -> Result<(), String> {
     let config = Config::from_file(path).map_err(|error| error.to_string())?;
@@ -151,8 +155,7 @@ proptest! {
             let at = line.index(lines.len());
             lines[at].1 = NASTY[value].to_owned();
         }
-        let lines: Vec<String> = lines.iter().map(|(key, value)| format!("{key} = {value}")).collect();
-        check_settings(lines.join("\n").as_bytes());
+        check_settings(settings_of(&lines).as_bytes());
     }
 
     #[test]
@@ -161,6 +164,20 @@ proptest! {
         damage.iter().for_each(|damage| damage.apply(&mut text));
         check_settings(&text);
     }
+}
+
+/// One at a time, so that no mistake hides behind another one.
+#[test]
+fn each_setting_with_each_value_that_cannot_work_is_refused_or_sound() {
+    let sound = default_lines();
+    for changed in 0..sound.len() {
+        for value in NASTY {
+            let mut lines = sound.clone();
+            lines[changed].1 = value.to_owned();
+            check_settings(settings_of(&lines).as_bytes());
+        }
+    }
+    println!("{} settings, {} values of each", sound.len(), NASTY.len());
 }
 
 #[test]
@@ -260,6 +277,79 @@ fn a_checkpoint_cut_anywhere_is_refused() {
     for length in 0..bytes.len() {
         check_checkpoint(&bytes[..length]).unwrap_err();
     }
+    println!("cut at {} places, each refused", bytes.len());
+}
+
+/// Where a text begins in a file, at or after this place.
+fn find(bytes: &[u8], text: &str, from: usize) -> usize {
+    let at = bytes[from..].windows(text.len()).position(|window| window == text.as_bytes());
+    from + at.unwrap_or_else(|| panic!("there is no {text}"))
+}
+
+/// The same file with a checksum of its own, made as `docs/checkpoints.md` says.
+fn sealed(mut bytes: Vec<u8>) -> Vec<u8> {
+    const KEY: &str = "\"checksum\":\"";
+    let digits = find(&bytes, KEY, 0) + KEY.len();
+    bytes[digits..digits + 16].fill(b'0');
+    let sum = format!("{:016x}", xxhash_rust::xxh3::xxh3_64(&bytes));
+    bytes[digits..digits + 16].copy_from_slice(sum.as_bytes());
+    bytes
+}
+
+/// A sound checkpoint in whose header, after `key`, one text is another of the same length.
+fn with_header_text(key: &str, old: &str, new: &str) -> Vec<u8> {
+    let mut bytes = checkpoint_bytes();
+    let at = find(&bytes, old, find(&bytes, key, 0));
+    bytes[at..at + old.len()].copy_from_slice(new.as_bytes());
+    sealed(bytes)
+}
+
+/// Its checksum is right, so that nothing but its content can give it away.
+#[test]
+fn a_sealed_checkpoint_of_another_version_or_shape_is_refused_with_what_differs() {
+    assert_eq!(sealed(checkpoint_bytes()), checkpoint_bytes(), "sealed as the engine does");
+    for (key, old, new, said) in [
+        (
+            "\"format\":",
+            "impala-2",
+            "impala-1",
+            "format is `impala-1`, this version reads `impala-2`",
+        ),
+        (
+            "\"torso.2.weight\":",
+            "[6,8]",
+            "[8,6]",
+            "torso.2.weight` is F32 [6, 8], expected F32 [8, 8]",
+        ),
+        (
+            "\"policy.weight\":",
+            "[2,6]",
+            "[6,2]",
+            "policy.weight` is F32 [2, 6], expected F32 [6, 6]",
+        ),
+        (
+            "\"optimizer.square.torso.0.weight\":",
+            "[8,4]",
+            "[4,8]",
+            "is F32 [4, 8], expected F32 [8, 4]",
+        ),
+        ("\"value.bias\":", "F32", "I32", "`value.bias` is I32 [1], expected F32 [1]"),
+        ("\"recent_returns\":", "F64", "I64", "`recent_returns` is I64 [100], expected F64 [100]"),
+        ("\"optimizer.mean.value.bias\":", "bias", "bios", "it has no `optimizer.mean.value.bias`"),
+        ("\"env\":", "env", "enw", "its metadata has no `env`"),
+        ("\"frames\":", "1000", "1e99", "`frames` in its metadata is `1e99`, not a number"),
+    ] {
+        let message = check_checkpoint(&with_header_text(key, old, new)).unwrap_err();
+        assert!(message.contains(said), "{message}");
+    }
+    let folder = TempDir::new().unwrap();
+    let path = folder.path().join("endless.safetensors");
+    Checkpoint { elapsed_ns: u64::MAX, ..checkpoint() }.save(&path).unwrap();
+    let message = Checkpoint::load(&path).unwrap_err().to_string();
+    assert!(
+        message.contains("`elapsed_ns` in its metadata is `18446744073709551615`"),
+        "{message}"
+    );
 }
 
 #[test]

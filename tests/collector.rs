@@ -229,7 +229,7 @@ fn a_whole_rollout_from_claim_to_publish_allocates_nothing() {
     for version in 0..50 {
         writer.publish(version, &params);
         let mut rollout = producer.try_claim().unwrap();
-        assert_eq!(reader.read_if_newer(collector.params_mut()), Some(version));
+        assert_eq!(reader.read_if_newer(collector.params_mut()), Ok(Some(version)));
         collector.collect(&mut rollout);
         producer.publish(version);
         let slot = consumer.try_take().unwrap();

@@ -110,7 +110,7 @@ fn an_episode_becomes_a_gif_and_png_files_with_a_frame_a_moment() {
 
 #[test]
 fn what_cannot_be_evaluated_or_written_is_refused_with_a_remedy() {
-    let (folder, _) = with_policy();
+    let (folder, checkpoint) = with_policy();
     std::fs::create_dir(folder.path().join("run")).unwrap();
     let refusal = |args: &[&str]| {
         let output = eval(folder.path(), args);
@@ -129,4 +129,13 @@ fn what_cannot_be_evaluated_or_written_is_refused_with_a_remedy() {
     assert_eq!(status, Some(2));
     let (status, message) = refusal(&["policy.safetensors", "--gif", "no/such/folder/a.gif"]);
     assert!(status == Some(2) && message.contains("no/such/folder/a.gif"), "{message}");
+    for (env, said) in [
+        ("Acrobot-v1", "network has (4, 2) (observations, actions), Acrobot-v1 has (6, 3)"),
+        ("CartPole-v2", "unknown environment \"CartPole-v2\""),
+    ] {
+        let other = Checkpoint { env: env.into(), ..checkpoint.clone() };
+        other.save(&folder.path().join("other.safetensors")).unwrap();
+        let (status, message) = refusal(&["other.safetensors"]);
+        assert!(status == Some(2) && message.contains(said), "{message}");
+    }
 }

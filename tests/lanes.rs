@@ -109,7 +109,7 @@ fn act(config: &Config, segment: &Segment, is_over: &AtomicBool) {
     while !is_over.load(Ordering::Relaxed) {
         if let Some(mut rollout) = producer.claim(Duration::from_millis(1)) {
             collector.collect(&mut rollout);
-            producer.publish(weights.version().unwrap());
+            producer.publish(weights.version().unwrap().unwrap());
         }
     }
 }
@@ -125,9 +125,7 @@ fn learn<S: MessageSink + Send>(config: &Config, sink: S) -> Result<Vec<f32>, Le
         let ended = catch_unwind(AssertUnwindSafe(|| learner.run()));
         is_over.store(true, Ordering::Relaxed);
         match ended {
-            Ok(result) => {
-                result.map(|()| segment.state_reader().read_if_newer().unwrap().state.params)
-            }
+            Ok(result) => result.map(|()| state_in(&segment).params),
             Err(panic) => std::panic::resume_unwind(panic),
         }
     })
@@ -147,7 +145,7 @@ struct OneHub<'seg> {
 
 impl<'seg> OneHub<'seg> {
     fn new(config: &'seg Config, segment: &'seg Segment) -> Self {
-        let saved = segment.state_reader().read_if_newer().unwrap();
+        let saved = segment.state_reader().read_if_newer().unwrap().unwrap();
         let n_params = saved.state.params.len();
         let intake = Intake::new(config, segment, &saved.consumed).unwrap();
         let run_clock = RunClock::starting_at(0);
@@ -163,7 +161,7 @@ impl<'seg> OneHub<'seg> {
         let values = vec![value; self.n_params];
         let mut batch = SlotBatch::default();
         self.producer.claim(LONG).unwrap();
-        self.producer.publish(self.weights.version().unwrap());
+        self.producer.publish(self.weights.version().unwrap().unwrap());
         assert!(self.intake.take(&mut batch, &mut self.clock));
         let (version, sums, entropy_cost) = (0, PassSums::default(), 0.0);
         let gradient = Gradient { values: &values, norm, version, sums, total_loss, entropy_cost };
@@ -174,7 +172,7 @@ impl<'seg> OneHub<'seg> {
 }
 
 fn state_in(segment: &Segment) -> LearnerState {
-    segment.state_reader().read_if_newer().unwrap().state
+    segment.state_reader().read_if_newer().unwrap().unwrap().state
 }
 
 /// Bad in each way there is: the gradient, the loss, and finite ones after whose step the optimiser's memory
@@ -263,7 +261,7 @@ fn a_supervisor_that_takes_no_report_stops_nobody() {
 fn two_gradients_of_the_first_weights(config: &Config) -> (Progress, LearnerFigures, u64) {
     let segment = segment(config);
     let words = LastWords::default();
-    let saved = segment.state_reader().read_if_newer().unwrap();
+    let saved = segment.state_reader().read_if_newer().unwrap().unwrap();
     let intake = Intake::new(config, &segment, &saved.consumed).unwrap();
     let clock = RunClock::starting_at(0);
     let mut hub = Hub::new(config, &segment, saved, clock, 0, words.clone()).unwrap();
@@ -292,7 +290,7 @@ fn two_gradients_of_the_first_weights(config: &Config) -> (Progress, LearnerFigu
     }
     hub.finish().unwrap();
     let (progress, figures, _) = words.0.lock().unwrap().clone();
-    assert_eq!(segment.weights_reader().version(), Some(progress.updates));
+    assert_eq!(segment.weights_reader().version(), Ok(Some(progress.updates)));
     (progress, figures, segment.board().learner().rollouts_dropped.get())
 }
 

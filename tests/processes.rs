@@ -5,11 +5,15 @@
 mod training;
 
 use std::collections::HashSet;
+use std::fs::File;
+use std::os::unix::fs::FileExt;
 use std::time::{Duration, Instant};
 
+use impala::config::Config;
 use impala::live::LiveRun;
 use impala::run_dir::RunDir;
 use impala::shm::board::Phase;
+use impala::shm::layout::{LINE_BYTES, Layout, SegmentShape, Span};
 use impala::shm::view::WorkerSigns;
 use impala::telemetry::{Exit, MetricsRow, SlotRecord, Summary};
 use nix::sys::signal::{Signal, kill};
@@ -30,11 +34,6 @@ impl Training {
     /// The same with more settings.
     fn start_set(settings: &str, flags: &[&str]) -> Self {
         Self::start_from("", settings, flags)
-    }
-
-    /// The worker of this name.
-    fn worker(&self, name: &str) -> Option<Pid> {
-        self.worker_besides(name, &[])
     }
 
     /// The worker of this name that is none of `others`.
@@ -278,49 +277,136 @@ fn a_stopped_supervisor_replaces_nobody() {
 fn a_damaged_segment_is_made_new_and_everything_starts_again() {
     let training = Training::start_with(&["--log-slots"]);
     wait_until("some training", || training.n_rows() > 1);
+    let workers = training.workers();
     let actor = training.replacement("impala-actor0", &[]);
-    if !damage_first_ring(actor) {
-        eprintln!("SKIPPED: this system does not let a parent write to its child's memory");
-        return;
+    if let Err(error) = damage_first_ring(actor) {
+        return skip(&error);
     }
     kill(actor, Signal::SIGKILL).unwrap();
-    let frames = training.n_frames();
-    wait_until("a reset", || training.worker("impala-actor3").is_some_and(|pid| pid > actor));
-    wait_until("training after it", || training.n_frames() > frames);
+    await_new_workers(&training, &workers);
     let mut slots = csv::Reader::from_path(training.run_dir.join("slots.csv")).unwrap();
     let mut seen = HashSet::new();
     for slot in slots.deserialize::<SlotRecord>().map_while(Result::ok) {
         let is_new = seen.insert((slot.actor, slot.generation, slot.sequence));
         assert!(is_new, "an actor plays the episodes again of the one before: {slot:?}");
     }
+    assert_reset(training, "ring indices are corrupt");
+}
+
+fn skip(error: &std::io::Error) {
+    eprintln!("SKIPPED: a parent cannot write to its child's memory here: {error}");
+}
+
+/// Waits until none of these workers is left and training goes on.
+fn await_new_workers(training: &Training, before: &[Pid]) {
+    let frames = training.n_frames();
+    wait_until("a reset", || {
+        let now = training.workers();
+        now.len() == before.len() && !now.iter().any(|worker| before.contains(worker))
+    });
+    wait_until("training after it", || training.n_frames() > frames);
+}
+
+/// Ends the run, which has been reset because of this complaint.
+fn assert_reset(training: Training, complaint: &str) {
     training.signal(Signal::SIGTERM);
     let (code, said, summary) = training.end();
     assert_eq!(code, Some(0), "{said}");
-    assert!(said.contains("ring indices are corrupt"), "{said}");
+    assert!(said.contains(complaint), "{said}");
     assert!(said.contains("the shared segment was damaged; everything starts again"), "{said}");
     assert!(summary.unwrap().reliability.segment_resets >= 1);
 }
 
-/// Whether the head of the first ring, in a segment of the default shape, could be overwritten.
-fn damage_first_ring(actor: Pid) -> bool {
-    use std::os::unix::fs::FileExt;
-    let config = impala::config::Config::default();
+/// Where everything lies in a segment of the default shape.
+fn layout() -> Layout {
+    let config = Config::default();
     let state = impala::start::fresh_state(&config).unwrap();
-    let layout = impala::shm::layout::Layout::new(&impala::shm::layout::SegmentShape {
+    let shape = SegmentShape {
         n_actors: config.actors.count,
         slots_per_actor: config.actors.slots_per_actor,
         n_params: state.params.len(),
         n_moments: 1,
         rollout: config.rollout_shape().unwrap(),
+    };
+    Layout::new(&shape).unwrap()
+}
+
+/// The segment through the memory of one of its workers, and with the rights of that one.
+struct WorkerMemory {
+    memory: File,
+    segment: u64,
+}
+
+impl WorkerMemory {
+    fn of(worker: Pid) -> std::io::Result<Self> {
+        let maps = std::fs::read_to_string(format!("/proc/{worker}/maps"))?;
+        let lines = maps.lines().filter(|line| line.contains("/dev/shm/"));
+        let starts =
+            lines.map(|line| u64::from_str_radix(line.split('-').next().unwrap(), 16).unwrap());
+        let memory = File::options().read(true).write(true).open(format!("/proc/{worker}/mem"))?;
+        Ok(WorkerMemory { memory, segment: starts.min().unwrap() })
+    }
+
+    fn read(&self, offset: usize) -> std::io::Result<u64> {
+        let mut word = [0; 8];
+        self.memory.read_exact_at(&mut word, self.segment + offset as u64)?;
+        Ok(u64::from_ne_bytes(word))
+    }
+
+    fn write(&self, offset: usize, word: u64) -> std::io::Result<()> {
+        self.memory.write_all_at(&word.to_ne_bytes(), self.segment + offset as u64)
+    }
+}
+
+/// Overwrites the head of the first ring.
+fn damage_first_ring(actor: Pid) -> std::io::Result<()> {
+    WorkerMemory::of(actor)?.write(layout().ring_region(0).offset, u64::MAX)
+}
+
+/// Marks the cell in use of the weights, or of the state, as being written.
+fn mark_cell_in_use(learner: Pid, region: Span) -> std::io::Result<()> {
+    let memory = WorkerMemory::of(learner)?;
+    let cell = memory.read(region.offset)? as usize;
+    let sequence = region.offset + (1 + cell) * LINE_BYTES;
+    memory.write(sequence, memory.read(sequence)? + 1)
+}
+
+/// Stops a process and waits until it stands still.
+fn stop(pid: Pid) {
+    kill(pid, Signal::SIGSTOP).unwrap();
+    wait_until("a process to stand still", || {
+        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
+        stat.rsplit(')').next().unwrap().starts_with(" T")
     });
-    let head = layout.unwrap().ring_region(0).offset as u64;
-    let maps = std::fs::read_to_string(format!("/proc/{actor}/maps")).unwrap();
-    let lines = maps.lines().filter(|line| line.contains("/dev/shm/"));
-    let starts =
-        lines.map(|line| u64::from_str_radix(line.split('-').next().unwrap(), 16).unwrap());
-    let memory = std::fs::OpenOptions::new().write(true).open(format!("/proc/{actor}/mem"));
-    let Ok(memory) = memory else { return false };
-    memory.write_all_at(&u64::MAX.to_ne_bytes(), starts.min().unwrap() + head).is_ok()
+}
+
+/// Waits until a learner whose actors stand still has nothing to do, and stops it: what it has saved is what
+/// it has published.
+fn stop_between_updates(training: &Training) {
+    let workers = training.workers();
+    workers[1..].iter().for_each(|actor| stop(*actor));
+    let live = training.look_in();
+    wait_until("empty rings", || live.snapshot().learner.phase == Phase::Waiting);
+    stop(workers[0]);
+}
+
+/// Nobody may look again and again at such a cell, least of all the supervisor, whom nobody watches.
+#[test]
+fn a_cell_in_use_that_is_marked_as_being_written_hangs_nobody() {
+    for region in [layout().weights(), layout().state()] {
+        // Longer than this test lasts: nobody is saved by being killed.
+        let training = Training::start_set("[supervision]\nhang_timeout_s = 1000.0\n", &[]);
+        wait_until("some training", || training.n_rows() > 1);
+        let workers = training.workers();
+        stop_between_updates(&training);
+        if let Err(error) = mark_cell_in_use(workers[0], region) {
+            return skip(&error);
+        }
+        kill(workers[0], Signal::SIGKILL).unwrap();
+        workers[1..].iter().for_each(|actor| kill(*actor, Signal::SIGCONT).unwrap());
+        await_new_workers(&training, &workers);
+        assert_reset(training, "is marked as being written (sequence ");
+    }
 }
 
 #[test]
@@ -482,7 +568,7 @@ fn a_signal_during_the_final_evaluation_costs_no_results() {
     wait_until("some training", || training.n_rows() > 1);
     let run = RunDir::open(&training.run_dir).unwrap();
     training.signal(Signal::SIGINT);
-    training.replacement("impala-eval", &[]);
+    wait_until("the end of training", || !run.live().exists());
     training.signal(Signal::SIGINT);
     wait_until("its end", || training.supervisor.try_wait().unwrap().is_some());
     let reason = std::fs::read_to_string(run.path().join("meta.json")).unwrap_or_default();

@@ -101,7 +101,7 @@ fn params_of(version: u64) -> Vec<f32> {
 
 /// Reads the weights, if there are newer ones, and checks them; returns their version.
 fn read_checked(reader: &mut WeightsReader, params: &mut [f32]) -> Option<u64> {
-    let version = reader.read_if_newer(params)?;
+    let version = reader.read_if_newer(params).unwrap()?;
     let expected = (version % (1 << 24)) as f32;
     assert!(params.iter().all(|&param| param == expected), "weights {version} are torn");
     Some(version)
@@ -309,7 +309,7 @@ fn storm() {
         "  {n_kills} kills ({n_unfinished_writes} inside a weight write), {n_consumed} rollouts"
     );
     assert!(n_kills > 0 && n_unfinished_writes > 0 && n_consumed > 0, "the storm did not blow");
-    assert!(segment.weights_reader().version() > Some(0));
+    assert!(segment.weights_reader().version().unwrap() > Some(0));
 }
 
 /// A consumer process that dies with slots in its hands; this process is its replacement.
@@ -383,13 +383,20 @@ fn protection() {
     };
     let segv = Death::Killed(Signal::SIGSEGV);
     assert_eq!(does(do_the_work_of_actor_1), Death::Exited(0));
+    let sees_a_read_only_header = |_: &Segment| {
+        let (maps, _) = own_traces();
+        assert!(maps[0].contains(" r--s "), "{maps:?}");
+    };
+    assert_eq!(does(sees_a_read_only_header), Death::Exited(0));
     assert_eq!(does(|segment| segment.weights_writer().unwrap().publish(1, &params_of(1))), segv);
+    assert_eq!(does(|segment| drop(segment.state_writer())), segv, "the learner's state");
     assert_eq!(does(|segment| drop(segment.producer(0, 0))), segv, "the ring before its own");
     assert_eq!(does(|segment| drop(segment.producer(2, 0))), segv, "the ring behind its own");
     let mut consumer = segment.consumer(1).unwrap();
     let slot = consumer.try_take().unwrap();
     assert_eq!(slot.index(), 0, "the supervisor may still do all");
-    assert_eq!(segment.weights_reader().version(), Some(0));
+    segment.check_header().unwrap();
+    assert_eq!(segment.weights_reader().version(), Ok(Some(0)));
     assert_eq!(segment.board().actor(1).frames.get(), 320);
 }
 

@@ -99,7 +99,7 @@ fn read(bench: &mut Bench, segment: &Segment, others: &Others) -> Result<()> {
     let contenders = vec![
         // A new reader has read nothing yet, so that to it the weights are always new ones.
         Contender::call("two cells", || {
-            black_box(segment.weights_reader().read_if_newer(ours));
+            _ = black_box(segment.weights_reader().read_if_newer(ours));
         }),
         Contender::call("copy under a Mutex", || others.read_locked(locked)),
         Contender::call("RwLock<Arc>, copied", || swapped.copy_from_slice(&others.shared())),
@@ -123,7 +123,7 @@ fn publish_and_read(bench: &mut Bench, segment: &Segment, others: &Others) -> Re
         Contender::call("two cells", || {
             version += 1;
             writer.publish(version, &source);
-            black_box(reader.read_if_newer(ours));
+            _ = black_box(reader.read_if_newer(ours));
         }),
         Contender::call("copy under a Mutex", || {
             others.publish_locked(&source);
@@ -155,7 +155,7 @@ pub fn while_written(bench: &mut Bench, n_params: usize) -> Result<()> {
                 writer.publish(version, &params);
             };
             let read = || {
-                segment.weights_reader().read_if_newer(&mut copy);
+                _ = black_box(segment.weights_reader().read_if_newer(&mut copy));
             };
             Ok(read_while(publish, read, n))
         }),

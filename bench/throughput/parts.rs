@@ -114,7 +114,7 @@ fn weights(config: &Config, effort: Effort) -> Result<[Vec<f64>; 2]> {
     let mut both = || {
         version += 1;
         writer.publish(version, &params);
-        reader.read_if_newer(&mut params);
+        reader.read_if_newer(&mut params).expect("nobody wrote over them");
     };
     let read = seconds_each(effort, &mut both);
     let us = |seconds: &f64| seconds * 1e6;

@@ -232,7 +232,8 @@ impl<'seg, S: MessageSink> Hub<'seg, S> {
 
     /// Takes parameters and optimiser back to the last update, whose state is what stands in the segment.
     fn undo_step(&mut self) {
-        let saved = self.segment.state_reader().read_if_newer();
+        // Where it is damaged, this learner ends, and its replacement says so.
+        let saved = self.segment.state_reader().read_if_newer().ok().flatten();
         let SavedState { state, .. } = saved.expect("there is the state that this hub began with");
         self.params = state.params;
         let rule = UpdateRule::of(&self.config.optimizer);

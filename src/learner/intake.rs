@@ -208,7 +208,9 @@ impl<'seg> Intake<'seg> {
 
     /// Puts a taken slot into the batch, or hands it back if its policy is too old.
     fn admit(&self, slot: TakenSlot<'seg>, gathering: &mut Gathering<'seg>) {
-        let lag = policy_lag(gathering.weights.version(), &slot);
+        // Where they are damaged, the lane that reads them next says so.
+        let newest = gathering.weights.version().ok().flatten();
+        let lag = policy_lag(newest, &slot);
         if lag <= self.max_policy_lag {
             gathering.slots.push(slot);
         } else {

@@ -17,8 +17,8 @@ use crate::faults::{self, Point};
 use crate::latency::{Stage, StageClock};
 use crate::params::ParamLayout;
 use crate::rollout::Rollout;
-use crate::shm::Segment;
 use crate::shm::weights::WeightsReader;
+use crate::shm::{Segment, SegmentError};
 
 /// One thread of the learner.
 pub struct Lane<'run, 'seg, S> {
@@ -74,11 +74,12 @@ impl<'run, 'seg, S: MessageSink> Lane<'run, 'seg, S> {
     /// Learns until the intake gives no more batches. The learner's hot loop.
     ///
     /// # Errors
-    /// If training diverges or the supervisor is gone. However a lane ends, the others end with it.
+    /// If training diverges, the segment is damaged or the supervisor is gone. However a lane ends, the
+    /// others end with it.
     pub fn run(mut self) -> Result<(), LearnerError> {
         while self.take() {
             faults::reach(Point::AfterTake);
-            self.read_weights();
+            self.read_weights()?;
             let grad_norm = self.learn();
             self.apply(grad_norm)?;
             self.release();
@@ -93,10 +94,10 @@ impl<'run, 'seg, S: MessageSink> Lane<'run, 'seg, S> {
 
     /// Copies the newest weights. After the batch was taken, so that nothing stands between them and
     /// their use.
-    fn read_weights(&mut self) {
-        if let Some(version) = self.weights.read_if_newer(&mut self.params) {
-            self.version = version;
-        }
+    fn read_weights(&mut self) -> Result<(), LearnerError> {
+        let read = self.weights.read_if_newer(&mut self.params);
+        self.version = read.map_err(SegmentError::from)?.unwrap_or(self.version);
+        Ok(())
     }
 
     /// Computes the gradient of the batch's summed loss, clipped; returns its norm before that.

@@ -126,7 +126,9 @@ impl<'seg, S: MessageSink + Send> Learner<'seg, S> {
     ) -> Result<Self, LearnerError> {
         let now_ns = monotonic_ns();
         segment.check_header()?;
-        let saved = segment.state_reader().read_if_newer().ok_or(LearnerError::NoState)?;
+        segment.board().learner().vitals.start(std::process::id(), 0, now_ns);
+        let saved = segment.state_reader().read_if_newer().map_err(SegmentError::from)?;
+        let saved = saved.ok_or(LearnerError::NoState)?;
         if !saved.state.is_finite() {
             return Err(LearnerError::NoState);
         }
@@ -139,7 +141,8 @@ impl<'seg, S: MessageSink + Send> Learner<'seg, S> {
     /// stop.
     ///
     /// # Errors
-    /// If training diverges, the supervisor is gone, or there are no threads to be had.
+    /// If training diverges, the segment is damaged, the supervisor is gone, or there are no threads to be
+    /// had.
     pub fn run(self) -> Result<(), LearnerError> {
         // A learner before this one may have made the last update and not said goodbye.
         if lock(&self.hub).exit().is_some() {

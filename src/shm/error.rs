@@ -8,6 +8,7 @@ use shared_memory::ShmemError;
 use super::SHM_DIR;
 use super::layout::LayoutError;
 use super::ring::CorruptRing;
+use super::weights::CorruptCell;
 
 /// What can go wrong with a segment.
 #[derive(Debug, thiserror::Error)]
@@ -69,6 +70,9 @@ pub enum SegmentError {
         /// What they are.
         source: CorruptRing,
     },
+    /// The weights or the learner's state cannot be read.
+    #[error("weights or state: {0}")]
+    Cell(#[from] CorruptCell),
     /// This process holds the role already.
     #[error("this process already holds the role of {role}; drop the other holder first")]
     RoleTaken {

@@ -64,7 +64,8 @@
 //!
 //! Weights, and the learner's state likewise
 //! - **W1** Only the writer writes them.
-//! - **W2** The cell in use is never written to: the other one is filled, then the index is flipped.
+//! - **W2** The cell in use is never written to: the other one is filled, then the index is flipped. A reader
+//!   that finds it marked as being written has found damage, and says so instead of waiting for an end.
 //! - **W3** A cell's sequence is odd from before its first word is written until after its last one; every
 //!   write has numbers of its own, also after a writer died in the middle.
 //! - **W4** The published version never goes back.

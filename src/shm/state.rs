@@ -10,7 +10,7 @@ use crate::state::{Counters, LearnerState, OptimizerState, RecentReturns, StateV
 use crate::sync::{AtomicU64, Ordering};
 
 use super::layout::{SegmentShape, StateWords};
-use super::weights::{WeightsReader, WeightsRegion, WeightsWriter};
+use super::weights::{CorruptCell, WeightsReader, WeightsRegion, WeightsWriter};
 
 /// Words of [`Counters`]; the optimiser's step count stands behind them.
 const N_COUNTERS: usize = size_of::<Counters>() / size_of::<u64>();
@@ -75,10 +75,13 @@ impl<'a> StateReader<'a> {
     }
 
     /// The newest whole state; `None` if it is not newer than the one read last.
-    pub fn read_if_newer(&mut self) -> Option<SavedState> {
+    ///
+    /// # Errors
+    /// [`CorruptCell`].
+    pub fn read_if_newer(&mut self) -> Result<Option<SavedState>, CorruptCell> {
         let mut cell = vec![0_u64; self.words.n_words];
-        self.cells.read_with(|words| copy_words(words, &mut cell))?;
-        Some(self.decode(&cell))
+        let version = self.cells.read_with(|words| copy_words(words, &mut cell))?;
+        Ok(version.map(|_| self.decode(&cell)))
     }
 
     fn decode(&self, cell: &[u64]) -> SavedState {
@@ -149,13 +152,13 @@ mod tests {
         for (n_params, n_moments) in [(1, 1), (2, 1), (7, 2), (8, 2)] {
             let segment = segment(n_params, n_moments);
             let mut reader = segment.state_reader();
-            assert_eq!(reader.read_if_newer(), None);
+            assert_eq!(reader.read_if_newer(), Ok(None));
             for seed in 1..4 {
                 let (state, consumed) = (state(seed, n_params, n_moments), vec![seed, 0, 9]);
                 let mut writer = segment.state_writer().unwrap();
                 writer.save(state.as_view(), consumed.iter().copied());
-                assert_eq!(reader.read_if_newer(), Some(SavedState { state, consumed }));
-                assert_eq!(reader.read_if_newer(), None);
+                assert_eq!(reader.read_if_newer(), Ok(Some(SavedState { state, consumed })));
+                assert_eq!(reader.read_if_newer(), Ok(None));
             }
         }
     }
@@ -169,11 +172,12 @@ mod tests {
         let first = dying.words.params;
         dying.cells.begin(1).fill_from(first, &[f32::NAN; 5]);
         drop(dying);
-        let read = segment.state_reader().read_if_newer().unwrap();
+        let read = segment.state_reader().read_if_newer().unwrap().unwrap();
         assert_eq!((read.state, read.consumed), (before, vec![1, 2, 3]));
         let after = state(2, 5, 1);
         segment.state_writer().unwrap().save(after.as_view(), [1, 2, 4]);
-        assert_eq!(segment.state_reader().read_if_newer().unwrap().state, after);
+        let read = segment.state_reader().read_if_newer().unwrap().unwrap();
+        assert_eq!(read.state, after);
     }
 
     #[test]

@@ -11,6 +11,17 @@
 
 use crate::sync::{AtomicU64, Ordering, fence, spin_loop};
 
+/// The cell in use is marked as being written, which no writer ever does (W2): somebody wrote over its head or
+/// over the index.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "the cell in use is marked as being written (sequence {sequence}); start with a fresh segment"
+)]
+pub struct CorruptCell {
+    /// The mark.
+    pub sequence: u64,
+}
+
 /// Which of the two cells is in use.
 #[derive(Default)]
 #[repr(C, align(128))]
@@ -128,7 +139,9 @@ impl<'a> WeightsWriter<'a> {
         // Relaxed: only this side writes the sequence. A dead writer left it odd: rounded up, ours is odd
         // again while we write, and no write shares a number with another.
         let even = head.sequence.load(Ordering::Relaxed).next_multiple_of(2);
-        head.sequence.store(even + 1, Ordering::Relaxed);
+        // SYNC: partner of the first load in `Look::begin`. A reader that sees this odd number also sees that the
+        // other cell is in use; relaxed, it could still find this one in use and take that for damage.
+        head.sequence.store(even + 1, Ordering::Release);
         // SYNC: partner of the fence in `Look::is_whole`. A reader that saw any word
         // stored below also sees the odd number stored above; without it, it could find the old
         // sequence unchanged around new words.
@@ -188,7 +201,7 @@ impl CellWrite<'_, '_> {
         // of this write; relaxed, it could see older ones between two equal numbers.
         self.writer.region.head(self.hidden).sequence.store(self.even_after, Ordering::Release);
         // SYNC: partner of the load in `WeightsReader::look`. A reader sent to this cell finds the write
-        // finished; relaxed, it could be sent there too early and would spin until it sees the end.
+        // finished; relaxed, it could be sent there too early and would take that for damage.
         self.writer.region.state.current.cell.store(self.hidden as u64, Ordering::Release);
         self.writer.current = self.hidden;
         self.writer.version = Some(self.version);
@@ -219,7 +232,8 @@ impl<'a> Look<'a> {
     fn begin(region: &WeightsRegion<'a>, cell: usize) -> Self {
         let head = region.head(cell);
         // SYNC: partner of the first store in `CellWrite::commit`. All words of the write that ended
-        // with this number are visible after it; relaxed, older ones could be.
+        // with this number are visible after it; relaxed, older ones could be. If the number is odd, of the
+        // first store in `WeightsWriter::begin`.
         let before = head.sequence.load(Ordering::Acquire);
         Look { head, words: region.cells[cell], before }
     }
@@ -228,13 +242,22 @@ impl<'a> Look<'a> {
         (self.before != 0).then(|| self.head.version.load(Ordering::Relaxed))
     }
 
+    fn is_being_written(&self) -> bool {
+        !self.before.is_multiple_of(2)
+    }
+
+    /// Relaxed: what was read before it is ordered by what its callers say.
+    fn is_as_before(&self) -> bool {
+        self.head.sequence.load(Ordering::Relaxed) == self.before
+    }
+
     /// Whether all that was read since the beginning is of one write.
     fn is_whole(&self) -> bool {
         // SYNC: partner of the fence in `WeightsWriter::begin`. If any word read so far came from a
         // younger write, the load below sees that write's odd number or a later one; without it, the
         // load could be done before theirs.
         fence(Ordering::Acquire);
-        self.before.is_multiple_of(2) && self.head.sequence.load(Ordering::Relaxed) == self.before
+        !self.is_being_written() && self.is_as_before()
     }
 }
 
@@ -255,23 +278,32 @@ impl<'a> WeightsReader<'a> {
     /// Copies the weights into `params` and returns their version, if it is above the one read last; else
     /// leaves `params` alone.
     ///
+    /// # Errors
+    /// [`CorruptCell`]; whoever went on looking would do so for ever.
+    ///
     /// # Panics
     /// If `params` has the wrong length.
-    pub fn read_if_newer(&mut self, params: &mut [f32]) -> Option<u64> {
+    pub fn read_if_newer(&mut self, params: &mut [f32]) -> Result<Option<u64>, CorruptCell> {
         assert_eq!(params.len(), self.n_params, "read needs room for all parameters");
         self.read_with(|words| copy_words(words, params))
     }
 
     /// Lets `copy` take from the words of the cell in use what it wants, again until all it took is of
     /// one write; returns that write's version. Does nothing if it is not above the one read last.
-    pub fn read_with(&mut self, mut copy: impl FnMut(&[AtomicU64])) -> Option<u64> {
+    ///
+    /// # Errors
+    /// [`CorruptCell`].
+    pub fn read_with(
+        &mut self,
+        mut copy: impl FnMut(&[AtomicU64]),
+    ) -> Result<Option<u64>, CorruptCell> {
         loop {
-            let look = self.look();
+            let look = self.look()?;
             let version = look.version();
             // Below, not only equal: a look that began long ago may have met a write that was finished
             // but not yet shown, and the index now sends us to the one before it.
             if version <= self.version {
-                return None;
+                return Ok(None);
             }
             copy(look.words);
             #[cfg(feature = "faults")]
@@ -280,7 +312,7 @@ impl<'a> WeightsReader<'a> {
             }
             if look.is_whole() {
                 self.version = version;
-                return version;
+                return Ok(version);
             }
             self.n_retries += 1;
             spin_loop();
@@ -289,12 +321,15 @@ impl<'a> WeightsReader<'a> {
 
     /// The version published last, whether read or not, and never below the one read; `None` before the
     /// first.
-    pub fn version(&self) -> Option<u64> {
+    ///
+    /// # Errors
+    /// [`CorruptCell`].
+    pub fn version(&self) -> Result<Option<u64>, CorruptCell> {
         loop {
-            let look = self.look();
+            let look = self.look()?;
             let version = look.version();
             if look.is_whole() {
-                return version.max(self.version);
+                return Ok(version.max(self.version));
             }
             spin_loop();
         }
@@ -313,17 +348,26 @@ impl<'a> WeightsReader<'a> {
 
     /// Whether the hidden cell is half-written: by the writer just now, or by one that died there.
     pub fn is_write_unfinished(&self) -> bool {
-        let current = cell_idx(self.region.state.current.cell.load(Ordering::Relaxed));
         // Relaxed: only told to people and tests; nothing is read because of it.
-        self.region.head(1 - current).sequence.load(Ordering::Relaxed) % 2 == 1
+        self.region.head(1 - self.current()).sequence.load(Ordering::Relaxed) % 2 == 1
     }
 
-    fn look(&self) -> Look<'a> {
+    /// A look into the cell in use. It may be written meanwhile, but then the other one is in use by now.
+    fn look(&self) -> Result<Look<'a>, CorruptCell> {
+        let cell = self.current();
+        let look = Look::begin(&self.region, cell);
+        // In this order: if this cell is in use again, the write whose mark was seen has ended.
+        if look.is_being_written() && self.current() == cell && look.is_as_before() {
+            return Err(CorruptCell { sequence: look.before });
+        }
+        Ok(look)
+    }
+
+    fn current(&self) -> usize {
         // SYNC: partner of the last store in `CellWrite::commit`: the write that sent us to this cell is
-        // finished there. Relaxed, we could find it unfinished and spin; the fences would still keep us
-        // from believing it.
-        let cell = cell_idx(self.region.state.current.cell.load(Ordering::Acquire));
-        Look::begin(&self.region, cell)
+        // finished there. Relaxed, we could find it unfinished and take that for damage; the fences would
+        // still keep us from believing what we read.
+        cell_idx(self.region.state.current.cell.load(Ordering::Acquire))
     }
 }
 
@@ -375,8 +419,8 @@ mod tests {
                 let params: Vec<f32> =
                     (0..n_params).map(|i| (version * 100) as f32 + i as f32).collect();
                 writer.publish(version, &params);
-                assert_eq!(reader.version(), Some(version));
-                assert_eq!(reader.read_if_newer(&mut read), Some(version));
+                assert_eq!(reader.version(), Ok(Some(version)));
+                assert_eq!(reader.read_if_newer(&mut read), Ok(Some(version)));
                 assert_eq!(read, params);
             }
             assert_eq!(reader.n_retries(), 0);
@@ -388,11 +432,11 @@ mod tests {
         let region = Region::new(3);
         let mut reader = WeightsReader::attach(region.borrow(), 3);
         let mut read = [-1.0; 3];
-        assert_eq!((reader.version(), reader.read_if_newer(&mut read)), (None, None));
+        assert_eq!((reader.version(), reader.read_if_newer(&mut read)), (Ok(None), Ok(None)));
         WeightsWriter::attach(region.borrow(), 3).publish(0, &[1.0, 2.0, 3.0]);
-        assert_eq!(reader.read_if_newer(&mut read), Some(0));
+        assert_eq!(reader.read_if_newer(&mut read), Ok(Some(0)));
         read.fill(-1.0);
-        assert_eq!(reader.read_if_newer(&mut read), None);
+        assert_eq!(reader.read_if_newer(&mut read), Ok(None));
         assert_eq!(read, [-1.0; 3]);
     }
 
@@ -406,14 +450,35 @@ mod tests {
             WeightsWriter::attach(region.borrow(), 4).begin(8).fill(&[8.0; 2]);
             assert!(reader.is_write_unfinished(), "after death {n_deaths}");
         }
-        assert_eq!(reader.read_if_newer(&mut read), Some(7));
+        assert_eq!(reader.read_if_newer(&mut read), Ok(Some(7)));
         assert_eq!(read, [7.0; 4]);
         let mut writer = WeightsWriter::attach(region.borrow(), 4);
         assert_eq!(writer.version(), Some(7));
         writer.publish(9, &[9.0; 4]);
         assert!(!reader.is_write_unfinished());
-        assert_eq!(reader.read_if_newer(&mut read), Some(9));
+        assert_eq!(reader.read_if_newer(&mut read), Ok(Some(9)));
         assert_eq!((read, reader.n_retries()), ([9.0; 4], 0));
+    }
+
+    /// A wild write; without an end to it every reader would look again for ever.
+    #[test]
+    fn a_cell_in_use_that_is_marked_is_damage_until_the_other_one_is_in_use() {
+        let region = Region::new(4);
+        let mut writer = WeightsWriter::attach(region.borrow(), 4);
+        let mut reader = WeightsReader::attach(region.borrow(), 4);
+        let mut read = [0.0; 4];
+        for version in [1, 2] {
+            writer.publish(version, &[version as f32; 4]);
+            let head = region.borrow().head(writer.current);
+            let sequence = head.sequence.load(Ordering::Relaxed) + 1;
+            head.sequence.store(sequence, Ordering::Relaxed);
+            let corrupt = CorruptCell { sequence };
+            assert_eq!(reader.read_if_newer(&mut read), Err(corrupt));
+            assert_eq!(reader.version(), Err(corrupt));
+            assert_eq!(read, [0.0; 4], "nothing of it is believed");
+        }
+        writer.publish(3, &[3.0; 4]);
+        assert_eq!((reader.read_if_newer(&mut read), read), (Ok(Some(3)), [3.0; 4]));
     }
 
     #[test]

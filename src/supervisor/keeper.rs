@@ -23,6 +23,8 @@ pub struct Keeper<'a> {
     is_deterministic: bool,
     /// The learner's state, from which checkpoints are made.
     saved: StateReader<'a>,
+    /// Whether it could not be read.
+    found_damage: bool,
     /// Frames learned from before the segment was made, or made new.
     frames_before_segment: u64,
     /// The newest state that was read, and the one before that.
@@ -47,12 +49,15 @@ impl<'a> Keeper<'a> {
         now_ns: u64,
     ) -> Result<Self, ConfigError> {
         let mut saved = segment.state_reader();
-        let state = saved.read_if_newer().map_or_else(|| fresh_state(config), |s| Ok(s.state))?;
+        // It is damaged at most as soon as there are workers.
+        let state = saved.read_if_newer().ok().flatten();
+        let state = state.map_or_else(|| fresh_state(config), |saved| Ok(saved.state))?;
         Ok(Keeper {
             segment,
             run_clock,
             is_deterministic: config.deterministic,
             saved,
+            found_damage: false,
             frames_before_segment: state.counters.frames,
             state_before: state.clone(),
             state,
@@ -104,12 +109,19 @@ impl<'a> Keeper<'a> {
 
     /// Where training stands at `now_ns`.
     pub fn checkpoint(&mut self, now_ns: u64) -> Checkpoint {
-        if let Some(saved) = self.saved.read_if_newer() {
-            self.state_before = std::mem::replace(&mut self.state, saved.state);
+        match self.saved.read_if_newer() {
+            Ok(Some(saved)) => self.state_before = std::mem::replace(&mut self.state, saved.state),
+            Ok(None) => {}
+            Err(_) => self.found_damage = true,
         }
         let mut state = self.state.clone();
         state.counters.frames_produced_before += self.frames_produced();
         self.checkpoints.checkpoint(state, self.run_clock.since_start_ns(now_ns))
+    }
+
+    /// Whether the state could not be read since the last call.
+    pub fn take_damage(&mut self) -> bool {
+        std::mem::take(&mut self.found_damage)
     }
 
     /// Frames learned from until now, as the learner counts them in the segment.
@@ -130,7 +142,7 @@ impl<'a> Keeper<'a> {
     /// If somebody holds the learner's roles.
     pub fn go_back(&mut self) -> Result<Option<Remedy>, SegmentError> {
         let last = self.segment.state_reader().read_if_newer();
-        let Some(SavedState { state: last, consumed }) = last else { return Ok(None) };
+        let Ok(Some(SavedState { state: last, consumed })) = last else { return Ok(None) };
         let n_updates = |state: &LearnerState| state.counters.updates;
         let (newest, older) = (n_updates(&self.state), n_updates(&self.state_before));
         let remedy = self.divergence.decide(n_updates(&last), newest, older);

@@ -68,12 +68,12 @@ enum WorkerError {
 impl WorkerError {
     /// Whether the worker found the shared segment damaged.
     fn is_damage(&self) -> bool {
-        use SegmentError::{Header, Ring};
+        use SegmentError::{Cell, Header, Ring};
         match self {
             WorkerError::Learner(LearnerError::NoState) => true,
             WorkerError::Learner(LearnerError::Segment(error))
             | WorkerError::Actor(ActorError::Segment(error)) => {
-                matches!(error, Header { .. } | Ring { .. })
+                matches!(error, Cell(_) | Header { .. } | Ring { .. })
             }
             WorkerError::Learner(_) | WorkerError::Actor(_) => false,
         }

@@ -277,7 +277,8 @@ impl<'a> Supervisor<'a> {
     /// What is lost with a worker in this place, for the note of its death.
     fn loss_with(&self, role: Role) -> String {
         let saved = match role {
-            Role::Learner => self.segment.state_reader().read_if_newer(),
+            // A damaged one is for the replacement to find.
+            Role::Learner => self.segment.state_reader().read_if_newer().ok().flatten(),
             Role::Actor(_) => None,
         };
         saved.map_or_else(String::new, |SavedState { state, .. }| {
@@ -334,10 +335,11 @@ impl<'a> Supervisor<'a> {
         Ok(killed.is_some())
     }
 
-    /// Where a worker found the segment damaged nothing in it can be trusted: ends all workers, makes it
+    /// Where the segment was found damaged nothing in it can be trusted: ends all workers, makes it
     /// new around the last state that was read for a checkpoint, and starts them again.
     fn reset_if_damaged(&mut self) -> Result<(), SupervisorError> {
-        if !std::mem::take(&mut self.is_segment_damaged) || self.stopping_since_ns.is_some() {
+        let is_damaged = std::mem::take(&mut self.is_segment_damaged) | self.keeper.take_damage();
+        if !is_damaged || self.stopping_since_ns.is_some() {
             return Ok(());
         }
         self.crew.kill_all().map_err(refused("to kill a worker"))?;
@@ -463,6 +465,7 @@ impl Drop for Supervisor<'_> {
         // A worker that cannot be killed or reaped is dead already, or beyond our reach.
         let _ = self.crew.kill_all();
         self.crew.places.iter_mut().for_each(|place| drop(place.bury()));
+        self.recorder.withdraw();
     }
 }
 

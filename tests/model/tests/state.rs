@@ -115,7 +115,7 @@ fn read_checked(learning: &Learning, n_reads: usize, updates: &[u64]) {
     let mut reader = learning.reader();
     let mut newest = 0;
     for _ in 0..n_reads {
-        if let Some(saved) = reader.read_if_newer() {
+        if let Some(saved) = reader.read_if_newer().unwrap() {
             let update = update_of(&saved);
             assert!(updates.contains(&update), "update {update} was never finished");
             assert!(update > newest, "update {update} after {newest}");
@@ -156,7 +156,7 @@ fn state_stays_readable_when_its_writer_dies() {
         learning.save(1);
         let die = |learning: &Learning| die_during(|| learning.save(2));
         beside_reader(&learning, |learning| read_checked(learning, 1, &[1]), die);
-        assert_eq!(update_of(&learning.reader().read_if_newer().unwrap()), 1);
+        assert_eq!(update_of(&learning.reader().read_if_newer().unwrap().unwrap()), 1);
     });
 }
 
@@ -175,7 +175,7 @@ fn state_is_whole_again_with_the_next_writer() {
             |learning| read_checked(learning, 1, &[2, 4]),
             die_and_be_replaced,
         );
-        assert_eq!(update_of(&learning.reader().read_if_newer().unwrap()), 4);
+        assert_eq!(update_of(&learning.reader().read_if_newer().unwrap().unwrap()), 4);
     });
 }
 
@@ -186,8 +186,10 @@ fn state_is_never_behind_the_weights_that_an_actor_has_read() {
         let learning = Learning::new();
         let act = |learning: &Learning| {
             let mut weights = WeightsReader::attach(learning.weights.borrow(), N_PARAMS);
-            let Some(update) = weights.read_if_newer(&mut [0.0; N_PARAMS]) else { return };
-            let saved = learning.reader().read_if_newer().expect("weights come from a state");
+            let update = weights.read_if_newer(&mut [0.0; N_PARAMS]).unwrap();
+            let Some(update) = update else { return };
+            let saved = learning.reader().read_if_newer().unwrap();
+            let saved = saved.expect("weights come from a state");
             assert!(update_of(&saved) >= update, "the state is behind update {update}");
         };
         beside_reader(&learning, act, |learning| {
