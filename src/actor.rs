@@ -65,7 +65,7 @@ pub struct Actor<'seg> {
 }
 
 impl<'seg> Actor<'seg> {
-    /// The actor in place `index`, after `generation` others.
+    /// The actor in place `index`, whose seeds follow from `generation`.
     ///
     /// # Errors
     /// If the configuration was not checked, or the segment is damaged.
@@ -78,7 +78,6 @@ impl<'seg> Actor<'seg> {
         segment.check_header()?;
         let board = segment.board();
         let status = board.actor(index);
-        status.vitals.start(std::process::id(), generation, monotonic_ns());
         segment.prefault()?;
         segment.protect_for_actor(index)?;
         Ok(Actor {

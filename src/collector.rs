@@ -77,7 +77,7 @@ pub struct Collector {
 }
 
 impl Collector {
-    /// The collector of an actor's place; `generation` counts the processes that had it before.
+    /// The collector of an actor's place; `generation` is another one for each process that has it.
     ///
     /// # Errors
     /// If the configuration was not checked.

@@ -1,8 +1,9 @@
 //! A run while it runs, as somebody sees it who did not start it.
 //!
 //! Owns: the way from the note `live.json`, by which a run's supervisor can be found, to its shared
-//! memory, and what is read there at one moment. Judges nothing and draws nothing. The supervisor makes
-//! the note; `impala inspect` and `impala runs` look.
+//! memory, and what is read there at one moment; and whether that supervisor trains, ends the run, or is
+//! gone. Judges nothing and draws nothing. The supervisor makes the note; `impala inspect` and
+//! `impala runs` look.
 
 use std::io;
 use std::os::unix::fs::MetadataExt;
@@ -12,13 +13,14 @@ use crate::config::{Config, ConfigError};
 use crate::input::{open_regular, read_text_at_most};
 use crate::latency::monotonic_ns;
 use crate::params::NetworkShape;
+use crate::process::start_ticks;
 use crate::run_dir::RunDir;
 use crate::shm::SegmentError;
 use crate::shm::view::{RingSigns, SegmentView, WorkerSigns};
 use crate::start::segment_shape;
 use crate::telemetry::LiveNote;
 
-/// A note is five numbers.
+/// A note is a few numbers.
 const MAX_NOTE_BYTES: u64 = 4096;
 
 fn path_of(note: &LiveNote) -> PathBuf {
@@ -31,6 +33,14 @@ pub enum LiveError {
     /// It has no note: it has ended, or has not begun.
     #[error("{} is not running (it has no live.json); `impala runs` says how it ended", .0.display())]
     NotRunning(PathBuf),
+    /// Its workers have ended, and with them what there was to look into; its supervisor has not.
+    #[error(
+        "training is over; process {pid} evaluates the final weights or writes summary and report"
+    )]
+    Ending {
+        /// The supervisor's process.
+        pid: u32,
+    },
     /// It was killed: its supervisor is not there any more.
     #[error(
         "the run's supervisor (pid {pid}) is gone; it was killed, and no report of its end was written"
@@ -61,6 +71,28 @@ pub enum LiveError {
     /// What is there is not the run's segment.
     #[error(transparent)]
     Segment(#[from] SegmentError),
+}
+
+/// What the supervisor of a run does that has not recorded how it ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Life {
+    /// It watches over the training.
+    Training,
+    /// It evaluates the final weights, or writes summary and report.
+    Ending,
+    /// It is gone, or nobody can find it.
+    Gone,
+}
+
+impl Life {
+    /// That of the run in this folder.
+    pub fn of(run: &RunDir) -> Life {
+        match read_note(run).and_then(|note| find_segment(&note)) {
+            Ok(()) | Err(LiveError::Denied { .. }) => Life::Training,
+            Err(LiveError::Ending { .. }) => Life::Ending,
+            Err(_) => Life::Gone,
+        }
+    }
 }
 
 /// A running run.
@@ -95,18 +127,10 @@ impl LiveRun {
     /// [`LiveError`].
     pub fn attach(run: &RunDir) -> Result<LiveRun, LiveError> {
         let note = read_note(run)?;
-        let (pid, path) = (note.pid, path_of(&note));
-        match std::fs::metadata(&path) {
-            Ok(found) if found.ino() == note.inode => {}
-            Ok(_) => return Err(LiveError::Gone { pid }),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                return Err(LiveError::Gone { pid });
-            }
-            Err(source) => return Err(LiveError::Denied { pid, source }),
-        }
+        find_segment(&note)?;
         let config = Config::from_file(&run.config())?;
-        let view =
-            SegmentView::attach(&path, &segment_shape(&config, &network(run, &config, &note)?))?;
+        let shape = segment_shape(&config, &network(run, &config, &note)?);
+        let view = SegmentView::attach(&path_of(&note), &shape)?;
         Ok(LiveRun { view, note })
     }
 
@@ -120,9 +144,9 @@ impl LiveRun {
         self.note.learner_threads
     }
 
-    /// Whether the supervisor is still there.
+    /// Whether training still goes on.
     pub fn is_running(&self) -> bool {
-        std::fs::metadata(path_of(&self.note)).is_ok_and(|found| found.ino() == self.note.inode)
+        find_segment(&self.note).is_ok()
     }
 
     /// What the board and the rings say now.
@@ -136,6 +160,23 @@ impl LiveRun {
             rings: self.view.rings(),
             slots_per_actor: self.view.slots_per_actor(),
         }
+    }
+}
+
+/// Whether the segment is where the note says.
+fn find_segment(note: &LiveNote) -> Result<(), LiveError> {
+    let pid = note.pid;
+    let found = std::fs::metadata(path_of(note));
+    // After the look at the descriptor: whoever lives now had it then, if it was to be had.
+    if start_ticks(pid) != Some(note.start_ticks) {
+        return Err(LiveError::Gone { pid });
+    }
+    match found {
+        Ok(found) if found.ino() == note.inode => Ok(()),
+        Err(source) if source.kind() == io::ErrorKind::PermissionDenied => {
+            Err(LiveError::Denied { pid, source })
+        }
+        Ok(_) | Err(_) => Err(LiveError::Ending { pid }),
     }
 }
 

@@ -76,7 +76,7 @@ impl Place {
         self.epitaph.as_deref()
     }
 
-    /// Replacements so far, which is the generation of the present process.
+    /// Replacements so far: how many processes had this place before the present one.
     pub fn n_restarts(&self) -> u64 {
         self.history.n_restarts()
     }

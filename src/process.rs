@@ -110,6 +110,18 @@ pub fn n_cores() -> usize {
     std::thread::available_parallelism().map_or(1, usize::from)
 }
 
+/// When a process was started, in the kernel's ticks since it began itself: of two processes that had one
+/// number, this tells which is meant. `None` for one that has ended, though nobody may have reaped it yet.
+pub fn start_ticks(pid: u32) -> Option<u64> {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    // The name, which stands in brackets, may hold anything.
+    let (_, fields) = stat.rsplit_once(')')?;
+    let mut fields = fields.split_whitespace();
+    let has_ended = matches!(fields.next()?, "Z" | "X");
+    let ticks = fields.nth(18)?.parse().ok()?;
+    (!has_ended).then_some(ticks)
+}
+
 /// A running child process.
 #[derive(Debug)]
 pub struct Worker {

@@ -51,7 +51,7 @@ impl History {
         Decision::RestartAfter(pause_ns.min(policy.max_pause_ns))
     }
 
-    /// Replacements so far, which is the generation of the present process.
+    /// Replacements so far.
     pub fn n_restarts(&self) -> u64 {
         self.n_restarts
     }

@@ -517,14 +517,16 @@ pub struct ActorSummary {
     pub bad_rollouts: u64,
 }
 
-/// `live.json`: where the shared memory of a running run can be looked into.
+/// `live.json`: whose run it is while it lasts, and where its shared memory can be looked into.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LiveNote {
     /// The supervisor's process.
     pub pid: u32,
-    /// Its descriptor of the segment.
+    /// When that was started, in ticks of the kernel: a process that gets the same number later has another.
+    pub start_ticks: u64,
+    /// Its descriptor of the segment, until training ends.
     pub descriptor: i32,
-    /// The segment's inode: a process that gets the same number later has another one there.
+    /// The segment's inode: what has the descriptor's number after that has another.
     pub inode: u64,
     /// Numbers in an observation: whoever looks need not know the environment.
     pub obs_dim: usize,
@@ -564,11 +566,14 @@ pub struct Summary {
     pub train_s: f64,
     /// Frames consumed by learning.
     pub frames: u64,
+    /// Of these, what the earlier parts of a resumed run had consumed.
+    #[serde(default)]
+    pub frames_before: u64,
     /// Frames collected by all actors.
     pub frames_produced: u64,
     /// Learner updates.
     pub updates: u64,
-    /// Frames learned in this part of the run a second of `train_s`.
+    /// [`Summary::frames_of_this_part`] / `train_s`.
     #[serde(deserialize_with = "null_is_nan")]
     pub frames_per_s: f64,
     /// Whether the mean of the last 100 finished training episodes reached the threshold.
@@ -610,9 +615,9 @@ pub struct Summary {
 }
 
 impl Summary {
-    /// Frames that were learned from in this part of the run, in `train_s`.
+    /// Frames learned from in `train_s`: all but those of the earlier parts of a resumed run.
     pub fn frames_of_this_part(&self) -> u64 {
-        (self.frames_per_s * self.train_s).round() as u64
+        self.frames.saturating_sub(self.frames_before)
     }
 }
 

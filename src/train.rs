@@ -281,9 +281,8 @@ fn summarise(
     run_clock: RunClock,
     frames_before: u64,
 ) -> Summary {
-    let learner = &outcome.totals.learner;
+    let (learner, state) = (&outcome.totals.learner, &outcome.checkpoint.state);
     let train_s = seconds(outcome.totals.train_ns());
-    let state = &outcome.checkpoint.state;
     let Counters { frames, updates, .. } = state.counters;
     let solved = state.counters.solved();
     Summary {
@@ -298,6 +297,7 @@ fn summarise(
         startup_s: startup_s(learner, run_clock),
         train_s,
         frames,
+        frames_before,
         frames_produced: state.counters.frames_produced_before,
         updates,
         frames_per_s: (frames - frames_before) as f64 / train_s.max(f64::MIN_POSITIVE),

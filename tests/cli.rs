@@ -38,7 +38,7 @@ fn refused_file(folder: &Path, toml: &str) -> String {
 #[test]
 fn help_teaches_every_command() {
     for (command, words) in [
-        ("train", ["--seed", "--frames", "--stop-when-solved", "Examples:"]),
+        ("train", ["Acrobot-v1", "--frames", "--stop-when-solved", "Examples:"]),
         ("eval", ["checkpoint", "--episodes", "--seed", "most probable actions"]),
         ("config", ["--env", "--set", "default", "Examples:"]),
         ("report", ["results/latest", "Render", "run", "report"]),
@@ -50,6 +50,14 @@ fn help_teaches_every_command() {
             assert!(help.contains(&word.to_lowercase()), "{command}: no {word} in {help}");
         }
     }
+}
+
+#[test]
+fn a_number_of_frames_that_is_none_is_refused_with_one_that_is() {
+    let output = impala(&["train", "--frames", "2e6"]);
+    assert_eq!(output.status.code(), Some(2));
+    let said = text(&output.stderr);
+    assert!(said.contains("'2e6'") && said.contains("such as 2_000_000"), "{said}");
 }
 
 #[test]

@@ -126,9 +126,13 @@ struct Running {
 
 impl Running {
     fn start(run_dir: PathBuf) -> Self {
+        Running::start_with(run_dir, &[])
+    }
+
+    fn start_with(run_dir: PathBuf, flags: &[&str]) -> Self {
         let frames = "1000000000000";
         let args = ["train", "-q", "--frames", frames, "--actors", "2", "--run-dir"];
-        let mut command = command(&[&args[..], &[path(&run_dir)]].concat());
+        let mut command = command(&[&args[..], &[path(&run_dir)], flags].concat());
         let child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
         let running = Running { child, run_dir };
         let start = Instant::now();
@@ -144,9 +148,25 @@ impl Running {
         serde_json::from_str(&text).unwrap()
     }
 
-    fn end(&mut self, signal: Signal) {
+    fn signal(&self, signal: Signal) {
         kill(Pid::from_raw(self.child.id() as i32), signal).unwrap();
+    }
+
+    fn end(&mut self, signal: Signal) {
+        self.signal(signal);
         self.child.wait().unwrap();
+    }
+
+    /// Looks at the run again and again until its text holds this; returns the text.
+    fn until_seen(&self, what: &str) -> String {
+        let start = Instant::now();
+        loop {
+            let seen = plain(&self.run_dir);
+            if seen.contains(what) {
+                return seen;
+            }
+            assert!(start.elapsed() < WATCHDOG, "no {what:?} in {seen}");
+        }
     }
 }
 
@@ -190,6 +210,66 @@ fn a_live_run_is_seen_and_its_end_too() {
     let ended = plain(&running.run_dir);
     assert!(ended.contains("is not running: a signal asked for it"), "{ended}");
     assert!(ended.contains("report.html"), "{ended}");
+}
+
+/// What `impala runs` calls the one run below this folder.
+fn state_below(results: &Path) -> String {
+    let output = impala(&["runs", "--json", path(results)]);
+    let listed: Value = serde_json::from_slice(&output.stdout).unwrap();
+    listed[0]["state"].as_str().unwrap().to_owned()
+}
+
+/// With an evaluation that would last longer than anybody waits, and an end by a signal or by a kill.
+#[test]
+fn a_run_that_evaluates_is_ending_and_neither_running_nor_killed() {
+    for (last, state) in [(Signal::SIGINT, "interrupted"), (Signal::SIGKILL, "killed")] {
+        let folder = TempDir::new().unwrap();
+        let flags = ["--set", "report.eval_episodes=1_000_000"];
+        let mut running = Running::start_with(folder.path().join("run"), &flags);
+        assert_eq!(state_below(folder.path()), "running");
+        running.signal(Signal::SIGINT);
+        let seen = running.until_seen("is ending: training is over");
+        assert_eq!(seen.lines().count(), 1, "{seen}");
+        assert_eq!(state_below(folder.path()), "ending");
+        running.end(last);
+        assert_eq!(state_below(folder.path()), state);
+        assert_eq!(running.run_dir.join("live.json").exists(), last == Signal::SIGKILL);
+        assert!(plain(&running.run_dir).contains("is not running: "));
+    }
+}
+
+/// Process id and restarts that are shown of a worker.
+fn pid_and_restarts(seen: &str, worker: &str) -> (i32, u64) {
+    let row = seen.lines().find_map(|line| line.strip_prefix(worker)).unwrap();
+    let cells: Vec<&str> = row.split_whitespace().collect();
+    // What waits is shown as a number and a per cent sign, what is waited for as number and unit.
+    let share = cells.iter().position(|cell| *cell == "%").unwrap();
+    (cells[0].parse().unwrap(), cells[share + 1].parse().unwrap())
+}
+
+#[test]
+fn restarts_are_those_of_this_part_of_the_run_and_the_learners_too() {
+    let folder = TempDir::new().unwrap();
+    let mut first = Running::start(folder.path().join("first"));
+    for (worker, untouched) in [("actor 0", "learner"), ("learner", "actor 1")] {
+        let (pid, n_restarts) = pid_and_restarts(&plain(&first.run_dir), worker);
+        assert_eq!(n_restarts, 0, "{worker}");
+        kill(Pid::from_raw(pid), Signal::SIGKILL).unwrap();
+        let start = Instant::now();
+        while pid_and_restarts(&plain(&first.run_dir), worker).0 == pid {
+            assert!(start.elapsed() < WATCHDOG, "{worker} is not replaced");
+        }
+        let seen = plain(&first.run_dir);
+        assert_eq!(pid_and_restarts(&seen, worker).1, 1, "{seen}");
+        assert_eq!(pid_and_restarts(&seen, untouched).1, 0, "{seen}");
+    }
+    first.end(Signal::SIGINT);
+    let resumed = ["--resume", path(&first.run_dir)];
+    let second = Running::start_with(folder.path().join("second"), &resumed);
+    let seen = plain(&second.run_dir);
+    for worker in ["learner", "actor 0", "actor 1"] {
+        assert_eq!(pid_and_restarts(&seen, worker).1, 0, "{seen}");
+    }
 }
 
 enum Leave {
@@ -262,7 +342,7 @@ fn a_run_of_somebody_elses_environment_is_seen() {
     let settings = std::fs::read_to_string(&config).unwrap();
     std::fs::write(&config, settings.replace("CartPole-v1", "Lamp-v0")).unwrap();
     let seen = plain(&running.run_dir);
-    assert!(seen.contains("Lamp-v0: ") && seen.contains("learning"), "{seen}");
+    assert!(seen.contains("Lamp-v0: ") && seen.contains(" updates"), "{seen}");
     let live = running.run_dir.join("live.json");
     let note = std::fs::read_to_string(&live).unwrap();
     std::fs::write(&live, note.replace("\"obs_dim\": 4", "\"obs_dim\": 0")).unwrap();
@@ -278,7 +358,7 @@ fn runs_lists_whatever_lies_there() {
     assert!(text(&impala(&["runs", path(results)]).stdout).contains("no runs"));
 
     let finished = results.join("finished");
-    impala(&["train", "-q", "--frames", "2000", "--run-dir", path(&finished)]);
+    impala(&["train", "-q", "--frames", "2_000", "--run-dir", path(&finished)]);
     let mut killed = Running::start(results.join("killed"));
     let running = Running::start(results.join("running"));
     killed.end(Signal::SIGKILL);

@@ -7,6 +7,7 @@ use std::process::Command;
 
 use impala::latency::Stage;
 use impala::run_dir::RunDir;
+use impala::telemetry::LiveNote;
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -104,6 +105,35 @@ fn latency_hlog() {
 fn meta_json() {
     let (_root, run) = full_run();
     assert_eq!(documented("meta.json"), names_in(&run.meta()));
+}
+
+#[test]
+fn live_json() {
+    let note = LiveNote {
+        pid: 1,
+        start_ticks: 2,
+        descriptor: 3,
+        inode: 4,
+        obs_dim: 5,
+        n_actions: 6,
+        learner_threads: 7,
+    };
+    let mut names = BTreeSet::new();
+    collect_names(&serde_json::to_value(note).unwrap(), "", &mut names);
+    assert_eq!(documented("live.json"), names);
+}
+
+#[test]
+fn impala_runs_json() {
+    let (root, run) = full_run();
+    // A list without an entry would have no name.
+    fs::remove_file(run.latency()).unwrap();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_impala"));
+    let output = command.args(["runs", "--json"]).arg(root.path()).output().unwrap();
+    let listed: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let mut names = BTreeSet::new();
+    collect_names(&listed[0], "", &mut names);
+    assert_eq!(documented("impala runs --json"), names);
 }
 
 #[test]

@@ -422,6 +422,8 @@ fn the_page_stands_alone_and_tells_the_run() {
     for stage in Stage::ALL {
         assert!(page.contains(&format!("<code>{}</code>", stage.tag())), "{}", stage.tag());
     }
+    let learner = page.lines().find(|line| line.contains("<td>learner</td>")).unwrap();
+    assert!(learner.ends_with("<td class=\"n\">3</td></tr>"), "its restarts: {learner}");
     assert!(!page.contains("What is missing here"));
 }
 
@@ -524,6 +526,38 @@ fn a_killed_run_is_readable_and_says_what_is_missing() {
     assert_eq!(outlines(&plot(&run, "entropy"))[0].len(), 59, "all rows but the cut one");
     assert_eq!(outlines(&plot(&run, "percentiles")).len(), 7, "from the log alone");
     assert!(page.contains("<code>backward</code>"), "the stage table comes from the log");
+}
+
+/// Stage table and percentile plot show the same measurements, whichever part they are of.
+#[test]
+fn a_resumed_run_says_what_is_of_both_parts() {
+    let root = TempDir::new().unwrap();
+    let run = synthetic_run::write(&root.path().join("run"), 30, |_| ());
+    let change = |file: &Path, field: &str, value: serde_json::Value| {
+        let mut json: serde_json::Value =
+            serde_json::from_str(&fs::read_to_string(file).unwrap()).unwrap();
+        json.pointer_mut(field).map(|old| *old = value).unwrap();
+        fs::write(file, json.to_string()).unwrap();
+    };
+    let whole = report_of(&run);
+    assert!(!whole.contains("earlier run"));
+    change(&run.meta(), "/resumed_from", "earlier/checkpoint.safetensors".into());
+    change(&run.summary(), "/frames_before", 64_000.into());
+    change(&run.summary(), "/latency_us/backward/count", 7.into());
+    let page = report_of(&run);
+    assert!(page.contains("recorded until frame 64,000"));
+    assert!(page.contains("32k frames learned from in "), "96,000 less those before");
+    assert!(page.contains("earlier/checkpoint.safetensors"));
+    let stage_row = |page: &str| {
+        let (_, row) = page.split_once("<tr><td><code>backward</code>").unwrap();
+        row.split_once("</tr>").unwrap().0.to_owned()
+    };
+    assert_eq!(stage_row(&page), stage_row(&whole), "as in the log, which the plots show");
+
+    change(&run.summary(), "/frames_before", 1.into());
+    assert!(report_of(&run).contains("from frame 1 of an earlier run, without its records"));
+    fs::remove_file(run.latency()).unwrap();
+    assert!(stage_row(&report_of(&run)).contains(">7<"), "without a log, as in the summary");
 }
 
 #[test]

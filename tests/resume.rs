@@ -83,7 +83,12 @@ fn frames_schedule_optimiser_rows_and_histograms_go_on() {
     assert!(tags(&log(&second)) > tags(&log(&first)));
     let meta = std::fs::read_to_string(second.join("meta.json")).unwrap();
     assert!(meta.contains("\"resumed_from\": \""), "{meta}");
-    assert!(second.join("report.html").exists());
+    let page = std::fs::read_to_string(second.join("report.md")).unwrap();
+    let counted = format!("| `backward` | losses and gradient | {} |", after.updates);
+    assert!(page.contains(&counted), "no {counted:?} in {page}");
+    let learned = format!("{} frames learned in ", after.frames - before.frames);
+    let told = String::from_utf8_lossy(&output.stdout);
+    assert!(told.contains(&learned) && told.contains(" updates in all"), "{told}");
 }
 
 #[test]
@@ -119,6 +124,7 @@ fn times_go_on_and_what_the_process_did_is_its_own() {
     assert!(summary.wall_s > EARLIER_S && rows[0].time_s > EARLIER_S);
     assert!(summary.startup_s < rows[0].time_s - EARLIER_S, "{}", summary.startup_s);
     let n_learned = (summary.frames - long.state.counters.frames) as f64;
+    assert_eq!(summary.frames_before, long.state.counters.frames);
     let per_s = n_learned / summary.train_s;
     assert!((summary.frames_per_s / per_s - 1.0).abs() < 1e-6, "of this part");
     let lags = rows.iter().map(|row| row.policy_lag_max);

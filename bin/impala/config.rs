@@ -30,9 +30,17 @@ pub struct Sources {
     /// Any one setting, such as loss.discount=0.995; may be given several times.
     #[arg(long, value_name = "NAME=VALUE")]
     set: Vec<String>,
-    /// Gymnasium id of the environment [default: CartPole-v1].
-    #[arg(long, value_name = "ID")]
+    #[arg(long, value_name = "ID", help = env_help())]
     env: Option<String>,
+}
+
+/// The environments stand in the help: nobody should have to guess one to be told the others.
+fn env_help() -> String {
+    format!("Gymnasium id of the environment: {} [default: CartPole-v1]", known_envs())
+}
+
+fn known_envs() -> String {
+    Registry::default().specs().map(|spec| spec.id).collect::<Vec<_>>().join(", ")
 }
 
 impl Sources {
@@ -62,10 +70,9 @@ pub fn run(args: &Args) -> Result<(), Failure> {
     let resolved = args.sources.layers().resolve();
     let config = resolved.map_err(|error| Failure::Usage(error.into()))?;
     config.check().map_err(|error| Failure::Usage(error.into()))?;
-    let known: Vec<&str> = Registry::default().specs().map(|spec| spec.id).collect();
     say!("# Settings of `impala train`. Any may be left out.");
     say!("# Order: default, preset of the environment, --config FILE, --set NAME=VALUE, flag.");
-    say!("# Environments: {}.", known.join(", "));
+    say!("# Environments: {}.", known_envs());
     let preset = preset(&config.env).unwrap_or_default();
     for line in preset.lines().take_while(|line| line.starts_with('#')) {
         say!("{line}");

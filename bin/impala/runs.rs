@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::anyhow;
-use impala::live::LiveRun;
+use impala::live::Life;
 use impala::report::read::RunData;
 use impala::run_dir::RunDir;
 use impala::telemetry::{Exit, MetricsRow, Summary};
@@ -73,6 +73,8 @@ fn listed(folder: &Path) -> anyhow::Result<Vec<Listed>> {
 }
 
 fn list(run: &RunDir) -> Listed {
+    // Looked at first: a run that ends in between has then recorded how.
+    let life = Life::of(run);
     let data = RunData::read(run);
     let (summary, newest) = (data.summary.as_ref(), data.rows.last());
     // What a summary would say is read from the rows while there is none.
@@ -83,7 +85,7 @@ fn list(run: &RunDir) -> Listed {
     Listed {
         run: data.name.clone(),
         path: run.path().to_owned(),
-        state: state(run, &data),
+        state: state(life, &data),
         env: setting("env").and_then(|env| env.as_str()).map(str::to_owned),
         seed: setting("seed").and_then(|seed| u64::try_from(seed.as_integer()?).ok()),
         score_last100: either(|run| run.score_last100, |row| row.score_last100),
@@ -96,16 +98,19 @@ fn list(run: &RunDir) -> Listed {
     }
 }
 
-/// How the run ended; a run without an end still runs, or was killed.
-fn state(run: &RunDir, data: &RunData) -> String {
+/// How the run ended; a run without an end still runs, is about to end, or was killed.
+fn state(life: Life, data: &RunData) -> String {
     let exit = data.meta.as_ref().map(|meta| meta.exit);
     match exit {
         Some(Some(Exit::Finished)) => "finished",
         Some(Some(Exit::Solved)) => "solved",
         Some(Some(Exit::Interrupted)) => "interrupted",
         Some(Some(Exit::Failed)) => "failed",
-        Some(None) if LiveRun::attach(run).is_ok() => "running",
-        Some(None) => "killed",
+        Some(None) => match life {
+            Life::Training => "running",
+            Life::Ending => "ending",
+            Life::Gone => "killed",
+        },
         None => "unreadable",
     }
     .into()

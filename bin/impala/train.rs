@@ -36,7 +36,7 @@ pub struct Args {
     #[arg(long)]
     seed: Option<u64>,
     /// Frames (environment steps) to learn from [default: 2000000].
-    #[arg(long)]
+    #[arg(long, value_parser = whole_number)]
     frames: Option<u64>,
     /// Actor processes [default: 4].
     #[arg(long, value_name = "N")]
@@ -144,6 +144,11 @@ impl From<Learner> for LearnerKind {
             Learner::Torch => LearnerKind::Torch,
         }
     }
+}
+
+/// As a TOML file writes it: underscores may part the digits.
+fn whole_number(text: &str) -> Result<u64, &'static str> {
+    text.replace('_', "").parse().map_err(|_| "give a whole number, such as 2_000_000")
 }
 
 fn set<T: Clone>(setting: &mut T, flag: &Option<T>) {

@@ -126,7 +126,6 @@ impl<'seg, S: MessageSink + Send> Learner<'seg, S> {
     ) -> Result<Self, LearnerError> {
         let now_ns = monotonic_ns();
         segment.check_header()?;
-        segment.board().learner().vitals.start(std::process::id(), 0, now_ns);
         let saved = segment.state_reader().read_if_newer().map_err(SegmentError::from)?;
         let saved = saved.ok_or(LearnerError::NoState)?;
         if !saved.state.is_finite() {

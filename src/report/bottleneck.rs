@@ -341,6 +341,7 @@ mod tests {
             startup_s: 0.1,
             train_s: 10.0,
             frames: 6_400_000,
+            frames_before: 0,
             frames_produced: 6_400_000,
             updates: 10_000,
             frames_per_s: 640_000.0,

@@ -35,6 +35,7 @@ pub fn pages(run: &RunData, sections: &[DrawnSection]) -> askama::Result<Pages> 
         run_name: &run.name,
         status: Status::of(run),
         lead: lead(run),
+        parts: parts(run),
         tiles: tiles(run),
         diagnosis,
         sections,
@@ -64,6 +65,7 @@ struct Page<'a> {
     run_name: &'a str,
     status: Status,
     lead: String,
+    parts: Option<String>,
     tiles: Vec<Tile>,
     diagnosis: Option<Diagnosis>,
     sections: &'a [DrawnSection],
@@ -115,6 +117,29 @@ fn lead(run: &RunData) -> String {
         counted(summary.frames, "frame"),
         counted(summary.updates, "update"),
     )
+}
+
+/// Of a resumed run, which figures are of the earlier run too.
+fn parts(run: &RunData) -> Option<String> {
+    run.meta.as_ref()?.resumed_from.as_ref()?;
+    let Some(before) = run.summary.as_ref().map(|summary| summary.frames_before) else {
+        return Some("It goes on from an earlier run.".to_owned());
+    };
+    let frame = grouped(before);
+    let has_records = run.rows.first().is_some_and(|row| row.frames <= before);
+    let text = if has_records {
+        format!(
+            "It goes on from an earlier run, and has what that one had recorded until frame {frame}. Frames, \
+             updates, score, wall time, the numbers of every stage and all plots but those of actors and memory \
+             are of both; all else is of this run alone."
+        )
+    } else {
+        format!(
+            "It goes on from frame {frame} of an earlier run, without its records. Frames, updates, score and \
+             wall time are of both; all else is of this run alone."
+        )
+    };
+    Some(text)
 }
 
 /// A headline number.
@@ -253,12 +278,11 @@ fn stage_rows(run: &RunData, stages: &[Stage]) -> Vec<StageRow> {
     measured.iter().map(|(stage, latency)| stage_row(*stage, latency, loop_us)).collect()
 }
 
-/// The summary's figures; those of the log where the run left no summary.
+/// The log's figures, which the plots show too: of a resumed run the summary has those of its last part
+/// alone. The summary's where the log was lost.
 fn latency(run: &RunData, stage: Stage) -> Option<LatencySummary> {
-    match &run.summary {
-        Some(summary) => summary.latency_us.get(stage.tag()).copied(),
-        None => run.latencies.get(stage).map(LatencySummary::of),
-    }
+    let of_summary = || run.summary.as_ref()?.latency_us.get(stage.tag()).copied();
+    run.latencies.get(stage).map(LatencySummary::of).or_else(of_summary)
 }
 
 fn total_us(latency: &LatencySummary) -> f64 {
@@ -324,9 +348,9 @@ fn waits(summary: Option<&Summary>) -> Vec<Wait> {
         waited_for: "published rollouts",
         time: seconds(summary.learner_wait_s),
         share: percent(summary.learner_wait_s / learner_loop_s(summary)),
-        frames: grouped(summary.frames),
+        frames: grouped(summary.frames_of_this_part()),
         rollouts: DASH.to_owned(),
-        restarts: DASH.to_owned(),
+        restarts: grouped(summary.reliability.learner_restarts),
     };
     let actors = summary.actors.iter().enumerate().map(|(k, actor)| Wait {
         process: format!("actor {k}"),
@@ -413,7 +437,8 @@ fn system(run: &RunData) -> Vec<Fact> {
         return Vec::new();
     };
     let ended = meta.ended.map_or_else(|| DASH.to_owned(), |ended| ended.to_string());
-    vec![
+    let from = meta.resumed_from.as_ref().map(|from| Fact::new("goes on from", from));
+    let facts = [
         Fact::new("started", meta.started.to_string()),
         Fact::new("ended", ended),
         Fact::new("ended because", meta.exit_reason.as_deref().unwrap_or(DASH)),
@@ -425,5 +450,6 @@ fn system(run: &RunData) -> Vec<Fact> {
         Fact::new("cores", meta.n_cores.to_string()),
         Fact::new("kernel", &meta.kernel),
         Fact::new("host", &meta.host),
-    ]
+    ];
+    from.into_iter().chain(facts).collect()
 }

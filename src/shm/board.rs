@@ -98,9 +98,8 @@ impl PhaseGauge {
 pub struct Vitals {
     /// Process id of the present (or last) process.
     pub pid: Gauge,
-    /// Of an actor, what its seeds follow from: the updates made before this part of the run, and one more
-    /// for each restart. The learner draws nothing, and says 0.
-    pub generation: Gauge,
+    /// Processes that had this place before it in this part of the run.
+    pub restarts: Gauge,
     /// What it is doing.
     pub phase: PhaseGauge,
     /// When it last said so, ns of `CLOCK_MONOTONIC`. Until a replacement has started this is its
@@ -110,10 +109,10 @@ pub struct Vitals {
 
 impl Vitals {
     /// First words of a new process.
-    pub fn start(&self, pid: u32, generation: u64, now_ns: u64) {
+    pub fn start(&self, pid: u32, restarts: u64, now_ns: u64) {
         self.beat(now_ns);
         self.phase.set(Phase::Starting);
-        self.generation.set(generation);
+        self.restarts.set(restarts);
         self.pid.set(pid.into());
     }
 
@@ -288,7 +287,7 @@ mod tests {
         board.learner().vitals.start(42, 3, 1_000);
         board.learner().vitals.enter(Phase::Learning, 2_000);
         let vitals = &board.learner().vitals;
-        assert_eq!((vitals.pid.get(), vitals.generation.get()), (42, 3));
+        assert_eq!((vitals.pid.get(), vitals.restarts.get()), (42, 3));
         assert_eq!((vitals.phase.get(), vitals.heartbeat_ns.get()), (Phase::Learning, 2_000));
         assert!(!board.stop_ordered());
         board.order_stop();

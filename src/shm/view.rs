@@ -23,8 +23,8 @@ pub struct SegmentView {
 pub struct WorkerSigns {
     /// Process id of the present, or last, process.
     pub pid: u64,
-    /// What an actor's seeds follow from; no number of restarts.
-    pub generation: u64,
+    /// Processes that had its place before it in this part of the run.
+    pub restarts: u64,
     /// What it is doing.
     pub phase: Phase,
     /// When it last said so, ns of `CLOCK_MONOTONIC`.
@@ -106,7 +106,7 @@ impl SegmentView {
 fn signs(vitals: &Vitals, frames: u64, wait_ns: u64) -> WorkerSigns {
     WorkerSigns {
         pid: vitals.pid.get(),
-        generation: vitals.generation.get(),
+        restarts: vitals.restarts.get(),
         phase: vitals.phase.get(),
         heartbeat_ns: vitals.heartbeat_ns.get(),
         frames,

@@ -147,17 +147,12 @@ impl RunFiles {
         write_json(&self.run.summary(), summary)
     }
 
-    /// Writes `live.json`: the run can be looked into from now on.
+    /// Writes `live.json`: the run can be looked into from now on. It is taken away as this value is dropped.
     ///
     /// # Errors
     /// [`FilesError::Write`]; the run then cannot be looked into.
     pub fn announce(&self, note: &LiveNote) -> Result<(), FilesError> {
         write_json(&self.run.live(), note)
-    }
-
-    /// Takes `live.json` away. One that stays names a process that is gone, and is recognised by that.
-    pub fn withdraw(&self) {
-        let _ = fs::remove_file(self.run.live());
     }
 
     /// Records in `meta.json` how and when the run ended.
@@ -167,6 +162,14 @@ impl RunFiles {
     pub fn finish(&mut self, exit: Exit, reason: &str) -> Result<(), FilesError> {
         self.meta.end(exit, reason);
         write_json(&self.run.meta(), &self.meta)
+    }
+}
+
+impl Drop for RunFiles {
+    /// However the run ended, nothing more is written: takes `live.json` away. One that stays, after a kill,
+    /// names a process that is gone, and is recognised by that.
+    fn drop(&mut self) {
+        let _ = fs::remove_file(self.run.live());
     }
 }
 

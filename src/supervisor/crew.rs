@@ -15,7 +15,7 @@ use super::life;
 use crate::config::Config;
 use crate::latency::{RunClock, monotonic_ns};
 use crate::place::{Place, Role};
-use crate::process::Worker;
+use crate::process::{Worker, start_ticks};
 use crate::rollout::RolloutShape;
 use crate::shm::Segment;
 use crate::shm::board::Vitals;
@@ -73,7 +73,7 @@ impl<'a> Crew<'a> {
         let outbox = self.inbox.open()?;
         let is_first = self.places[LEARNER].epitaph().is_none();
         Worker::spawn(|| {
-            self.let_go();
+            self.begin_life(LEARNER);
             life::of_learner(self.config, self.segment, self.run_clock, outbox, is_first)
         })
     }
@@ -81,15 +81,17 @@ impl<'a> Crew<'a> {
     fn fork_actor(&mut self, actor: usize, generation: u64) -> io::Result<Worker> {
         let is_first = self.places[1 + actor].epitaph().is_none();
         Worker::spawn(|| {
-            self.let_go();
+            self.begin_life(1 + actor);
             life::of_actor(self.config, self.segment, actor, generation, is_first)
         })
     }
 
-    /// In a forked child: closes what the supervisor alone may hold.
-    fn let_go(&mut self) {
+    /// In a forked child: closes what the supervisor alone may hold, and says who has the place now.
+    fn begin_life(&mut self, place: usize) {
         self.inbox.close();
         self.view_file = None;
+        let n_restarts = self.places[place].n_restarts();
+        self.vitals(place).start(std::process::id(), n_restarts, monotonic_ns());
     }
 
     /// Kills the process in a place; who that was, if there was one that was not killed before.
@@ -142,7 +144,10 @@ impl<'a> Crew<'a> {
         let inode = segment.metadata()?.ino();
         let RolloutShape { obs_dim, n_actions, .. } = self.segment.layout().shape.rollout;
         let (pid, descriptor) = (std::process::id(), segment.as_raw_fd());
+        let start_ticks = start_ticks(pid).ok_or_else(|| io::Error::other("there is no /proc"))?;
         let learner_threads = self.config.n_learner_threads();
-        Ok(Some(LiveNote { pid, descriptor, inode, obs_dim, n_actions, learner_threads }))
+        let note =
+            LiveNote { pid, start_ticks, descriptor, inode, obs_dim, n_actions, learner_threads };
+        Ok(Some(note))
     }
 }

@@ -465,7 +465,6 @@ impl Drop for Supervisor<'_> {
         // A worker that cannot be killed or reaped is dead already, or beyond our reach.
         let _ = self.crew.kill_all();
         self.crew.places.iter_mut().for_each(|place| drop(place.bury()));
-        self.recorder.withdraw();
     }
 }
 

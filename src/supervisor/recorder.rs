@@ -77,11 +77,6 @@ impl<'a> Recorder<'a> {
         self.sinks.files.announce(note)
     }
 
-    /// Takes that back.
-    pub fn withdraw(&self) {
-        self.sinks.files.withdraw();
-    }
-
     /// Tells the user.
     pub fn note(&self, text: &str) {
         self.sinks.terminal.note(text);

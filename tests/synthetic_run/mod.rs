@@ -146,6 +146,7 @@ pub fn summary(rows: &[MetricsRow], totals: &StageHistograms) -> Summary {
         startup_s: STARTUP_S,
         train_s,
         frames: last.frames,
+        frames_before: 0,
         frames_produced: last.frames_produced,
         updates: last.updates,
         frames_per_s: last.frames as f64 / train_s,
@@ -170,7 +171,7 @@ pub fn summary(rows: &[MetricsRow], totals: &StageHistograms) -> Summary {
         learner_wait_s: wait.count as f64 * wait.mean / 1e6,
         collected_during_updates: 0.93,
         rollouts_dropped: 4,
-        reliability: Reliability { checkpoints: 1, ..Reliability::default() },
+        reliability: Reliability { checkpoints: 1, learner_restarts: 3, ..Reliability::default() },
     }
 }
 

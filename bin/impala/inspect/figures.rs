@@ -26,8 +26,8 @@ pub struct StageRow {
 
 /// A running run at one moment.
 pub struct Figures {
-    /// Name, progress and score, in a line.
-    pub headline: String,
+    /// Environment, progress and score, in a line.
+    pub headline: Headline,
     /// The supervisor, the learner, each actor; cells as [`PROCESS_TITLES`].
     pub processes: Vec<[String; 8]>,
     /// Each stage that was measured.
@@ -36,6 +36,27 @@ pub struct Figures {
     pub scores: Vec<f64>,
     /// Frames learned from per second, row by row; before the first row, the rate of this moment.
     pub speeds: Vec<f64>,
+}
+
+/// The line on top. An environment of somebody's own may have a name of any length.
+pub struct Headline {
+    /// Name of the environment.
+    pub env: String,
+    /// Progress and score.
+    pub rest: String,
+}
+
+impl Headline {
+    /// The line in this many characters: of a name that is too long for them, its beginning.
+    pub fn within(&self, n_chars: usize) -> String {
+        let Headline { env, rest } = self;
+        let room = n_chars.saturating_sub(": ".len() + rest.chars().count());
+        if env.chars().count() <= room {
+            return format!("{env}: {rest}");
+        }
+        let beginning: String = env.chars().take(room.saturating_sub(1)).collect();
+        format!("{beginning}…: {rest}")
+    }
 }
 
 impl Figures {
@@ -74,11 +95,15 @@ fn with_ring(cells: [String; 7], ring: String) -> [String; 8] {
     [name, pid, phase, heartbeat, frames, waiting, restarts, ring]
 }
 
-fn headline(data: &RunData, now: &Snapshot) -> String {
-    let setting = |name: &str| data.config.get(name);
-    let env = setting("env").and_then(|env| env.as_str()).unwrap_or("?");
+fn headline(data: &RunData, now: &Snapshot) -> Headline {
+    let env = data.config.get("env").and_then(|env| env.as_str()).unwrap_or("?");
+    Headline { env: env.to_owned(), rest: progress(data, now) }
+}
+
+fn progress(data: &RunData, now: &Snapshot) -> String {
+    let budget = data.config.get("frames").and_then(|frames| frames.as_integer());
     let frames = now.learner.frames;
-    let progress = match setting("frames").and_then(|frames| frames.as_integer()) {
+    let progress = match budget {
         Some(budget) if budget > 0 => {
             let percent = 100.0 * frames as f64 / budget as f64;
             let [done, budget] = [frames as f64, budget as f64].map(count);
@@ -87,10 +112,10 @@ fn headline(data: &RunData, now: &Snapshot) -> String {
         _ => format!("{} frames", count(frames as f64)),
     };
     let Some(MetricsRow { time_s, score_last100, .. }) = data.rows.last() else {
-        return format!("{env}: {progress}, no row in metrics.csv yet");
+        return format!("{progress}, no row in metrics.csv yet");
     };
     let score = score_last100.map_or("no score yet".into(), |score| format!("score {score:.1}"));
-    format!("{env}: {progress} after {time_s:.1} s, {score}")
+    format!("{progress} after {time_s:.1} s, {score}")
 }
 
 /// The time between two snapshots.
@@ -120,7 +145,7 @@ fn worker(
         duration(age_ns),
         known(count(frames_per_s)),
         known(format!("{:.0} %", 100.0 * waiting.min(1.0))),
-        now.generation.to_string(),
+        now.restarts.to_string(),
     ]
 }
 
@@ -144,7 +169,8 @@ fn stage_row(data: &RunData, stage: Stage) -> Option<StageRow> {
 /// A number in three digits.
 pub fn count(number: f64) -> String {
     let (number, prefix) = match number {
-        _ if number >= 999_500.0 => (number / 1e6, " M"),
+        _ if number >= 999.5e6 => (number / 1e9, " G"),
+        _ if number >= 999.5e3 => (number / 1e6, " M"),
         _ if number >= 999.5 => (number / 1e3, " k"),
         _ => return format!("{number:.0}"),
     };
@@ -176,7 +202,7 @@ mod tests {
     fn the_share_of_time_waiting_is_that_of_a_mean_thread() {
         let before = WorkerSigns {
             pid: 42,
-            generation: 0,
+            restarts: 0,
             phase: Phase::Learning,
             heartbeat_ns: 0,
             frames: 0,
@@ -213,5 +239,6 @@ mod tests {
         let counts =
             [12.0, 999.6, 4_200.0, 99_960.0, 999_600.0, 4_900_000.0, 12_345_678.0].map(count);
         assert_eq!(counts, ["12", "1.00 k", "4.20 k", "100 k", "1.00 M", "4.90 M", "12.3 M"]);
+        assert_eq!([999.6e6, 2e9, 1e12].map(count), ["1.00 G", "2.00 G", "1000 G"]);
     }
 }

@@ -20,7 +20,8 @@ use crate::config::Sources;
 ///
 /// Shows what each process does (phase, heartbeat, frames/s, share of its time waiting), how full the
 /// rings are, the percentiles of each stage, score and throughput. Looking changes nothing: the run's
-/// memory is mapped read-only. Of a run that has ended the summary is printed.
+/// memory is mapped read-only. Of a run that has ended the summary is printed, of one that is about to what
+/// it still does.
 #[derive(clap::Args)]
 #[command(after_help = "Examples:\n  \
     impala inspect                                 the newest run, once, as plain text\n  \
@@ -57,7 +58,9 @@ pub fn run(args: &Args) -> Result<(), Failure> {
     let shown = match LiveRun::attach(&run) {
         Ok(live) if args.watch && std::io::stdout().is_terminal() => screen::watch(&run, &live),
         Ok(live) => plain::print_live(&run, &live),
-        Err(LiveError::NotRunning(_) | LiveError::Gone { .. }) => plain::print_ended(&run),
+        Err(LiveError::NotRunning(_) | LiveError::Ending { .. } | LiveError::Gone { .. }) => {
+            plain::print_end(&run)
+        }
         Err(error) => Err(error.into()),
     };
     shown.map_err(Failure::Run)

@@ -1,8 +1,8 @@
-//! A run as plain text: a live one once, or the summary of one that has ended.
+//! A run as plain text: a live one once, or how one ends and what it came to.
 
 use std::time::Duration;
 
-use impala::live::LiveRun;
+use impala::live::{Life, LiveRun};
 use impala::report::read::RunData;
 use impala::run_dir::RunDir;
 use nix::poll::{PollTimeout, poll};
@@ -21,7 +21,7 @@ pub fn print_live(run: &RunDir, live: &LiveRun) -> anyhow::Result<()> {
     poll(&mut [], PollTimeout::try_from(BETWEEN)?)?;
     let now = live.snapshot();
     let figures = Figures::of(live, &before, &now, &RunData::read(run));
-    say!("{}\n", figures.headline);
+    say!("{}\n", figures.headline.within(usize::MAX));
     print_table(PROCESS_TITLES, &figures.processes);
     say!("");
     let stages: Vec<_> = figures.stages.into_iter().map(|stage| stage.cells).collect();
@@ -31,12 +31,21 @@ pub fn print_live(run: &RunDir, live: &LiveRun) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Says how a run ended and what it came to.
-pub fn print_ended(run: &RunDir) -> anyhow::Result<()> {
+/// Says how a run ended and what it came to, or that it is about to end.
+pub fn print_end(run: &RunDir) -> anyhow::Result<()> {
+    // Looked at first: a run that ends in between has then recorded how.
+    let life = Life::of(run);
     let data = RunData::read(run);
     let reason = data.meta.as_ref().and_then(|meta| meta.exit_reason.clone());
-    let reason = reason.unwrap_or("it was killed, or is still writing its report".into());
-    say!("{} is not running: {reason}", run.path().display());
+    let folder = run.path().display();
+    if reason.is_none() && life == Life::Ending {
+        say!(
+            "{folder} is ending: training is over; final weights are evaluated, or results written"
+        );
+        return Ok(());
+    }
+    let reason = reason.unwrap_or("it was killed, or could not write how it ended".into());
+    say!("{folder} is not running: {reason}");
     let Some(summary) = &data.summary else {
         let frames = data.rows.last().map_or(0, |row| row.frames);
         say!("no summary; {} rows of metrics.csv reach to {frames} frames", data.rows.len());
@@ -44,12 +53,16 @@ pub fn print_ended(run: &RunDir) -> anyhow::Result<()> {
     };
     let score = summary.score_last100.map_or("–".into(), |score| format!("{score:.1}"));
     say!(
-        "{}, seed {}: {} frames in {:.2} s, {} frames/s, score {score} (mean of the last 100){}",
+        "{}, seed {}: {} frames in {:.2} s, {} frames/s{}, score {score} (mean of the last 100){}",
         summary.env,
         summary.seed,
-        summary.frames,
+        summary.frames_of_this_part(),
         summary.train_s,
         count(summary.frames_per_s),
+        match summary.frames_before {
+            0 => String::new(),
+            before => format!(", after {before} of an earlier run"),
+        },
         if summary.solved { ", solved" } else { "" },
     );
     if run.report().is_file() {

@@ -50,7 +50,7 @@ pub fn watch(run: &RunDir, live: &LiveRun) -> anyhow::Result<()> {
     drop(terminal);
     ratatui::try_restore()?;
     match left? {
-        Leave::RunEnded => plain::print_ended(run),
+        Leave::RunEnded => plain::print_end(run),
         Leave::Asked | Leave::TerminalGone => Ok(()),
     }
 }
@@ -97,7 +97,8 @@ fn draw(frame: &mut Frame, figures: &Figures) {
         Constraint::Length(1),
     ])
     .areas(frame.area());
-    frame.render_widget(Line::from(figures.headline.as_str()).bold(), head);
+    let headline = figures.headline.within(usize::from(head.width));
+    frame.render_widget(Line::from(headline).bold(), head);
     let n_hidden = draw_processes(frame, processes, figures);
     let [stages, series] =
         Layout::horizontal([Constraint::Length(46), Constraint::Min(20)]).spacing(1).areas(below);
@@ -195,7 +196,7 @@ mod tests {
 
     use impala::latency::Stage;
 
-    use super::super::figures::StageRow;
+    use super::super::figures::{Headline, StageRow};
     use super::*;
 
     /// Figures of the widest cells: of so many processes and of these stages, each longer than the one before.
@@ -209,7 +210,10 @@ mod tests {
             total_us: k as f64,
         };
         Figures {
-            headline: "CartPole-v1".into(),
+            headline: Headline {
+                env: "SomebodysVeryOwnEnvironmentWithALongName-v0".into(),
+                rest: "99.9 G of 99.9 G frames (100 %) after 99999.9 s, score -9999.9".into(),
+            },
             processes: (0..n_processes)
                 .map(process)
                 .map(|[name, pid, phase, heartbeat, frames, waiting, restarts]| {
@@ -238,6 +242,21 @@ mod tests {
         for text in cells.map(String::as_str).chain(titles).chain([NONE_YET, "frames/s: 5.00 M"]) {
             assert!(drawn.contains(text), "no {text:?} in\n{drawn}");
         }
+    }
+
+    #[test]
+    fn of_a_long_name_the_beginning_is_shown_and_the_rest_of_the_line_is_whole() {
+        let mut figures = widest(6, &[]);
+        let drawn_whole = |figures: &Figures| {
+            let Headline { env, rest } = &figures.headline;
+            drawn(figures).contains(&format!("{env}: {rest}"))
+        };
+        let narrow = drawn(&figures);
+        let line = format!("SomebodysVeryOw…: {}", figures.headline.rest);
+        assert!(narrow.contains(&line), "no {line:?} in\n{narrow}");
+        assert!(!drawn_whole(&figures));
+        figures.headline.env = "Somebodys-v0".into();
+        assert!(drawn_whole(&figures));
     }
 
     #[test]

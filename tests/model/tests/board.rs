@@ -16,7 +16,7 @@ const N_SLOTS: u64 = 2;
 /// What `SegmentView` reads of an actor at once; no two numbers of it need be of one instant.
 fn look(actor: &Actor) -> [u64; 4] {
     let (published, released) = actor.ring.glance();
-    [actor.status.frames.get(), actor.status.vitals.generation.get(), published, released]
+    [actor.status.frames.get(), actor.status.vitals.restarts.get(), published, released]
 }
 
 /// Looks on `n_looks` times: no number ever goes back or beyond what was done in the end.
@@ -34,9 +34,9 @@ fn look_on(actor: &Actor, n_looks: usize, end: [u64; 4]) {
 }
 
 /// One process of an actor: it publishes `n_rollouts` of ten frames each, and ends without a word.
-fn live(actor: &Actor, generation: u64, n_rollouts: u64) {
+fn live(actor: &Actor, restarts: u64, n_rollouts: u64) {
     let ActorStatus { vitals, frames, .. } = &actor.status;
-    vitals.start(1, generation, 0);
+    vitals.start(1, restarts, 0);
     vitals.enter(Phase::Collecting, 0);
     let mut ring = RingProducer::attach(&actor.ring, N_SLOTS).unwrap();
     for _ in 0..n_rollouts {
