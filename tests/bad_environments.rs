@@ -92,6 +92,7 @@ fn train_badly(folder: &Path) -> ExitCode {
         "slow" => {
             (config.frames, config.actors.envs_per_actor) = (40, 2);
             (config.supervision.hang_timeout_s, config.supervision.stop_grace_s) = (1.0, 1.5);
+            config.supervision.max_restarts = 1;
         }
         _ => {}
     }
