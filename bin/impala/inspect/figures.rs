@@ -102,7 +102,9 @@ fn headline(data: &RunData, now: &Snapshot) -> Headline {
 
 fn progress(data: &RunData, now: &Snapshot) -> String {
     let budget = data.config.get("frames").and_then(|frames| frames.as_integer());
-    let frames = now.learner.frames;
+    // The segment counts from its making; rows count from the begin of a resumed run's first part.
+    let recorded = data.rows.last().map_or(0, |row| row.frames);
+    let frames = now.learner.frames.max(recorded);
     let progress = match budget {
         Some(budget) if budget > 0 => {
             let percent = 100.0 * frames as f64 / budget as f64;
