@@ -115,8 +115,8 @@ impl TrainError {
 /// Forks: the calling process must have one thread.
 ///
 /// # Errors
-/// If the configuration or the calling process is refused, or the system refuses what the run needs. A run that fails later
-/// is no error here: its summary says [`Failed`](crate::telemetry::Exit::Failed).
+/// If the configuration or the calling process is refused, or the system refuses what the run needs. A
+/// run that fails later is no error here: its summary says [`Failed`](crate::telemetry::Exit::Failed).
 pub fn train(
     config: &Config,
     destination: &Destination,

@@ -246,12 +246,9 @@ impl Figures {
                 self.actor_part(),
                 percent(ratio(self.act_s.max(self.env_s), self.act_s + self.env_s))
             ),
-            Limit::Turns => {
-                "What would help most: room for a second batch, with twice as many slots an \
-                             actor (`--set actors.slots_per_actor=N`) or a batch half as large \
-                             (`--batch-slots N`)."
-                    .to_owned()
-            }
+            Limit::Turns => "What would help most: room for a second batch, with twice as many slots an \
+                 actor (`--set actors.slots_per_actor=N`) or a batch half as large (`--batch-slots N`)."
+                .to_owned(),
             Limit::Balanced => format!(
                 "What would help most: {}, with as much saved in the actors.",
                 self.halve_largest()
