@@ -115,7 +115,7 @@ fn one_by_one(
 }
 
 /// The network's middle layer at the widths of an actor's step and of a slot; every kernel in every
-/// size is in `bench/kernels.rs`.
+/// size is in `bench/kernels/main.rs`.
 pub fn kernels(bench: &mut Bench) -> Result<()> {
     let number = |i: usize| (i * 37 % 101) as f32 / 500.0 - 0.1;
     let matrix = |rows, columns| {

@@ -10,7 +10,7 @@
 //! A actions, N frames. Columns are contiguous (unit column stride), rows may be any stride apart, so
 //! a column range of a larger matrix is a valid argument and copies nothing.
 //!
-//! Two things about where a matrix lies decide its speed (measured on Zen 5 with `bench/kernels.rs`,
+//! Two things about where a matrix lies decide its speed (measured on Zen 5 with `bench/kernels/main.rs`,
 //! H = 64, forward and backward): rows 4 kB or a multiple apart (1,024 frames) fall on the same lines
 //! of the L1 cache and cost a third of the speed; rows that begin at multiples of 64 bytes gain 6 %,
 //! because no load straddles two cache lines. [`FeatureMajor`] is a matrix that sees to both.

@@ -6,24 +6,25 @@
 //! twice to show that it runs. Each figure is the best of many short repetitions: others may use the
 //! machine, and the best is what they disturb least.
 
-#[path = "common/processor_time.rs"]
+#[cfg(target_arch = "x86_64")]
+mod bf16;
+mod network;
+#[path = "../common/processor_time.rs"]
 mod processor_time;
-#[path = "common/setting.rs"]
+#[path = "../common/setting.rs"]
 mod setting;
-#[path = "common/table.rs"]
+#[path = "../common/table.rs"]
 mod table;
 
 use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
-use impala::kernels::{Activation, FeatureMajor, Kernels, Simd};
-use impala::mlp::{Activations, Mlp};
-use impala::params::NetworkShape;
+use impala::kernels::Simd;
 use impala::sinks::terminal::{ProgressLine, Show};
-use ndarray::{Array1, Array2, s};
 use serde::Serialize;
 
+use network::Network;
 use processor_time::{processor_time, stolen_percent};
 use setting::{Setting, load_average, save};
 use table::Table;
@@ -101,7 +102,10 @@ fn measure_all(sets: &[Simd], stopwatch: &Stopwatch) -> Results {
         let peak_gflops = peak_gflops(*simd, stopwatch);
         let mut kernels = Vec::new();
         for (hidden, n_frames) in SIZES {
-            kernels.extend(measure(*simd, hidden, n_frames, peak_gflops, stopwatch));
+            let size = Size { hidden, n_frames, peak_gflops };
+            kernels.extend(measure(*simd, size, stopwatch));
+            #[cfg(target_arch = "x86_64")]
+            kernels.extend(measure_bf16(*simd, size, stopwatch));
             n_done += LINES.len() as u64;
             progress.set(n_done, simd.name());
         }
@@ -190,13 +194,13 @@ const LINES: [Line; 12] = [
     ("weight_gradient first", first, |net| net.weight_gradient(0)),
     ("log_softmax", |_| 0, Network::log_softmax),
     ("exp", |_| 0, Network::exp),
-    ("forward", forward, |net| net.whole.forward()),
+    ("forward", forward, Network::forward),
     (
         "forward + backward",
         |hidden| 2 * forward(hidden) + middle(hidden) + heads(hidden),
         |net| {
-            net.whole.forward();
-            net.whole.backward();
+            net.forward();
+            net.backward();
         },
     ),
 ];
@@ -217,134 +221,40 @@ fn forward(hidden: usize) -> usize {
     first(hidden) + middle(hidden) + heads(hidden)
 }
 
-/// One line for each kernel at its place in the network, and for the network.
-fn measure(
-    simd: Simd,
+/// What a line is measured at, and beside.
+#[derive(Clone, Copy)]
+struct Size {
     hidden: usize,
     n_frames: usize,
     peak_gflops: f64,
-    stopwatch: &Stopwatch,
-) -> [Figures; LINES.len()] {
-    let mut net = Network::new(simd, hidden, n_frames);
-    LINES.map(|(name, flops_per_frame, call)| {
-        let ns_per_frame = stopwatch.best_ns(|| call(&mut net)) / n_frames as f64;
-        let flops_per_frame = flops_per_frame(hidden);
+}
+
+impl Size {
+    fn figures(self, name: &'static str, flops_per_frame: usize, ns: f64) -> Figures {
+        let Size { hidden, n_frames, peak_gflops } = self;
+        let ns_per_frame = ns / n_frames as f64;
         let gflops = flops_per_frame as f64 / ns_per_frame;
         let percent_of_peak = 100.0 * gflops / peak_gflops;
         Figures { name, hidden, n_frames, flops_per_frame, gflops, percent_of_peak, ns_per_frame }
+    }
+}
+
+/// One line for each kernel at its place in the network, and for the network.
+fn measure(simd: Simd, size: Size, stopwatch: &Stopwatch) -> [Figures; LINES.len()] {
+    let mut net = Network::new(simd, size.hidden, size.n_frames);
+    LINES.map(|(name, flops_per_frame, call)| {
+        size.figures(name, flops_per_frame(size.hidden), stopwatch.best_ns(|| call(&mut net)))
     })
 }
 
-/// Three layers, each to be measured by itself, and the engine's network of the same sizes. `values[l]`
-/// and `errors[l]` are the input of layer l and its gradient; the last ones are the heads.
-struct Network {
-    simd: Simd,
-    w: [Array2<f32>; 3],
-    b: [Array1<f32>; 3],
-    dw: [Array2<f32>; 3],
-    db: [Array1<f32>; 3],
-    values: [FeatureMajor<f32>; 4],
-    errors: [FeatureMajor<f32>; 4],
-    whole: Whole,
-}
-
-impl Network {
-    fn new(simd: Simd, hidden: usize, frames: usize) -> Network {
-        let sizes = [OBSERVATIONS, hidden, hidden, HEADS];
-        let mut seed = 1_u32;
-        let mut number = || {
-            seed = seed.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-            seed as f32 / u32::MAX as f32 - 0.5
-        };
-        let mut matrix = |rows, columns| Array2::from_shape_simple_fn((rows, columns), &mut number);
-        let w = std::array::from_fn(|l| matrix(sizes[l + 1], sizes[l]) * 0.3);
-        let mut columns = |l: usize| {
-            let mut columns = FeatureMajor::zeros(sizes[l], frames);
-            columns.view_mut().assign(&matrix(sizes[l], frames));
-            columns
-        };
-        Network {
-            simd,
-            b: std::array::from_fn(|l| Array1::zeros(sizes[l + 1])),
-            dw: std::array::from_fn(|l| Array2::zeros((sizes[l + 1], sizes[l]))),
-            db: std::array::from_fn(|l| Array1::zeros(sizes[l + 1])),
-            errors: std::array::from_fn(&mut columns),
-            values: std::array::from_fn(&mut columns),
-            w,
-            whole: Whole::new(simd, hidden, frames),
-        }
-    }
-
-    fn dense(&mut self, layer: usize) {
-        let (below, above) = self.values.split_at_mut(layer + 1);
-        let activation = if layer == 2 { Activation::Identity } else { Activation::Tanh };
-        let (x, y) = (below[layer].view(), above[0].view_mut());
-        self.simd.dense(self.w[layer].view(), self.b[layer].view(), x, activation, y);
-    }
-
-    fn weight_gradient(&mut self, layer: usize) {
-        let (dw, db) = (self.dw[layer].view_mut(), self.db[layer].view_mut());
-        let (dy, x) = (self.errors[layer + 1].view(), self.values[layer].view());
-        self.simd.weight_gradient(dy, x, dw, db);
-    }
-
-    fn input_gradient(&mut self, layer: usize) {
-        let (below, above) = self.errors.split_at_mut(layer + 1);
-        let (dy, dx) = (above[0].view(), below[layer].view_mut());
-        self.simd.input_gradient(self.w[layer].view(), dy, self.values[layer].view(), dx);
-    }
-
-    fn log_softmax(&mut self) {
-        let logits = self.values[3].view().slice_move(s![..2, ..]);
-        let room = self.errors[1].view_mut().slice_move(s![..4, ..]);
-        let (log_p, p) = room.split_at(ndarray::Axis(0), 2);
-        self.simd.log_softmax(logits, log_p, p);
-    }
-
-    fn exp(&mut self) {
-        let (x, mut y) = (self.values[0].view(), self.errors[0].view_mut());
-        let (x, mut y) = (x.row(0), y.row_mut(0));
-        if let (Some(x), Some(y)) = (x.as_slice(), y.as_slice_mut()) {
-            self.simd.exp(x, y);
-        }
-    }
-}
-
-/// The network as actors and learner compute with it.
-struct Whole {
-    mlp: Mlp<Simd>,
-    params: Vec<f32>,
-    grad: Vec<f32>,
-    obs: Array2<f32>,
-    activations: Activations<f32>,
-    scratch: Activations<f32>,
-    heads: Array2<f32>,
-}
-
-impl Whole {
-    fn new(simd: Simd, hidden: usize, frames: usize) -> Whole {
-        let hidden = vec![hidden; 2];
-        let shape = NetworkShape { obs_dim: OBSERVATIONS, hidden, n_actions: ACTIONS };
-        let mlp = Mlp::new(&shape, simd);
-        let params = mlp.layout().init(1);
-        Whole {
-            mlp,
-            grad: vec![0.0; params.len()],
-            params,
-            obs: Array2::from_shape_fn((OBSERVATIONS, frames), |(d, n)| ((d + n) as f32).sin()),
-            activations: Activations::new(&shape, frames),
-            scratch: Activations::new(&shape, frames),
-            heads: Array2::zeros((HEADS, frames)),
-        }
-    }
-
-    fn forward(&mut self) {
-        let Whole { mlp, params, obs, activations, heads, .. } = self;
-        mlp.forward(params, obs.view(), activations, heads.view_mut());
-    }
-
-    fn backward(&mut self) {
-        let Whole { mlp, params, grad, obs, activations, scratch, heads } = self;
-        mlp.backward(params, obs.view(), activations, heads.view(), scratch, grad);
-    }
+/// The middle layer's sums in f32 and in bf16, where the processor can.
+#[cfg(target_arch = "x86_64")]
+fn measure_bf16(simd: Simd, size: Size, stopwatch: &Stopwatch) -> Vec<Figures> {
+    let trial = bf16::Trial::new(simd, size.hidden, size.n_frames);
+    let Some(mut trial) = trial else { return Vec::new() };
+    let flops = middle(size.hidden);
+    vec![
+        size.figures("middle sums, f32", flops, stopwatch.best_ns(|| trial.sums_f32())),
+        size.figures("middle sums, bf16", flops, stopwatch.best_ns(|| trial.sums_bf16())),
+    ]
 }
