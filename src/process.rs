@@ -1,8 +1,8 @@
 //! Worker processes: fork, the child's first and last steps, death seen through a pidfd.
 //!
-//! The only place that forks. Must be called from a single-threaded process's main thread: a child
-//! of a threaded parent may find a lock held by a thread that it does not have. Called by the
-//! supervisor, and for the final evaluation.
+//! The only place that forks, and only where the process has one thread: a child of a threaded parent
+//! may find a lock held by a thread that it does not have. Called by the supervisor, and for the final
+//! evaluation.
 
 use std::ffi::CString;
 use std::io::{self, PipeReader, PipeWriter, Read, Write};
@@ -183,16 +183,17 @@ impl Worker {
     /// when to stop) and never returns from this call.
     ///
     /// # Errors
-    /// What `fork` or `pidfd_open` report, such as a process limit reached.
+    /// [`TooManyThreads`]; what `fork` or `pidfd_open` report, such as a process limit reached.
     pub fn spawn(body: impl FnOnce() -> i32) -> io::Result<Worker> {
+        check_one_thread().map_err(io::Error::other)?;
         // Whatever is buffered now would be written twice, by the parent and by the child.
         io::stdout().flush()?;
         let (words, writer) = io::pipe()?;
         // A grandchild might keep the other end open: nobody waits for its words.
         rustix::io::ioctl_fionbio(&words, true)?;
         let parent = getpid();
-        // SAFETY: the caller's process has one thread (module doc), so that the child may use
-        // everything its copy of the memory holds, locks and the allocator included.
+        // SAFETY: this process has one thread, as was just checked, so that the child may use everything
+        // its copy of the memory holds, locks and the allocator included.
         match unsafe { fork() }? {
             ForkResult::Parent { child } => Worker::adopt(child, words),
             ForkResult::Child => {

@@ -49,6 +49,15 @@ pub enum ReplayError {
         /// Why.
         source: csv::Error,
     },
+    /// A checkpoint is not one of this run's.
+    #[error(
+        "{}: it is of another network or optimiser than the run's settings; put back what the run wrote",
+        path.display()
+    )]
+    Differs {
+        /// The checkpoint.
+        path: PathBuf,
+    },
     /// The log is not that of a whole run.
     #[error(
         "{}: {what}; a log is whole where no learner died, nothing was reset and the disk took all of it",
@@ -84,23 +93,30 @@ pub fn replay(path: &Path, mut progress: impl FnMut(u64, u64)) -> Result<Replaye
     let run = RunDir::open(path)?;
     let config = Config::from_file(&run.config())?;
     config.check()?;
-    let checkpoint = Checkpoint::load(&run.checkpoint())?;
+    let checkpoint = load(&run.checkpoint(), &config)?;
     let slots = SlotLog::read(&run.slots())?;
     let start = first_state(&run, &config)?;
     let (first, last) = (start.counters.updates, checkpoint.state.counters.updates);
     let mut student = Student::new(&config, start, &slots)?;
-    student.learn(&slots, last, |made| progress(made - first, last - first))?;
+    student.learn(&slots, last, |made| progress(made - first, last.saturating_sub(first)))?;
     Ok(student.compare(&checkpoint.state))
 }
 
 /// What the run began with: fresh weights, or those of the run that it went on from.
 fn first_state(run: &RunDir, config: &Config) -> Result<LearnerState, ReplayError> {
     match RunData::read(run).meta {
-        Some(Meta { resumed_from: Some(path), .. }) => {
-            Ok(Checkpoint::load(Path::new(&path))?.state)
-        }
+        Some(Meta { resumed_from: Some(path), .. }) => Ok(load(Path::new(&path), config)?.state),
         _ => Ok(fresh_state(config)?),
     }
+}
+
+/// A checkpoint of the network and the optimiser that the settings ask for.
+fn load(path: &Path, config: &Config) -> Result<Checkpoint, ReplayError> {
+    let checkpoint = Checkpoint::load(path)?;
+    let n_moments = checkpoint.state.optimizer.moments().count();
+    let is_fitting = checkpoint.shape == config.network_shape()?
+        && n_moments == config.optimizer.kind.n_moments();
+    if is_fitting { Ok(checkpoint) } else { Err(ReplayError::Differs { path: path.to_owned() }) }
 }
 
 /// The log of a run's slots.

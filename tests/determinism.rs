@@ -157,6 +157,20 @@ fn a_log_that_was_changed_is_found_out() {
     assert!(text(&output).contains("--log-slots"), "{}", text(&output));
 }
 
+#[test]
+fn a_checkpoint_of_another_network_or_optimiser_is_refused() {
+    let folder = TempDir::new().unwrap();
+    let run = train(folder.path(), "run", &["--log-slots"]);
+    for (name, setting) in [("network", "network.hidden=[8]"), ("optimiser", "optimizer.kind=adam")]
+    {
+        let other = train(folder.path(), name, &["--set", setting]);
+        fs::copy(other.checkpoint(), run.checkpoint()).unwrap();
+        let output = replay(run.path());
+        assert_eq!(output.status.code(), Some(2), "{name}: {}", text(&output));
+        assert!(text(&output).contains("another network or optimiser"), "{}", text(&output));
+    }
+}
+
 /// What a replacement collects follows from its generation, which the log has.
 #[test]
 fn a_run_whose_actor_was_killed_is_learned_again() {

@@ -336,7 +336,11 @@ mod points {
         ];
         run.assert_ended(1, &told);
         let reliability = run.summary().reliability;
-        assert_eq!([reliability.skipped_updates, reliability.rollbacks], [20, 1]);
+        // The rollouts from before the second learner count for nothing: one in each ring, one in work.
+        let n_actors = Config::default().actors.count as u64;
+        let skipped = 20..=20 + 2 * n_actors;
+        assert!(skipped.contains(&reliability.skipped_updates), "{}", reliability.skipped_updates);
+        assert_eq!(reliability.rollbacks, 1);
         let run_dir = RunDir::open(&run.dir()).unwrap();
         assert!(Checkpoint::load(&run_dir.checkpoint()).unwrap().state.is_finite());
     }

@@ -156,12 +156,22 @@ impl<'seg> OneHub<'seg> {
         OneHub { hub, words, weights, intake, producer, clock: StageClock::start(), n_params }
     }
 
-    /// Applies a gradient of which all values are `value`.
+    /// Applies a gradient of which all values are `value`, of a rollout acted with the newest weights.
     fn apply(&mut self, value: f32, norm: f32, total_loss: f64) -> Result<(), LearnerError> {
+        let newest = self.weights.version().unwrap().unwrap();
+        self.apply_acted_with(newest, (value, norm, total_loss))
+    }
+
+    /// The same, of a rollout acted with the weights of that version.
+    fn apply_acted_with(
+        &mut self,
+        policy_version: u64,
+        (value, norm, total_loss): (f32, f32, f64),
+    ) -> Result<(), LearnerError> {
         let values = vec![value; self.n_params];
         let mut batch = SlotBatch::default();
         self.producer.claim(LONG).unwrap();
-        self.producer.publish(self.weights.version().unwrap().unwrap());
+        self.producer.publish(policy_version);
         assert!(self.intake.take(&mut batch, &mut self.clock));
         let (version, sums, entropy_cost) = (0, PassSums::default(), 0.0);
         let gradient = Gradient { values: &values, norm, version, sums, total_loss, entropy_cost };
@@ -229,6 +239,29 @@ fn a_streak_of_updates_that_are_not_finite_ends_the_learner_with_a_diagnosis() {
     {
         assert!(error.contains(part), "no {part:?} in {error}");
     }
+}
+
+/// As after going back: rings full of what hopeless weights acted are no reason to give up sound ones.
+#[test]
+fn rollouts_from_before_a_learner_do_not_condemn_its_weights() {
+    const BAD: (f32, f32, f64) = (f32::NAN, f32::NAN, f64::NAN);
+    let mut config = config(1);
+    config.supervision.max_bad_updates = 3;
+    let segment = segment(&config);
+    let mut before = OneHub::new(&config, &segment);
+    before.apply(1e-3, 1.0, 0.0).unwrap();
+    before.apply(1e-3, 1.0, 0.0).unwrap();
+    drop(before);
+    let mut hub = OneHub::new(&config, &segment);
+    for _ in 0..10 {
+        hub.apply_acted_with(1, BAD).unwrap();
+    }
+    assert_eq!(segment.board().learner().skipped_updates.get(), 10, "each is counted");
+    hub.apply_acted_with(2, BAD).unwrap();
+    hub.apply_acted_with(1, BAD).unwrap();
+    hub.apply_acted_with(2, BAD).unwrap();
+    let error = hub.apply_acted_with(2, BAD).unwrap_err();
+    assert!(matches!(error, LearnerError::Diverged { n_in_a_row: 3, .. }), "{error}");
 }
 
 /// Reports wait with the learner, whole, until those it has sent are taken.

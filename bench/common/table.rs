@@ -9,12 +9,13 @@ pub struct Table {
 }
 
 impl Table {
-    pub fn new<const N: usize>(head: [&str; N]) -> Self {
-        Table { rows: vec![head.map(String::from).into()] }
+    pub fn new(head: impl IntoIterator<Item: Into<String>>) -> Self {
+        Table { rows: vec![head.into_iter().map(Into::into).collect()] }
     }
 
-    pub fn push<const N: usize>(&mut self, row: [String; N]) {
-        self.rows.push(row.into());
+    /// As many cells as the head has.
+    pub fn push(&mut self, row: impl IntoIterator<Item = String>) {
+        self.rows.push(row.into_iter().collect());
     }
 
     pub fn text(&self) -> String {

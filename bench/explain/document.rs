@@ -6,7 +6,7 @@ use anyhow::Result;
 use askama::Template;
 
 use super::figure::figure;
-use super::results::{Case, Machine, Setting, Spread, Throughput};
+use super::results::{Case, InstructionSet, Kernel, Machine, Setting, Spread, Throughput};
 use super::roofline;
 use super::table::Table;
 
@@ -35,11 +35,15 @@ pub const STAGES: [&str; 10] = [
 #[derive(Template)]
 #[template(path = "throughput.md", config = "bench/explain/askama.toml")]
 pub struct Document {
-    /// The machine of today's figures.
+    /// The machine whose figures the text explains.
     pub now: Machine,
-    /// A machine with wider vectors, measured earlier.
-    pub wide: Machine,
+    /// The others, each measured at a commit of its own.
+    pub others: Vec<Machine>,
 }
+
+/// What the text calls a machine, and how the names of its files end. The first is the one explained.
+const MACHINES: [(&str, &str); 3] =
+    [("EPYC, AVX2", "avx2"), ("EPYC, AVX-512", "avx512-zen5"), ("Xeon, AVX-512", "avx512")];
 
 impl Document {
     /// Reads all results.
@@ -47,8 +51,15 @@ impl Document {
     /// # Errors
     /// If a file is missing or is not what the benchmarks write.
     pub fn read(results: &Path) -> Result<Self> {
-        let now = Machine::read(results, "avx2")?;
-        Ok(Document { now, wide: Machine::read(results, "avx512")? })
+        let read = |(label, ending)| Machine::read(results, label, ending);
+        let [now, others @ ..] = MACHINES;
+        let others = others.into_iter().map(read).collect::<Result<_>>()?;
+        Ok(Document { now: read(now)?, others })
+    }
+
+    /// All of them, the one explained first.
+    pub fn machines(&self) -> impl Iterator<Item = &Machine> {
+        std::iter::once(&self.now).chain(&self.others)
     }
 
     /// The rendered text.
@@ -59,21 +70,27 @@ impl Document {
         Ok(self.render()? + "\n")
     }
 
-    /// One line about a machine, and how busy it was with other things.
-    fn machine(&self, machine: &Machine) -> String {
+    /// A line about each machine, and how busy it was with other things.
+    fn settings(&self) -> String {
+        let lines = self.machines().map(|machine| format!("- {}", self.setting(machine)));
+        Vec::from_iter(lines).join("\n")
+    }
+
+    fn setting(&self, machine: &Machine) -> String {
         let Throughput { setting, load_after, .. } = &machine.throughput;
         let Setting { commit, cpu, n_cores, started, load_before, .. } = setting;
         let commit = commit.get(..12).unwrap_or(commit);
         let day = started.get(..10).unwrap_or(started);
         let others = machine.others_percent();
         format!(
-            "{cpu}, {n_cores} cores, commit {commit}, {day}, load {load_before:.2} before and \
+            "{}: {cpu}, {n_cores} cores, commit {commit}, {day}, load {load_before:.2} before and \
              {load_after:.2} after, other processes took at most {others:.0} % of the cores in the \
-             runs of the first row"
+             runs of the first row",
+            machine.label
         )
     }
 
-    /// The main figures of both machines.
+    /// The main figures of all machines.
     fn headline(&self) -> Said {
         let whole = "frames consumed by learning";
         let rows = [
@@ -90,65 +107,56 @@ impl Document {
             ("the same with 1 learner thread", ONE_THREAD, MEMORY),
             ("start of the process to the first rollout, ms", START, FIRST_ROLLOUT),
         ];
-        let mut table = Table::new(["", self.now.name(), self.wide.name()]);
+        let mut table = Table::new(self.head(&[""], |label| label.into()));
         for (name, group, row) in rows {
-            let [now, wide] = [&self.now, &self.wide].map(|machine| machine.row(group, row));
-            now.or(wide).ok_or_else(|| missing(group, row))?;
-            table.push([
-                name.into(),
-                now.map_or(dash(), with_range),
-                wide.map_or(dash(), with_range),
-            ]);
+            let spreads = Vec::from_iter(self.machines().map(|machine| machine.row(group, row)));
+            spreads.iter().flatten().next().ok_or_else(|| missing(group, row))?;
+            let cells = spreads.into_iter().map(|spread| spread.map_or(dash(), with_range));
+            table.push([name.into()].into_iter().chain(cells));
         }
         Ok(table.text())
     }
 
     /// What each method is worth: the speed without it by the speed with it.
     fn worth(&self) -> Said {
-        let mut table = Table::new(["method", "instead", self.now.name(), self.wide.name()]);
+        let mut table = Table::new(self.head(&["method", "instead"], |label| label.into()));
         for (method, group, instead) in WORTH {
-            let now = self.now.case(group, instead).ok_or_else(|| missing(group, instead))?;
-            let wide = self.wide.case(group, instead).map_or(dash(), of_default);
-            table.push([method.into(), instead.into(), of_default(now), wide]);
+            self.now.case(group, instead).ok_or_else(|| missing(group, instead))?;
+            let cells = self.machines().map(|machine| machine.case(group, instead));
+            let cells = cells.map(|case| case.map_or(dash(), of_default));
+            table.push([method.into(), instead.into()].into_iter().chain(cells));
         }
-        for (machine, other) in [(&self.now, &self.wide), (&self.wide, &self.now)] {
-            let name = format!("kernels: portable, not {}", machine.name());
-            let case = machine.case(SETTINGS, &name).ok_or_else(|| missing(SETTINGS, &name))?;
-            let mut cells = [of_default(case), dash()];
-            if other.name() == self.now.name() {
-                cells.swap(0, 1);
-            }
-            let [now, wide] = cells;
-            table.push(["kernels by hand".into(), name, now, wide]);
-        }
+        let portable = |machine: &Machine| {
+            let name = format!("kernels: portable, not {}", machine.simd());
+            machine.case(SETTINGS, &name).map_or(dash(), of_default)
+        };
+        let names = ["kernels by hand".into(), "kernels: portable".into()];
+        table.push(names.into_iter().chain(self.machines().map(portable)));
         Ok(table.text())
     }
 
-    /// Short runs of one group beside each other, of both machines.
+    /// The head of a table: columns of its own, then one for each machine.
+    fn head(&self, own: &[&str], title: impl Fn(&str) -> String) -> Vec<String> {
+        let own = own.iter().map(|&own| own.to_owned());
+        own.chain(self.machines().map(|machine| title(machine.label))).collect()
+    }
+
+    /// Short runs of one group beside each other.
     fn compare(&self, group: &str, names: &[&str]) -> Said {
-        let mut table = Table::new([
-            "",
-            "M frames/s",
-            "min – max",
-            "of default",
-            "CPU s/M frames",
-            "policy lag",
-            "with wider vectors, M frames/s",
-            "of default ",
-        ]);
+        let own = ["", "M frames/s", "min – max", "CPU s/M frames", "policy lag"];
+        let mut table = Table::new(self.head(&own, |label| format!("of default: {label}")));
         for name in names {
             let now = self.now.case(group, name).ok_or_else(|| missing(group, name))?;
-            let wide = self.wide.case(group, name);
-            table.push([
+            let own = [
                 (*name).into(),
                 figure(now.m_frames_per_s.median),
                 range(now.m_frames_per_s),
-                format!("{:.2}", now.of_default.median),
                 figure(now.cpu_s_per_m_frames.median),
                 figure(now.policy_lag.median),
-                wide.map_or(dash(), |case| figure(case.m_frames_per_s.median)),
-                wide.map_or(dash(), |case| format!("{:.2}", case.of_default.median)),
-            ]);
+            ];
+            let cases = self.machines().map(|machine| machine.case(group, name));
+            let of_default = |case: &Case| format!("× {:.2}", case.of_default.median);
+            table.push(own.into_iter().chain(cases.map(|case| case.map_or(dash(), of_default))));
         }
         Ok(table.text())
     }
@@ -159,12 +167,11 @@ impl Document {
         Ok(figure(row.median))
     }
 
-    /// One quantity on both machines.
-    fn both(&self, group: &str, name: &str) -> Said {
-        let machines = [&self.now, &self.wide].into_iter();
-        let told = machines.filter_map(|machine| {
+    /// One quantity on every machine where it was measured.
+    fn everywhere(&self, group: &str, name: &str) -> Said {
+        let told = self.machines().filter_map(|machine| {
             let row = machine.row(group, name)?;
-            Some(format!("{} ({})", figure(row.median), machine.name()))
+            Some(format!("{} ({})", figure(row.median), machine.label))
         });
         let told = Vec::from_iter(told);
         if told.is_empty() { Err(missing(group, name)) } else { Ok(told.join(", ")) }
@@ -186,12 +193,13 @@ impl Document {
 
     /// Costs of parts in several ways, µs.
     fn parts(&self, rows: &[(&str, &str, &str)]) -> Said {
-        let mut table = Table::new(["", "way", self.now.name(), self.wide.name()]);
+        let mut table = Table::new(self.head(&["", "way"], |label| label.into()));
         for (job, quantile, way) in rows {
-            let now = self.now.micro_ns(job, quantile, way).ok_or_else(|| missing(job, way))?;
-            let wide = self.wide.micro_ns(job, quantile, way).map_or(dash(), micros);
+            self.now.micro_ns(job, quantile, way).ok_or_else(|| missing(job, way))?;
             let comma = if quantile.is_empty() { "" } else { ", " };
-            table.push([format!("{job}{comma}{quantile}"), (*way).into(), micros(now), wide]);
+            let own = [format!("{job}{comma}{quantile}"), (*way).into()];
+            let costs = self.machines().map(|machine| machine.micro_ns(job, quantile, way));
+            table.push(own.into_iter().chain(costs.map(|cost| cost.map_or(dash(), micros))));
         }
         Ok(table.text())
     }
@@ -205,18 +213,13 @@ impl Document {
         };
         let means = STAGES.iter().map(|stage| mean(stage)).collect::<askama::Result<Vec<_>>>()?;
         let all: f64 = means.iter().sum();
-        let mut table = Table::new([
-            "stage",
-            "mean, µs",
-            "of an update",
-            "p50, µs",
-            "with wider vectors, p50, µs",
-        ]);
+        let own = ["stage", "mean, µs", "of an update"];
+        let mut table = Table::new(self.head(&own, |label| format!("p50, µs: {label}")));
         for (stage, mean) in STAGES.iter().zip(&means) {
-            let p50 = format!("{stage}, p50");
-            let wide = self.wide.row(group, &p50).map_or(dash(), |row| figure(row.median));
-            let share = format!("{:.1} %", 100.0 * mean / all);
-            table.push([(*stage).into(), figure(*mean), share, self.row(group, &p50)?, wide]);
+            let own = [(*stage).into(), figure(*mean), format!("{:.1} %", 100.0 * mean / all)];
+            let rows = self.machines().map(|machine| machine.row(group, &format!("{stage}, p50")));
+            let p50s = rows.map(|row| row.map_or(dash(), |row| figure(row.median)));
+            table.push(own.into_iter().chain(p50s));
         }
         Ok(table.text())
     }
@@ -233,23 +236,36 @@ impl Document {
         Ok(table.text())
     }
 
-    /// Each kernel at the size of a slot.
+    /// Each kernel at the size of a slot, of its core's peak.
     fn kernels(&self) -> Said {
-        let set = self.now.kernels.as_ref().and_then(|kernels| kernels.widest());
-        let set = set.ok_or_else(|| missing("kernels", "widest"))?;
-        let mut table = Table::new(["kernel", "columns", "FLOP a frame", "GFLOP/s", "% of peak"]);
+        let own = ["kernel", "columns", "FLOP a frame", "GFLOP/s"];
+        let mut table = Table::new(self.head(&own, |label| format!("% of peak: {label}")));
+        let set = self.now.widest().ok_or_else(|| missing("kernels", "widest"))?;
         let act = set.of_size(roofline::HIDDEN, 32).filter(|kernel| kernel.name == "forward");
         let all = act.chain(set.of_size(roofline::HIDDEN, 672));
         for kernel in all.filter(|kernel| kernel.flops_per_frame > 0) {
-            table.push([
+            let own = [
                 kernel.name.clone(),
                 kernel.n_frames.to_string(),
                 kernel.flops_per_frame.to_string(),
                 format!("{:.1}", kernel.gflops),
-                format!("{:.1}", kernel.percent_of_peak),
-            ]);
+            ];
+            let same = self.machines().map(|machine| machine.widest()?.same_as(kernel));
+            let percent = |kernel: &Kernel| format!("{:.1}", kernel.percent_of_peak);
+            table.push(own.into_iter().chain(same.map(|same| same.map_or(dash(), percent))));
         }
         Ok(table.text())
+    }
+
+    /// The middle layer's product in bf16 by the same in f32, over so many columns, where both were measured.
+    fn bf16(&self, n_frames: usize) -> Said {
+        let rate = |set: &InstructionSet, name: &str| {
+            let kernel = set.of_size(roofline::HIDDEN, n_frames).find(|kernel| kernel.name == name);
+            kernel.map(|kernel| kernel.gflops)
+        };
+        let ratio = |set| Some(rate(set, "middle sums, bf16")? / rate(set, "middle sums, f32")?);
+        let ratio = self.machines().filter_map(Machine::widest).find_map(ratio);
+        ratio.map(|ratio| format!("× {ratio:.2}")).ok_or_else(|| missing("kernels", "bf16"))
     }
 
     /// Speed of a short run, M frames/s.
@@ -276,7 +292,7 @@ impl Document {
 
     /// Of one core, GFLOP/s.
     fn peak(&self) -> Said {
-        let set = self.now.kernels.as_ref().and_then(|kernels| kernels.widest());
+        let set = self.now.widest();
         set.map(|set| figure(set.peak_gflops)).ok_or_else(|| missing("kernels", "peak"))
     }
 }

@@ -16,11 +16,11 @@ use super::sketch::{Mark, ORANGE, PALE, Sketch};
 /// # Errors
 /// If something was not measured.
 pub fn all(document: &Document) -> Result<Vec<(&'static str, Sketch)>> {
-    let Document { now, wide } = document;
+    let now = &document.now;
     let engine = "default: the engine's methods";
     let speeds = |title, group, names: &[&str]| {
-        let block = |machine| speeds(machine, title, group, names);
-        Ok::<_, anyhow::Error>(vec![block(now)?, block(wide)?])
+        let blocks = document.machines().map(|machine| speeds(machine, title, group, names));
+        blocks.collect::<Result<Vec<_>>>()
     };
     let envs = "scaling: environments an actor, E";
     let asynchronous = speeds("both ways", EXCHANGED, &[engine, "lockstep, not asynchronous"])?;
@@ -51,7 +51,7 @@ fn case<'a>(machine: &'a Machine, group: &str, name: &str) -> Result<&'a Case> {
 }
 
 fn colour(machine: &Machine) -> RGBColor {
-    if machine.name() == "avx2" { BLUE } else { GREEN }
+    if machine.simd() == "avx2" { BLUE } else { GREEN }
 }
 
 fn speeds(machine: &Machine, title: &str, group: &str, names: &[&str]) -> Result<Bars> {
@@ -65,7 +65,7 @@ fn speeds(machine: &Machine, title: &str, group: &str, names: &[&str]) -> Result
             colour: colour(machine),
         })
     };
-    let title = format!("{title}: frames learned per second, kernels {}", machine.name());
+    let title = format!("{title}: frames learned per second, {}", machine.label);
     Ok(Bars { title, bars: names.iter().map(bar).collect::<Result<_>>()?, level: None })
 }
 
@@ -101,13 +101,12 @@ fn plain(name: &str, value: f64, unit: &str, colour: RGBColor) -> Bar {
 }
 
 fn kernels(machine: &Machine) -> Result<Bars> {
-    let set = machine.kernels.as_ref().and_then(|kernels| kernels.widest());
-    let set = set.context("no kernels were measured")?;
+    let set = machine.widest().context("no kernels were measured")?;
     let timed = set.of_size(roofline::HIDDEN, 672).filter(|kernel| kernel.flops_per_frame > 0);
     let bar = |kernel: &super::results::Kernel| {
         plain(&kernel.name, kernel.percent_of_peak, "% of peak", colour(machine))
     };
-    let title = format!("kernels over a slot, kernels {}: of one core's peak", machine.name());
+    let title = format!("kernels over a slot, {}: of one core's peak", machine.label);
     Ok(Bars { title, bars: timed.map(bar).collect(), level: Some(100.0) })
 }
 

@@ -6,12 +6,14 @@ use anyhow::{Context, Result};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
-/// All files of one kind of processor.
+/// All files of one machine.
 pub struct Machine {
+    /// What a table's column calls it.
+    pub label: &'static str,
     pub throughput: Throughput,
     pub micro: Micro,
     /// `None` where the kernels were not measured.
-    pub kernels: Option<Kernels>,
+    kernels: Option<Kernels>,
 }
 
 /// `throughput-*.json`.
@@ -91,7 +93,7 @@ struct Middle {
 
 /// `kernels-*.json`.
 #[derive(Deserialize)]
-pub struct Kernels {
+struct Kernels {
     setting: Setting,
     instruction_sets: Vec<InstructionSet>,
 }
@@ -116,11 +118,15 @@ pub struct Kernel {
 }
 
 impl Machine {
-    /// Reads the files whose names end in an instruction set's.
-    pub fn read(folder: &Path, simd: &str) -> Result<Self> {
-        let path = |kind: &str| folder.join(format!("{kind}-{simd}.json"));
+    /// Reads the files whose names end so.
+    ///
+    /// # Errors
+    /// If one is missing or is not what the benchmarks write.
+    pub fn read(folder: &Path, label: &'static str, ending: &str) -> Result<Self> {
+        let path = |kind: &str| folder.join(format!("{kind}-{ending}.json"));
         let kernels = path("kernels");
         Ok(Machine {
+            label,
             throughput: read(&path("throughput"))?,
             micro: read(&path("micro"))?,
             kernels: if kernels.exists() { Some(read(&kernels)?) } else { None },
@@ -128,7 +134,7 @@ impl Machine {
     }
 
     /// The instruction set of its kernels.
-    pub fn name(&self) -> &str {
+    pub fn simd(&self) -> &str {
         &self.throughput.setting.simd
     }
 
@@ -150,6 +156,12 @@ impl Machine {
         self.throughput.cases.iter().find(|case| case.group == group && case.name == name)
     }
 
+    /// Kernels of the widest instruction set; `None` where none were measured.
+    pub fn widest(&self) -> Option<&InstructionSet> {
+        let Kernels { setting, instruction_sets } = self.kernels.as_ref()?;
+        instruction_sets.iter().find(|set| set.simd == setting.simd)
+    }
+
     /// What a part costs when it is done in one of the ways compared, ns.
     pub fn micro_ns(&self, job: &str, figure: &str, contender: &str) -> Option<f64> {
         let is_it =
@@ -158,17 +170,15 @@ impl Machine {
     }
 }
 
-impl Kernels {
-    /// Those of the widest instruction set.
-    pub fn widest(&self) -> Option<&InstructionSet> {
-        self.instruction_sets.iter().find(|set| set.simd == self.setting.simd)
-    }
-}
-
 impl InstructionSet {
     /// All of one size.
     pub fn of_size(&self, hidden: usize, n_frames: usize) -> impl Iterator<Item = &Kernel> {
         self.kernels.iter().filter(move |k| k.hidden == hidden && k.n_frames == n_frames)
+    }
+
+    /// The same kernel at the same size.
+    pub fn same_as(&self, other: &Kernel) -> Option<&Kernel> {
+        self.of_size(other.hidden, other.n_frames).find(|kernel| kernel.name == other.name)
     }
 }
 

@@ -75,8 +75,7 @@ impl Rates {
 /// # Errors
 /// If something was not measured.
 pub fn ladder(machine: &Machine) -> Result<Vec<Rung>> {
-    let widest = machine.kernels.as_ref().and_then(|kernels| kernels.widest());
-    let rates = Rates::of(widest.context("no kernels were measured")?)?;
+    let rates = Rates::of(machine.widest().context("no kernels were measured")?)?;
     let n_cores = machine.throughput.setting.n_cores as f64;
     // GFLOP/s by FLOP a frame are G frames/s.
     let at_peak = n_cores * rates.peak_gflops / frame_flops() * 1e3;

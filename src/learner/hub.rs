@@ -59,6 +59,8 @@ pub struct Hub<'seg, S> {
     consumed: Vec<u64>,
     params: Vec<f32>,
     optimizer: Optimizer,
+    /// Version of the weights that this hub began with.
+    first_version: u64,
     /// Updates in a row that would not have been finite.
     streak: Streak,
     /// Norm of the last finite gradient.
@@ -103,6 +105,7 @@ impl<'seg, S: MessageSink> Hub<'seg, S> {
             frames_per_slot: config.rollout_shape()?.n_frames() as u64,
             reward_threshold: config.spec()?.reward_threshold,
             meters: Meters::new(config, run_clock, loop_start_ns, &state),
+            first_version: state.counters.updates,
             params: state.params,
             optimizer: Optimizer::resume(UpdateRule::of(&config.optimizer), state.optimizer),
             n_sent: board.reports_taken(),
@@ -130,7 +133,7 @@ impl<'seg, S: MessageSink> Hub<'seg, S> {
         }
         let Some(update) = self.optimise(gradient, batch) else {
             self.log_slots(batch, None);
-            return self.skip(gradient).map(ControlFlow::Continue);
+            return self.skip(gradient, batch).map(ControlFlow::Continue);
         };
         self.count_rollouts(batch);
         self.log_slots(batch, Some(gradient));
@@ -240,9 +243,14 @@ impl<'seg, S: MessageSink> Hub<'seg, S> {
         self.optimizer = Optimizer::resume(rule, state.optimizer);
     }
 
-    /// Counts an update that was not made; an error where there were too many in a row.
-    fn skip(&mut self, gradient: &Gradient) -> Result<(), LearnerError> {
+    /// Counts an update that was not made; an error where there were too many in a row. Rollouts that were
+    /// acted with weights from before this hub say nothing against its own: where training has just gone
+    /// back from hopeless weights, every ring may hold such a rollout.
+    fn skip(&mut self, gradient: &Gradient, batch: &SlotBatch) -> Result<(), LearnerError> {
         self.status.skipped_updates.add(1);
+        if self.is_inherited(batch) {
+            return Ok(());
+        }
         let last = NotFinite {
             update: self.meters.updates() + 1,
             losses: gradient.sums.losses,
@@ -261,6 +269,12 @@ impl<'seg, S: MessageSink> Hub<'seg, S> {
                 Err(LearnerError::Diverged { n_in_a_row, last })
             }
         }
+    }
+
+    /// Whether a slot of the batch was acted with weights from before this hub.
+    fn is_inherited(&self, batch: &SlotBatch) -> bool {
+        let mut slots = batch.slots.iter();
+        slots.any(|slot| slot.rollout().header.policy_version < self.first_version)
     }
 
     fn learning_rate(&self) -> f64 {

@@ -210,14 +210,15 @@ fn figures(progress: &Progress) -> String {
 
 /// A rate with its unit, in three digits.
 pub fn rate(per_s: f64, unit: &str) -> String {
+    // From where the digits shown would be those of the larger unit, or have one more before the point.
     let (number, prefix) = match per_s {
-        _ if per_s >= 1e6 => (per_s / 1e6, "M "),
-        _ if per_s >= 1e3 => (per_s / 1e3, "k "),
+        999_500.0.. => (per_s / 1e6, "M "),
+        999.5.. => (per_s / 1e3, "k "),
         _ => (per_s, ""),
     };
     let decimals = match number {
-        _ if number >= 100.0 => 0,
-        _ if number >= 10.0 => 1,
+        99.95.. => 0,
+        9.995.. => 1,
         _ => 2,
     };
     format!("{number:.decimals$} {prefix}{unit}/s")
@@ -294,6 +295,9 @@ mod tests {
         assert_eq!(rate(1_234.0, "episodes"), "1.23 k episodes/s");
         assert_eq!(rate(45_678.0, "frames"), "45.7 k frames/s");
         assert_eq!(rate(991_610.0, "frames"), "992 k frames/s");
+        assert_eq!(rate(999_600.0, "frames"), "1.00 M frames/s");
+        assert_eq!(rate(999.6, "rows"), "1.00 k rows/s");
+        assert_eq!(rate(99.96, "rows"), "100 rows/s");
         assert_eq!(rate(2.0, "rows"), "2.00 rows/s");
     }
 }
