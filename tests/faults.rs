@@ -37,6 +37,7 @@ mod points {
     use std::time::{Duration, Instant};
 
     use impala::checkpoint::Checkpoint;
+    use impala::config::Config;
     use impala::run_dir::RunDir;
     use impala::telemetry::{SlotRecord, Summary};
     use tempfile::TempDir;
