@@ -347,3 +347,15 @@ fn prepare_child(parent: Pid) -> io::Result<()> {
     // The supervisor blocks the signals it reads from a descriptor; a child inherits the mask.
     Ok(SigSet::all().thread_unblock()?)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The harness runs each test on a thread of its own.
+    #[test]
+    fn a_process_with_threads_is_not_forked() {
+        let error = Worker::spawn(|| 0).unwrap_err();
+        assert!(error.to_string().contains("a process with one thread alone"), "{error}");
+    }
+}
