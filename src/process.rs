@@ -192,8 +192,8 @@ impl Worker {
         // A grandchild might keep the other end open: nobody waits for its words.
         rustix::io::ioctl_fionbio(&words, true)?;
         let parent = getpid();
-        // SAFETY: this process has one thread, as was just checked, so that the child may use everything
-        // its copy of the memory holds, locks and the allocator included.
+        // SAFETY: this process has one thread, as was just checked as far as the kernel tells, so that the
+        // child may use everything its copy of the memory holds, locks and the allocator included.
         match unsafe { fork() }? {
             ForkResult::Parent { child } => Worker::adopt(child, words),
             ForkResult::Child => {

@@ -51,7 +51,8 @@ pub enum ReplayError {
     },
     /// A checkpoint is not one of this run's.
     #[error(
-        "{}: it is of another network or optimiser than the run's settings; put back what the run wrote",
+        "{}: it is of another network or optimiser than the run's settings, or from before the run; put back \
+         what the run wrote",
         path.display()
     )]
     Differs {
@@ -97,8 +98,11 @@ pub fn replay(path: &Path, mut progress: impl FnMut(u64, u64)) -> Result<Replaye
     let slots = SlotLog::read(&run.slots())?;
     let start = first_state(&run, &config)?;
     let (first, last) = (start.counters.updates, checkpoint.state.counters.updates);
+    if last < first {
+        return Err(ReplayError::Differs { path: run.checkpoint() });
+    }
     let mut student = Student::new(&config, start, &slots)?;
-    student.learn(&slots, last, |made| progress(made - first, last.saturating_sub(first)))?;
+    student.learn(&slots, last, |made| progress(made - first, last - first))?;
     Ok(student.compare(&checkpoint.state))
 }
 

@@ -128,17 +128,18 @@ impl Document {
         }
         let portable = |machine: &Machine| {
             let name = format!("kernels: portable, not {}", machine.simd());
-            machine.case(SETTINGS, &name).map_or(dash(), of_default)
+            let case = machine.case(SETTINGS, &name);
+            case.map(of_default).ok_or_else(|| missing(SETTINGS, &name))
         };
         let names = ["kernels by hand".into(), "kernels: portable".into()];
-        table.push(names.into_iter().chain(self.machines().map(portable)));
+        let cells = self.machines().map(portable).collect::<askama::Result<Vec<_>>>()?;
+        table.push(names.into_iter().chain(cells));
         Ok(table.text())
     }
 
     /// The head of a table: columns of its own, then one for each machine.
     fn head(&self, own: &[&str], title: impl Fn(&str) -> String) -> Vec<String> {
-        let own = own.iter().map(|&own| own.to_owned());
-        own.chain(self.machines().map(|machine| title(machine.label))).collect()
+        with_titles(own, self.machines().map(|machine| title(machine.label)))
     }
 
     /// Short runs of one group beside each other.
@@ -236,10 +237,17 @@ impl Document {
         Ok(table.text())
     }
 
+    /// The machines whose kernels were measured, by their labels.
+    fn kernels_measured(&self) -> impl Iterator<Item = (&'static str, &InstructionSet)> {
+        self.machines().filter_map(|machine| Some((machine.label, machine.widest()?)))
+    }
+
     /// Each kernel at the size of a slot, of its core's peak.
     fn kernels(&self) -> Said {
         let own = ["kernel", "columns", "FLOP a frame", "GFLOP/s"];
-        let mut table = Table::new(self.head(&own, |label| format!("% of peak: {label}")));
+        let measured = Vec::from_iter(self.kernels_measured());
+        let titles = measured.iter().map(|(label, _)| format!("% of peak: {label}"));
+        let mut table = Table::new(with_titles(&own, titles));
         let set = self.now.widest().ok_or_else(|| missing("kernels", "widest"))?;
         let act = set.of_size(roofline::HIDDEN, 32).filter(|kernel| kernel.name == "forward");
         let all = act.chain(set.of_size(roofline::HIDDEN, 672));
@@ -250,7 +258,7 @@ impl Document {
                 kernel.flops_per_frame.to_string(),
                 format!("{:.1}", kernel.gflops),
             ];
-            let same = self.machines().map(|machine| machine.widest()?.same_as(kernel));
+            let same = measured.iter().map(|(_, set)| set.same_as(kernel));
             let percent = |kernel: &Kernel| format!("{:.1}", kernel.percent_of_peak);
             table.push(own.into_iter().chain(same.map(|same| same.map_or(dash(), percent))));
         }
@@ -264,7 +272,7 @@ impl Document {
             kernel.map(|kernel| kernel.gflops)
         };
         let ratio = |set| Some(rate(set, "middle sums, bf16")? / rate(set, "middle sums, f32")?);
-        let ratio = self.machines().filter_map(Machine::widest).find_map(ratio);
+        let ratio = self.kernels_measured().find_map(|(_, set)| ratio(set));
         ratio.map(|ratio| format!("× {ratio:.2}")).ok_or_else(|| missing("kernels", "bf16"))
     }
 
@@ -290,10 +298,12 @@ impl Document {
         )
     }
 
-    /// Of one core, GFLOP/s.
-    fn peak(&self) -> Said {
-        let set = self.now.widest();
-        set.map(|set| figure(set.peak_gflops)).ok_or_else(|| missing("kernels", "peak"))
+    /// Of one core of each machine, GFLOP/s.
+    fn peaks(&self) -> Said {
+        let peak =
+            |(label, set): (_, &InstructionSet)| format!("{} ({label})", figure(set.peak_gflops));
+        let peaks = Vec::from_iter(self.kernels_measured().map(peak));
+        if peaks.is_empty() { Err(missing("kernels", "peak")) } else { Ok(peaks.join(", ")) }
     }
 }
 
@@ -319,6 +329,10 @@ const WORTH: [(&str, &str, &str); 11] = [
     ("one slot in flight", SETTINGS, "4 slots an actor, not 1"),
     ("two learner threads", SETTINGS, "1 learner thread, not 2"),
 ];
+
+fn with_titles(own: &[&str], titles: impl Iterator<Item = String>) -> Vec<String> {
+    own.iter().map(|&own| own.to_owned()).chain(titles).collect()
+}
 
 fn missing(group: &str, name: &str) -> askama::Error {
     unknown(&format!("not measured: {group}: {name}"))

@@ -94,8 +94,8 @@ fn main() -> Result<()> {
 
 fn measure_all(sets: &[Simd], stopwatch: &Stopwatch) -> Results {
     let (setting, before) = (Setting::now(), processor_time());
-    let n_lines = (sets.len() * SIZES.len() * LINES.len()) as u64;
-    let mut progress = ProgressLine::new(Show::on_stderr(), "kernels", "lines", n_lines);
+    let n_sizes = (sets.len() * SIZES.len()) as u64;
+    let mut progress = ProgressLine::new(Show::on_stderr(), "kernels", "sizes", n_sizes);
     let mut n_done = 0;
     let mut instruction_sets = Vec::new();
     for simd in sets {
@@ -106,7 +106,7 @@ fn measure_all(sets: &[Simd], stopwatch: &Stopwatch) -> Results {
             kernels.extend(measure(*simd, size, stopwatch));
             #[cfg(target_arch = "x86_64")]
             kernels.extend(measure_bf16(*simd, size, stopwatch));
-            n_done += LINES.len() as u64;
+            n_done += 1;
             progress.set(n_done, simd.name());
         }
         instruction_sets.push(InstructionSet { simd: simd.name(), peak_gflops, kernels });

@@ -212,7 +212,8 @@ settings! {
         /// Each is dropped, and the environment that made it reset.
         max_bad_rollouts: u64 = 10, Integers(1, 1_000_000, "rollouts");
         /// Updates in a row with a NaN or infinite loss or gradient after which training goes back to a
-        /// checkpoint; if that does not help, the run ends. Each is skipped.
+        /// checkpoint; if that does not help, the run ends. Each is skipped. Those of rollouts from before
+        /// the learner at work do not count.
         max_bad_updates: u64 = 10, Integers(1, 1_000_000, "updates");
     }
 }

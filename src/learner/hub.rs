@@ -63,6 +63,8 @@ pub struct Hub<'seg, S> {
     first_version: u64,
     /// Updates in a row that would not have been finite.
     streak: Streak,
+    /// Further ones, of rollouts that were acted with weights from before this hub.
+    n_inherited: u64,
     /// Norm of the last finite gradient.
     last_grad_norm: f32,
     /// Environment steps in a slot.
@@ -110,6 +112,7 @@ impl<'seg, S: MessageSink> Hub<'seg, S> {
             optimizer: Optimizer::resume(UpdateRule::of(&config.optimizer), state.optimizer),
             n_sent: board.reports_taken(),
             streak: Streak::new(config.supervision.max_bad_updates),
+            n_inherited: 0,
             last_grad_norm: f32::NAN,
         })
     }
@@ -248,9 +251,6 @@ impl<'seg, S: MessageSink> Hub<'seg, S> {
     /// back from hopeless weights, every ring may hold such a rollout.
     fn skip(&mut self, gradient: &Gradient, batch: &SlotBatch) -> Result<(), LearnerError> {
         self.status.skipped_updates.add(1);
-        if self.is_inherited(batch) {
-            return Ok(());
-        }
         let last = NotFinite {
             update: self.meters.updates() + 1,
             losses: gradient.sums.losses,
@@ -258,8 +258,13 @@ impl<'seg, S: MessageSink> Hub<'seg, S> {
             last_grad_norm: self.last_grad_norm,
             learning_rate: self.learning_rate(),
         };
-        let verdict = self.streak.extend();
-        if self.streak.n_in_a_row() == 1 {
+        let (verdict, nth) = if self.is_inherited(batch) {
+            self.n_inherited += 1;
+            (Verdict::Skip, self.n_inherited)
+        } else {
+            (self.streak.extend(), self.streak.n_in_a_row())
+        };
+        if nth == 1 {
             remark(&format!("the learner skipped an update that was not finite: {last}"));
         }
         match verdict {
