@@ -171,6 +171,23 @@ fn a_checkpoint_of_another_network_or_optimiser_is_refused() {
     }
 }
 
+/// In a run that went on from another one.
+#[test]
+fn a_checkpoint_from_before_the_run_is_refused() {
+    let folder = TempDir::new().unwrap();
+    let (first, on, short) =
+        (train(folder.path(), "first", &[]), folder.path().join("on"), folder.path().join("short"));
+    let resumed = ["--log-slots", "--frames", "90000", "--resume", first.path().to_str().unwrap()];
+    for (path, args) in [(&on, &resumed[..]), (&short, &["--frames", "20000"])] {
+        let output = impala(&["train", "--run-dir"]).arg(path).args(args).output().unwrap();
+        assert!(output.status.success(), "{}", text(&output));
+    }
+    fs::copy(short.join("checkpoint.safetensors"), on.join("checkpoint.safetensors")).unwrap();
+    let output = replay(&on);
+    assert_eq!(output.status.code(), Some(2), "{}", text(&output));
+    assert!(text(&output).contains("from before the run"), "{}", text(&output));
+}
+
 /// What a replacement collects follows from its generation, which the log has.
 #[test]
 fn a_run_whose_actor_was_killed_is_learned_again() {
