@@ -6,7 +6,7 @@
 
 use ndarray::{ArrayView2, ArrayViewMut2, NdFloat, s};
 
-use crate::kernels::{Activation, FeatureMajor, Kernels};
+use crate::kernels::{Activation, FeatureMajor, Kernels, columns, columns_mut};
 use crate::params::{Dense, NetworkShape, ParamLayout};
 
 /// Columns that go through the whole network before the next ones: few enough that a layer's activations
@@ -126,16 +126,17 @@ impl<K> Mlp<K> {
     {
         let n_columns = obs.ncols();
         for start in (0..n_columns).step_by(TILE_COLUMNS) {
-            let tile = s![.., start..n_columns.min(start + TILE_COLUMNS)];
-            let mut input = obs.slice(tile);
+            let tile = start..n_columns.min(start + TILE_COLUMNS);
+            let mut input = columns(obs, tile.clone());
             for (dense, hidden) in self.layout.torso().iter().zip(&mut activations.hidden) {
                 let (weight, bias) = (dense.weight(params), dense.bias(params));
-                let sums = hidden.view_mut().slice_move(tile);
+                let sums = columns_mut(hidden.view_mut(), tile.clone());
                 self.kernels.dense(weight, bias, input, Activation::Tanh, sums);
-                input = hidden.view().slice_move(tile);
+                input = columns(hidden.view(), tile.clone());
             }
             let (weight, bias) = (head.weight(params), head.bias(params));
-            self.kernels.dense(weight, bias, input, Activation::Identity, output.slice_mut(tile));
+            let output = columns_mut(output.view_mut(), tile);
+            self.kernels.dense(weight, bias, input, Activation::Identity, output);
         }
     }
 }

@@ -25,7 +25,7 @@ const ROUNDING: f64 = (f32::EPSILON / 2.0) as f64;
 const SMALLEST: f64 = f32::from_bits(1) as f64;
 
 /// Relative error of tanh over all f32.
-const TANH_ERROR: f64 = 7e-7;
+const TANH_ERROR: f64 = 1.5e-6;
 
 /// Relative error of exp where the result is a normal float.
 const EXP_ERROR: f64 = 2e-7;

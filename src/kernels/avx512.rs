@@ -107,6 +107,19 @@ impl Vector for F32x16 {
         F32x16(avx512!(_mm512_fnmadd_ps(self.0, factor.0, addend.0)))
     }
 
+    /// An approximate reciprocal and one step of Newton's. A division keeps Intel's only divider busy for
+    /// longer than all the rest of a tanh takes; AMD's cores lose nothing.
+    #[inline(always)]
+    fn over(self, denominator: F32x16) -> F32x16 {
+        avx512! {
+            // Relative error 2^-14, exact where the reciprocal is a power of two.
+            let reciprocal = _mm512_rcp14_ps(denominator.0);
+            let error = _mm512_fnmadd_ps(denominator.0, reciprocal, _mm512_set1_ps(1.0));
+            let quotient = _mm512_mul_ps(self.0, reciprocal);
+            F32x16(_mm512_fmadd_ps(quotient, error, quotient))
+        }
+    }
+
     // Of two operands of which one is NaN, min and max return the second.
     #[inline(always)]
     fn at_most(self, limit: F32x16) -> F32x16 {

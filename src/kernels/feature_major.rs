@@ -1,6 +1,8 @@
 //! A matrix that lies in memory as the kernels like it.
 
-use ndarray::{ArrayView2, ArrayViewMut2, NdFloat, ShapeBuilder};
+use std::ops::Range;
+
+use ndarray::{Array2, ArrayView2, ArrayViewMut2, Axis, NdFloat};
 
 /// A cache line, bytes: what the widest vector loads at once.
 const LINE_BYTES: usize = 64;
@@ -12,47 +14,51 @@ const L1_WAY_BYTES: usize = 4096;
 /// two of them, and are never a multiple of 4 kB apart, which is how far lines of one set of an L1 cache are.
 #[derive(Debug)]
 pub struct FeatureMajor<R> {
-    /// The rows, with room to move the first one to the beginning of a line. Where that is depends on
-    /// where the allocation lies, so each view finds it anew, and a copy of the numbers would be no copy of
-    /// the matrix: hence no `Clone`.
-    storage: Vec<R>,
-    rows: usize,
+    /// The rows, each with room before its first number. How much of it is left free depends on where the
+    /// allocation lies, so each view finds it anew, and a copy of the numbers would be no copy of the
+    /// matrix: hence no `Clone`.
+    storage: Array2<R>,
     columns: usize,
-    row_stride: usize,
 }
 
 impl<R: NdFloat> FeatureMajor<R> {
     /// A matrix of zeros.
     pub fn zeros(rows: usize, columns: usize) -> Self {
         let line = LINE_BYTES / size_of::<R>();
-        let mut row_stride = columns.next_multiple_of(line);
+        let mut row_stride = columns.next_multiple_of(line) + line;
         if row_stride.is_multiple_of(L1_WAY_BYTES / size_of::<R>()) {
             row_stride += line;
         }
-        // One row at least: a view of none still has to lie inside.
-        let storage = vec![R::zero(); rows.max(1) * row_stride + line];
-        FeatureMajor { storage, rows, columns, row_stride }
+        FeatureMajor { storage: Array2::zeros((rows, row_stride)), columns }
     }
 
     /// All of it, `[F, N]`.
     pub fn view(&self) -> ArrayView2<'_, R> {
-        let shape = (self.rows, self.columns).strides((self.row_stride, 1));
-        ArrayView2::from_shape(shape, &self.storage[self.first()..])
-            .expect("the storage holds all rows wherever the first line begins")
+        columns(self.storage.view(), self.all())
     }
 
     /// All of it, `[F, N]`, to be written.
     pub fn view_mut(&mut self) -> ArrayViewMut2<'_, R> {
-        let shape = (self.rows, self.columns).strides((self.row_stride, 1));
-        let first = self.first();
-        ArrayViewMut2::from_shape(shape, &mut self.storage[first..])
-            .expect("the storage holds all rows wherever the first line begins")
+        let all = self.all();
+        columns_mut(self.storage.view_mut(), all)
     }
 
-    /// The index of the first number that begins a line.
-    fn first(&self) -> usize {
-        self.storage.as_ptr().align_offset(LINE_BYTES).min(LINE_BYTES / size_of::<R>())
+    /// The columns from the first one that begins a line.
+    fn all(&self) -> Range<usize> {
+        let line = LINE_BYTES / size_of::<R>();
+        let first = self.storage.as_ptr().align_offset(LINE_BYTES).min(line);
+        first..first + self.columns
     }
+}
+
+/// Some columns of a matrix. By splitting, because slicing costs as much as the arithmetic of a frame.
+pub fn columns<R>(matrix: ArrayView2<R>, columns: Range<usize>) -> ArrayView2<R> {
+    matrix.split_at(Axis(1), columns.end).0.split_at(Axis(1), columns.start).1
+}
+
+/// The same of a matrix that is to be written.
+pub fn columns_mut<R>(matrix: ArrayViewMut2<R>, columns: Range<usize>) -> ArrayViewMut2<R> {
+    matrix.split_at(Axis(1), columns.end).0.split_at(Axis(1), columns.start).1
 }
 
 #[cfg(test)]
