@@ -21,6 +21,8 @@ pub struct Policy {
     logits: Array2<f32>,
     /// `[A, E]`.
     probs: Array2<f32>,
+    /// Of each environment's uniform number, what the probabilities so far have left, `[E]`.
+    left: Vec<f32>,
     rng: Xoshiro256PlusPlus,
 }
 
@@ -34,6 +36,7 @@ impl Policy {
             activations: Activations::new(shape, n_envs),
             logits: Array2::zeros((shape.n_actions, n_envs)),
             probs: Array2::zeros((shape.n_actions, n_envs)),
+            left: vec![0.0; n_envs],
             rng: Xoshiro256PlusPlus::seed_from_u64(seed),
         }
     }
@@ -54,9 +57,7 @@ impl Policy {
     ) {
         self.mlp.policy(&self.params, obs, &mut self.activations, self.logits.view_mut());
         self.mlp.kernels().log_softmax(self.logits.view(), log_probs, self.probs.view_mut());
-        for (env, action) in actions.iter_mut().enumerate() {
-            *action = self.draw(env);
-        }
+        self.draw(actions);
     }
 
     /// Takes the most probable action in each environment; `obs` is `[D, E]`, `actions` `[E]`.
@@ -68,17 +69,20 @@ impl Policy {
         }
     }
 
-    /// Inverts the distribution function of one environment's policy at a uniform number. The last
-    /// action takes what rounding leaves, so that an action is always in range.
-    fn draw(&mut self, env: usize) -> i32 {
-        let mut left = unit_f32(&mut self.rng);
+    /// Inverts every environment's distribution function at a uniform number. The last action takes what
+    /// rounding leaves, so that an action is always in range.
+    ///
+    /// Counts the actions that the number lies beyond instead of leaving at the right one: which one that is
+    /// no processor can guess, and each wrong guess costs as much as a dozen frames' worth of these loops.
+    fn draw(&mut self, actions: &mut [i32]) {
+        actions.fill(0);
+        self.left.fill_with(|| unit_f32(&mut self.rng));
         let last = self.probs.nrows() - 1;
-        for action in 0..last {
-            left -= self.probs[[action, env]];
-            if left < 0.0 {
-                return action as i32;
+        for probs in self.probs.outer_iter().take(last) {
+            for ((action, left), p) in actions.iter_mut().zip(&mut self.left).zip(probs) {
+                *left -= p;
+                *action += i32::from(*left >= 0.0);
             }
         }
-        last as i32
     }
 }
