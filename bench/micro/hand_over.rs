@@ -115,7 +115,7 @@ fn spin_for(time: Duration) {
 pub fn between_threads(bench: &mut Bench) -> Result<()> {
     bench.run(Contest {
         group: GROUP,
-        job: "one word to a sleeping thread".into(),
+        job: "one word to a waiting thread".into(),
         unit: "ns",
         figures: &["p50", "p99"],
         target: None,

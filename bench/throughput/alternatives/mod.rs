@@ -50,6 +50,8 @@ pub enum Variant {
     MessageWeights,
     /// Rollouts as messages of ipc-channel.
     MessageRollouts,
+    /// Waiting asleep, without letting others run first.
+    Sleeping,
     /// Waiting by looking again at once.
     Spinning,
     /// Waiting by letting others run, then looking again.
@@ -57,13 +59,14 @@ pub enum Variant {
 }
 
 impl Variant {
-    pub const ALL: [Variant; 8] = [
+    pub const ALL: [Variant; 9] = [
         Variant::Engine,
         Variant::Lockstep,
         Variant::Copied,
         Variant::MutexWeights,
         Variant::MessageWeights,
         Variant::MessageRollouts,
+        Variant::Sleeping,
         Variant::Spinning,
         Variant::Yielding,
     ];
@@ -77,6 +80,7 @@ impl Variant {
             Variant::MutexWeights => "weights: mutex, not seqlock",
             Variant::MessageWeights => "weights: messages, not seqlock",
             Variant::MessageRollouts => "rollouts: messages, not rings",
+            Variant::Sleeping => "waiting: futex at once",
             Variant::Spinning => "waiting: spin, not futex",
             Variant::Yielding => "waiting: yield, not futex",
         }
@@ -101,18 +105,19 @@ fn pieces<'a>(variant: Variant, config: &Config, segment: &'a Segment) -> Result
     let n_params = ParamLayout::new(&config.network_shape()?).len();
     let rings = |waiting| Rings { segment, n_actors, waiting };
     let mut pieces = Pieces {
-        transport: Box::new(rings(Waiting::Futex)),
+        transport: Box::new(rings(Waiting::Doorbell)),
         weights: Box::new(Seqlock { segment }),
     };
     match variant {
         Variant::Engine => {}
-        Variant::Lockstep => pieces.transport = Box::new(Lockstep(rings(Waiting::Futex))),
+        Variant::Lockstep => pieces.transport = Box::new(Lockstep(rings(Waiting::Doorbell))),
         Variant::Copied => {
-            pieces.transport = Box::new(Copied(rings(Waiting::Futex), config.rollout_shape()?));
+            pieces.transport = Box::new(Copied(rings(Waiting::Doorbell), config.rollout_shape()?));
         }
         Variant::MutexWeights => pieces.weights = Box::new(Mutexed::new(n_params)?),
         Variant::MessageWeights => pieces.weights = Box::new(Messaged::new(n_actors)?),
         Variant::MessageRollouts => pieces.transport = Box::new(Messages::new(config)?),
+        Variant::Sleeping => pieces.transport = Box::new(rings(Waiting::Futex)),
         Variant::Spinning => pieces.transport = Box::new(rings(Waiting::Spin)),
         Variant::Yielding => pieces.transport = Box::new(rings(Waiting::Yield)),
     }

@@ -12,7 +12,10 @@ const WAIT_TIMEOUT: Duration = Duration::from_millis(50);
 /// Whose turn it is while there is nothing to do.
 #[derive(Clone, Copy, Debug)]
 pub enum Waiting {
-    /// Somebody else's, until the doorbell is rung. The engine's.
+    /// Somebody else's: for a moment if the scheduler knows of one, then until the doorbell is rung. The
+    /// engine's.
+    Doorbell,
+    /// Somebody else's, until the doorbell is rung.
     Futex,
     /// Ours.
     Spin,
@@ -25,7 +28,8 @@ impl Waiting {
     pub fn until<T>(self, doorbell: &Doorbell, mut look: impl FnMut() -> Option<T>) -> T {
         loop {
             let found = match self {
-                Waiting::Futex => doorbell.wait_for(WAIT_TIMEOUT, &mut look),
+                Waiting::Doorbell => doorbell.wait_for(WAIT_TIMEOUT, &mut look),
+                Waiting::Futex => sleep_until(doorbell, &mut look),
                 Waiting::Spin => look().or_else(|| nothing(spin_loop)),
                 Waiting::Yield => look().or_else(|| nothing(yield_now)),
             };
@@ -34,6 +38,14 @@ impl Waiting {
             }
         }
     }
+}
+
+fn sleep_until<T>(doorbell: &Doorbell, look: &mut impl FnMut() -> Option<T>) -> Option<T> {
+    let ticket = doorbell.ticket();
+    look().or_else(|| {
+        doorbell.wait(ticket, WAIT_TIMEOUT);
+        look()
+    })
 }
 
 fn nothing<T>(pause: fn()) -> Option<T> {
