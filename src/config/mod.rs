@@ -52,7 +52,7 @@ settings! {
         learner: LearnerKind = LearnerKind::Auto, Words(LearnerKind::WORDS);
         /// Threads of the learner, each computing the gradient of a batch of its own; they share the cores
         /// with the actors. 0 stands for two, and for one where two cannot be had or used: on one core, with
-        /// rings that hold fewer than four batches, in a deterministic run, through libtorch.
+        /// rings that hold fewer than four batches, in a deterministic run.
         learner_threads: usize = 0, Integers(0, MAX_LEARNER_THREADS, "threads");
         /// Two runs of one seed learn the same weights, to the last bit: slots are handed back all
         /// together, when each has been learned from, so that nothing depends on who was faster. Actors
@@ -353,10 +353,6 @@ impl Config {
     fn check_learner(&self) -> Result<(), ConfigError> {
         match self.learner {
             LearnerKind::Torch if !cfg!(feature = "torch") => Err(ConfigError::NoTorch),
-            LearnerKind::Torch if self.learner_threads > 1 => {
-                let remedy = "libtorch learns with one thread: take 1, or learner = native";
-                Err(value("learner_threads", self.learner_threads, remedy.into()))
-            }
             _ => Ok(()),
         }
     }
@@ -376,8 +372,7 @@ impl Config {
 
     /// Threads that the learner runs: what 0 stands for is known.
     pub fn n_learner_threads(&self) -> usize {
-        let is_single =
-            self.deterministic || self.learner == LearnerKind::Torch || process::n_cores() == 1;
+        let is_single = self.deterministic || process::n_cores() == 1;
         match self.learner_threads {
             0 if is_single => 1,
             // Half of the slots stay with the actors, which else would wait for the learner.
@@ -391,11 +386,10 @@ impl Config {
         self.actors.count * self.actors.slots_per_actor
     }
 
-    /// The most threads that the learner may run: each needs a batch of its own, libtorch has its own threads,
-    /// and a deterministic run one order of its updates.
+    /// The most threads that the learner may run: each needs a batch of its own, and a deterministic run one
+    /// order of its updates.
     pub fn max_learner_threads(&self) -> usize {
-        let is_single = self.deterministic || self.learner == LearnerKind::Torch;
-        if is_single { 1 } else { self.ring_batches() }
+        if self.deterministic { 1 } else { self.ring_batches() }
     }
 
     /// Whole batches that all rings together hold.
@@ -555,7 +549,6 @@ mod tests {
         assert_eq!(with(&|_| ()), process::n_cores().min(2));
         assert_eq!(with(&|config| config.learner_threads = 3), 3);
         assert_eq!(with(&|config| config.deterministic = true), 1);
-        assert_eq!(with(&|config| config.learner = LearnerKind::Torch), 1);
         assert_eq!(with(&|config| config.actors.count = 3), 1);
         assert_eq!(with(&|config| config.loss.batch_slots = 4), 1);
     }

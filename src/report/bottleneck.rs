@@ -380,20 +380,18 @@ mod tests {
         };
         let two_threads = || [learner(100.0, 500.0), vec![(Turn, 1000.0)]].concat();
         let (stages, n_actors, [act_s, env_s, blocked_s]) = match name {
-            "learner" | "learner, torch" => (learner(20.0, 300.0), 4, [2.0, 1.0, 7.0]),
+            "learner" | "learner, deterministic" => (learner(20.0, 300.0), 4, [2.0, 1.0, 7.0]),
             "environments" => (learner(600.0, 250.0), 4, [1.0, 9.0, 0.0]),
             "two threads" => (two_threads(), 2, [2.0, 1.0, 7.0]),
             "starved" => (learner(600.0, 250.0), 1, [8.0, 2.0, 0.0]),
             "turns" => (learner(500.0, 250.0), 1, [2.5, 2.0, 5.5]),
             _ => (learner(50.0, 450.0), 2, [5.0, 4.5, 0.5]),
         };
-        let learner = if name.ends_with("torch") { "torch" } else { "native" };
         let run = run(&stages, n_actors, busy_actor(act_s, env_s, blocked_s));
         let learner_threads = if name == "two threads" { 2 } else { 1 };
-        let max_learner_threads = if learner == "torch" { 1 } else { n_actors };
+        let max_learner_threads = if name.ends_with("deterministic") { 1 } else { n_actors };
         let ring_batches = n_actors;
-        let learner = learner.into();
-        Summary { learner, learner_threads, max_learner_threads, ring_batches, ..run }
+        Summary { learner_threads, max_learner_threads, ring_batches, ..run }
     }
 
     /// Scenario, its cores, the judgement, and a phrase that the paragraph must hold.
@@ -431,7 +429,7 @@ mod tests {
             "one more learner thread (`--learner-threads 2`), since 5.82 cores had nothing to do",
         ),
         (
-            "learner, torch",
+            "learner, deterministic",
             Some(8),
             Limit::Learner,
             "half its cost would let the learner do 52 % more updates",
