@@ -96,7 +96,7 @@ impl Document {
         let rows = [
             ("end to end: the defaults, M frames/s", WHOLE, whole),
             ("end to end, 1 learner thread, M frames/s", ONE_THREAD, whole),
-            ("engine speed: 2 slots an actor, M frames/s", "engine speed: 2 slots an actor", whole),
+            ("engine speed: 32 slots a batch, M frames/s", "engine speed: 32 slots a batch", whole),
             ("end to end through libtorch, M frames/s", "end to end, torch", whole),
             ("actor alone, one core, M frames/s", PARTS, "actor only"),
             ("learner alone, one core, M frames/s", PARTS, "learner only, native"),
@@ -316,7 +316,7 @@ const START: &str = "start of the process";
 const FIRST_ROLLOUT: &str = "impala train, until the first rollout begins";
 
 /// Method, and the case without it.
-const WORTH: [(&str, &str, &str); 11] = [
+const WORTH: [(&str, &str, &str); 12] = [
     ("vectorised environments", SETTINGS, "E = 1, T = 640: same slots"),
     ("vectorised environments", SETTINGS, "E = 1, 32 slots a batch"),
     ("asynchronous actors", EXCHANGED, "lockstep, not asynchronous"),
@@ -324,8 +324,9 @@ const WORTH: [(&str, &str, &str); 11] = [
     ("two-cell seqlock", EXCHANGED, "weights: mutex, not seqlock"),
     ("two-cell seqlock", EXCHANGED, "weights: messages, not seqlock"),
     ("rings", EXCHANGED, "rollouts: messages, not rings"),
-    ("futex waiting", EXCHANGED, "waiting: spin, not futex"),
-    ("futex waiting", EXCHANGED, "waiting: yield, not futex"),
+    ("yielding, then a futex", EXCHANGED, "waiting: futex at once"),
+    ("yielding, then a futex", EXCHANGED, "waiting: spin, not futex"),
+    ("yielding, then a futex", EXCHANGED, "waiting: yield, not futex"),
     ("one slot in flight", SETTINGS, "4 slots an actor, not 1"),
     ("two learner threads", SETTINGS, "1 learner thread, not 2"),
 ];

@@ -26,7 +26,8 @@ pub fn all(document: &Document) -> Result<Vec<(&'static str, Sketch)>> {
     let asynchronous = speeds("both ways", EXCHANGED, &[engine, "lockstep, not asynchronous"])?;
     let copies = [engine, "slots copied, not read in place", "rollouts: messages, not rings"];
     let weights = [engine, "weights: mutex, not seqlock", "weights: messages, not seqlock"];
-    let waiting = [engine, "waiting: yield, not futex", "waiting: spin, not futex"];
+    let waiting =
+        [engine, "waiting: futex at once", "waiting: yield, not futex", "waiting: spin, not futex"];
     let slots = ["default", "2 slots an actor, not 1", "4 slots an actor, not 1"];
     Ok(vec![
         ("vectorised", Sketch::of(speeds("environments an actor", envs, &["8", "32", "128"])?)),

@@ -29,7 +29,8 @@ pub fn torch_binary() -> Option<PathBuf> {
     path.exists().then_some(path)
 }
 
-/// Training settings are the defaults, beside them one learner thread; whatever is fastest, learning or not.
+/// Training settings are the defaults, beside them one learner thread; then what is fastest, whether it
+/// learns well or not.
 fn wholes() -> Vec<Whole> {
     let whole = |group, change: fn(&mut Config)| {
         let mut config = endless(ROW_FRAMES);
@@ -39,7 +40,11 @@ fn wholes() -> Vec<Whole> {
     let mut wholes = vec![
         whole("end to end, native", |_| {}),
         whole("end to end, native, 1 learner thread", |config| config.learner_threads = 1),
-        whole("engine speed: 2 slots an actor", |config| config.actors.slots_per_actor = 2),
+        // Each process works long on what its core's caches hold before another one comes.
+        whole("engine speed: 32 slots a batch", |config| {
+            config.loss.batch_slots = 32;
+            config.actors.slots_per_actor = 32;
+        }),
     ];
     if torch_binary().is_some() {
         wholes.push(whole("end to end, torch", |config| config.learner = LearnerKind::Torch));
