@@ -183,6 +183,24 @@ fn batch_sizes_may_change() {
     }
 }
 
+/// As the learner's threads do: each with a backend of its own.
+#[test]
+fn backends_of_several_threads_do_not_disturb_each_other() {
+    let costs = LossCosts { baseline_cost: 0.5, entropy_cost: 0.01 };
+    let shape = &shape(4, &[32, 32], 2);
+    std::thread::scope(|scope| {
+        for seed in 0..4 {
+            scope.spawn(move || {
+                let (mut torch, rows) = (Torch::new(shape), Rows::random(shape, 20, 32, seed));
+                for _ in 0..50 {
+                    assert_backends_agree(shape, &mut torch, &rows, costs);
+                }
+                assert_eq!(tch::get_num_threads(), 1, "in every thread");
+            });
+        }
+    });
+}
+
 #[test]
 fn backend_takes_all_slots_at_once_on_one_thread() {
     let torch = Torch::new(&shape(4, &[8], 2));

@@ -45,8 +45,8 @@ const FREED_BLOCK_LEN: i64 = 7 << 20;
 impl Torch {
     /// A backend for the network of `shape` and batches of any size.
     ///
-    /// Sets libtorch to one thread: its batches are too small to be worth handing parts to others, and
-    /// the cores belong to the actors.
+    /// Sets libtorch to one thread: its batches are too small to be worth handing parts to others. What
+    /// several cores do at a time is several batches, each by a backend of its own.
     pub fn new(shape: &NetworkShape) -> Self {
         tch::set_num_threads(1);
         keep_freed_memory();
