@@ -222,8 +222,8 @@ impl Case {
     }
 }
 
-/// One table a group.
-pub fn markdown(cases: &[Case]) -> String {
+/// One table a group, and how they were measured; nothing where nothing was.
+pub fn markdown(cases: &[Case], effort: &Effort) -> String {
     let mut text = String::new();
     for group in cases.chunk_by(|a, b| a.group == b.group) {
         let mut table = Table::new([
@@ -251,6 +251,14 @@ pub fn markdown(cases: &[Case]) -> String {
             ]);
         }
         text += &format!("\n{}", table.text());
+    }
+    if !cases.is_empty() {
+        text += &format!(
+            "\nMedians of {} rounds of {} s. of default: median of the ratios to the default just before it \
+             (ablations), or in the same round (scaling).\n",
+            effort.n_case_runs,
+            effort.case_measured.as_secs_f64()
+        );
     }
     text
 }

@@ -2,8 +2,8 @@
 //! much of its parts' speed survives in the whole, what each of its methods is worth, and how it scales.
 //!
 //! Tables on the terminal and in `results/bench/throughput-<instruction set>.{json,md,svg}`, so that figures
-//! of processors whose kernels differ stay apart. `--quick` takes a minute;
-//! `--baseline FILE` adds the change against an earlier JSON; without `--bench`, as a test, everything
+//! of processors whose kernels differ stay apart. `--quick` takes a minute; `--headline` leaves out what
+//! the methods are worth and how it scales; `--baseline FILE` adds the change against an earlier JSON; without `--bench`, as a test, everything
 //! runs once, briefly, and nothing is written.
 //!
 //! This process has one thread, because `alternatives` forks.
@@ -61,6 +61,9 @@ struct Args {
     /// A minute instead of five, with wider spreads.
     #[arg(long)]
     quick: bool,
+    /// The parts and the whole as thoroughly as ever, without ablations and scaling: in two minutes.
+    #[arg(long, conflicts_with = "quick")]
+    headline: bool,
     /// Print the change against the JSON of an earlier run.
     #[arg(long, value_name = "FILE")]
     baseline: Option<PathBuf>,
@@ -119,33 +122,52 @@ struct Results {
 
 fn main() -> Result<()> {
     let args = Args::parse();
-    let results = measure(Effort::of(&args))?;
+    let results = measure(Effort::of(&args), !args.headline)?;
     let mut text = markdown(&results);
     if let Some(path) = &args.baseline {
         text += &baseline::change(path, &serde_json::to_value(&results)?)?;
     }
     println!("{text}");
-    let svg = picture::draw(&results.cases)?;
     if args.bench {
-        let name = if args.quick { "throughput-quick" } else { "throughput" };
-        let name = format!("{name}-{}", results.setting.simd);
-        let [json, _] = save(Path::new("results/bench"), &name, &results, &text)?;
-        std::fs::write(json.with_extension("svg"), svg)?;
-        println!("written to {} (and .md, .svg)", json.display());
+        let name = format!("{}-{}", args.name(), results.setting.simd);
+        let [json, markdown] = save(Path::new("results/bench"), &name, &results, &text)?;
+        println!("written to {} and {}", json.display(), markdown.display());
+    }
+    if !args.headline {
+        let svg = picture::draw(&results.cases)?;
+        if args.bench {
+            let name = format!("results/bench/{}-{}.svg", args.name(), results.setting.simd);
+            std::fs::write(&name, svg)?;
+            println!("written to {name}");
+        }
     }
     Ok(())
 }
 
-fn measure(effort: Effort) -> Result<Results> {
+impl Args {
+    fn name(&self) -> &'static str {
+        match (self.quick, self.headline) {
+            (true, _) => "throughput-quick",
+            (_, true) => "throughput-headline",
+            _ => "throughput",
+        }
+    }
+}
+
+/// Measures the parts and the whole, and with the cases what each method is worth.
+fn measure(effort: Effort, with_cases: bool) -> Result<Results> {
     let (setting, start, before) = (Setting::now(), Instant::now(), processor_time());
-    let mut progress = Progress::new(planned(effort));
+    let mut progress = Progress::new(planned(effort, with_cases));
     progress.begin("parts", parts::planned(effort));
     let mut rows = parts::rows(effort)?;
     progress.begin("start of the process", start::planned(effort));
     start::measure(effort, &mut rows)?;
     end_to_end::measure(effort, &mut progress, &mut rows)?;
-    end_to_end::measure_memory(effort, &mut progress, &mut rows)?;
-    let cases = cases::measure(effort, &mut progress)?;
+    let mut cases = Vec::new();
+    if with_cases {
+        end_to_end::measure_memory(effort, &mut progress, &mut rows)?;
+        cases = cases::measure(effort, &mut progress)?;
+    }
     progress.finish();
     let mut notes = Vec::new();
     if end_to_end::torch_binary().is_none() {
@@ -156,26 +178,23 @@ fn measure(effort: Effort) -> Result<Results> {
     Ok(Results { setting, load_after, steal_percent, took_s, effort, rows, cases, notes })
 }
 
-fn planned(effort: Effort) -> Duration {
-    let alone = parts::planned(effort) + start::planned(effort);
-    let whole = end_to_end::planned(effort) + end_to_end::planned_memory(effort);
-    alone + whole + cases::planned(effort)
+fn planned(effort: Effort, with_cases: bool) -> Duration {
+    let headline = parts::planned(effort) + start::planned(effort) + end_to_end::planned(effort);
+    let cases = end_to_end::planned_memory(effort) + cases::planned(effort);
+    headline + if with_cases { cases } else { Duration::ZERO }
 }
 
 fn markdown(results: &Results) -> String {
     let Results { setting, load_after, steal_percent, took_s, effort, rows, cases, notes } =
         results;
-    let (n_rounds, case_s) = (effort.n_case_runs, effort.case_measured.as_secs_f64());
     let notes = String::from_iter(notes.iter().map(|note| format!("\n{note}\n")));
     format!(
-        "# Throughput\n{}{}\nM frames/s are consumed by learning, in ablations and scaling medians of \
-         {n_rounds} rounds of {case_s} s.\nof default: median of the ratios to the default just before it \
-         (ablations), or in the same round (scaling).\nCPU s/M: processor time of all processes for a million frames. \
-         lag: updates between acting and learning, mean.\nsteal, others: of the cores' time, what the \
-         hypervisor and other processes took in the worst run.\n{notes}\n{}; load after \
+        "# Throughput\n{}{}\nM frames/s are consumed by learning. CPU s/M: processor time of all processes for \
+         a million frames. lag: updates between acting and learning, mean.\nsteal, others: of the cores' \
+         time, what the hypervisor and other processes took in the worst run.\n{notes}\n{}; load after \
          {load_after:.2}; stolen meanwhile {steal_percent:.1} %; took {took_s:.0} s\n",
         row::markdown(rows),
-        cases::markdown(cases),
+        cases::markdown(cases, effort),
         setting.line(),
     )
 }
