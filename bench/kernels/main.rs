@@ -4,7 +4,8 @@
 //! the processor has, to `results/bench/kernels-<the best of them>.{json,md}`; `-- avx2` measures one
 //! only, and writes nothing, as do `-- quick` and `cargo test --benches`, which run every line once or
 //! twice to show that it runs. Each figure is the best of many short repetitions: others may use the
-//! machine, and the best is what they disturb least.
+//! machine, and the best is what they disturb least. The peak is measured anew before each line, because
+//! clocks change within a second: the share of it is of that moment's clock.
 
 #[cfg(target_arch = "x86_64")]
 mod bf16;
@@ -55,7 +56,7 @@ struct Results {
 #[derive(Serialize)]
 struct InstructionSet {
     simd: &'static str,
-    /// Of one core, with this set's multiply-adds.
+    /// Of one core, with this set's multiply-adds: the most that was seen before any line.
     peak_gflops: f64,
     kernels: Vec<Figures>,
 }
@@ -69,6 +70,8 @@ struct Figures {
     /// Floating-point operations a frame; 0 where exponentials are most of the work.
     flops_per_frame: usize,
     gflops: f64,
+    /// Measured right before.
+    peak_gflops: f64,
     percent_of_peak: f64,
     ns_per_frame: f64,
 }
@@ -99,16 +102,17 @@ fn measure_all(sets: &[Simd], stopwatch: &Stopwatch) -> Results {
     let mut n_done = 0;
     let mut instruction_sets = Vec::new();
     for simd in sets {
-        let peak_gflops = peak_gflops(*simd, stopwatch);
         let mut kernels = Vec::new();
         for (hidden, n_frames) in SIZES {
-            let size = Size { hidden, n_frames, peak_gflops };
+            let size = Size { hidden, n_frames };
             kernels.extend(measure(*simd, size, stopwatch));
             #[cfg(target_arch = "x86_64")]
             kernels.extend(measure_bf16(*simd, size, stopwatch));
             n_done += 1;
             progress.set(n_done, simd.name());
         }
+        let peaks = kernels.iter().map(|kernel: &Figures| kernel.peak_gflops);
+        let peak_gflops = peaks.fold(0.0, f64::max);
         instruction_sets.push(InstructionSet { simd: simd.name(), peak_gflops, kernels });
     }
     progress.finish();
@@ -221,21 +225,38 @@ fn forward(hidden: usize) -> usize {
     first(hidden) + middle(hidden) + heads(hidden)
 }
 
-/// What a line is measured at, and beside.
+/// What a line is measured at.
 #[derive(Clone, Copy)]
 struct Size {
     hidden: usize,
     n_frames: usize,
-    peak_gflops: f64,
 }
 
 impl Size {
-    fn figures(self, name: &'static str, flops_per_frame: usize, ns: f64) -> Figures {
-        let Size { hidden, n_frames, peak_gflops } = self;
+    /// Of one line, beside the peak: both are measured here.
+    fn figures(
+        self,
+        simd: Simd,
+        stopwatch: &Stopwatch,
+        (name, flops_per_frame): (&'static str, usize),
+        call: impl FnMut(),
+    ) -> Figures {
+        let Size { hidden, n_frames } = self;
+        let peak_gflops = peak_gflops(simd, stopwatch);
+        let ns = stopwatch.best_ns(call);
         let ns_per_frame = ns / n_frames as f64;
         let gflops = flops_per_frame as f64 / ns_per_frame;
         let percent_of_peak = 100.0 * gflops / peak_gflops;
-        Figures { name, hidden, n_frames, flops_per_frame, gflops, percent_of_peak, ns_per_frame }
+        Figures {
+            name,
+            hidden,
+            n_frames,
+            flops_per_frame,
+            gflops,
+            peak_gflops,
+            percent_of_peak,
+            ns_per_frame,
+        }
     }
 }
 
@@ -243,7 +264,8 @@ impl Size {
 fn measure(simd: Simd, size: Size, stopwatch: &Stopwatch) -> [Figures; LINES.len()] {
     let mut net = Network::new(simd, size.hidden, size.n_frames);
     LINES.map(|(name, flops_per_frame, call)| {
-        size.figures(name, flops_per_frame(size.hidden), stopwatch.best_ns(|| call(&mut net)))
+        let line = (name, flops_per_frame(size.hidden));
+        size.figures(simd, stopwatch, line, || call(&mut net))
     })
 }
 
@@ -254,7 +276,7 @@ fn measure_bf16(simd: Simd, size: Size, stopwatch: &Stopwatch) -> Vec<Figures> {
     let Some(mut trial) = trial else { return Vec::new() };
     let flops = middle(size.hidden);
     vec![
-        size.figures("middle sums, f32", flops, stopwatch.best_ns(|| trial.sums_f32())),
-        size.figures("middle sums, bf16", flops, stopwatch.best_ns(|| trial.sums_bf16())),
+        size.figures(simd, stopwatch, ("middle sums, f32", flops), || trial.sums_f32()),
+        size.figures(simd, stopwatch, ("middle sums, bf16", flops), || trial.sums_bf16()),
     ]
 }
