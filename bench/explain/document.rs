@@ -72,21 +72,25 @@ impl Document {
 
     /// A line about each machine, and how busy it was with other things.
     fn settings(&self) -> String {
-        let lines = self.machines().map(|machine| format!("- {}", self.setting(machine)));
+        let lines = self.machines().flat_map(|machine| {
+            let Machine { label, throughput, headline, .. } = machine;
+            let first = headline.as_ref().map(|of| format!("- {label}: {}", self.setting(of)));
+            let what = if headline.is_some() { ", methods and scaling" } else { "" };
+            first.into_iter().chain([format!("- {label}{what}: {}", self.setting(throughput))])
+        });
         Vec::from_iter(lines).join("\n")
     }
 
-    fn setting(&self, machine: &Machine) -> String {
-        let Throughput { setting, load_after, .. } = &machine.throughput;
+    fn setting(&self, measured: &Throughput) -> String {
+        let Throughput { setting, load_after, .. } = measured;
         let Setting { commit, cpu, n_cores, started, load_before, .. } = setting;
         let commit = commit.get(..12).unwrap_or(commit);
         let day = started.get(..10).unwrap_or(started);
-        let others = machine.others_percent();
+        let others = measured.others_percent();
         format!(
-            "{}: {cpu}, {n_cores} cores, commit {commit}, {day}, load {load_before:.2} before and \
+            "{cpu}, {n_cores} cores, commit {commit}, {day}, load {load_before:.2} before and \
              {load_after:.2} after, other processes took at most {others:.0} % of the cores in the \
-             runs of the first row",
-            machine.label
+             runs of the first row"
         )
     }
 

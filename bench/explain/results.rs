@@ -11,12 +11,14 @@ pub struct Machine {
     /// What a table's column calls it.
     pub label: &'static str,
     pub throughput: Throughput,
+    /// Parts and whole measured by themselves, where they were; they then stand for those of `throughput`.
+    pub headline: Option<Throughput>,
     pub micro: Micro,
     /// `None` where the kernels were not measured.
     kernels: Option<Kernels>,
 }
 
-/// `throughput-*.json`.
+/// `throughput-*.json`, `throughput-headline-*.json`.
 #[derive(Deserialize)]
 pub struct Throughput {
     pub setting: Setting,
@@ -124,12 +126,12 @@ impl Machine {
     /// If one is missing or is not what the benchmarks write.
     pub fn read(folder: &Path, label: &'static str, ending: &str) -> Result<Self> {
         let path = |kind: &str| folder.join(format!("{kind}-{ending}.json"));
-        let kernels = path("kernels");
         Ok(Machine {
             label,
             throughput: read(&path("throughput"))?,
+            headline: read_if_there(&path("throughput-headline"))?,
             micro: read(&path("micro"))?,
-            kernels: if kernels.exists() { Some(read(&kernels)?) } else { None },
+            kernels: read_if_there(&path("kernels"))?,
         })
     }
 
@@ -138,16 +140,10 @@ impl Machine {
         &self.throughput.setting.simd
     }
 
-    /// Of all cores' time, what other processes took while the whole was measured.
-    pub fn others_percent(&self) -> f64 {
-        let whole =
-            self.throughput.rows.iter().find(|row| row.group.starts_with("end to end, native"));
-        whole.map_or(f64::NAN, |row| row.disturbance.others_percent)
-    }
-
     /// One quantity of the throughput's tables.
     pub fn row(&self, group: &str, name: &str) -> Option<Spread> {
-        let mut rows = self.throughput.rows.iter();
+        let all = self.headline.iter().chain([&self.throughput]);
+        let mut rows = all.flat_map(|measured| &measured.rows);
         rows.find(|row| row.group == group && row.name == name).map(|row| row.spread)
     }
 
@@ -170,6 +166,14 @@ impl Machine {
     }
 }
 
+impl Throughput {
+    /// Of all cores' time, what other processes took while the whole was measured.
+    pub fn others_percent(&self) -> f64 {
+        let whole = self.rows.iter().find(|row| row.group.starts_with("end to end, native"));
+        whole.map_or(f64::NAN, |row| row.disturbance.others_percent)
+    }
+}
+
 impl InstructionSet {
     /// All of one size.
     pub fn of_size(&self, hidden: usize, n_frames: usize) -> impl Iterator<Item = &Kernel> {
@@ -180,6 +184,10 @@ impl InstructionSet {
     pub fn same_as(&self, other: &Kernel) -> Option<&Kernel> {
         self.of_size(other.hidden, other.n_frames).find(|kernel| kernel.name == other.name)
     }
+}
+
+fn read_if_there<T: DeserializeOwned>(path: &Path) -> Result<Option<T>> {
+    if path.exists() { read(path).map(Some) } else { Ok(None) }
 }
 
 fn read<T: DeserializeOwned>(path: &Path) -> Result<T> {
