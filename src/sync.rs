@@ -4,12 +4,13 @@
 //! made. Knows nothing of what they protect. Only `tests/model` is built with `--cfg loom`; the package
 //! itself never links loom.
 
-pub use imp::{AtomicBool, AtomicU32, AtomicU64, Futex, Ordering, fence, spin_loop};
+pub use imp::{AtomicBool, AtomicU32, AtomicU64, Futex, Ordering, fence, spin_loop, yield_now};
 
 #[cfg(not(loom))]
 mod imp {
     pub use std::hint::spin_loop;
     pub use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering, fence};
+    pub use std::thread::yield_now;
     use std::time::Duration;
 
     use rustix::io::Errno;
@@ -56,6 +57,7 @@ mod imp {
     pub use loom::hint::spin_loop;
     pub use loom::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering, fence};
     use loom::sync::{Condvar, Mutex};
+    pub use loom::thread::yield_now;
 
     /// The kernel's futex as a model: its queue lock is a mutex, its queue a condition variable.
     #[derive(Default)]

@@ -4,7 +4,7 @@ use std::fs::File;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::thread::sleep;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use impala::config::{Config, ReportSettings};
@@ -15,6 +15,9 @@ use nix::unistd::Pid;
 use super::common::read_summary;
 use super::processes::{Usage, tree, watch};
 use super::sample::Sample;
+
+/// How long a run may take to begin.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// What one run showed.
 pub struct Run {
@@ -50,6 +53,7 @@ pub fn run(
         .stdout(Stdio::null())
         .stderr(File::create(&complaints)?)
         .spawn()?;
+    await_start(&mut child, &run_dir)?;
     sleep(warm_up);
     let usage = watch(|| tree(child.id()), measured);
     stop(&mut child).with_context(|| {
@@ -59,6 +63,17 @@ pub fn run(
     let summary = read_summary(&run_dir)?;
     let speed = frames_per_s(&read_rows(&run_dir, warm_up.as_secs_f64())?);
     Ok(Run { sample: sample(speed, &usage, &summary, measured), pss_mb: usage.pss_mb, summary })
+}
+
+/// Waits until the run can be found, or has ended: a signal before then would kill it, and with libtorch
+/// the binary alone takes a while to load.
+fn await_start(child: &mut Child, run_dir: &Path) -> Result<()> {
+    let (note, start) = (run_dir.join("live.json"), Instant::now());
+    while !note.exists() && child.try_wait()?.is_none() {
+        ensure!(start.elapsed() < PATIENCE, "impala train has not begun for {PATIENCE:?}");
+        sleep(Duration::from_millis(1));
+    }
+    Ok(())
 }
 
 fn stop(child: &mut Child) -> Result<()> {

@@ -12,10 +12,9 @@
 //! A sleeper killed in its sleep leaves the number odd: the next ring wakes nobody, once. A ringer killed
 //! between its store and its system call loses a wake-up: the time-out heals that.
 
-use std::thread::yield_now;
 use std::time::Duration;
 
-use crate::sync::{Futex, Ordering};
+use crate::sync::{Futex, Ordering, yield_now};
 
 /// How often who waits lets others run before it goes to sleep. What it waits for is most often made by a
 /// process that needs this very core, and is there when the core comes back: no sleep and no waking then,
