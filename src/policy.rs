@@ -70,11 +70,12 @@ impl Policy {
     }
 
     /// Inverts every environment's distribution function at a uniform number. The last action takes what
-    /// rounding leaves, so that an action is always in range.
+    /// rounding leaves, so that an action is always in range, as it is where a probability is NaN.
     ///
     /// Counts the actions that the number lies beyond instead of leaving at the right one: which one that is
     /// no processor can guess, and each wrong guess costs as much as a dozen frames' worth of these loops.
     fn draw(&mut self, actions: &mut [i32]) {
+        assert_eq!(actions.len(), self.left.len(), "one action an environment");
         actions.fill(0);
         self.left.fill_with(|| unit_f32(&mut self.rng));
         let last = self.probs.nrows() - 1;

@@ -111,7 +111,7 @@ fn spin_for(time: Duration) {
     }
 }
 
-/// Half of a round trip between two threads, asleep while they wait or spinning.
+/// Half of a round trip between two threads, waiting as each way does, or spinning.
 pub fn between_threads(bench: &mut Bench) -> Result<()> {
     bench.run(Contest {
         group: GROUP,
@@ -121,7 +121,7 @@ pub fn between_threads(bench: &mut Bench) -> Result<()> {
         target: None,
         contenders: vec![
             Contender::latencies("ring and doorbell", |n| {
-                let (there, back) = (Sleeping::default(), Sleeping::default());
+                let (there, back) = (Waiting::default(), Waiting::default());
                 Ok(ping_pong(n, [there.ends()?, back.ends()?]))
             }),
             Contender::latencies("Mutex<VecDeque> and Condvar", |n| {
@@ -175,12 +175,12 @@ fn ping_pong(n: usize, [there, back]: [Ends; 2]) -> Vec<u64> {
 
 /// Our ring with a doorbell, as the engine waits.
 #[derive(Default)]
-struct Sleeping {
+struct Waiting {
     ring: RingState,
     doorbell: Doorbell,
 }
 
-impl Sleeping {
+impl Waiting {
     fn ends(&self) -> Result<Ends<'_>> {
         let mut producer = RingProducer::attach(&self.ring, 1)?;
         let mut consumer = RingConsumer::attach(&self.ring, 1)?;

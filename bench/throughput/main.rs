@@ -3,8 +3,9 @@
 //!
 //! Tables on the terminal and in `results/bench/throughput-<instruction set>.{json,md,svg}`, so that figures
 //! of processors whose kernels differ stay apart. `--quick` takes a minute; `--headline` leaves out what
-//! the methods are worth and how it scales; `--baseline FILE` adds the change against an earlier JSON; without `--bench`, as a test, everything
-//! runs once, briefly, and nothing is written.
+//! the methods are worth, how it scales, and the long run that shows whether memory grows; `--baseline FILE` adds
+//! the change against an earlier JSON; without `--bench`, as a test, everything runs once, briefly, and nothing is
+//! written.
 //!
 //! This process has one thread, because `alternatives` forks.
 
@@ -61,7 +62,7 @@ struct Args {
     /// A minute instead of five, with wider spreads.
     #[arg(long)]
     quick: bool,
-    /// The parts and the whole as thoroughly as ever, without ablations and scaling: in two minutes.
+    /// The parts and the whole as thoroughly as ever, without ablations, scaling and the long run for memory: in two minutes.
     #[arg(long, conflicts_with = "quick")]
     headline: bool,
     /// Print the change against the JSON of an earlier run.

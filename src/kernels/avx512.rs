@@ -108,7 +108,7 @@ impl Vector for F32x16 {
     }
 
     /// An approximate reciprocal and one step of Newton's. A division keeps Intel's only divider busy for
-    /// longer than all the rest of a tanh takes; AMD's cores lose nothing.
+    /// longer than all the rest of a tanh takes.
     #[inline(always)]
     fn over(self, denominator: F32x16) -> F32x16 {
         avx512! {

@@ -56,7 +56,7 @@ impl Producer<'_> {
         Some(self.claimed(index))
     }
 
-    /// The free slot to fill next; sleeps once until the learner releases slots or `timeout` has passed.
+    /// The free slot to fill next; waits once, until the learner releases slots or `timeout` has passed.
     pub fn claim(&mut self, timeout: Duration) -> Option<RolloutMut<'_>> {
         let doorbell = self.segment.actor_doorbell(self.actor);
         let index = doorbell.wait_for(timeout, || self.ring.try_claim())?;

@@ -150,12 +150,12 @@ impl Segment {
         }
     }
 
-    /// Rung by the actors after publishing; the learner sleeps on it.
+    /// Rung by the actors after publishing; the learner waits at it.
     pub fn learner_doorbell(&self) -> &Doorbell {
         self.shared(self.layout.learner_doorbell.offset)
     }
 
-    /// Rung by the learner after releasing; this actor sleeps on it.
+    /// Rung by the learner after releasing; this actor waits at it.
     pub fn actor_doorbell(&self, actor: usize) -> &Doorbell {
         self.shared(self.layout.ring_region(actor).offset + self.layout.ring.doorbell.offset)
     }
