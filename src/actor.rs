@@ -3,8 +3,8 @@
 //!
 //! Owns one [`Collector`] and the filling end of one ring. Nothing in the loop allocates, locks or
 //! logs. The kernel is asked for two things: to let others run, then to sleep, while the ring is full,
-//! which is counted, and to wake the learner where it sleeps. A rollout with a number that is none is never published. Called
-//! by the supervisor in a forked process.
+//! which is counted, and to wake the learner where it sleeps. A rollout with a number that is none is
+//! never published. Called by the supervisor in a forked process.
 
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::time::Duration;

@@ -73,7 +73,7 @@ impl Policy {
     /// rounding leaves, so that an action is always in range, as it is where a probability is NaN.
     ///
     /// Counts the actions that the number lies beyond instead of leaving at the right one: which one that is
-    /// no processor can guess, and each wrong guess costs as much as a dozen frames' worth of these loops.
+    /// no processor can guess, and a wrong guess costs more than the counting.
     fn draw(&mut self, actions: &mut [i32]) {
         assert_eq!(actions.len(), self.left.len(), "one action an environment");
         actions.fill(0);

@@ -62,7 +62,7 @@ struct Args {
     /// A minute instead of five, with wider spreads.
     #[arg(long)]
     quick: bool,
-    /// The parts and the whole as thoroughly as ever, without ablations, scaling and the long run for memory: in two minutes.
+    /// The parts and the whole alone, as thoroughly as ever: no ablations, no scaling, no long run for memory.
     #[arg(long, conflicts_with = "quick")]
     headline: bool,
     /// Print the change against the JSON of an earlier run.

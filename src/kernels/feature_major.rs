@@ -51,7 +51,8 @@ impl<R: NdFloat> FeatureMajor<R> {
     }
 }
 
-/// Some columns of a matrix. By splitting, because slicing costs as much as the arithmetic of a frame.
+/// Some columns of a matrix. By splitting, which is a bound check and an addition: slicing, general as it is,
+/// took a noticeable part of an actor's step.
 pub fn columns<R>(matrix: ArrayView2<R>, columns: Range<usize>) -> ArrayView2<R> {
     matrix.split_at(Axis(1), columns.end).0.split_at(Axis(1), columns.start).1
 }
