@@ -151,7 +151,9 @@ fn a_killed_run_goes_on_from_its_last_checkpoint() {
     }
     running.kill().unwrap();
     running.wait().unwrap();
-    let frames = checkpoint(&path).state.counters.frames;
+    // Killed between two renames, `checkpoint.safetensors` is one older than the newest.
+    let newest = &RunDir::open(&path).unwrap().numbered_checkpoints()[0];
+    let frames = Checkpoint::load(newest).unwrap().state.counters.frames;
     let budget = (frames + 10_000).to_string();
     let flags = ["--resume", path.to_str().unwrap(), "--frames", &budget];
     let (second, output) = train(&folder, "second", &flags);
