@@ -70,13 +70,22 @@ impl Document {
         Ok(self.render()? + "\n")
     }
 
-    /// A line about each machine, and how busy it was with other things.
+    /// A line about each file of each machine, and how busy that was with other things.
     fn settings(&self) -> String {
         let lines = self.machines().flat_map(|machine| {
-            let Machine { label, throughput, headline, .. } = machine;
-            let first = headline.as_ref().map(|of| format!("- {label}: {}", self.setting(of)));
-            let what = if headline.is_some() { ", methods and scaling" } else { "" };
-            first.into_iter().chain([format!("- {label}{what}: {}", self.setting(throughput))])
+            let Machine { label, throughput, headline, ablations, .. } = machine;
+            let rest = match (headline, ablations) {
+                (None, _) => "",
+                (Some(_), None) => ", methods and scaling",
+                (Some(_), Some(_)) => ", scaling",
+            };
+            let all = [
+                (headline.as_ref(), ""),
+                (Some(throughput), rest),
+                (ablations.as_ref(), ", methods"),
+            ];
+            let all = all.into_iter().filter_map(|(measured, what)| Some((measured?, what)));
+            all.map(move |(measured, what)| format!("- {label}{what}: {}", self.setting(measured)))
         });
         Vec::from_iter(lines).join("\n")
     }

@@ -13,12 +13,14 @@ pub struct Machine {
     pub throughput: Throughput,
     /// Parts and whole measured by themselves, where they were; they then stand for those of `throughput`.
     pub headline: Option<Throughput>,
+    /// Methods measured by themselves, in more rounds; they then stand for those of `throughput`.
+    pub ablations: Option<Throughput>,
     pub micro: Micro,
     /// `None` where the kernels were not measured.
     kernels: Option<Kernels>,
 }
 
-/// `throughput-*.json`, `throughput-headline-*.json`.
+/// `throughput-*.json`, `throughput-headline-*.json`, `throughput-ablations-*.json`.
 #[derive(Deserialize)]
 pub struct Throughput {
     pub setting: Setting,
@@ -63,6 +65,7 @@ pub struct Case {
     pub of_default: Spread,
     pub cpu_s_per_m_frames: Spread,
     pub policy_lag: Spread,
+    disturbance: Disturbance,
 }
 
 /// Of several measurements.
@@ -130,6 +133,7 @@ impl Machine {
             label,
             throughput: read(&path("throughput"))?,
             headline: read_if_there(&path("throughput-headline"))?,
+            ablations: read_if_there(&path("throughput-ablations"))?,
             micro: read(&path("micro"))?,
             kernels: read_if_there(&path("kernels"))?,
         })
@@ -149,7 +153,9 @@ impl Machine {
 
     /// One short run of the throughput's tables.
     pub fn case(&self, group: &str, name: &str) -> Option<&Case> {
-        self.throughput.cases.iter().find(|case| case.group == group && case.name == name)
+        let all = self.ablations.iter().chain([&self.throughput]);
+        let mut cases = all.flat_map(|measured| &measured.cases);
+        cases.find(|case| case.group == group && case.name == name)
     }
 
     /// Kernels of the widest instruction set; `None` where none were measured.
@@ -167,10 +173,12 @@ impl Machine {
 }
 
 impl Throughput {
-    /// Of all cores' time, what other processes took while the whole was measured.
+    /// Of all cores' time, what other processes took while the whole, or else the first case, was measured.
     pub fn others_percent(&self) -> f64 {
         let whole = self.rows.iter().find(|row| row.group.starts_with("end to end, native"));
-        whole.map_or(f64::NAN, |row| row.disturbance.others_percent)
+        let whole = whole.map(|row| &row.disturbance);
+        let measured = whole.or_else(|| Some(&self.cases.first()?.disturbance));
+        measured.map_or(f64::NAN, |disturbance| disturbance.others_percent)
     }
 }
 

@@ -9,7 +9,6 @@ use impala::config::Config;
 use impala::kernels::Simd;
 use serde::Serialize;
 
-use super::Effort;
 use super::alternatives::{self, Variant};
 use super::common::impala;
 use super::disturbance::Disturbance;
@@ -18,6 +17,7 @@ use super::progress::Progress;
 use super::sample::{Sample, Spread};
 use super::table::Table;
 use super::training::{endless, run};
+use super::{Effort, Scope};
 
 /// Environment steps between rows of a run's metrics: dozens a second even of the slowest case.
 const ROW_FRAMES: u64 = 20_000;
@@ -63,8 +63,8 @@ fn engine(group: &'static str, name: impl Into<String>, change: impl FnOnce(&mut
     Place { group, name: name.into(), how: How::Engine(Box::new(config)) }
 }
 
-/// Every place, group by group.
-fn places() -> Vec<Place> {
+/// Every place of the scope, group by group.
+fn places(scope: Scope) -> Vec<Place> {
     let [_, exchanged] = ABLATIONS;
     let alternative = |variant: Variant| Place {
         group: exchanged,
@@ -73,7 +73,9 @@ fn places() -> Vec<Place> {
     };
     let mut places = settings();
     places.extend(Variant::ALL.map(alternative));
-    places.extend(scaling());
+    if scope == Scope::Everything {
+        places.extend(scaling());
+    }
     places
 }
 
@@ -147,8 +149,8 @@ impl How {
 }
 
 /// All cases together.
-pub fn planned(effort: Effort) -> Duration {
-    let places = places();
+pub fn planned(scope: Scope, effort: Effort) -> Duration {
+    let places = places(scope);
     let hows = different(&places);
     let n_pairs = hows.iter().filter(|how| is_paired(how, &places)).count();
     one(effort) * (effort.n_case_runs * (hows.len() + n_pairs)) as u32
@@ -175,9 +177,9 @@ fn is_paired(how: &How, places: &[Place]) -> bool {
     *how != how.default() && places.iter().any(is_ablation)
 }
 
-/// Measures every case.
-pub fn measure(effort: Effort, progress: &mut Progress) -> Result<Vec<Case>> {
-    let places = places();
+/// Measures every case of the scope.
+pub fn measure(scope: Scope, effort: Effort, progress: &mut Progress) -> Result<Vec<Case>> {
+    let places = places(scope);
     let hows = different(&places);
     let mut samples = vec![Vec::new(); hows.len()];
     // Of the default, before each run of an ablation.

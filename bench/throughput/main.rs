@@ -3,9 +3,9 @@
 //!
 //! Tables on the terminal and in `results/bench/throughput-<instruction set>.{json,md,svg}`, so that figures
 //! of processors whose kernels differ stay apart. `--quick` takes a minute; `--headline` leaves out what
-//! the methods are worth, how it scales, and the long run that shows whether memory grows; `--baseline FILE` adds
-//! the change against an earlier JSON; without `--bench`, as a test, everything runs once, briefly, and nothing is
-//! written.
+//! the methods are worth, how it scales, and the long run that shows whether memory grows; `--ablations` measures
+//! the methods alone, longer and more often; `--baseline FILE` adds the change against an earlier JSON; without
+//! `--bench`, as a test, everything runs once, briefly, and nothing is written.
 //!
 //! This process has one thread, because `alternatives` forks.
 
@@ -65,12 +65,26 @@ struct Args {
     /// The parts and the whole alone, as thoroughly as ever: no ablations, no scaling, no long run for memory.
     #[arg(long, conflicts_with = "quick")]
     headline: bool,
+    /// The methods alone, each switched off in twenty rounds beside the default: ten minutes, for ratios that
+    /// stand on a machine with neighbours.
+    #[arg(long, conflicts_with_all = ["quick", "headline"])]
+    ablations: bool,
     /// Print the change against the JSON of an earlier run.
     #[arg(long, value_name = "FILE")]
     baseline: Option<PathBuf>,
     /// Given by cargo: measure in earnest.
     #[arg(long, hide = true)]
     bench: bool,
+}
+
+/// What is measured.
+#[derive(Clone, Copy, PartialEq)]
+enum Scope {
+    Everything,
+    /// Parts and whole.
+    Headline,
+    /// What each method is worth.
+    Ablations,
 }
 
 /// How long and how often to measure.
@@ -103,6 +117,7 @@ impl Effort {
         };
         let [warm_up, measured, memory, part, case_warm_up, case_measured] =
             seconds.map(Duration::from_secs_f64);
+        let n_case_runs = if args.bench && args.ablations { 20 } else { n_case_runs };
         Effort { n_runs, warm_up, measured, memory, part, n_case_runs, case_warm_up, case_measured }
     }
 }
@@ -123,7 +138,7 @@ struct Results {
 
 fn main() -> Result<()> {
     let args = Args::parse();
-    let results = measure(Effort::of(&args), !args.headline)?;
+    let results = measure(Effort::of(&args), args.scope())?;
     let mut text = markdown(&results);
     if let Some(path) = &args.baseline {
         text += &baseline::change(path, &serde_json::to_value(&results)?)?;
@@ -134,7 +149,7 @@ fn main() -> Result<()> {
         let [json, markdown] = save(Path::new("results/bench"), &name, &results, &text)?;
         println!("written to {} and {}", json.display(), markdown.display());
     }
-    if !args.headline {
+    if args.scope() == Scope::Everything {
         let svg = picture::draw(&results.cases)?;
         if args.bench {
             let name = format!("results/bench/{}-{}.svg", args.name(), results.setting.simd);
@@ -146,32 +161,45 @@ fn main() -> Result<()> {
 }
 
 impl Args {
+    fn scope(&self) -> Scope {
+        match (self.headline, self.ablations) {
+            (true, _) => Scope::Headline,
+            (_, true) => Scope::Ablations,
+            _ => Scope::Everything,
+        }
+    }
+
     fn name(&self) -> &'static str {
-        match (self.quick, self.headline) {
-            (true, _) => "throughput-quick",
-            (_, true) => "throughput-headline",
-            _ => "throughput",
+        match self.scope() {
+            Scope::Everything if self.quick => "throughput-quick",
+            Scope::Everything => "throughput",
+            Scope::Headline => "throughput-headline",
+            Scope::Ablations => "throughput-ablations",
         }
     }
 }
 
-/// Measures the parts and the whole, and with the cases what each method is worth.
-fn measure(effort: Effort, with_cases: bool) -> Result<Results> {
+/// Measures what is in the scope.
+fn measure(effort: Effort, scope: Scope) -> Result<Results> {
     let (setting, start, before) = (Setting::now(), Instant::now(), processor_time());
-    let mut progress = Progress::new(planned(effort, with_cases));
-    progress.begin("parts", parts::planned(effort));
-    let mut rows = parts::rows(effort)?;
-    progress.begin("start of the process", start::planned(effort));
-    start::measure(effort, &mut rows)?;
-    end_to_end::measure(effort, &mut progress, &mut rows)?;
-    let mut cases = Vec::new();
-    if with_cases {
+    let mut progress = Progress::new(planned(effort, scope));
+    let (mut rows, mut cases) = (Vec::new(), Vec::new());
+    if scope != Scope::Ablations {
+        progress.begin("parts", parts::planned(effort));
+        rows = parts::rows(effort)?;
+        progress.begin("start of the process", start::planned(effort));
+        start::measure(effort, &mut rows)?;
+        end_to_end::measure(effort, &mut progress, &mut rows)?;
+    }
+    if scope == Scope::Everything {
         end_to_end::measure_memory(effort, &mut progress, &mut rows)?;
-        cases = cases::measure(effort, &mut progress)?;
+    }
+    if scope != Scope::Headline {
+        cases = cases::measure(scope, effort, &mut progress)?;
     }
     progress.finish();
     let mut notes = Vec::new();
-    if end_to_end::torch_binary().is_none() {
+    if scope != Scope::Ablations && end_to_end::torch_binary().is_none() {
         notes.push("torch was not measured: `make build-torch` builds it".into());
     }
     let (load_after, steal_percent) = (load_average(), stolen_percent(before));
@@ -179,10 +207,16 @@ fn measure(effort: Effort, with_cases: bool) -> Result<Results> {
     Ok(Results { setting, load_after, steal_percent, took_s, effort, rows, cases, notes })
 }
 
-fn planned(effort: Effort, with_cases: bool) -> Duration {
+fn planned(effort: Effort, scope: Scope) -> Duration {
     let headline = parts::planned(effort) + start::planned(effort) + end_to_end::planned(effort);
-    let cases = end_to_end::planned_memory(effort) + cases::planned(effort);
-    headline + if with_cases { cases } else { Duration::ZERO }
+    match scope {
+        Scope::Everything => {
+            let memory = end_to_end::planned_memory(effort);
+            headline + memory + cases::planned(scope, effort)
+        }
+        Scope::Headline => headline,
+        Scope::Ablations => cases::planned(scope, effort),
+    }
 }
 
 fn markdown(results: &Results) -> String {

@@ -1,7 +1,11 @@
 //! The two hot loops of the engine without what they tell about themselves: the same work a frame.
 
 use std::convert::Infallible;
+use std::panic;
+use std::process::abort;
 use std::sync::atomic::Ordering::Relaxed;
+use std::sync::{Mutex, MutexGuard};
+use std::thread;
 
 use anyhow::Result;
 use impala::collector::Collector;
@@ -14,8 +18,8 @@ use impala::seeds::{Stream, stream_seed};
 use impala::shm::Segment;
 
 use super::Figures;
-use super::transport::Transport;
-use super::weights::Weights;
+use super::transport::{Take, Transport};
+use super::weights::{Weights, Write};
 
 /// A loop does not return.
 pub type Never = Infallible;
@@ -40,7 +44,7 @@ pub fn act(
     }
 }
 
-/// `impala::learner`'s loop.
+/// `impala::learner`'s lanes, each on a thread of its own.
 pub fn learn(
     config: &Config,
     segment: &Segment,
@@ -49,31 +53,91 @@ pub fn learn(
     figures: &Figures,
 ) -> Result<Never> {
     segment.prefault()?;
-    let (mut slots, mut weights) = (transport.taker()?, weights.writer()?);
-    let layout = ParamLayout::new(&config.network_shape()?);
-    let mut params = layout.init(stream_seed(config.seed, Stream::Weights));
-    let mut grad = vec![0.0; layout.len()];
-    let mut pass = Pass::new(config)?;
-    let mut optimizer = Optimizer::new(UpdateRule::of(&config.optimizer), layout.len());
-    let schedule = &config.optimizer.learning_rate;
-    let n_frames = config.rollout_shape()?.n_frames() as u64;
-    let mut clock = StageClock::start();
-    // The segment comes with the same weights as version 0, which the other ways cannot see.
-    let mut version = 1;
-    weights.publish(version, &params, &Vec::from_iter(0..config.actors.count));
-    loop {
-        let actor = slots.take();
-        let rollout = slots.rollout();
-        let lag = version - rollout.header.policy_version;
-        grad.fill(0.0);
-        pass.learn(&[rollout], &params, &mut grad, &mut clock);
-        clip_grad_norm(&mut grad, config.optimizer.max_grad_norm);
-        optimizer.step(&mut params, &grad, schedule.at((version - 1) * n_frames) as f32);
-        version += 1;
-        weights.publish(version, &params, &[actor]);
-        slots.release();
-        // Relaxed: nobody else writes them, and they are only looked at.
-        figures.updates.store(version - 1, Relaxed);
-        figures.lag_sum.fetch_add(lag, Relaxed);
+    // The others would go on without a lane that has panicked, and be measured. No backtrace: it takes longer
+    // than a short measurement.
+    panic::set_hook(Box::new(|panic| {
+        eprintln!("{panic}");
+        abort();
+    }));
+    let hub = Mutex::new(Hub::new(config, weights.writer()?, figures)?);
+    let lane = |slots| Ok(Lane { config, slots, hub: &hub, pass: Pass::new(config)? });
+    let takers = transport.takers(config.n_learner_threads())?;
+    let lanes = takers.into_iter().map(lane).collect::<Result<Vec<_>>>()?;
+    thread::scope(|scope| {
+        lanes.into_iter().for_each(|lane| _ = scope.spawn(|| lane.run()));
+    });
+    unreachable!("lanes do not return")
+}
+
+/// `impala::learner::hub`, for one lane at a time.
+struct Hub<'a> {
+    config: &'a Config,
+    weights: Box<dyn Write + 'a>,
+    params: Vec<f32>,
+    optimizer: Optimizer,
+    version: u64,
+    frames_per_slot: u64,
+    figures: &'a Figures,
+}
+
+impl<'a> Hub<'a> {
+    fn new(
+        config: &'a Config,
+        mut weights: Box<dyn Write + 'a>,
+        figures: &'a Figures,
+    ) -> Result<Self> {
+        let layout = ParamLayout::new(&config.network_shape()?);
+        let params = layout.init(stream_seed(config.seed, Stream::Weights));
+        // The segment comes with the same weights as version 0, which the other ways cannot see.
+        let version = 1;
+        weights.publish(version, &params, &Vec::from_iter(0..config.actors.count));
+        let optimizer = Optimizer::new(UpdateRule::of(&config.optimizer), layout.len());
+        let frames_per_slot = config.rollout_shape()?.n_frames() as u64;
+        Ok(Hub { config, weights, params, optimizer, version, frames_per_slot, figures })
     }
+
+    /// Makes new weights known by a gradient of a slot that `actor` filled with those of `policy_version`.
+    fn apply(&mut self, grad: &[f32], actor: usize, policy_version: u64) {
+        let n_frames = (self.version - 1) * self.frames_per_slot;
+        let learning_rate = self.config.optimizer.learning_rate.at(n_frames);
+        self.optimizer.step(&mut self.params, grad, learning_rate as f32);
+        // Relaxed: nobody else writes them, and they are only looked at.
+        self.figures.updates.store(self.version, Relaxed);
+        self.figures.lag_sum.fetch_add(self.version - policy_version, Relaxed);
+        self.version += 1;
+        self.weights.publish(self.version, &self.params, &[actor]);
+    }
+}
+
+/// `impala::learner::lane`.
+struct Lane<'run, 'seg> {
+    config: &'run Config,
+    slots: Box<dyn Take + 'seg>,
+    hub: &'run Mutex<Hub<'seg>>,
+    pass: Pass,
+}
+
+impl Lane<'_, '_> {
+    fn run(mut self) {
+        let mut params = lock(self.hub).params.clone();
+        let mut grad = vec![0.0; params.len()];
+        let mut clock = StageClock::start();
+        loop {
+            let actor = self.slots.take();
+            // However weights travel to the actors: all lanes are in one process.
+            params.copy_from_slice(&lock(self.hub).params);
+            let rollout = self.slots.rollout();
+            let policy_version = rollout.header.policy_version;
+            grad.fill(0.0);
+            self.pass.learn(&[rollout], &params, &mut grad, &mut clock);
+            clip_grad_norm(&mut grad, self.config.optimizer.max_grad_norm);
+            lock(self.hub).apply(&grad, actor, policy_version);
+            self.slots.release();
+        }
+    }
+}
+
+/// Takes a lock that the lanes share.
+pub fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().expect("a lane that panics ends the process")
 }

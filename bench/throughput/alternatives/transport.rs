@@ -1,5 +1,7 @@
 //! How rollouts travel from the actors to the learner.
 
+use std::sync::{Arc, Mutex, MutexGuard};
+
 use anyhow::Result;
 use impala::config::Config;
 use impala::rollout::{Rollout, RolloutBuffer, RolloutMut, RolloutShape};
@@ -9,14 +11,15 @@ use ipc_channel::ipc::{
     IpcBytesReceiver, IpcBytesSender, IpcReceiver, IpcSender, bytes_channel, channel,
 };
 
+use super::loops::lock;
 use super::waiting::Waiting;
 
 /// A way for rollouts; made before the fork, its ends in the processes that use them.
 pub trait Transport {
     /// An actor's end.
     fn filler(&self, actor: usize) -> Result<Box<dyn Fill + '_>>;
-    /// The learner's end.
-    fn taker(&self) -> Result<Box<dyn Take + '_>>;
+    /// The learner's end, once for each of its lanes.
+    fn takers(&self, n_lanes: usize) -> Result<Vec<Box<dyn Take + '_>>>;
 }
 
 /// An actor's end.
@@ -29,9 +32,9 @@ pub trait Fill {
     fn publish(&mut self, policy_version: u64);
 }
 
-/// The learner's end.
-pub trait Take {
-    /// Waits for a rollout; returns whose it is.
+/// A lane's end.
+pub trait Take: Send {
+    /// Waits for a rollout that no other lane takes; returns whose it is.
     fn take(&mut self) -> usize;
     /// The rollout that was taken.
     fn rollout(&self) -> Rollout<'_>;
@@ -53,25 +56,53 @@ struct RingFiller<'a> {
     waiting: Waiting,
 }
 
-struct RingTaker<'a> {
-    rings: Vec<Consumer<'a>>,
+/// What the lanes share, locked as in the engine's intake: whose turn it is may sleep, and never keeps
+/// another lane from handing back.
+struct Intake<'a> {
+    rings: Vec<Mutex<Consumer<'a>>>,
     doorbell: &'a Doorbell,
     waiting: Waiting,
-    next_ring: usize,
-    /// Slots in hand, the last one taken last.
-    taken: Vec<TakenSlot<'a>>,
+    /// The ring to look at next, in the hands of the lane whose turn it is.
+    turn: Mutex<usize>,
+}
+
+struct RingTaker<'a> {
+    intake: Arc<Intake<'a>>,
+    slot: Option<TakenSlot<'a>>,
 }
 
 impl<'a> Rings<'a> {
-    fn ring_taker(&self) -> Result<RingTaker<'a>> {
-        let rings = (0..self.n_actors).map(|actor| self.segment.consumer(actor));
-        Ok(RingTaker {
-            rings: rings.collect::<Result<_, _>>()?,
+    fn intake(&self) -> Result<Arc<Intake<'a>>> {
+        let ring = |actor| self.segment.consumer(actor).map(Mutex::new);
+        Ok(Arc::new(Intake {
+            rings: (0..self.n_actors).map(ring).collect::<Result<_, _>>()?,
             doorbell: self.segment.learner_doorbell(),
             waiting: self.waiting,
-            next_ring: 0,
-            taken: Vec::with_capacity(self.n_actors),
-        })
+            turn: Mutex::new(0),
+        }))
+    }
+}
+
+impl<'a> Intake<'a> {
+    /// Waits for a slot of any ring.
+    fn take(&self, mut turn: MutexGuard<usize>) -> TakenSlot<'a> {
+        let n_rings = self.rings.len();
+        let (ring, slot) = self.waiting.until(self.doorbell, || {
+            let mut in_turn = (0..n_rings).map(|k| (*turn + k) % n_rings);
+            in_turn.find_map(|ring| Some((ring, lock(&self.rings[ring]).try_take()?)))
+        });
+        *turn = (ring + 1) % n_rings;
+        slot
+    }
+
+    fn release(&self, slot: TakenSlot<'a>) {
+        lock(&self.rings[slot.actor()]).release(slot);
+    }
+
+    /// Waits for a slot of every ring.
+    fn wait_for_all(&self) {
+        let rings = || self.rings.iter().map(|ring| lock(ring).n_ready());
+        self.waiting.until(self.doorbell, || rings().all(|n_ready| n_ready > 0).then_some(()));
     }
 }
 
@@ -82,8 +113,10 @@ impl Transport for Rings<'_> {
         Ok(Box::new(RingFiller { producer, doorbell, waiting: self.waiting }))
     }
 
-    fn taker(&self) -> Result<Box<dyn Take + '_>> {
-        Ok(Box::new(self.ring_taker()?))
+    fn takers(&self, n_lanes: usize) -> Result<Vec<Box<dyn Take + '_>>> {
+        let intake = self.intake()?;
+        let taker = |_| RingTaker { intake: Arc::clone(&intake), slot: None };
+        Ok((0..n_lanes).map(|lane| Box::new(taker(lane)) as _).collect())
     }
 }
 
@@ -103,23 +136,16 @@ impl Fill for RingFiller<'_> {
 
 impl Take for RingTaker<'_> {
     fn take(&mut self) -> usize {
-        let n_rings = self.rings.len();
-        let taken = self.waiting.until(self.doorbell, || {
-            let in_turn = (0..n_rings).map(|k| (self.next_ring + k) % n_rings);
-            in_turn.into_iter().find_map(|ring| Some((ring, self.rings[ring].try_take()?)))
-        });
-        let (ring, slot) = taken;
-        self.next_ring = (ring + 1) % n_rings;
-        self.taken.push(slot);
-        ring
+        let slot = self.intake.take(lock(&self.intake.turn));
+        self.slot.insert(slot).actor()
     }
 
     fn rollout(&self) -> Rollout<'_> {
-        self.taken.last().expect("read after take").rollout()
+        self.slot.as_ref().expect("read after take").rollout()
     }
 
     fn release(&mut self) {
-        self.taken.drain(..).for_each(|slot| self.rings[slot.actor()].release(slot));
+        self.intake.release(self.slot.take().expect("released after take"));
     }
 }
 
@@ -127,35 +153,46 @@ impl Take for RingTaker<'_> {
 /// end, so that either it works or they do.
 pub struct Lockstep<'a>(pub Rings<'a>);
 
-struct RoundTaker<'a>(RingTaker<'a>);
+struct RoundTaker<'a> {
+    inner: RingTaker<'a>,
+    /// The round's slots that were learned from, by whichever lane.
+    learned: Arc<Mutex<Vec<TakenSlot<'a>>>>,
+}
 
 impl Transport for Lockstep<'_> {
     fn filler(&self, actor: usize) -> Result<Box<dyn Fill + '_>> {
         self.0.filler(actor)
     }
 
-    fn taker(&self) -> Result<Box<dyn Take + '_>> {
-        Ok(Box::new(RoundTaker(self.0.ring_taker()?)))
+    fn takers(&self, n_lanes: usize) -> Result<Vec<Box<dyn Take + '_>>> {
+        let (intake, learned) = (self.0.intake()?, Arc::default());
+        let inner = |_| RingTaker { intake: Arc::clone(&intake), slot: None };
+        let taker = |lane| RoundTaker { inner: inner(lane), learned: Arc::clone(&learned) };
+        Ok((0..n_lanes).map(|lane| Box::new(taker(lane)) as _).collect())
     }
 }
 
 impl Take for RoundTaker<'_> {
     fn take(&mut self) -> usize {
-        let RingTaker { rings, doorbell, waiting, next_ring, .. } = &mut self.0;
-        if *next_ring == 0 {
-            let mut all_ready = || rings.iter_mut().all(|ring| ring.n_ready() > 0);
-            waiting.until(doorbell, || all_ready().then_some(()));
+        let intake = &self.inner.intake;
+        let turn = lock(&intake.turn);
+        if *turn == 0 {
+            intake.wait_for_all();
         }
-        self.0.take()
+        let slot = intake.take(turn);
+        self.inner.slot.insert(slot).actor()
     }
 
     fn rollout(&self) -> Rollout<'_> {
-        self.0.rollout()
+        self.inner.rollout()
     }
 
     fn release(&mut self) {
-        if self.0.next_ring == 0 {
-            self.0.release();
+        let RingTaker { intake, slot } = &mut self.inner;
+        let mut learned = lock(&self.learned);
+        learned.extend(slot.take());
+        if learned.len() == intake.rings.len() {
+            learned.drain(..).for_each(|slot| intake.release(slot));
         }
     }
 }
@@ -164,7 +201,7 @@ impl Take for RoundTaker<'_> {
 pub struct Copied<'a>(pub Rings<'a>, pub RolloutShape);
 
 struct CopyTaker<'a> {
-    inner: RingTaker<'a>,
+    inner: Box<dyn Take + 'a>,
     copy: RolloutBuffer,
 }
 
@@ -173,8 +210,10 @@ impl Transport for Copied<'_> {
         self.0.filler(actor)
     }
 
-    fn taker(&self) -> Result<Box<dyn Take + '_>> {
-        Ok(Box::new(CopyTaker { inner: self.0.ring_taker()?, copy: RolloutBuffer::new(self.1) }))
+    fn takers(&self, n_lanes: usize) -> Result<Vec<Box<dyn Take + '_>>> {
+        let taker = |inner| CopyTaker { inner, copy: RolloutBuffer::new(self.1) };
+        let inner = self.0.takers(n_lanes)?.into_iter();
+        Ok(inner.map(|inner| Box::new(taker(inner)) as _).collect())
     }
 }
 
@@ -202,7 +241,8 @@ impl Take for CopyTaker<'_> {
 pub struct Messages {
     shape: RolloutShape,
     n_slots: usize,
-    rollouts: (IpcBytesSender, IpcBytesReceiver),
+    sender: IpcBytesSender,
+    receiver: Mutex<IpcBytesReceiver>,
     leave: Vec<(IpcSender<()>, IpcReceiver<()>)>,
 }
 
@@ -216,17 +256,20 @@ struct MessageFiller<'a> {
 }
 
 struct MessageTaker<'a> {
-    way: &'a Messages,
+    receiver: &'a Mutex<IpcBytesReceiver>,
+    leave: Vec<IpcSender<()>>,
     actor: usize,
     rollout: RolloutBuffer,
 }
 
 impl Messages {
     pub fn new(config: &Config) -> Result<Messages> {
+        let (sender, receiver) = bytes_channel()?;
         Ok(Messages {
             shape: config.rollout_shape()?,
             n_slots: config.actors.slots_per_actor,
-            rollouts: bytes_channel()?,
+            sender,
+            receiver: Mutex::new(receiver),
             leave: (0..config.actors.count).map(|_| channel()).collect::<Result<_, _>>()?,
         })
     }
@@ -238,9 +281,14 @@ impl Transport for Messages {
         Ok(Box::new(MessageFiller { way: self, actor, n_free, rollout, message: Vec::new() }))
     }
 
-    fn taker(&self) -> Result<Box<dyn Take + '_>> {
-        let rollout = RolloutBuffer::new(self.shape);
-        Ok(Box::new(MessageTaker { way: self, actor: 0, rollout }))
+    fn takers(&self, n_lanes: usize) -> Result<Vec<Box<dyn Take + '_>>> {
+        let taker = |_| MessageTaker {
+            receiver: &self.receiver,
+            leave: self.leave.iter().map(|(sender, _)| sender.clone()).collect(),
+            actor: 0,
+            rollout: RolloutBuffer::new(self.shape),
+        };
+        Ok((0..n_lanes).map(|lane| Box::new(taker(lane)) as _).collect())
     }
 }
 
@@ -263,13 +311,13 @@ impl Fill for MessageFiller<'_> {
         for field in fields(&self.rollout.view()) {
             self.message.extend_from_slice(field);
         }
-        self.way.rollouts.0.send(&self.message).expect("the learner lives until killed");
+        self.way.sender.send(&self.message).expect("the learner lives until killed");
     }
 }
 
 impl Take for MessageTaker<'_> {
     fn take(&mut self) -> usize {
-        let message = self.way.rollouts.1.recv().expect("actors live until killed");
+        let message = lock(self.receiver).recv().expect("actors live until killed");
         let (actor, mut rest) = message.split_first_chunk().expect("the actor comes first");
         for field in fields_mut(&mut self.rollout.view_mut()) {
             let (bytes, after) = rest.split_at(field.len());
@@ -285,7 +333,7 @@ impl Take for MessageTaker<'_> {
     }
 
     fn release(&mut self) {
-        self.way.leave[self.actor].0.send(()).expect("actors live until killed");
+        self.leave[self.actor].send(()).expect("actors live until killed");
     }
 }
 

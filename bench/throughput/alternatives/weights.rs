@@ -20,8 +20,8 @@ pub trait Weights {
     fn reader(&self, actor: usize) -> Box<dyn Read + '_>;
 }
 
-/// The learner's end.
-pub trait Write {
+/// The learner's end; whichever of its lanes has the turn uses it.
+pub trait Write: Send {
     /// Makes weights known. `served` are the actors whose slots they come from, which are handed back
     /// next.
     fn publish(&mut self, version: u64, params: &[f32], served: &[usize]);
@@ -154,14 +154,15 @@ impl Messaged {
     }
 }
 
-struct Sender<'a> {
-    channels: &'a [(IpcBytesSender, IpcBytesReceiver)],
+struct Sender {
+    actors: Vec<IpcBytesSender>,
     message: Vec<u8>,
 }
 
 impl Weights for Messaged {
     fn writer(&self) -> Result<Box<dyn Write + '_>> {
-        Ok(Box::new(Sender { channels: &self.channels, message: Vec::new() }))
+        let actors = self.channels.iter().map(|(sender, _)| sender.clone()).collect();
+        Ok(Box::new(Sender { actors, message: Vec::new() }))
     }
 
     fn reader(&self, actor: usize) -> Box<dyn Read + '_> {
@@ -169,16 +170,13 @@ impl Weights for Messaged {
     }
 }
 
-impl Write for Sender<'_> {
+impl Write for Sender {
     fn publish(&mut self, version: u64, params: &[f32], served: &[usize]) {
         self.message.clear();
         self.message.extend_from_slice(&version.to_ne_bytes());
         self.message.extend_from_slice(bytemuck::cast_slice(params));
         for &actor in served {
-            self.channels[actor]
-                .0
-                .send(&self.message)
-                .expect("receivers live until they are killed");
+            self.actors[actor].send(&self.message).expect("receivers live until they are killed");
         }
     }
 }
