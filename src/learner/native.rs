@@ -24,6 +24,8 @@ pub struct Native<K, R> {
     probs: Array2<R>,
     /// Entropy of the target policy at each step, `[T·B]`, nats.
     entropies: Vec<R>,
+    /// log π(a|x) of the actions taken, `[T·B]`.
+    taken_log_probs: Vec<R>,
 }
 
 impl<K: Kernels<R>, R: NdFloat> Native<K, R> {
@@ -36,6 +38,7 @@ impl<K: Kernels<R>, R: NdFloat> Native<K, R> {
             heads: Array2::zeros((shape.n_heads(), n_observations)),
             probs: Array2::zeros((shape.n_actions, n_steps)),
             entropies: vec![R::zero(); n_steps],
+            taken_log_probs: vec![R::zero(); n_steps],
         }
     }
 }
@@ -86,14 +89,11 @@ impl<K, R: NdFloat> Native<K, R> {
                 *entropy -= p * log_p;
             }
         }
-        sum_f64(self.entropies.iter().zip(weights).map(|(&entropy, &weight)| weight * entropy))
+        dot(&self.entropies, weights)
     }
 
     /// Overwrites the logits in `heads` with the derivative of the policy and entropy losses by them,
     /// and returns the summed policy loss.
-    ///
-    /// With p the softmax of the logits l and H its entropy:
-    /// `∂(−log p_a)/∂l_i = p_i − [i = a]` and `∂(−H)/∂l_i = p_i (log p_i + H)`.
     fn policy_gradient(
         &mut self,
         batch: &Batch<R>,
@@ -101,38 +101,92 @@ impl<K, R: NdFloat> Native<K, R> {
         targets: &Targets<R>,
         entropy_cost: R,
     ) -> f64 {
-        let mut loss = 0.0;
+        self.taken_log_probs.fill(R::zero());
         for action in 0..batch.n_actions() {
-            let d_logits = row_mut(&mut self.heads, action);
-            let (probs, log_probs) = (row(&self.probs, action), row(&outputs.log_probs, action));
-            let mut action_loss = R::zero();
-            for (n, &taken) in batch.actions.iter().enumerate() {
-                let taken = if taken == action as i32 { R::one() } else { R::zero() };
-                let advantage = targets.pg_advantages[n];
-                let d_entropy = probs[n] * (log_probs[n] + self.entropies[n]);
-                d_logits[n] =
-                    advantage * (probs[n] - taken) + entropy_cost * targets.weights[n] * d_entropy;
-                action_loss -= taken * advantage * log_probs[n];
-            }
-            loss += to_f64(action_loss);
+            let column = ActionSteps {
+                action: action as i32,
+                taken: batch.actions,
+                probs: row(&self.probs, action),
+                log_probs: row(&outputs.log_probs, action),
+                entropies: &self.entropies,
+                advantages: targets.pg_advantages,
+                weights: targets.weights,
+            };
+            column.add_taken_log_probs(&mut self.taken_log_probs);
+            let d_logits = &mut row_mut(&mut self.heads, action)[..batch.n_steps()];
+            column.write_gradient(entropy_cost, d_logits);
         }
-        loss
+        -dot(&self.taken_log_probs, targets.pg_advantages)
     }
 
     /// Overwrites the values in `heads` with the derivative of the critic loss by them, and returns
     /// the summed critic loss.
     fn critic_gradient(&mut self, value_row: usize, targets: &Targets<R>, baseline_cost: R) -> f64 {
         let half = R::one() / (R::one() + R::one());
-        let mut loss = R::zero();
-        let rows =
-            row_mut(&mut self.heads, value_row).iter_mut().zip(targets.vs).zip(targets.weights);
-        for ((value, &vs), &weight) in rows {
-            let error = *value - vs;
-            loss += weight * half * error * error;
-            *value = baseline_cost * weight * error;
+        let values = &mut row_mut(&mut self.heads, value_row)[..targets.vs.len()];
+        for ((value, &vs), &weight) in values.iter_mut().zip(targets.vs).zip(targets.weights) {
+            *value = weight * (*value - vs);
         }
-        to_f64(loss)
+        // Weights are 0 and 1, so their squares are themselves.
+        let loss = to_f64(half) * dot(values, values);
+        values.iter_mut().for_each(|error| *error *= baseline_cost);
+        loss
     }
+}
+
+/// All steps of a batch as one action sees them, `[T·B]` each.
+struct ActionSteps<'a, R> {
+    action: i32,
+    /// Actions taken.
+    taken: &'a [i32],
+    /// Of this action, by the target policy.
+    probs: &'a [R],
+    log_probs: &'a [R],
+    entropies: &'a [R],
+    advantages: &'a [R],
+    weights: &'a [R],
+}
+
+impl<R: NdFloat> ActionSteps<'_, R> {
+    /// Adds log π(a|x) where this is the action a taken.
+    fn add_taken_log_probs(&self, sums: &mut [R]) {
+        for ((sum, &taken), &log_prob) in sums.iter_mut().zip(self.taken).zip(self.log_probs) {
+            *sum += if taken == self.action { log_prob } else { R::zero() };
+        }
+    }
+
+    /// Writes the derivative of the policy and entropy losses by this action's logits.
+    ///
+    /// With p the softmax of the logits l and H its entropy:
+    /// `∂(−log p_a)/∂l_i = p_i − [i = a]` and `∂(−H)/∂l_i = p_i (log p_i + H)`.
+    fn write_gradient(&self, entropy_cost: R, d_logits: &mut [R]) {
+        let n_steps = d_logits.len();
+        let ActionSteps { action, taken, probs, log_probs, entropies, advantages, weights } = *self;
+        // Of one length, so that the compiler may leave out the checks and use SIMD.
+        let taken = &taken[..n_steps];
+        let [probs, log_probs, entropies, advantages, weights] =
+            [probs, log_probs, entropies, advantages, weights].map(|values| &values[..n_steps]);
+        for n in 0..n_steps {
+            let is_taken = if taken[n] == action { R::one() } else { R::zero() };
+            let d_entropy = probs[n] * (log_probs[n] + entropies[n]);
+            d_logits[n] =
+                advantages[n] * (probs[n] - is_taken) + entropy_cost * weights[n] * d_entropy;
+        }
+    }
+}
+
+/// Σ aₙ bₙ, in independent partial sums so that the compiler may use SIMD.
+fn dot<R: NdFloat>(a: &[R], b: &[R]) -> f64 {
+    let (a_chunks, a_rest) = a.as_chunks::<16>();
+    let (b_chunks, b_rest) = b.as_chunks::<16>();
+    let mut partial = [R::zero(); 16];
+    for (a, b) in a_chunks.iter().zip(b_chunks) {
+        for ((sum, &a), &b) in partial.iter_mut().zip(a).zip(b) {
+            *sum += a * b;
+        }
+    }
+    let rest = a_rest.iter().zip(b_rest).map(|(&a, &b)| a * b);
+    partial.into_iter().chain(rest).map(to_f64).sum()
 }
 
 fn row<R>(matrix: &Array2<R>, index: usize) -> &[R] {
@@ -145,10 +199,6 @@ fn row_mut<R>(matrix: &mut Array2<R>, index: usize) -> &mut [R] {
     let n_columns = matrix.ncols();
     let values = matrix.as_slice_mut().expect("owned matrices here keep the standard layout");
     &mut values[index * n_columns..(index + 1) * n_columns]
-}
-
-fn sum_f64<R: NdFloat>(values: impl Iterator<Item = R>) -> f64 {
-    to_f64(values.fold(R::zero(), |sum, value| sum + value))
 }
 
 fn to_f64<R: NdFloat>(value: R) -> f64 {
