@@ -38,8 +38,27 @@ use super::{Activation, check_layer};
 /// The most outputs in a block of a layer that `Product::tile` knows.
 pub(super) const MOST_ROWS: usize = 8;
 
+/// The most outputs in a block of a weight gradient that `add_row_products` knows.
+const MOST_GRADIENT_ROWS: usize = 4;
+
 /// Vectors that [`Vector::sums`] adds up together: the inputs in a block of a weight gradient.
 const SUMS: usize = 4;
+
+/// Runs a block of as many rows as `$height` says, with that number as the constant `$R`: the compiler then
+/// keeps a sum for each row in a register of its own, and the last few rows also run side by side. A block
+/// of one height, with the last row again in place of those beyond it, would be simpler; but the compiler
+/// then works out at every step which row it is, and a fourth of the speed is gone.
+macro_rules! at_height {
+    ($height:expr, [$($known:literal)*], $R:ident => $block:expr) => {
+        match $height {
+            $($known => {
+                const $R: usize = $known;
+                $block
+            })*
+            _ => unreachable!("a block has as many rows as one of {:?}", [$($known),*]),
+        }
+    };
+}
 
 /// Where a matrix lies: element (row, column) at `first + row · row_stride + column · column_stride`.
 /// Written through only where it was made from a mutable view.
@@ -260,19 +279,10 @@ impl Product {
         let mut row = 0;
         while row < self.rows {
             let rows = V::LAYER_ROWS.min(MOST_ROWS).min(self.rows - row);
-            // One arm for each height, so that a layer's last few rows also run side by side.
-            macro_rules! block {
-                ($($height:literal)*) => {
-                    match rows {
-                        // SAFETY: K2: as many rows are left.
-                        $($height => unsafe {
-                            self.block::<V, $height, C>(cpu, (row, column, span), ends)
-                        },)*
-                        _ => unreachable!("a block has 1 to {MOST_ROWS} rows"),
-                    }
-                };
-            }
-            block!(8 7 6 5 4 3 2 1);
+            // SAFETY: K2: as many rows are left.
+            at_height!(rows, [8 7 6 5 4 3 2 1], R => unsafe {
+                self.block::<V, R, C>(cpu, (row, column, span), ends)
+            });
             row += rows;
         }
     }
@@ -338,11 +348,7 @@ pub(super) fn weight_gradient<V: Vector>(
         // SAFETY: K2: the shapes were checked above.
         unsafe {
             add_row_sums::<V>(cpu, left, sizes.0.clone(), dy.ncols(), db);
-            match V::GRADIENT_ROWS {
-                4 => add_row_products::<V, 4>(cpu, left, right, result, sizes),
-                3 => add_row_products::<V, 3>(cpu, left, right, result, sizes),
-                _ => unreachable!("a block of a gradient has 3 or 4 rows"),
-            }
+            add_row_products::<V>(cpu, left, right, result, sizes);
         }
     }
 }
@@ -370,10 +376,95 @@ unsafe fn add_row_sums<V: Vector>(
     mut result: ArrayViewMut1<f32>,
 ) {
     let chunks = result.axis_chunks_iter_mut(Axis(0), SUMS);
-    for (first, result) in rows.clone().step_by(SUMS).zip(chunks) {
-        // SAFETY: K2: these rows exist.
-        let sums = unsafe { row_sums::<V>(cpu, matrix, four_from(first, rows.end), columns) };
+    for (row, result) in rows.clone().step_by(SUMS).zip(chunks) {
+        // SAFETY: K2: as many rows are left.
+        let sums = at_height!(result.len(), [4 3 2 1], R => unsafe {
+            row_sums::<V, R>(cpu, matrix, row, columns)
+        });
         result.into_iter().zip(V::sums(sums)).for_each(|(result, sum)| *result += sum);
+    }
+}
+
+/// The sums of R rows, at most four, over all columns but for the lanes of a vector.
+///
+/// # Safety
+///
+/// The rows exist and have that many columns.
+#[inline(always)]
+unsafe fn row_sums<V: Vector, const R: usize>(
+    cpu: V::Cpu,
+    matrix: Matrix,
+    row: usize,
+    columns: usize,
+) -> [V; SUMS] {
+    let mut sums = [V::splat(cpu, 0.0); SUMS];
+    for column in (0..columns).step_by(V::LANES) {
+        let span = V::span(columns - column);
+        for (r, sum) in sums[..R].iter_mut().enumerate() {
+            // SAFETY: K2: the span ends at the last column at most.
+            *sum = *sum + unsafe { V::load(cpu, matrix.at(row + r, column), span) };
+        }
+    }
+    sums
+}
+
+/// `result[rows, columns] += left[rows, depth] · right[columns, depth]ᵀ`, block after block.
+///
+/// # Safety
+///
+/// The rows exist, and the three matrices have that many columns and that depth.
+#[inline(always)]
+unsafe fn add_row_products<V: Vector>(
+    cpu: V::Cpu,
+    left: Matrix,
+    right: Matrix,
+    result: Matrix,
+    (rows, columns, depth): (Range<usize>, usize, usize),
+) {
+    for column in (0..columns).step_by(SUMS) {
+        let mut row = rows.start;
+        while row < rows.end {
+            let height = V::GRADIENT_ROWS.min(MOST_GRADIENT_ROWS).min(rows.end - row);
+            let place = (row, column, columns);
+            // SAFETY: K2: as many rows are left.
+            at_height!(height, [4 3 2 1], R => unsafe {
+                add_block::<V, R>(cpu, left, right, result, place, depth)
+            });
+            row += height;
+        }
+    }
+}
+
+/// The block of R rows and four columns that begins at `row` and `column`, of `columns`.
+///
+/// # Safety
+///
+/// The R rows exist, and the three matrices have that many columns and that depth.
+#[inline(always)]
+unsafe fn add_block<V: Vector, const R: usize>(
+    cpu: V::Cpu,
+    left: Matrix,
+    right: Matrix,
+    result: Matrix,
+    (row, column, columns): (usize, usize, usize),
+    depth: usize,
+) {
+    // SAFETY: K2: the caller's promise.
+    unsafe {
+        let right = (right, four_from(column, columns));
+        let sums = row_products::<V, R>(cpu, (left, row), right, depth);
+        for (row, sums) in (row..).zip(sums) {
+            let sums = V::sums(sums);
+            // Four at once where there are four: one by one they cost a twentieth of the whole.
+            if column + SUMS <= columns {
+                let result = &mut *result.at(row, column).cast::<[f32; SUMS]>();
+                result.iter_mut().zip(sums).for_each(|(result, sum)| *result += sum);
+            } else {
+                for (column, sum) in (column..columns).zip(sums) {
+                    *result.at(row, column) += sum;
+                }
+            }
+        }
     }
 }
 
@@ -382,60 +473,6 @@ unsafe fn add_row_sums<V: Vector>(
 fn four_from(first: usize, rows: usize) -> [usize; SUMS] {
     let last = rows - 1;
     [first, last.min(first + 1), last.min(first + 2), last.min(first + 3)]
-}
-
-/// The sums of four rows over all columns but for the lanes of a vector.
-///
-/// # Safety
-///
-/// The rows exist and have that many columns.
-#[inline(always)]
-unsafe fn row_sums<V: Vector>(
-    cpu: V::Cpu,
-    matrix: Matrix,
-    rows: [usize; SUMS],
-    columns: usize,
-) -> [V; SUMS] {
-    let mut sums = [V::splat(cpu, 0.0); SUMS];
-    for column in (0..columns).step_by(V::LANES) {
-        let span = V::span(columns - column);
-        for (sum, row) in sums.iter_mut().zip(rows) {
-            // SAFETY: K2: the span ends at the last column at most.
-            *sum = *sum + unsafe { V::load(cpu, matrix.at(row, column), span) };
-        }
-    }
-    sums
-}
-
-/// `result[rows, columns] += left[rows, depth] · right[columns, depth]ᵀ` in blocks of R × 4.
-///
-/// # Safety
-///
-/// The rows exist, and the three matrices have that many columns and that depth.
-#[inline(always)]
-unsafe fn add_row_products<V: Vector, const R: usize>(
-    cpu: V::Cpu,
-    left: Matrix,
-    right: Matrix,
-    result: Matrix,
-    (rows, columns, depth): (Range<usize>, usize, usize),
-) {
-    for column in (0..columns).step_by(SUMS) {
-        let right_rows = four_from(column, columns);
-        for row in rows.clone().step_by(R) {
-            // The last block repeats the last row: those sums are computed again and not used.
-            let left_rows: [usize; R] = std::array::from_fn(|r| (row + r).min(rows.end - 1));
-            // SAFETY: K2: all these rows exist, and so do the elements written.
-            unsafe {
-                let sums = row_products::<V, R>(cpu, (left, left_rows), (right, right_rows), depth);
-                for (row, sums) in (row..rows.end).zip(sums) {
-                    for (column, sum) in (column..columns).zip(V::sums(sums)) {
-                        *result.at(row, column) += sum;
-                    }
-                }
-            }
-        }
-    }
 }
 
 /// The products of R rows of one matrix with four rows of another, summed over all columns but for the
@@ -447,8 +484,8 @@ unsafe fn add_row_products<V: Vector, const R: usize>(
 #[inline(always)]
 unsafe fn row_products<V: Vector, const R: usize>(
     cpu: V::Cpu,
-    (left, left_rows): (Matrix, [usize; R]),
-    (right, right_rows): (Matrix, [usize; SUMS]),
+    left: (Matrix, usize),
+    right: (Matrix, [usize; SUMS]),
     columns: usize,
 ) -> [[V; SUMS]; R] {
     let mut sums = [[V::splat(cpu, 0.0); SUMS]; R];
@@ -456,12 +493,11 @@ unsafe fn row_products<V: Vector, const R: usize>(
     // SAFETY: K2: no span goes beyond the last column; the rest is the caller's promise.
     unsafe {
         for column in (0..whole).step_by(V::LANES) {
-            let (left, right) = ((left, left_rows), (right, right_rows));
             sums = add_products(cpu, sums, left, right, (column, Span::Full));
         }
         if whole < columns {
             let tail = (whole, Span::First(columns - whole));
-            sums = add_products(cpu, sums, (left, left_rows), (right, right_rows), tail);
+            sums = add_products(cpu, sums, left, right, tail);
         }
     }
     sums
@@ -476,15 +512,15 @@ unsafe fn row_products<V: Vector, const R: usize>(
 unsafe fn add_products<V: Vector, const R: usize>(
     cpu: V::Cpu,
     mut sums: [[V; SUMS]; R],
-    (left, left_rows): (Matrix, [usize; R]),
+    (left, first): (Matrix, usize),
     (right, right_rows): (Matrix, [usize; SUMS]),
     (column, span): (usize, Span),
 ) -> [[V; SUMS]; R] {
     // SAFETY: K2: the caller's promise.
     unsafe {
         let mut loaded = [V::splat(cpu, 0.0); R];
-        for (loaded, row) in loaded.iter_mut().zip(left_rows) {
-            *loaded = V::load(cpu, left.at(row, column), span);
+        for (r, loaded) in loaded.iter_mut().enumerate() {
+            *loaded = V::load(cpu, left.at(first + r, column), span);
         }
         for (s, row) in right_rows.into_iter().enumerate() {
             let right = V::load(cpu, right.at(row, column), span);
