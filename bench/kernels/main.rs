@@ -4,8 +4,9 @@
 //! the processor has, to `results/bench/kernels-<the best of them>.{json,md}`; `-- avx2` measures one
 //! only, and writes nothing, as do `-- quick` and `cargo test --benches`, which run every line once or
 //! twice to show that it runs. Each figure is the best of many short repetitions: others may use the
-//! machine, and the best is what they disturb least. The peak is measured anew before each line, because
-//! clocks change within a second: the share of it is of that moment's clock.
+//! machine, and the best is what they disturb least. All lines of a size are measured in turn, round after
+//! round, each beside the peak: what disturbs for a while then disturbs one round of all lines, and not all
+//! rounds of one.
 
 #[cfg(target_arch = "x86_64")]
 mod bf16;
@@ -70,7 +71,7 @@ struct Figures {
     /// Floating-point operations a frame; 0 where exponentials are most of the work.
     flops_per_frame: usize,
     gflops: f64,
-    /// Measured right before.
+    /// The most that was seen beside it.
     peak_gflops: f64,
     percent_of_peak: f64,
     ns_per_frame: f64,
@@ -84,7 +85,7 @@ fn main() -> Result<()> {
     let only = arguments.iter().find_map(|name| Simd::named(name).ok());
     let asked = |simd: &Simd| only.is_none_or(|only| only.name() == simd.name());
     let sets = Vec::from_iter(Simd::supported().filter(asked));
-    let results = measure_all(&sets, &Stopwatch { repetitions: if is_quick { 2 } else { 600 } });
+    let results = measure_all(&sets, &Stopwatch::new(is_quick));
     let text = markdown(&results);
     println!("{text}");
     if !is_quick && only.is_none() {
@@ -149,11 +150,18 @@ fn markdown(results: &Results) -> String {
 }
 
 struct Stopwatch {
+    rounds: usize,
+    /// Of each line in a round.
     repetitions: usize,
 }
 
 impl Stopwatch {
-    /// Best time of one call, ns.
+    fn new(is_quick: bool) -> Self {
+        let (rounds, repetitions) = if is_quick { (1, 2) } else { (60, 10) };
+        Stopwatch { rounds, repetitions }
+    }
+
+    /// Best time of one call in one round, ns.
     fn best_ns(&self, mut call: impl FnMut()) -> f64 {
         let calls = calls_in(REPETITION, &mut call);
         let one = || {
@@ -185,9 +193,9 @@ fn peak_gflops(simd: Simd, stopwatch: &Stopwatch) -> f64 {
 
 /// What is measured: its name, floating-point operations a frame given H, and one call of it. None are
 /// counted where exponentials are most of the work.
-type Line = (&'static str, fn(usize) -> usize, fn(&mut Network));
+type Line<T> = (&'static str, fn(usize) -> usize, fn(&mut T));
 
-const LINES: [Line; 12] = [
+const LINES: [Line<Network>; 12] = [
     ("dense first, tanh", first, |net| net.dense(0)),
     ("dense middle, tanh", middle, |net| net.dense(1)),
     ("dense heads", heads, |net| net.dense(2)),
@@ -233,17 +241,32 @@ struct Size {
 }
 
 impl Size {
-    /// Of one line, beside the peak: both are measured here.
-    fn figures(
+    /// Measures every line, each beside the peak.
+    fn measure<T>(
         self,
         simd: Simd,
         stopwatch: &Stopwatch,
-        (name, flops_per_frame): (&'static str, usize),
-        call: impl FnMut(),
+        lines: &[Line<T>],
+        subject: &mut T,
+    ) -> Vec<Figures> {
+        let mut bests = vec![(0.0, f64::INFINITY); lines.len()];
+        for _ in 0..stopwatch.rounds {
+            for ((peak_gflops, ns), (_, _, call)) in bests.iter_mut().zip(lines) {
+                *peak_gflops = f64::max(*peak_gflops, self::peak_gflops(simd, stopwatch));
+                *ns = ns.min(stopwatch.best_ns(|| call(subject)));
+            }
+        }
+        let lines = lines.iter().zip(bests);
+        lines.map(|((name, flops, _), best)| self.figures(name, flops(self.hidden), best)).collect()
+    }
+
+    fn figures(
+        self,
+        name: &'static str,
+        flops_per_frame: usize,
+        (peak_gflops, ns): (f64, f64),
     ) -> Figures {
         let Size { hidden, n_frames } = self;
-        let peak_gflops = peak_gflops(simd, stopwatch);
-        let ns = stopwatch.best_ns(call);
         let ns_per_frame = ns / n_frames as f64;
         let gflops = flops_per_frame as f64 / ns_per_frame;
         let percent_of_peak = 100.0 * gflops / peak_gflops;
@@ -261,12 +284,9 @@ impl Size {
 }
 
 /// One line for each kernel at its place in the network, and for the network.
-fn measure(simd: Simd, size: Size, stopwatch: &Stopwatch) -> [Figures; LINES.len()] {
+fn measure(simd: Simd, size: Size, stopwatch: &Stopwatch) -> Vec<Figures> {
     let mut net = Network::new(simd, size.hidden, size.n_frames);
-    LINES.map(|(name, flops_per_frame, call)| {
-        let line = (name, flops_per_frame(size.hidden));
-        size.figures(simd, stopwatch, line, || call(&mut net))
-    })
+    size.measure(simd, stopwatch, &LINES, &mut net)
 }
 
 /// The middle layer's sums in f32 and in bf16, where the processor can.
@@ -274,9 +294,9 @@ fn measure(simd: Simd, size: Size, stopwatch: &Stopwatch) -> [Figures; LINES.len
 fn measure_bf16(simd: Simd, size: Size, stopwatch: &Stopwatch) -> Vec<Figures> {
     let trial = bf16::Trial::new(simd, size.hidden, size.n_frames);
     let Some(mut trial) = trial else { return Vec::new() };
-    let flops = middle(size.hidden);
-    vec![
-        size.figures(simd, stopwatch, ("middle sums, f32", flops), || trial.sums_f32()),
-        size.figures(simd, stopwatch, ("middle sums, bf16", flops), || trial.sums_bf16()),
-    ]
+    let lines: [Line<bf16::Trial>; 2] = [
+        ("middle sums, f32", middle, |trial| trial.sums_f32()),
+        ("middle sums, bf16", middle, |trial| trial.sums_bf16()),
+    ];
+    size.measure(simd, stopwatch, &lines, &mut trial)
 }
