@@ -98,7 +98,7 @@ lint: ## Formatting and clippy, warnings are errors
 doc: ## The API's documentation, warnings are errors
 	RUSTDOCFLAGS='-D warnings' $(CARGO) doc --no-deps
 
-bench-throughput: build-torch ## Frames per second, what each method is worth, scaling; tables, JSON, picture in results/bench (ARGS="--quick", "--headline", "--baseline FILE")
+bench-throughput: build-torch ## Frames per second, what each method is worth, scaling; tables, JSON, picture in results/bench (ARGS="--quick", "--headline", "--ablations", "--baseline FILE")
 	$(CARGO) bench --bench throughput -- $(ARGS)
 
 bench-kernels: ## The matrix kernels against the core's own peak; table and JSON in results/bench
