@@ -194,11 +194,11 @@ impl Document {
     /// What switching a method off does to the speed, in words.
     fn effect(&self, group: &str, name: &str) -> Said {
         let case = self.now.case(group, name).ok_or_else(|| missing(group, name))?;
-        let Spread { median, min, max } = case.of_default;
+        let (median, [low, high]) = (case.of_default.median, case.of_default.interval());
         let percent = 100.0 * (median - 1.0).abs();
         Ok(match median {
-            _ if min <= 1.0 && max >= 1.0 => {
-                format!("within the spread of the runs ({min:.2} – {max:.2} of the default)")
+            _ if low <= 1.0 && high >= 1.0 => {
+                format!("not distinguishable ({low:.2} – {high:.2} of the default's speed)")
             }
             _ if median < 1.0 => format!("{percent:.0} % slower"),
             _ => format!("{percent:.0} % faster"),
@@ -361,8 +361,8 @@ fn dash() -> String {
 }
 
 fn of_default(case: &Case) -> String {
-    let Spread { median, min, max } = case.of_default;
-    format!("× {median:.2} ({min:.2} – {max:.2})")
+    let [low, high] = case.of_default.interval();
+    format!("× {:.2} ({low:.2} – {high:.2})", case.of_default.median)
 }
 
 fn with_range(spread: Spread) -> String {

@@ -11,6 +11,8 @@ mod document;
 mod figure;
 #[path = "../common/ink.rs"]
 mod ink;
+#[path = "../common/interval.rs"]
+mod interval;
 mod pictures;
 mod results;
 mod roofline;

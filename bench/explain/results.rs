@@ -6,6 +6,8 @@ use anyhow::{Context, Result};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
+use super::interval::median_interval;
+
 /// All files of one machine.
 pub struct Machine {
     /// What a table's column calls it.
@@ -62,7 +64,7 @@ pub struct Case {
     group: String,
     name: String,
     pub m_frames_per_s: Spread,
-    pub of_default: Spread,
+    pub of_default: Ratios,
     pub cpu_s_per_m_frames: Spread,
     pub policy_lag: Spread,
     disturbance: Disturbance,
@@ -74,6 +76,13 @@ pub struct Spread {
     pub median: f64,
     pub min: f64,
     pub max: f64,
+}
+
+/// Of the same to something else, measured together.
+#[derive(Deserialize)]
+pub struct Ratios {
+    pub median: f64,
+    values: Vec<f64>,
 }
 
 /// `micro-*.json`.
@@ -179,6 +188,13 @@ impl Throughput {
         let whole = whole.map(|row| &row.disturbance);
         let measured = whole.or_else(|| Some(&self.cases.first()?.disturbance));
         measured.map_or(f64::NAN, |disturbance| disturbance.others_percent)
+    }
+}
+
+impl Ratios {
+    /// Where the true median is in nine of ten cases.
+    pub fn interval(&self) -> [f64; 2] {
+        median_interval(&self.values)
     }
 }
 

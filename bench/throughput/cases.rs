@@ -13,6 +13,7 @@ use super::alternatives::{self, Variant};
 use super::common::impala;
 use super::disturbance::Disturbance;
 use super::figure::figure;
+use super::interval::median_interval;
 use super::progress::Progress;
 use super::sample::{Sample, Spread};
 use super::table::Table;
@@ -224,6 +225,12 @@ impl Case {
     }
 }
 
+/// The median of the ratios, and how sure it is.
+fn times_default(ratios: &Spread) -> String {
+    let [low, high] = median_interval(&ratios.values);
+    format!("{:.2} ({low:.2} – {high:.2})", ratios.median)
+}
+
 /// One table a group, and how they were measured; nothing where nothing was.
 pub fn markdown(cases: &[Case], effort: &Effort) -> String {
     let mut text = String::new();
@@ -244,7 +251,7 @@ pub fn markdown(cases: &[Case], effort: &Effort) -> String {
                 case.name.clone(),
                 figure(case.m_frames_per_s.median),
                 case.m_frames_per_s.range(),
-                format!("{:.2}", case.of_default.median),
+                times_default(&case.of_default),
                 figure(case.cpu_s_per_m_frames.median),
                 figure(case.pss_mb.median),
                 figure(case.policy_lag.median),
@@ -257,7 +264,8 @@ pub fn markdown(cases: &[Case], effort: &Effort) -> String {
     if !cases.is_empty() {
         text += &format!(
             "\nMedians of {} rounds of {} s. of default: median of the ratios to the default just before it \
-             (ablations), or in the same round (scaling).\n",
+             (ablations), or in the same round (scaling); in brackets, where the true median is in nine of ten \
+             cases.\n",
             effort.n_case_runs,
             effort.case_measured.as_secs_f64()
         );

@@ -24,6 +24,8 @@ mod end_to_end;
 mod figure;
 #[path = "../common/ink.rs"]
 mod ink;
+#[path = "../common/interval.rs"]
+mod interval;
 #[path = "../common/lone_learner.rs"]
 mod lone_learner;
 mod parts;
@@ -65,8 +67,8 @@ struct Args {
     /// The parts and the whole alone, as thoroughly as ever: no ablations, no scaling, no long run for memory.
     #[arg(long, conflicts_with = "quick")]
     headline: bool,
-    /// The methods alone, each switched off in twenty rounds beside the default: ten minutes, for ratios that
-    /// stand on a machine with neighbours.
+    /// The methods alone, each switched off in twenty rounds beside the default: seven minutes, for ratios
+    /// that stand on a machine with neighbours.
     #[arg(long, conflicts_with_all = ["quick", "headline"])]
     ablations: bool,
     /// Print the change against the JSON of an earlier run.
