@@ -4,8 +4,8 @@
 //! the processor has, to `results/bench/kernels-<the best of them>.{json,md}`; `-- avx2` measures one
 //! only, and writes nothing, as do `-- quick` and `cargo test --benches`, which run every line once or
 //! twice to show that it runs. Each figure is the best of many short repetitions: others may use the
-//! machine, and the best is what they disturb least. All lines of a size are measured in turn, round after
-//! round, each beside the peak: what disturbs for a while then disturbs one round of all lines, and not all
+//! machine, and the best is what they disturb least. All lines of all sizes are measured in turn, round after
+//! round, each beside the peak: what disturbs for a while then disturbs a round of all lines, and not all
 //! rounds of one.
 
 #[cfg(target_arch = "x86_64")]
@@ -98,25 +98,23 @@ fn main() -> Result<()> {
 
 fn measure_all(sets: &[Simd], stopwatch: &Stopwatch) -> Results {
     let (setting, before) = (Setting::now(), processor_time());
-    let n_sizes = (sets.len() * SIZES.len()) as u64;
-    let mut progress = ProgressLine::new(Show::on_stderr(), "kernels", "sizes", n_sizes);
-    let mut n_done = 0;
-    let mut instruction_sets = Vec::new();
-    for simd in sets {
-        let mut kernels = Vec::new();
-        for (hidden, n_frames) in SIZES {
-            let size = Size { hidden, n_frames };
-            kernels.extend(measure(*simd, size, stopwatch));
-            #[cfg(target_arch = "x86_64")]
-            kernels.extend(measure_bf16(*simd, size, stopwatch));
-            n_done += 1;
-            progress.set(n_done, simd.name());
+    let mut groups = Vec::from_iter(sets.iter().map(|simd| (*simd, groups(*simd))));
+    let n_rounds = stopwatch.rounds as u64;
+    let mut progress = ProgressLine::new(Show::on_stderr(), "kernels", "rounds", n_rounds);
+    for round in 1..=n_rounds {
+        for group in groups.iter_mut().flat_map(|(_, groups)| groups) {
+            group.measure(stopwatch);
         }
-        let peaks = kernels.iter().map(|kernel: &Figures| kernel.peak_gflops);
-        let peak_gflops = peaks.fold(0.0, f64::max);
-        instruction_sets.push(InstructionSet { simd: simd.name(), peak_gflops, kernels });
+        progress.set(round, "all lines");
     }
     progress.finish();
+    let instruction_sets = groups.iter().map(|(simd, groups)| {
+        let kernels = Vec::from_iter(groups.iter().flat_map(|group| group.figures()));
+        let peaks = kernels.iter().map(|kernel: &Figures| kernel.peak_gflops);
+        let peak_gflops = peaks.fold(0.0, f64::max);
+        InstructionSet { simd: simd.name(), peak_gflops, kernels }
+    });
+    let instruction_sets = instruction_sets.collect();
     let (load_after, steal_percent) = (load_average(), stolen_percent(before));
     Results { setting, load_after, steal_percent, instruction_sets }
 }
@@ -233,70 +231,83 @@ fn forward(hidden: usize) -> usize {
     first(hidden) + middle(hidden) + heads(hidden)
 }
 
-/// What a line is measured at.
-#[derive(Clone, Copy)]
-struct Size {
+/// Lines that are measured on the same data.
+struct Group<T> {
+    simd: Simd,
+    /// H.
     hidden: usize,
+    /// N.
     n_frames: usize,
+    subject: T,
+    lines: Vec<Line<T>>,
+    /// Of each line so far.
+    bests: Vec<Best>,
 }
 
-impl Size {
-    /// Measures every line, each beside the peak.
-    fn measure<T>(
-        self,
-        simd: Simd,
-        stopwatch: &Stopwatch,
-        lines: &[Line<T>],
-        subject: &mut T,
-    ) -> Vec<Figures> {
-        let mut bests = vec![(0.0, f64::INFINITY); lines.len()];
-        for _ in 0..stopwatch.rounds {
-            for ((peak_gflops, ns), (_, _, call)) in bests.iter_mut().zip(lines) {
-                *peak_gflops = f64::max(*peak_gflops, self::peak_gflops(simd, stopwatch));
-                *ns = ns.min(stopwatch.best_ns(|| call(subject)));
+#[derive(Clone, Copy)]
+struct Best {
+    peak_gflops: f64,
+    ns: f64,
+}
+
+/// A group, whatever its data are.
+trait Rounds {
+    /// One round of every line, each beside the peak.
+    fn measure(&mut self, stopwatch: &Stopwatch);
+    /// The best of all rounds.
+    fn figures(&self) -> Vec<Figures>;
+}
+
+impl<T> Group<T> {
+    fn new(simd: Simd, (hidden, n_frames): (usize, usize), subject: T, lines: &[Line<T>]) -> Self {
+        let bests = vec![Best { peak_gflops: 0.0, ns: f64::INFINITY }; lines.len()];
+        Group { simd, hidden, n_frames, subject, lines: lines.to_vec(), bests }
+    }
+}
+
+impl<T> Rounds for Group<T> {
+    fn measure(&mut self, stopwatch: &Stopwatch) {
+        for ((_, _, call), best) in self.lines.iter().zip(&mut self.bests) {
+            best.peak_gflops = best.peak_gflops.max(peak_gflops(self.simd, stopwatch));
+            best.ns = best.ns.min(stopwatch.best_ns(|| call(&mut self.subject)));
+        }
+    }
+
+    fn figures(&self) -> Vec<Figures> {
+        let lines = self.lines.iter().zip(&self.bests);
+        let figures = lines.map(|((name, flops, _), Best { peak_gflops, ns })| {
+            let (ns_per_frame, flops_per_frame) = (ns / self.n_frames as f64, flops(self.hidden));
+            let gflops = flops_per_frame as f64 / ns_per_frame;
+            Figures {
+                name,
+                hidden: self.hidden,
+                n_frames: self.n_frames,
+                flops_per_frame,
+                gflops,
+                peak_gflops: *peak_gflops,
+                percent_of_peak: 100.0 * gflops / peak_gflops,
+                ns_per_frame,
             }
-        }
-        let lines = lines.iter().zip(bests);
-        lines.map(|((name, flops, _), best)| self.figures(name, flops(self.hidden), best)).collect()
-    }
-
-    fn figures(
-        self,
-        name: &'static str,
-        flops_per_frame: usize,
-        (peak_gflops, ns): (f64, f64),
-    ) -> Figures {
-        let Size { hidden, n_frames } = self;
-        let ns_per_frame = ns / n_frames as f64;
-        let gflops = flops_per_frame as f64 / ns_per_frame;
-        let percent_of_peak = 100.0 * gflops / peak_gflops;
-        Figures {
-            name,
-            hidden,
-            n_frames,
-            flops_per_frame,
-            gflops,
-            peak_gflops,
-            percent_of_peak,
-            ns_per_frame,
-        }
+        });
+        figures.collect()
     }
 }
 
-/// One line for each kernel at its place in the network, and for the network.
-fn measure(simd: Simd, size: Size, stopwatch: &Stopwatch) -> Vec<Figures> {
-    let mut net = Network::new(simd, size.hidden, size.n_frames);
-    size.measure(simd, stopwatch, &LINES, &mut net)
-}
-
-/// The middle layer's sums in f32 and in bf16, where the processor can.
-#[cfg(target_arch = "x86_64")]
-fn measure_bf16(simd: Simd, size: Size, stopwatch: &Stopwatch) -> Vec<Figures> {
-    let trial = bf16::Trial::new(simd, size.hidden, size.n_frames);
-    let Some(mut trial) = trial else { return Vec::new() };
-    let lines: [Line<bf16::Trial>; 2] = [
-        ("middle sums, f32", middle, |trial| trial.sums_f32()),
-        ("middle sums, bf16", middle, |trial| trial.sums_bf16()),
-    ];
-    size.measure(simd, stopwatch, &lines, &mut trial)
+/// At every size one line for each kernel at its place in the network, and for the network; where the
+/// processor can, also the middle layer's sums in f32 and in bf16.
+fn groups(simd: Simd) -> Vec<Box<dyn Rounds>> {
+    let mut groups: Vec<Box<dyn Rounds>> = Vec::new();
+    for size in SIZES {
+        let net = Network::new(simd, size.0, size.1);
+        groups.push(Box::new(Group::new(simd, size, net, &LINES)));
+        #[cfg(target_arch = "x86_64")]
+        if let Some(trial) = bf16::Trial::new(simd, size.0, size.1) {
+            let lines: [Line<bf16::Trial>; 2] = [
+                ("middle sums, f32", middle, |trial| trial.sums_f32()),
+                ("middle sums, bf16", middle, |trial| trial.sums_bf16()),
+            ];
+            groups.push(Box::new(Group::new(simd, size, trial, &lines)));
+        }
+    }
+    groups
 }
