@@ -8,6 +8,7 @@ mod profile;
 #[path = "../bench/perf/samples.rs"]
 mod samples;
 
+use impala::learner::lane::thread_name;
 use profile::Profile;
 use samples::{FIELDS, KERNEL_MARK, Role, Sample, parse};
 
@@ -31,11 +32,12 @@ fn every_sample_has_the_role_of_its_process() {
 
 #[test]
 fn names_give_roles() {
-    assert_eq!(Role::of_process("impala"), Some(Role::Supervisor));
-    assert_eq!(Role::of_process("impala-learner"), Some(Role::Learner));
-    assert_eq!(Role::of_process("impala-actor255"), Some(Role::Actor(255)));
+    assert_eq!(Role::of_thread("impala"), Some(Role::Supervisor));
+    assert_eq!(Role::of_thread("impala-learner"), Some(Role::Learner));
+    assert_eq!(Role::of_thread(&thread_name(1)), Some(Role::Learner));
+    assert_eq!(Role::of_thread("impala-actor255"), Some(Role::Actor(255)));
     for stranger in ["perf", "impala-actor", "impala-actorx", "impala-actor-1", "impal", ""] {
-        assert_eq!(Role::of_process(stranger), None, "{stranger}");
+        assert_eq!(Role::of_thread(stranger), None, "{stranger}");
     }
     assert_eq!(Role::Actor(3).to_string(), "actor 3");
 }

@@ -5,7 +5,7 @@
 
 use std::fmt;
 
-/// The fields to ask `perf script` for: one line for the process, one for each frame, an empty one.
+/// The fields to ask `perf script` for: one line for the thread, one for each frame, an empty one.
 pub const FIELDS: &str = "comm,pid,ip,sym,dso";
 
 /// What a process of a run is there for.
@@ -20,14 +20,15 @@ pub enum Role {
 }
 
 impl Role {
-    /// The role of a process by its name. `None` for a stranger.
+    /// The role of a thread's process by the thread's name. `None` for a stranger.
     ///
     /// A worker counts as the supervisor, whose name it inherits, until it has named itself: for some
-    /// microseconds after the fork.
-    pub fn of_process(name: &str) -> Option<Role> {
+    /// microseconds after the fork. The learner's further lanes are threads with names of their own.
+    pub fn of_thread(name: &str) -> Option<Role> {
         match name {
             "impala" => Some(Role::Supervisor),
             "impala-learner" => Some(Role::Learner),
+            _ if name.starts_with("impala-lane") => Some(Role::Learner),
             _ => name.strip_prefix("impala-actor")?.parse().ok().map(Role::Actor),
         }
     }
@@ -71,7 +72,7 @@ fn parse_sample(block: &str) -> Option<Sample> {
     {
         stack.drain(..=fork);
     }
-    (!stack.is_empty()).then(|| Sample { role: Role::of_process(name.trim()), stack })
+    (!stack.is_empty()).then(|| Sample { role: Role::of_thread(name.trim()), stack })
 }
 
 /// The function of a frame: `address symbol (object)`, where symbols may hold spaces and parentheses.

@@ -20,6 +20,11 @@ use crate::rollout::Rollout;
 use crate::shm::weights::WeightsReader;
 use crate::shm::{Segment, SegmentError};
 
+/// What the thread of a lane but the first is called; profiles tell by it whose samples they are.
+pub fn thread_name(number: usize) -> String {
+    format!("impala-lane{number}")
+}
+
 /// One thread of the learner.
 pub struct Lane<'run, 'seg, S> {
     number: usize,

@@ -161,7 +161,7 @@ fn run_together<S: MessageSink + Send>(lanes: Vec<Lane<S>>) -> Result<(), Learne
         let first = lanes.next();
         let others: Vec<_> = lanes
             .map(|(lane, number)| {
-                let thread = thread::Builder::new().name(format!("impala-lane{number}"));
+                let thread = thread::Builder::new().name(lane::thread_name(number));
                 // A lane that cannot be started is dropped, and the others end with it.
                 thread.spawn_scoped(scope, || lane.run()).map_err(LearnerError::Thread)
             })
