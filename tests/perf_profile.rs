@@ -36,7 +36,9 @@ fn names_give_roles() {
     assert_eq!(Role::of_thread("impala-learner"), Some(Role::Learner));
     assert_eq!(Role::of_thread(&thread_name(1)), Some(Role::Learner));
     assert_eq!(Role::of_thread("impala-actor255"), Some(Role::Actor(255)));
-    for stranger in ["perf", "impala-actor", "impala-actorx", "impala-actor-1", "impal", ""] {
+    for stranger in
+        ["perf", "impala-actor", "impala-actorx", "impala-actor-1", "impala-lanex", "impal", ""]
+    {
         assert_eq!(Role::of_thread(stranger), None, "{stranger}");
     }
     assert_eq!(Role::Actor(3).to_string(), "actor 3");

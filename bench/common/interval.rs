@@ -4,9 +4,9 @@
 const OUTSIDE: f64 = 0.1;
 
 /// Two of the values, smallest and largest or further in, between which the median of what they are drawn
-/// from lies in nine of ten cases, however it is distributed: that k values and no more are below the
-/// median is as likely as that many heads. Of five values these are the smallest and the largest, and of
-/// fewer as well, which then are less sure; NaN of none.
+/// from lies in at least nine of ten cases, however it is distributed, if they are independent: that k
+/// values and no more are below the median is as likely as k heads and no more. Of five values these are
+/// the smallest and the largest, and of fewer as well, which then are less sure; NaN of none.
 pub fn median_interval(values: &[f64]) -> [f64; 2] {
     let mut sorted = values.to_vec();
     sorted.sort_by(f64::total_cmp);

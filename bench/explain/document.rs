@@ -99,7 +99,7 @@ impl Document {
         format!(
             "{cpu}, {n_cores} cores, commit {commit}, {day}, load {load_before:.2} before and \
              {load_after:.2} after, other processes took at most {others:.0} % of the cores in the \
-             runs of the first row"
+             runs of the default"
         )
     }
 
@@ -329,7 +329,7 @@ const START: &str = "start of the process";
 const FIRST_ROLLOUT: &str = "impala train, until the first rollout begins";
 
 /// Method, and the case without it.
-const WORTH: [(&str, &str, &str); 12] = [
+const WORTH: [(&str, &str, &str); 13] = [
     ("vectorised environments", SETTINGS, "E = 1, T = 640: same slots"),
     ("vectorised environments", SETTINGS, "E = 1, 32 slots a batch"),
     ("asynchronous actors", EXCHANGED, "lockstep, not asynchronous"),
@@ -340,6 +340,7 @@ const WORTH: [(&str, &str, &str); 12] = [
     ("yielding, then a futex", EXCHANGED, "waiting: futex at once"),
     ("yielding, then a futex", EXCHANGED, "waiting: spin, not futex"),
     ("yielding, then a futex", EXCHANGED, "waiting: yield, not futex"),
+    ("one slot in flight", SETTINGS, "2 slots an actor, not 1"),
     ("one slot in flight", SETTINGS, "4 slots an actor, not 1"),
     ("two learner threads", SETTINGS, "1 learner thread, not 2"),
 ];

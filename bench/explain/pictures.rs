@@ -160,8 +160,10 @@ fn timelines(machine: &Machine) -> Result<Sketch> {
     let actor = |from: f64, name| (from, from + collect, GREEN, name);
     let learner = |from: f64| (from, from + update, BLUE, "update");
     let updates = |from: f64| Vec::from_iter((0..4).map(|k| learner(from + f64::from(k) * update)));
-    let mut marks =
-        vec![Mark::Words((PADDING, 20), "in turns: one core idles while the other learns".into())];
+    let mut marks = vec![Mark::Words(
+        (PADDING, 20),
+        "one learner thread, in turns: one core idles while the other learns".into(),
+    )];
     let mut first = vec![actor(0.0, "actor 0"), actor(collect, "2")];
     first.extend(updates(2.0 * collect));
     marks.extend(lane(42, "core 1", scale, &first));
@@ -169,7 +171,7 @@ fn timelines(machine: &Machine) -> Result<Sketch> {
     let second = [actor(0.0, "actor 1"), actor(collect, "3"), idle];
     marks.extend(lane(42 + LANE_HEIGHT, "core 2", scale, &second));
     let below = 42 + 2 * LANE_HEIGHT + 34;
-    let words = "at the same time: the learner never waits, actors wait for room";
+    let words = "the same at the same time: it hardly ever waits, actors wait for room";
     marks.push(Mark::Words((PADDING, below - 20), words.into()));
     let mut together = updates(0.0);
     together.push((4.0 * update, round, BLUE, "next"));

@@ -90,7 +90,7 @@ fn check(args: &Args) -> Result<()> {
         ensure!(roles.contains(&role), "no samples of the {role}, only of {roles:?}");
     }
     let text = report.markdown();
-    // A third of a learner's time, and nobody else's: near the top of its table on any machine.
+    // A quarter of a learner's time, and nobody else's: near the top of its table on any machine.
     ensure!(text.contains("weight_gradient"), "no function of the learner's in\n{text}");
     let folder = tempfile::tempdir()?;
     report.write(folder.path())?;

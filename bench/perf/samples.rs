@@ -28,8 +28,11 @@ impl Role {
         match name {
             "impala" => Some(Role::Supervisor),
             "impala-learner" => Some(Role::Learner),
-            _ if name.starts_with("impala-lane") => Some(Role::Learner),
-            _ => name.strip_prefix("impala-actor")?.parse().ok().map(Role::Actor),
+            _ => {
+                let number = |prefix| name.strip_prefix(prefix)?.parse::<usize>().ok();
+                let lane = number("impala-lane").map(|_| Role::Learner);
+                lane.or_else(|| number("impala-actor").map(Role::Actor))
+            }
         }
     }
 }

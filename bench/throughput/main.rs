@@ -4,7 +4,7 @@
 //! Tables on the terminal and in `results/bench/throughput-<instruction set>.{json,md,svg}`, so that figures
 //! of processors whose kernels differ stay apart. `--quick` takes a minute; `--headline` leaves out what
 //! the methods are worth, how it scales, and the long run that shows whether memory grows; `--ablations` measures
-//! the methods alone, longer and more often; `--baseline FILE` adds the change against an earlier JSON; without
+//! the methods alone, in more rounds; `--baseline FILE` adds the change against an earlier JSON; without
 //! `--bench`, as a test, everything runs once, briefly, and nothing is written.
 //!
 //! This process has one thread, because `alternatives` forks.

@@ -39,7 +39,7 @@ use super::{Activation, check_layer};
 pub(super) const MOST_ROWS: usize = 8;
 
 /// The most outputs in a block of a weight gradient that `add_row_products` knows.
-const MOST_GRADIENT_ROWS: usize = 4;
+pub(super) const MOST_GRADIENT_ROWS: usize = 4;
 
 /// Vectors that [`Vector::sums`] adds up together: the inputs in a block of a weight gradient.
 const SUMS: usize = 4;
@@ -47,7 +47,7 @@ const SUMS: usize = 4;
 /// Runs a block of as many rows as `$height` says, with that number as the constant `$R`: the compiler then
 /// keeps a sum for each row in a register of its own, and the last few rows also run side by side. A block
 /// of one height, with the last row again in place of those beyond it, would be simpler; but the compiler
-/// then works out at every step which row it is, and a fourth of the speed is gone.
+/// then works out at every step which row it is (docs/profiling.md has what that cost).
 macro_rules! at_height {
     ($height:expr, [$($known:literal)*], $R:ident => $block:expr) => {
         match $height {
@@ -421,10 +421,11 @@ unsafe fn add_row_products<V: Vector>(
     result: Matrix,
     (rows, columns, depth): (Range<usize>, usize, usize),
 ) {
+    const { assert!(V::GRADIENT_ROWS <= MOST_GRADIENT_ROWS) };
     for column in (0..columns).step_by(SUMS) {
         let mut row = rows.start;
         while row < rows.end {
-            let height = V::GRADIENT_ROWS.min(MOST_GRADIENT_ROWS).min(rows.end - row);
+            let height = V::GRADIENT_ROWS.min(rows.end - row);
             let place = (row, column, columns);
             // SAFETY: K2: as many rows are left.
             at_height!(height, [4 3 2 1], R => unsafe {
@@ -439,7 +440,8 @@ unsafe fn add_row_products<V: Vector>(
 ///
 /// # Safety
 ///
-/// The R rows exist, and the three matrices have that many columns and that depth.
+/// From `row` on, `left` and `result` have R rows; `right` has as many rows as `result` has columns, which
+/// are contiguous; `left` and `right` are as wide as `depth`; and nobody else refers to `result`.
 #[inline(always)]
 unsafe fn add_block<V: Vector, const R: usize>(
     cpu: V::Cpu,
@@ -449,13 +451,13 @@ unsafe fn add_block<V: Vector, const R: usize>(
     (row, column, columns): (usize, usize, usize),
     depth: usize,
 ) {
-    // SAFETY: K2: the caller's promise.
+    // SAFETY: K2: the caller's promise; four elements of a row lie one after another.
     unsafe {
         let right = (right, four_from(column, columns));
         let sums = row_products::<V, R>(cpu, (left, row), right, depth);
         for (row, sums) in (row..).zip(sums) {
             let sums = V::sums(sums);
-            // Four at once where there are four: one by one they cost a twentieth of the whole.
+            // Where there are four, as an array, which the compiler adds as one vector.
             if column + SUMS <= columns {
                 let result = &mut *result.at(row, column).cast::<[f32; SUMS]>();
                 result.iter_mut().zip(sums).for_each(|(result, sum)| *result += sum);

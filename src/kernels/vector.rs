@@ -27,7 +27,8 @@ pub(super) trait Vector:
     /// Outputs of a block of a layer (at most [`super::blocked::MOST_ROWS`]); see `blocked.rs`.
     const LAYER_ROWS: usize;
 
-    /// Outputs of a block of a weight gradient, 3 or 4; see `blocked.rs`.
+    /// Outputs of a block of a weight gradient (at most [`super::blocked::MOST_GRADIENT_ROWS`]); see
+    /// `blocked.rs`.
     const GRADIENT_ROWS: usize;
 
     /// The lanes of a vector that lie inside what is left of a row. A full vector is told apart because

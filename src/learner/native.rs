@@ -122,13 +122,12 @@ impl<K, R: NdFloat> Native<K, R> {
     /// Overwrites the values in `heads` with the derivative of the critic loss by them, and returns
     /// the summed critic loss.
     fn critic_gradient(&mut self, value_row: usize, targets: &Targets<R>, baseline_cost: R) -> f64 {
-        let half = R::one() / (R::one() + R::one());
         let values = &mut row_mut(&mut self.heads, value_row)[..targets.vs.len()];
         for ((value, &vs), &weight) in values.iter_mut().zip(targets.vs).zip(targets.weights) {
             *value = weight * (*value - vs);
         }
         // Weights are 0 and 1, so their squares are themselves.
-        let loss = to_f64(half) * dot(values, values);
+        let loss = 0.5 * dot(values, values);
         values.iter_mut().for_each(|error| *error *= baseline_cost);
         loss
     }
@@ -177,6 +176,7 @@ impl<R: NdFloat> ActionSteps<'_, R> {
 
 /// Σ aₙ bₙ, in independent partial sums so that the compiler may use SIMD.
 fn dot<R: NdFloat>(a: &[R], b: &[R]) -> f64 {
+    assert_eq!(a.len(), b.len(), "as many factors on either side");
     let (a_chunks, a_rest) = a.as_chunks::<16>();
     let (b_chunks, b_rest) = b.as_chunks::<16>();
     let mut partial = [R::zero(); 16];

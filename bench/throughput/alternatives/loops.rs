@@ -124,7 +124,7 @@ impl Lane<'_, '_> {
         let mut clock = StageClock::start();
         loop {
             let actor = self.slots.take();
-            // However weights travel to the actors: all lanes are in one process.
+            // In every variant alike, however weights travel to the actors: lanes are in one process.
             params.copy_from_slice(&lock(self.hub).params);
             let rollout = self.slots.rollout();
             let policy_version = rollout.header.policy_version;

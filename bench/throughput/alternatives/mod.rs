@@ -3,8 +3,8 @@
 //! The engine keeps one way to do each thing, so the others live here: one learner and its actors,
 //! made of the engine's own parts ([`loops`]), around three pieces that can be exchanged: how a worker
 //! waits ([`Waiting`]), how rollouts travel ([`Transport`]), how weights travel ([`Weights`]). The first
-//! variant is the engine's choice of each, without the engine's reports: it shows that these loops run
-//! at the engine's speed, and is what the others are compared with.
+//! variant is the engine's choice of each, without the engine's reports, saved states and signs of life, and so
+//! somewhat faster than the engine. It is what the others are compared with.
 //!
 //! Workers never stop by themselves. They count into memory shared with this process, which looks at it
 //! twice and then kills them.

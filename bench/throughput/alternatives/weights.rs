@@ -141,8 +141,8 @@ impl Read for &LockedWeights {
     }
 }
 
-/// With every slot that it hands back, the learner sends that actor the weights: the fewest messages
-/// that keep the actors as up to date as the engine does.
+/// With every slot that it hands back, the learner sends that actor the weights: the fewest messages with
+/// which an actor has those made from its own slot. What another lane makes meanwhile comes a slot later.
 pub struct Messaged {
     channels: Vec<(IpcBytesSender, IpcBytesReceiver)>,
 }
