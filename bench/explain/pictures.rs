@@ -171,7 +171,7 @@ fn timelines(machine: &Machine) -> Result<Sketch> {
     let second = [actor(0.0, "actor 1"), actor(collect, "3"), idle];
     marks.extend(lane(42 + LANE_HEIGHT, "core 2", scale, &second));
     let below = 42 + 2 * LANE_HEIGHT + 34;
-    let words = "the same at the same time: it hardly ever waits, actors wait for room";
+    let words = "one learner thread, asynchronously: it hardly ever waits, actors wait for room";
     marks.push(Mark::Words((PADDING, below - 20), words.into()));
     let mut together = updates(0.0);
     together.push((4.0 * update, round, BLUE, "next"));

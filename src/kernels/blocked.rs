@@ -17,8 +17,8 @@
 //!
 //! **Gradients of weights** are dot products of rows that are N frames long. A block of `GRADIENT_ROWS`
 //! outputs × 4 inputs runs over all frames with one vector of partial sums for each weight, and adds
-//! up the lanes once at the end. That costs about as much as a hundred frames, so tiles of frames would
-//! be dearer than reading the rows from L2 (AVX2, H = 64, N = 672: tiles of 336 frames lose a sixth).
+//! up the lanes once at the end. That costs about as much as some dozens of frames, so tiles of frames
+//! are dearer than reading the rows from L2.
 //!
 //! | | outputs × inputs | sums | registers | loads a multiply-add |
 //! |---|---|---|---|---|
