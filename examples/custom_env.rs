@@ -4,9 +4,9 @@
 
 use std::error::Error;
 
+use impala::base::latency::monotonic_ns;
 use impala::config::{Config, Schedule};
 use impala::env::{Env, EnvSpec, NumpyRng, Registry, Transition};
-use impala::latency::monotonic_ns;
 use impala::sinks::terminal::Show;
 use impala::train::{Destination, train};
 

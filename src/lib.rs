@@ -5,7 +5,7 @@
 //!
 //! ```no_run
 //! use impala::config::Config;
-//! use impala::latency::monotonic_ns;
+//! use impala::base::latency::monotonic_ns;
 //! use impala::sinks::terminal::Show;
 //! use impala::train::{Destination, TrainError, train};
 //!
@@ -21,7 +21,7 @@
 //!
 //! [`train`](train::train) forks, so it belongs into a `main` that has started no thread: no logger or
 //! runtime that keeps one. It returns when the run is over; what it learned lies in the run's folder
-//! ([`run_dir::RunDir`]) with its report, its figures and its checkpoint.
+//! ([`run::dir::RunDir`]) with its report, its figures and its checkpoint.
 //!
 //! # Settings
 //!
@@ -93,112 +93,43 @@
 //!
 //! # Parts without processes
 //!
-//! A [`collector::Collector`] fills a [`rollout::RolloutBuffer`], a [`learner::pass::Pass`] turns it into
-//! a gradient, both without any other process. [`vtrace`] works on plain slices of f32 or f64.
-//! [`checkpoint::Checkpoint`] reads what a run has learned, and [`policy::Policy`] acts with it on
+//! A [`actor::collector::Collector`] fills a [`rollout::RolloutBuffer`], a [`learner::pass::Pass`] turns it into
+//! a gradient, both without any other process. [`learner::vtrace`] works on plain slices of f32 or f64.
+//! [`state::checkpoint::Checkpoint`] reads what a run has learned, and [`actor::policy::Policy`] acts with it on
 //! observations as [`Registry::make_inputs`](env::Registry::make_inputs) gives them.
-//!
-//! # Modules, in rank order
-//!
-//! Each imports only from ranks above it in this list.
-//!
-//! | rank | module | one responsibility |
-//! |---|---|---|
-//! | 0 | [`sync`] | the only switch between the processor's atomics and loom's model of them |
-//! | | [`latency`] | stages, the monotonic clock, one histogram a stage |
-//! | | [`input`] | files that anybody may have written, read up to a bound |
-//! | | [`suggest`] | "did you mean": the nearest known name |
-//! | 1 | [`env`](mod@env) | environments: the contract, the registry, vectors of them |
-//! | | [`kernels`] | matrix kernels for each instruction set |
-//! | | [`params`] | every parameter's place in one flat vector |
-//! | | [`vtrace`] | V-trace on plain slices |
-//! | | [`seeds`] | one seed into many |
-//! | | [`state`] | all that learning goes on from |
-//! | | [`restart`] | whether and when a dead worker is started again |
-//! | | [`watch`] | whether a silent worker hangs |
-//! | | [`faults`] | faults on purpose, in test builds alone |
-//! | | [`divergence`] | what is done about updates that are not finite |
-//! | | [`process`] | fork, and death seen through a pidfd |
-//! | | [`signals`] | the signals that ask for an orderly stop |
-//! | | [`run_dir`] | a run's folder and the paths in it |
-//! | | [`memory`] | how much memory a process takes |
-//! | 2 | [`rollout`] | what is in a slot |
-//! | | [`place`] | one worker's place: its process, its deaths, when the next is due |
-//! | | [`mlp`] | forward pass and gradient of the network |
-//! | | [`checkpoint`] | training as a file: weights, optimiser, counters, settings |
-//! | | [`telemetry`] | what a run tells about itself: plain data |
-//! | 3 | [`config`] | every setting, its default, its check |
-//! | | [`shm`] | the shared segment: rings, weights, board, doorbells |
-//! | | [`policy`] | from observations to actions |
-//! | | [`meta`] | the circumstances of a run |
-//! | 4 | [`collector`] | one rollout, straight into a slot |
-//! | | [`eval`] | episodes that a checkpoint plays |
-//! | | [`sinks`] | files and terminal |
-//! | | [`start`] | what a run starts with: its segment's shape, its first state |
-//! | | [`checkpoints`] | a run's checkpoints: when one is due, which are kept |
-//! | | [`report`] | plots and the finished page |
-//! | 5 | [`actor`] | the first hot loop |
-//! | | [`resume`] | where a run goes on that was ended or killed |
-//! | | [`learner`] | the second hot loop |
-//! | | [`render`] | pictures of an episode |
-//! | | [`final_eval`] | the evaluation at the end of a run, in a process of its own |
-//! | 6 | [`supervisor`] | forks, watches, restarts, records, stops |
-//! | 7 | [`train`](mod@train) | one run from configuration to report |
-//! | | [`live`] | a running run, seen from outside |
-//! | | [`replay`] | a run learned again from its log of slots |
 //!
 //! # Where to start reading
 //!
 //! [`actor::Actor::run`] and [`learner::lane::Lane::run`] are the two hot loops, one screen each. Then
 //! [`rollout`] for what passes between them and [`shm`] for how: a drawing and the numbered invariants.
-//! `ARCHITECTURE.md` in the repository is the map of all this, with "How to add".
+//! `ARCHITECTURE.md` in the repository is the map of all this: which module may import which, and "How to
+//! add".
 
-pub mod input;
-pub mod latency;
-pub mod suggest;
-pub mod sync;
+pub mod base;
 
-pub mod divergence;
-pub mod env;
-pub mod faults;
 pub mod kernels;
-pub mod memory;
-pub mod params;
-pub mod process;
-pub mod restart;
-pub mod run_dir;
-pub mod seeds;
-pub mod signals;
-pub mod state;
-pub mod vtrace;
-pub mod watch;
-
-pub mod checkpoint;
-pub mod mlp;
-pub mod place;
+pub mod os;
 pub mod rollout;
 pub mod telemetry;
 
+pub mod env;
+pub mod network;
+
 pub mod config;
-pub mod meta;
-pub mod policy;
+pub mod state;
+
 pub mod shm;
 
-pub mod checkpoints;
-pub mod collector;
-pub mod eval;
-pub mod report;
-pub mod sinks;
-pub mod start;
+pub mod run;
 
 pub mod actor;
-pub mod final_eval;
 pub mod learner;
-pub mod render;
-pub mod resume;
+pub mod report;
+pub mod sinks;
 
+pub mod play;
+
+pub mod revisit;
 pub mod supervisor;
 
-pub mod live;
-pub mod replay;
 pub mod train;

@@ -8,26 +8,26 @@ use std::path::{Path, PathBuf};
 
 use tracing::debug;
 
-use crate::checkpoint::CheckpointError;
-use crate::checkpoints::inherit_best;
+use crate::base::latency::{RunClock, Stage, StageHistograms, monotonic_ns};
 use crate::config::{Config, ConfigError};
-use crate::final_eval;
-use crate::latency::{RunClock, Stage, StageHistograms, monotonic_ns};
-use crate::meta::Meta;
-use crate::process::{
+use crate::os::process::{
     TooFewDescriptors, TooManyThreads, allow_descriptors, check_one_thread, survive_large_files,
 };
+use crate::os::signals::CaughtSignals;
 use crate::report::{self, Pictures, ReportError};
-use crate::resume::{Records, ResumeError, Resumption};
-use crate::run_dir::{RunDir, RunDirError, RunName};
+use crate::revisit::resume::{Records, ResumeError, Resumption};
+use crate::run::checkpoints::inherit_best;
+use crate::run::dir::{RunDir, RunDirError, RunName};
+use crate::run::meta::Meta;
+use crate::run::start::{create_segment, fresh_state, segment_shape};
 use crate::shm::SegmentError;
-use crate::signals::CaughtSignals;
 use crate::sinks::Sinks;
 use crate::sinks::files::{FilesError, RunFiles};
 use crate::sinks::tensorboard::{TensorBoard, TensorBoardError};
 use crate::sinks::terminal::{Show, Terminal};
-use crate::start::{create_segment, fresh_state, segment_shape};
+use crate::state::checkpoint::CheckpointError;
 use crate::state::{Counters, LearnerState};
+use crate::supervisor::final_eval;
 use crate::supervisor::{ActorFigures, RunOutcome, Supervisor, SupervisorError};
 use crate::telemetry::{ActorSummary, EvalSummary, Exit, LatencySummary, LearnerFigures, Summary};
 

@@ -7,9 +7,9 @@ use std::process::{Command, ExitCode, Output};
 use std::thread::sleep;
 use std::time::Duration;
 
+use impala::base::latency::monotonic_ns;
 use impala::config::Config;
 use impala::env::{Env, EnvSpec, NumpyRng, Registry, Transition};
-use impala::latency::monotonic_ns;
 use impala::sinks::terminal::Show;
 use impala::telemetry::{Exit, Summary};
 use impala::train::{Destination, train};

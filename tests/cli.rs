@@ -3,9 +3,9 @@
 use std::path::Path;
 use std::process::{Command, Output};
 
-use impala::checkpoint::Checkpoint;
+use impala::base::latency::Stage;
 use impala::config::{Config, Layers, Schedule};
-use impala::latency::Stage;
+use impala::state::checkpoint::Checkpoint;
 use impala::telemetry::{Exit, MetricsRow, Summary};
 
 fn impala(args: &[&str]) -> Output {

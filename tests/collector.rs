@@ -5,11 +5,12 @@
 mod allocations;
 
 use allocations::allocations;
-use impala::collector::{Collector, NumberPlace};
+use impala::actor::collector::{Collector, NumberPlace};
+use impala::actor::policy::Policy;
 use impala::config::Config;
-use impala::env::{Env, EnvSpec, NumpyRng, Registry, StepKind, Transition};
-use impala::params::ParamLayout;
-use impala::policy::Policy;
+use impala::env::{Env, EnvSpec, NumpyRng, Registry, Transition};
+use impala::network::params::ParamLayout;
+use impala::rollout::StepKind;
 use impala::rollout::{Rollout, RolloutBuffer};
 use impala::shm::Segment;
 use impala::shm::layout::SegmentShape;

@@ -6,7 +6,8 @@
 
 use std::path::PathBuf;
 
-use impala::env::{EpisodeLog, Registry, StepKind, VecEnv};
+use impala::env::{Registry, VecEnv};
+use impala::rollout::{EpisodeLog, StepKind};
 use ndarray::Array2;
 use proptest::prelude::*;
 use serde::Deserialize;

@@ -3,11 +3,11 @@
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
-use impala::checkpoint::Checkpoint;
 use impala::env::Registry;
-use impala::eval::{Player, Selection};
 use impala::kernels::Simd;
-use impala::render::{HEIGHT_PX, WIDTH_PX};
+use impala::play::render::{HEIGHT_PX, WIDTH_PX};
+use impala::play::{Player, Selection};
+use impala::state::checkpoint::Checkpoint;
 use serde_json::Value;
 use tempfile::TempDir;
 

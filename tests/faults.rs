@@ -1,4 +1,4 @@
-//! Faults on purpose at every named point of a worker's loop (`src/faults.rs`): the run goes on or ends as
+//! Faults on purpose at every named point of a worker's loop (`src/base/faults.rs`): the run goes on or ends as
 //! promised, nothing is torn, and nothing is left. `make test-faults` builds with the feature that has them; in
 //! any other build this shows that it has none.
 
@@ -36,9 +36,9 @@ mod points {
     use std::process::{Command, Output};
     use std::time::{Duration, Instant};
 
-    use impala::checkpoint::Checkpoint;
     use impala::config::Config;
-    use impala::run_dir::RunDir;
+    use impala::run::dir::RunDir;
+    use impala::state::checkpoint::Checkpoint;
     use impala::telemetry::{SlotRecord, Summary};
     use tempfile::TempDir;
 
@@ -193,7 +193,7 @@ mod points {
 
     /// How a worker's end at a fault is told.
     const KILLED: &str = "was killed by SIGKILL";
-    const PANICKED: &str = "panicked (exit status 101): panicked at src/faults.rs";
+    const PANICKED: &str = "panicked (exit status 101): panicked at src/base/faults.rs";
     const HUNG: &str = "gave no sign of life for 3 s (supervision.hang_timeout_s); killed";
     const LEFT: &str = "exited with status 0";
 

@@ -5,8 +5,8 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-use impala::latency::Stage;
-use impala::run_dir::RunDir;
+use impala::base::latency::Stage;
+use impala::run::dir::RunDir;
 use impala::telemetry::LiveNote;
 use serde_json::Value;
 use tempfile::TempDir;

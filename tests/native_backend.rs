@@ -8,7 +8,7 @@ use common::{RandomBatch, Uniform};
 use impala::kernels::Simd;
 use impala::learner::backend::{Backend, Batch, LossCosts, Losses, Outputs, Targets};
 use impala::learner::native::Native;
-use impala::params::{NetworkShape, ParamLayout};
+use impala::network::params::{NetworkShape, ParamLayout};
 use ndarray::Array2;
 use plain_kernels::Plain;
 

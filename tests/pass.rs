@@ -3,18 +3,18 @@
 
 use std::sync::{Arc, Mutex};
 
-use impala::collector::Collector;
+use impala::actor::collector::Collector;
+use impala::base::latency::{Stage, StageClock, monotonic_ns};
 use impala::config::Config;
-use impala::env::StepKind;
 use impala::kernels::Simd;
-use impala::latency::{Stage, StageClock, monotonic_ns};
 use impala::learner::backend::{Backend, Batch, LossCosts, Losses, Outputs, Targets};
 use impala::learner::batch::Gather;
 use impala::learner::pass::Pass;
 use impala::learner::targets::{ReturnSettings, TargetBuilder};
-use impala::params::ParamLayout;
+use impala::learner::vtrace::VtraceParams;
+use impala::network::params::ParamLayout;
+use impala::rollout::StepKind;
 use impala::rollout::{RolloutBuffer, RolloutShape};
-use impala::vtrace::VtraceParams;
 use ndarray::Array2;
 
 const SHAPE: RolloutShape = RolloutShape { unroll_length: 3, n_envs: 1, obs_dim: 1, n_actions: 2 };

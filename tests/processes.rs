@@ -10,8 +10,8 @@ use std::os::unix::fs::FileExt;
 use std::time::{Duration, Instant};
 
 use impala::config::Config;
-use impala::live::LiveRun;
-use impala::run_dir::RunDir;
+use impala::revisit::live::LiveRun;
+use impala::run::dir::RunDir;
 use impala::shm::board::Phase;
 use impala::shm::layout::{LINE_BYTES, Layout, SegmentShape, Span};
 use impala::shm::view::WorkerSigns;
@@ -218,7 +218,7 @@ fn assert_figures_are_of_all_learners(summary: &Summary, rows: &[MetricsRow]) {
 }
 
 #[test]
-fn a_learner_that_dies_again_and_again_ends_the_run_with_every_epitaph() {
+fn a_learner_that_dies_again_and_again_ends_the_run_with_every_exit_report() {
     let training = Training::start_set("[supervision]\nmax_restarts = 1\n", &[]);
     let first = training.replacement(LEARNER, &[]);
     kill(first, Signal::SIGKILL).unwrap();
@@ -321,7 +321,7 @@ fn assert_reset(training: Training, complaint: &str) {
 /// Where everything lies in a segment of the default shape.
 fn layout() -> Layout {
     let config = Config::default();
-    let state = impala::start::fresh_state(&config).unwrap();
+    let state = impala::run::start::fresh_state(&config).unwrap();
     let shape = SegmentShape {
         n_actors: config.actors.count,
         slots_per_actor: config.actors.slots_per_actor,
@@ -549,7 +549,7 @@ fn an_interrupted_run_leaves_its_last_update_and_a_whole_report() {
     training.signal(Signal::SIGINT);
     wait_until("its end", || training.supervisor.try_wait().unwrap().is_some());
     let run = RunDir::open(&training.run_dir).unwrap();
-    let checkpoint = impala::checkpoint::Checkpoint::load(&run.checkpoint()).unwrap();
+    let checkpoint = impala::state::checkpoint::Checkpoint::load(&run.checkpoint()).unwrap();
     let report = std::fs::read_to_string(run.report()).unwrap();
     let (code, said, summary) = training.end();
     let summary = summary.unwrap();

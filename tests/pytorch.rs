@@ -3,11 +3,11 @@
 use std::path::Path;
 use std::process::Command;
 
-use impala::checkpoint::Checkpoint;
+use impala::actor::policy::Policy;
 use impala::config::Config;
 use impala::kernels::Simd;
-use impala::policy::Policy;
-use impala::start::fresh_state;
+use impala::run::start::fresh_state;
+use impala::state::checkpoint::Checkpoint;
 use ndarray::Array2;
 
 const DOC: &str = include_str!("../docs/checkpoints.md");

@@ -4,10 +4,10 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
-use impala::checkpoint::Checkpoint;
-use impala::meta::Meta;
-use impala::params::ParamLayout;
-use impala::run_dir::RunDir;
+use impala::network::params::ParamLayout;
+use impala::run::dir::RunDir;
+use impala::run::meta::Meta;
+use impala::state::checkpoint::Checkpoint;
 use impala::telemetry::{MetricsRow, Summary};
 use tempfile::TempDir;
 

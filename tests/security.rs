@@ -8,7 +8,7 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
-use impala::run_dir::RunDir;
+use impala::run::dir::RunDir;
 use nix::sys::signal::{Signal, kill};
 use tempfile::TempDir;
 use training::{Training, wait_until};

@@ -6,8 +6,8 @@
 use std::process::{Command, ExitCode};
 use std::time::{Duration, Instant};
 
-use impala::env::StepKind;
-use impala::process::{Death, Worker};
+use impala::os::process::{Death, Worker};
+use impala::rollout::StepKind;
 use impala::rollout::{Rollout, RolloutMut, RolloutShape};
 use impala::shm::layout::SegmentShape;
 use impala::shm::weights::WeightsReader;
@@ -222,7 +222,7 @@ impl<'a> Storm<'a> {
     fn kill(&mut self, who: usize) {
         let worker = self.workers[who].take().unwrap();
         worker.kill().unwrap();
-        let death = worker.reap().unwrap();
+        let death = worker.reap().unwrap().death;
         assert_eq!(death, Death::Killed(Signal::SIGKILL), "worker {who} found an error");
         self.n_kills += 1;
         if who == WRITER {
@@ -262,7 +262,7 @@ impl<'a> Storm<'a> {
         dying_writer.kill().unwrap();
         dying_writer.reap().unwrap();
         for worker in std::mem::take(&mut self.workers).into_iter().flatten() {
-            let death = worker.reap().unwrap();
+            let death = worker.reap().unwrap().death;
             let expected = [Death::Exited(0), Death::Killed(Signal::SIGKILL)];
             assert!(expected.contains(&death), "an actor found an error: {death}");
         }
@@ -329,7 +329,7 @@ fn dying_consumer() {
         die();
         0
     });
-    assert_eq!(consumer.unwrap().reap().unwrap(), Death::Killed(Signal::SIGKILL));
+    assert_eq!(consumer.unwrap().reap().unwrap().death, Death::Killed(Signal::SIGKILL));
     let mut replacement = segment.consumer(0).unwrap();
     let slot = replacement.try_take().unwrap();
     assert_eq!(slot.index(), 1, "slot 0 was released, slot 1 was not");
@@ -360,7 +360,7 @@ fn ping_pong() {
         check_rollout(&slot.rollout(), &mut progress);
         consumer.release(slot);
     }
-    assert_eq!(actor.unwrap().reap().unwrap(), Death::Exited(0));
+    assert_eq!(actor.unwrap().reap().unwrap().death, Death::Exited(0));
 }
 
 fn fill(rollout: &mut RolloutMut, n: u64) {
@@ -379,7 +379,7 @@ fn protection() {
             deed(&segment);
             0
         });
-        actor.unwrap().reap().unwrap()
+        actor.unwrap().reap().unwrap().death
     };
     let segv = Death::Killed(Signal::SIGSEGV);
     assert_eq!(does(do_the_work_of_actor_1), Death::Exited(0));
@@ -430,7 +430,7 @@ fn no_name() {
     );
     assert!(maps[0].ends_with(" (deleted)"), "{maps:?}");
     let user = Worker::spawn(|| i32::from(segment.check_header().is_err()));
-    assert_eq!(user.unwrap().reap().unwrap(), Death::Exited(0), "children need no name");
+    assert_eq!(user.unwrap().reap().unwrap().death, Death::Exited(0), "children need no name");
     drop(segment);
     assert_eq!(own_traces(), (vec![], 0), "nothing stays behind");
 }

@@ -7,9 +7,9 @@ use std::fs::{self, OpenOptions};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use impala::latency::Stage;
-use impala::meta::Meta;
-use impala::run_dir::RunDir;
+use impala::base::latency::Stage;
+use impala::run::dir::RunDir;
+use impala::run::meta::Meta;
 use impala::sinks::tensorboard::{histogram_tag, scalar_tag};
 use impala::telemetry::MetricsRow;
 use serde_json::Value;

@@ -2,12 +2,12 @@
 //! row. Neither is derived from the other (hand-derived gradients here, autograd there).
 #![cfg(feature = "torch")]
 
-use impala::env::StepKind;
 use impala::kernels::Simd;
 use impala::learner::backend::{Backend, Batch, LossCosts, Losses, Outputs, Targets};
 use impala::learner::native::Native;
 use impala::learner::torch::Torch;
-use impala::params::{NetworkShape, ParamLayout, unit_f32};
+use impala::network::params::{NetworkShape, ParamLayout, unit_f32};
+use impala::rollout::StepKind;
 use ndarray::Array2;
 use rand_core::SeedableRng;
 use rand_xoshiro::Xoshiro256PlusPlus;

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use approx::assert_relative_eq;
-use impala::vtrace::{VtraceInput, VtraceParams, vtrace};
+use impala::learner::vtrace::{VtraceInput, VtraceParams, vtrace};
 use proptest::prelude::*;
 use serde::Deserialize;
 

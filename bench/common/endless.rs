@@ -12,8 +12,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use impala::config::Config;
-use impala::live::LiveRun;
-use impala::run_dir::RunDir;
+use impala::revisit::live::LiveRun;
+use impala::run::dir::RunDir;
 use impala::telemetry::Summary;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{SigSet, Signal, kill};

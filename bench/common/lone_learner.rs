@@ -1,12 +1,12 @@
 //! A learner's work on one rollout that lies in its memory: nobody to wait for, always the same.
 
 use anyhow::Result;
-use impala::collector::Collector;
+use impala::actor::collector::Collector;
+use impala::base::latency::{Stage, StageClock};
 use impala::config::Config;
-use impala::latency::{Stage, StageClock};
 use impala::learner::optim::{Optimizer, UpdateRule, clip_grad_norm};
 use impala::learner::pass::Pass;
-use impala::params::ParamLayout;
+use impala::network::params::ParamLayout;
 use impala::rollout::RolloutBuffer;
 
 /// Everything that it works with.

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 use impala::kernels::Simd;
-use impala::meta::Meta;
+use impala::run::meta::Meta;
 use serde::Serialize;
 
 /// The machine and the program that figures belong to.

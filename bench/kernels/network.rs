@@ -1,8 +1,8 @@
 //! What the benchmark's lines call: each layer of a network by itself, and the engine's network whole.
 
 use impala::kernels::{Activation, FeatureMajor, Kernels, Simd};
-use impala::mlp::{Activations, Mlp};
-use impala::params::NetworkShape;
+use impala::network::mlp::{Activations, Mlp};
+use impala::network::params::NetworkShape;
 use ndarray::{Array1, Array2, s};
 
 use super::{ACTIONS, HEADS, OBSERVATIONS};

@@ -7,9 +7,9 @@ use std::sync::{Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
+use impala::base::latency::monotonic_ns;
 use impala::config::Config;
-use impala::latency::monotonic_ns;
-use impala::process::{Death, Worker};
+use impala::os::process::{Death, Worker};
 use impala::shm::Segment;
 use impala::shm::doorbell::Doorbell;
 use impala::shm::layout::SegmentShape;
@@ -66,7 +66,7 @@ fn through_segment(segment: &Segment, n: usize) -> Result<Vec<u64>> {
         }
     };
     let latencies = (0..n).map(take).collect::<Result<_>>()?;
-    ensure!(actor.reap()? == Death::Exited(0), "the sending process failed");
+    ensure!(actor.reap()?.death == Death::Exited(0), "the sending process failed");
     Ok(latencies)
 }
 
@@ -100,7 +100,7 @@ fn through_ipc(slot_bytes: usize, n: usize) -> Result<Vec<u64>> {
         Ok(monotonic_ns() - sent_ns)
     };
     let latencies = (0..n).map(take).collect::<Result<_>>()?;
-    ensure!(actor.reap()? == Death::Exited(0), "the sending process failed");
+    ensure!(actor.reap()?.death == Death::Exited(0), "the sending process failed");
     Ok(latencies)
 }
 

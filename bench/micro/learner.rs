@@ -3,10 +3,10 @@
 use std::hint::black_box;
 
 use anyhow::Result;
+use impala::base::latency::{Stage, StageClock};
 use impala::config::Config;
 use impala::kernels::{Activation, Kernels, Simd};
-use impala::latency::{Stage, StageClock};
-use impala::vtrace::{VtraceInput, VtraceParams, vtrace as vtrace_rows};
+use impala::learner::vtrace::{VtraceInput, VtraceParams, vtrace as vtrace_rows};
 use ndarray::{Array1, Array2, Axis};
 
 use crate::contest::{Bench, Contender, Contest};

@@ -6,12 +6,13 @@ use std::io::Write;
 use std::sync::Mutex;
 
 use anyhow::Result;
-use impala::checkpoint::Checkpoint;
+use impala::base::latency::{Stage, StageHistograms, histogram as one_histogram};
 use impala::config::Config;
-use impala::env::{EpisodeLog, StepKind, VecEnv};
-use impala::latency::{Stage, StageHistograms, histogram as one_histogram};
+use impala::env::VecEnv;
 use impala::learner::optim::{Optimizer, UpdateRule};
-use impala::params::ParamLayout;
+use impala::network::params::ParamLayout;
+use impala::rollout::{EpisodeLog, StepKind};
+use impala::state::checkpoint::Checkpoint;
 use impala::state::{Counters, LearnerState, SCORE_WINDOW};
 use ndarray::Array2;
 

@@ -7,7 +7,7 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
-use impala::process::Worker;
+use impala::os::process::Worker;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 

@@ -7,8 +7,8 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
+use impala::base::latency::monotonic_ns;
 use impala::config::Config;
-use impala::latency::monotonic_ns;
 use impala::shm::Segment;
 use impala::shm::layout::SegmentShape;
 use ipc_channel::ipc::{self, IpcSharedMemory};

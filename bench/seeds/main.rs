@@ -20,7 +20,7 @@ use clap::Parser;
 use common::{Setting, impala, read_summary, save};
 use impala::env::Registry;
 use impala::report::{Pictures, Step, compare};
-use impala::run_dir::RunDir;
+use impala::run::dir::RunDir;
 use impala::sinks::terminal::{Show, TaskLines};
 use impala::telemetry::{MetricsRow, Summary};
 use serde::Serialize;

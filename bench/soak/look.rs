@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use impala::live::{LiveRun, Snapshot};
-use impala::memory::pss_bytes;
+use impala::os::memory::pss_bytes;
+use impala::revisit::live::{LiveRun, Snapshot};
 use impala::telemetry::MetricsRow;
 
 use super::common::load_average;

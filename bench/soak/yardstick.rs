@@ -4,8 +4,8 @@
 //! as well; what makes the run alone slower is the run's.
 
 use anyhow::Result;
+use impala::base::latency::StageClock;
 use impala::config::Config;
-use impala::latency::StageClock;
 use nix::time::{ClockId, clock_gettime};
 
 use super::lone_learner::LoneLearner;

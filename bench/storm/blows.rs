@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail, ensure};
 use hdrhistogram::Histogram;
-use impala::latency::monotonic_ns;
-use impala::live::{LiveRun, Snapshot};
+use impala::base::latency::monotonic_ns;
+use impala::revisit::live::{LiveRun, Snapshot};
 use impala::shm::view::WorkerSigns;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;

@@ -3,12 +3,12 @@
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
-use impala::collector::Collector;
+use impala::actor::collector::Collector;
+use impala::base::latency::StageClock;
 use impala::config::Config;
-use impala::env::{EpisodeLog, StepKind};
-use impala::latency::StageClock;
-use impala::params::ParamLayout;
+use impala::network::params::ParamLayout;
 use impala::rollout::RolloutBuffer;
+use impala::rollout::{EpisodeLog, StepKind};
 use impala::shm::Segment;
 use impala::shm::layout::SegmentShape;
 use ndarray::Array2;

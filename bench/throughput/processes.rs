@@ -3,7 +3,7 @@
 use std::thread::sleep;
 use std::time::Duration;
 
-use impala::memory::pss_bytes;
+use impala::os::memory::pss_bytes;
 
 use super::cpu;
 use super::disturbance::Disturbance;

@@ -4,13 +4,14 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, anyhow, bail};
 use clap::value_parser;
-use impala::checkpoint::Checkpoint;
 use impala::env::Registry;
-use impala::eval::{self, Bin, Player, Selection};
 use impala::kernels::Simd;
-use impala::render::{Film, RenderError};
-use impala::run_dir::RunDir;
+use impala::play::render::{Film, RenderError};
+use impala::play::scores::{Bin, histogram, summarise};
+use impala::play::{Player, Selection};
+use impala::run::dir::RunDir;
 use impala::sinks::terminal::{ProgressLine, Show};
+use impala::state::checkpoint::Checkpoint;
 use impala::telemetry::EvalSummary;
 use serde::Serialize;
 
@@ -95,7 +96,7 @@ pub fn run(args: &Args, show: Show) -> Result<(), Failure> {
         updates: checkpoint.state.counters.updates,
         actions: selection.to_string(),
         seed: args.seed,
-        summary: eval::summarise(&returns).expect("at least one episode was played"),
+        summary: summarise(&returns).expect("at least one episode was played"),
         returns: &returns,
     };
     let text = if args.json { as_json(&evaluation)? } else { as_text(&evaluation) };
@@ -172,7 +173,7 @@ fn as_text(evaluation: &Evaluation) -> String {
         "{env}: {episodes} {actions} episodes of a policy that learned from {frames} frames\n\
          score {mean:.1} ± {error} (mean ± standard error), min {min}, max {max}"
     );
-    for line in histogram_lines(&eval::histogram(evaluation.returns, MAX_BINS)) {
+    for line in histogram_lines(&histogram(evaluation.returns, MAX_BINS)) {
         text.push('\n');
         text.push_str(&line);
     }

@@ -77,8 +77,8 @@ impl Cli {
 }
 
 fn main() -> ExitCode {
-    let process_start_ns = impala::latency::monotonic_ns();
-    impala::process::keep_files_private();
+    let process_start_ns = impala::base::latency::monotonic_ns();
+    impala::os::process::keep_files_private();
     let cli = Cli::parse();
     let show = cli.show();
     if cli.verbose {

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use anyhow::anyhow;
-use impala::replay::{Replayed, replay};
+use impala::revisit::replay::{Replayed, replay};
 use impala::sinks::terminal::{ProgressLine, Show};
 
 use crate::Failure;

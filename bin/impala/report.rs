@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, anyhow, ensure};
 use impala::report::{self, Pictures, Step};
-use impala::run_dir::RunDir;
+use impala::run::dir::RunDir;
 use impala::sinks::terminal::{Show, TaskLines};
 
 use crate::Failure;

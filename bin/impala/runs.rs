@@ -4,9 +4,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::anyhow;
-use impala::live::Life;
 use impala::report::read::RunData;
-use impala::run_dir::RunDir;
+use impala::revisit::live::Life;
+use impala::run::dir::RunDir;
 use impala::telemetry::{Exit, MetricsRow, Summary};
 use jiff::{Timestamp, Unit};
 use serde::Serialize;

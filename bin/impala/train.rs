@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use anyhow::anyhow;
 use clap::ValueEnum;
 use impala::config::{Config, Layers, LearnerKind};
-use impala::resume::Resumption;
+use impala::revisit::resume::Resumption;
 use impala::sinks::terminal::{Show, rate};
 use impala::telemetry::{Exit, Summary};
 use impala::train::{Destination, TrainedRun, resume, train};

@@ -4,8 +4,8 @@
 
 use std::path::Path;
 
-use impala::checkpoint::Checkpoint;
-use impala::params::ParamLayout;
+use impala::state::checkpoint::Checkpoint;
+use impala::network::params::ParamLayout;
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|bytes: &[u8]| {

@@ -14,7 +14,7 @@ use base64::engine::general_purpose::STANDARD;
 use flate2::Compression;
 use flate2::write::ZlibEncoder;
 use impala::report::{self, Pictures};
-use impala::run_dir::RunDir;
+use impala::run::dir::RunDir;
 use libfuzzer_sys::fuzz_target;
 use tempfile::TempDir;
 

@@ -6,7 +6,7 @@
 use std::sync::LazyLock;
 
 use impala::config::Config;
-use impala::params::ParamLayout;
+use impala::network::params::ParamLayout;
 use impala::shm::layout::{Layout, SegmentShape};
 use libfuzzer_sys::fuzz_target;
 use tempfile::NamedTempFile;

@@ -12,8 +12,8 @@ use toml::{Table, Value};
 use super::Config;
 use super::error::ConfigError;
 use super::presets::preset;
-use crate::input::read_text_at_most;
-use crate::suggest::did_you_mean;
+use crate::base::input::read_text_at_most;
+use crate::base::suggest::did_you_mean;
 
 /// Every setting with a long comment is far below this.
 const MAX_FILE_BYTES: u64 = 1 << 20;

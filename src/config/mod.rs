@@ -17,10 +17,9 @@ use std::path::Path;
 
 use crate::env::{EnvSpec, Registry, UnknownEnv, VecEnv};
 use crate::kernels::Simd;
-use crate::params::{MAX_LAYERS, MAX_WIDTH, NetworkShape};
-use crate::process;
+use crate::network::params::{MAX_LAYERS, MAX_WIDTH, NetworkShape};
+use crate::os::process;
 use crate::rollout::RolloutShape;
-use crate::vtrace::VtraceParams;
 
 pub use dotted::dotted;
 pub use error::ConfigError;
@@ -326,12 +325,6 @@ impl Config {
             obs_dim: spec.obs_dim,
             n_actions: spec.n_actions,
         })
-    }
-
-    /// V-trace's constants.
-    pub fn vtrace(&self) -> VtraceParams<f32> {
-        let LossSettings { rho_bar, c_bar, pg_rho_bar, lambda, .. } = self.loss;
-        VtraceParams { rho_bar, c_bar, pg_rho_bar, lambda }
     }
 
     /// Frames between two rows of `metrics.csv`.

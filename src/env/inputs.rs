@@ -8,7 +8,8 @@
 use ndarray::{ArrayViewMut1, ArrayViewMut2};
 
 use super::EnvSpec;
-use super::vector::{EpisodeLog, StepKind, VecEnv};
+use super::vector::VecEnv;
+use crate::rollout::{EpisodeLog, StepKind};
 
 /// One number's way into the network: `(observed − centre) · factor`.
 #[derive(Clone, Copy, Debug, PartialEq)]

@@ -86,10 +86,8 @@
 //!
 //! The id is now known wherever an environment is named.
 
-mod acrobot;
-mod cartpole;
+mod classic;
 mod inputs;
-mod mountain_car;
 mod seeding;
 mod vector;
 
@@ -99,11 +97,11 @@ use thiserror::Error;
 
 pub use inputs::InputMap;
 pub use seeding::NumpyRng;
-pub use vector::{EpisodeLog, StepKind, VecEnv};
+pub use vector::VecEnv;
 
 use vector::SyncVecEnv;
 
-use crate::suggest::did_you_mean;
+use crate::base::suggest::did_you_mean;
 
 /// What is known of an environment before any is built. Ids and numbers are those of Gymnasium's registry.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -163,9 +161,9 @@ pub trait Env<const D: usize> {
 
 /// The engine's own environments, one line each.
 const BUILT_IN: &[Entry] = &[
-    Entry::of::<cartpole::CartPole, _>(),
-    Entry::of::<mountain_car::MountainCar, _>(),
-    Entry::of::<acrobot::Acrobot, _>(),
+    Entry::of::<classic::cartpole::CartPole, _>(),
+    Entry::of::<classic::mountain_car::MountainCar, _>(),
+    Entry::of::<classic::acrobot::Acrobot, _>(),
 ];
 
 #[derive(Clone, Copy)]

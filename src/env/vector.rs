@@ -1,75 +1,13 @@
 //! E environments stepped together, with time limits and next-step autoreset.
 //!
-//! Owns: what a row of a rollout means ([`StepKind`]), the running return and length of every episode,
-//! the time limit (Gymnasium's `TimeLimit` wrapper) and the reset on the step *after* an end
-//! (Gymnasium's `AutoresetMode.NEXT_STEP`). Knows nothing of any one environment's dynamics, of slots or
+//! Owns: the running return and length of every episode, the time limit (Gymnasium's `TimeLimit`
+//! wrapper) and the reset on the step *after* an end (Gymnasium's `AutoresetMode.NEXT_STEP`). Knows nothing of any one environment's dynamics, of slots or
 //! of learning. Driven by the actor and by the evaluation, through [`VecEnv`].
 
-use bytemuck::{Pod, Zeroable};
 use ndarray::{ArrayViewMut1, ArrayViewMut2};
 
 use super::{Env, EnvSpec, NumpyRng, Transition};
-
-/// What one row of a rollout is: the step that led from its observation to the next one.
-///
-/// A plain word rather than an enum, because it is read back from memory that another process wrote:
-/// there every bit pattern can occur, and an unknown one must only ever mask its row.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
-#[repr(transparent)]
-pub struct StepKind(u32);
-
-impl StepKind {
-    /// The episode goes on.
-    pub const ORDINARY: Self = Self(0);
-    /// The episode ended in a terminal state: the next observation's value is 0 by definition.
-    pub const TERMINATED: Self = Self(1);
-    /// The time limit cut the episode: the next observation is its true last one and has a value.
-    pub const TRUNCATED: Self = Self(2);
-    /// No step was taken: the action was ignored, and the next observation is a new episode's first.
-    pub const RESET: Self = Self(3);
-
-    /// Whether the row is a step of a policy, from which to learn; false for resets and unknown words.
-    pub fn is_learned(self) -> bool {
-        self.0 < Self::RESET.0
-    }
-
-    /// Whether an episode ended with this step, one way or the other.
-    pub fn ends_episode(self) -> bool {
-        self == Self::TERMINATED || self == Self::TRUNCATED
-    }
-}
-
-/// Finished episodes, appended to two slices that the caller owns.
-#[derive(Debug)]
-pub struct EpisodeLog<'a> {
-    returns: &'a mut [f32],
-    lengths: &'a mut [u32],
-    /// Never above the length of the shorter slice.
-    n_episodes: usize,
-}
-
-impl<'a> EpisodeLog<'a> {
-    /// An empty log. For T steps of E environments T·E entries always suffice: no episode is shorter
-    /// than one step.
-    pub fn new(returns: &'a mut [f32], lengths: &'a mut [u32]) -> Self {
-        Self { returns, lengths, n_episodes: 0 }
-    }
-
-    /// Episodes logged so far: the leading entries of both slices that are filled.
-    pub fn n_episodes(&self) -> usize {
-        self.n_episodes
-    }
-
-    /// Appends an episode: the undiscounted sum of its rewards, and its length in steps.
-    ///
-    /// # Panics
-    /// Where a slice is full.
-    pub fn push(&mut self, episode_return: f32, length_steps: u32) {
-        self.returns[self.n_episodes] = episode_return;
-        self.lengths[self.n_episodes] = length_steps;
-        self.n_episodes += 1;
-    }
-}
+use crate::rollout::{EpisodeLog, StepKind};
 
 /// E environments of one kind behind one dynamic call a step.
 ///
@@ -409,7 +347,8 @@ mod tests {
         mut obs: ArrayViewMut2<'_, f32>,
     ) -> Vec<Row> {
         let n_envs = actions.len();
-        let (mut rewards, mut kinds) = (vec![f32::NAN; n_envs], vec![StepKind(9); n_envs]);
+        let (mut rewards, mut kinds) =
+            (vec![f32::NAN; n_envs], vec![bytemuck::cast::<u32, StepKind>(9); n_envs]);
         let (mut returns, mut lengths) = (vec![0.0; n_envs], vec![0; n_envs]);
         let mut log = EpisodeLog::new(&mut returns, &mut lengths);
         envs.step(actions, obs.view_mut(), &mut rewards, &mut kinds, &mut log);

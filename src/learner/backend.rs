@@ -5,7 +5,7 @@
 
 use ndarray::{Array2, ArrayView2, NdFloat};
 
-use crate::env::StepKind;
+use crate::rollout::StepKind;
 
 /// B trajectories of T steps, feature-major: column `n = t·B + b`, so a row of time is contiguous.
 #[derive(Clone, Copy, Debug)]

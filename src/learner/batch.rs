@@ -2,7 +2,7 @@
 
 use ndarray::{Array2, s};
 
-use crate::env::StepKind;
+use crate::rollout::StepKind;
 use crate::rollout::{Rollout, RolloutShape};
 
 use super::backend::Batch;

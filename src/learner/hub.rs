@@ -11,17 +11,18 @@ use super::intake::{SlotBatch, policy_lag, slot_record};
 use super::meters::{Meters, Update};
 use super::optim::{Optimizer, UpdateRule};
 use super::pass::PassSums;
+use super::streak::{Streak, Verdict};
 use super::{LearnerError, MessageSink, NotFinite};
+use crate::base::faults::{self, Point};
+use crate::base::finite::all_finite;
+use crate::base::latency::{RunClock, Stage, StageClock, monotonic_ns};
 use crate::config::Config;
-use crate::divergence::{Streak, Verdict};
-use crate::faults::{self, Point};
-use crate::latency::{RunClock, Stage, StageClock, monotonic_ns};
-use crate::process::remark;
+use crate::os::process::remark;
 use crate::shm::board::{Board, LearnerStatus, Phase};
 use crate::shm::state::{SavedState, StateWriter};
 use crate::shm::weights::WeightsWriter;
 use crate::shm::{Held, Segment};
-use crate::state::{Counters, StateView, all_finite};
+use crate::state::{Counters, StateView};
 use crate::telemetry::{Exit, Message, SlotUse};
 
 /// Reports that may wait to be taken. The channel holds two of the largest, and whoever sends into a full one

@@ -10,13 +10,13 @@ use std::time::Duration;
 
 use super::lock;
 use super::pulse::Pulse;
+use crate::base::latency::{Stage, StageClock, monotonic_ns};
+use crate::base::sync::{AtomicBool, Ordering};
 use crate::config::Config;
-use crate::latency::{Stage, StageClock, monotonic_ns};
 use crate::shm::board::{Board, LearnerStatus, Phase};
 use crate::shm::doorbell::Doorbell;
 use crate::shm::weights::WeightsReader;
 use crate::shm::{Consumer, Segment, SegmentError, TakenSlot};
-use crate::sync::{AtomicBool, Ordering};
 use crate::telemetry::{SlotRecord, SlotUse};
 
 /// How long a waiting lane sleeps before it looks at the stop flag and says that it lives.

@@ -4,8 +4,8 @@
 
 use hdrhistogram::Histogram;
 
+use crate::base::latency::{Interval, RunClock, Stage, StageHistograms};
 use crate::config::Config;
-use crate::latency::{Interval, RunClock, Stage, StageHistograms};
 use crate::rollout::RolloutHeader;
 use crate::state::{Counters, LearnerState};
 use crate::telemetry::{

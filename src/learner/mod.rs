@@ -18,17 +18,19 @@ pub mod overlap;
 pub mod pass;
 pub mod pulse;
 pub mod score;
+pub mod streak;
 pub mod targets;
 #[cfg(feature = "torch")]
 pub mod torch;
+pub mod vtrace;
 
 use std::fmt;
 use std::panic::resume_unwind;
 use std::sync::{Mutex, MutexGuard};
 use std::thread;
 
+use crate::base::latency::{RunClock, monotonic_ns};
 use crate::config::{Config, ConfigError};
-use crate::latency::{RunClock, monotonic_ns};
 use crate::shm::{Segment, SegmentError};
 use crate::telemetry::Message;
 

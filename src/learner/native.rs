@@ -7,8 +7,8 @@ use ndarray::{Array2, NdFloat, s};
 
 use super::backend::{Backend, Batch, LossCosts, Losses, Outputs, Targets};
 use crate::kernels::Kernels;
-use crate::mlp::{Activations, Mlp};
-use crate::params::NetworkShape;
+use crate::network::mlp::{Activations, Mlp};
+use crate::network::params::NetworkShape;
 
 /// Forward pass, losses and gradient of the shared-torso network on the CPU, one slot a pass.
 #[derive(Debug)]

@@ -2,9 +2,9 @@
 //!
 //! The learner's arithmetic without its rings, so that it can be tested and measured from memory.
 
-use crate::config::{Config, ConfigError, LearnerKind, LossSettings};
+use crate::base::latency::{Stage, StageClock};
+use crate::config::{Config, ConfigError, LearnerKind};
 use crate::kernels::Simd;
-use crate::latency::{Stage, StageClock};
 use crate::rollout::Rollout;
 
 use super::backend::{Backend, Batch, LossCosts, Losses, Outputs};
@@ -58,9 +58,9 @@ impl Pass {
         let rollout = config.rollout_shape()?;
         let n_slots = backend.slots_per_pass(config.loss.batch_slots);
         let (n_steps, n_obs) = (n_slots * rollout.n_frames(), n_slots * rollout.n_obs_columns());
-        let LossSettings { discount, reward_scale, baseline_cost, .. } = config.loss;
+        let baseline_cost = config.loss.baseline_cost;
         let entropy_cost = config.loss.entropy_cost.at(0) as f32;
-        let returns = ReturnSettings { discount, reward_scale, vtrace: config.vtrace() };
+        let returns = ReturnSettings::of(&config.loss);
         Ok(Pass {
             backend,
             n_slots,

@@ -4,8 +4,8 @@
 //! each lane has a beat of its own, and the supervisor sees the oldest. A lane that waits for another one's
 //! turn to end leaves it to that one to beat.
 
+use crate::base::sync::{AtomicU64, Ordering};
 use crate::shm::board::{Phase, Vitals};
-use crate::sync::{AtomicU64, Ordering};
 
 /// Stands for a lane that waits for another one, or has ended.
 const RESTING: u64 = u64::MAX;

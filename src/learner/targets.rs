@@ -5,9 +5,10 @@
 
 use ndarray::ArrayView1;
 
-use crate::env::StepKind;
+use super::vtrace::{VtraceInput, VtraceParams, vtrace};
+use crate::config::LossSettings;
 use crate::kernels::Kernels;
-use crate::vtrace::{VtraceInput, VtraceParams, vtrace};
+use crate::rollout::StepKind;
 
 use super::backend::{Batch, Outputs, Targets};
 
@@ -20,6 +21,15 @@ pub struct ReturnSettings {
     pub reward_scale: f32,
     /// ρ̄, c̄, the policy gradient's clip, λ.
     pub vtrace: VtraceParams<f32>,
+}
+
+impl ReturnSettings {
+    /// Those that a run was set to.
+    pub fn of(loss: &LossSettings) -> Self {
+        let LossSettings { discount, reward_scale, rho_bar, c_bar, pg_rho_bar, lambda, .. } = *loss;
+        let vtrace = VtraceParams { rho_bar, c_bar, pg_rho_bar, lambda };
+        ReturnSettings { discount, reward_scale, vtrace }
+    }
 }
 
 /// What the importance ratios and targets of the learned rows looked like; sums, so that batches add.
@@ -161,7 +171,7 @@ impl<K: Kernels<f32>> TargetBuilder<K> {
         (targets, stats)
     }
 
-    /// Discount, weight and scaled reward of each row; see the table in [`crate::vtrace`].
+    /// Discount, weight and scaled reward of each row; see the table in [`super::vtrace`].
     fn map_rows(&mut self, batch: &Batch<f32>) {
         let ReturnSettings { discount, reward_scale, .. } = self.settings;
         for (n, &kind) in batch.kinds.iter().enumerate() {

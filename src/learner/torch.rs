@@ -11,7 +11,7 @@ use ndarray::ArrayView2;
 use tch::{Device, Kind, Tensor};
 
 use super::backend::{Backend, Batch, LossCosts, Losses, Outputs, Targets};
-use crate::params::{NetworkShape, ParamLayout};
+use crate::network::params::{NetworkShape, ParamLayout};
 
 /// Forward pass, losses and gradient of the shared-torso network by libtorch on the CPU, all slots of
 /// an update in one pass.

@@ -7,7 +7,7 @@ use std::fmt;
 
 use super::loops::{StageTime, actor_loop_s, finite, learner_loop_s, learner_stages, ratio};
 use super::units::{micros, percent, seconds, three_digits};
-use crate::latency::Stage;
+use crate::base::latency::Stage;
 use crate::telemetry::{ActorSummary, LagSummary, Summary};
 
 /// What a run could not have more of.

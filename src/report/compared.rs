@@ -9,7 +9,7 @@ use super::points::is_drawable;
 use super::read::RunData;
 use super::series::{Column, Over};
 use crate::config::dotted;
-use crate::run_dir::RunDir;
+use crate::run::dir::RunDir;
 
 /// A run read back.
 pub struct Compared {

@@ -12,7 +12,7 @@ use super::points::is_drawable;
 use super::spread::Spread;
 use super::units::DASH;
 use super::{Step, Watch};
-use crate::run_dir::RunDir;
+use crate::run::dir::RunDir;
 use crate::telemetry::Summary;
 
 /// Runs read back, and how they fall into groups.

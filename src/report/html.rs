@@ -11,7 +11,7 @@ use super::loops::{actor_loop_s, learner_loop_s};
 use super::palette;
 use super::read::RunData;
 use super::units::{DASH, counted, grouped, megabytes, micros, percent, seconds, short};
-use crate::latency::Stage;
+use crate::base::latency::Stage;
 use crate::telemetry::{ActorSummary, Exit, LatencySummary, MemorySummary, Summary};
 
 /// The same page twice.

@@ -33,7 +33,7 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use crate::run_dir::RunDir;
+use crate::run::dir::RunDir;
 use chart::Chart;
 use groups::Groups;
 use html::Pages;

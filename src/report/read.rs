@@ -17,10 +17,10 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::points::is_drawable;
-use crate::input::{open_regular, read_at_most, read_text_at_most};
-use crate::latency::Stage;
-use crate::meta::Meta;
-use crate::run_dir::RunDir;
+use crate::base::input::{open_regular, read_at_most, read_text_at_most};
+use crate::base::latency::Stage;
+use crate::run::dir::RunDir;
+use crate::run::meta::Meta;
 use crate::telemetry::{MetricsRow, ProcessSample, Summary};
 
 /// All that is known of a run.

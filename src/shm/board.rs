@@ -8,7 +8,7 @@
 //! need not belong together, and a counter goes up with a load and a store. Counters are totals over all
 //! generations of a worker: a replacement goes on counting.
 
-use crate::sync::{AtomicU64, Ordering};
+use crate::base::sync::{AtomicU64, Ordering};
 
 /// A total that only its owner adds to.
 #[derive(Default)]

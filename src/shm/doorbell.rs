@@ -14,7 +14,7 @@
 
 use std::time::Duration;
 
-use crate::sync::{Futex, Ordering, yield_now};
+use crate::base::sync::{Futex, Ordering, yield_now};
 
 /// How often who waits lets others run before it goes to sleep. What it waits for is most often made by a
 /// process that needs this very core, and is there when the core comes back: no sleep and no waking then,

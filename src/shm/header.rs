@@ -5,7 +5,7 @@
 
 use super::error::SegmentError;
 use super::layout::Layout;
-use crate::sync::{AtomicU64, Ordering};
+use crate::base::sync::{AtomicU64, Ordering};
 
 /// "IMPALA-1" in ASCII.
 const MAGIC: u64 = u64::from_be_bytes(*b"IMPALA-1");

@@ -10,7 +10,7 @@ use super::error::SegmentError;
 use super::ring::RingProducer;
 use super::roles::HeldRole;
 use super::segment::Segment;
-use crate::latency::monotonic_ns;
+use crate::base::latency::monotonic_ns;
 use crate::rollout::RolloutMut;
 
 /// The filling end of one actor's ring.

@@ -4,7 +4,7 @@
 //! nothing of what a slot holds or where it lies: slot `index % n_slots` belongs to whoever the indices
 //! say (invariants R1–R5 in `shm/mod.rs`). Called by `producer.rs` and `consumer.rs` alone.
 
-use crate::sync::{AtomicU64, Ordering};
+use crate::base::sync::{AtomicU64, Ordering};
 
 /// An index alone on two cache lines: neighbouring lines are fetched in pairs, so that 64 bytes would
 /// let one side's stores slow the other side down.

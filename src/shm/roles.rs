@@ -6,7 +6,7 @@
 use std::ops::{Deref, DerefMut};
 
 use super::error::SegmentError;
-use crate::sync::{AtomicBool, Ordering};
+use crate::base::sync::{AtomicBool, Ordering};
 
 /// Which roles this process has handed out (M4).
 pub struct Roles {

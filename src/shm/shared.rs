@@ -9,7 +9,7 @@ use super::header::SegmentHeader;
 use super::layout;
 use super::ring::RingState;
 use super::weights::WeightsState;
-use crate::sync::AtomicU64;
+use crate::base::sync::AtomicU64;
 
 const _: () = {
     assert!(size_of::<SegmentHeader>() == layout::HEADER_BYTES);

@@ -5,9 +5,9 @@
 //! publishes the weights: what an actor can have acted with is never ahead of what a replacement finds.
 //! Made by `segment.rs` for the learner (one [`StateWriter`]) and the supervisor (a [`StateReader`]).
 
-use crate::faults::{self, Point};
+use crate::base::faults::{self, Point};
+use crate::base::sync::{AtomicU64, Ordering};
 use crate::state::{Counters, LearnerState, OptimizerState, RecentReturns, StateView};
-use crate::sync::{AtomicU64, Ordering};
 
 use super::layout::{SegmentShape, StateWords};
 use super::weights::{CorruptCell, WeightsReader, WeightsRegion, WeightsWriter};

@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use super::layout::{LayoutError, SegmentShape};
 use super::{Segment, SegmentError};
-use crate::env::StepKind;
+use crate::base::sync::Ordering;
+use crate::rollout::StepKind;
 use crate::rollout::{Rollout, RolloutMut, RolloutShape};
-use crate::sync::Ordering;
 
 const SHAPE: SegmentShape = SegmentShape {
     n_actors: 2,

@@ -9,7 +9,7 @@
 //! Parameters travel as pairs in `AtomicU64` words: a plain copy would be a data race, and half as many
 //! words are copied twice as fast.
 
-use crate::sync::{AtomicU64, Ordering, fence, spin_loop};
+use crate::base::sync::{AtomicU64, Ordering, fence, spin_loop};
 
 /// The cell in use is marked as being written, which no writer ever does (W2): somebody wrote over its head or
 /// over the index.

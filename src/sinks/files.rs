@@ -20,9 +20,9 @@ use hdrhistogram::serialization::interval_log::{IntervalLogWriterBuilder, Tag};
 use serde::Serialize;
 
 use super::batches::BatchFile;
-use crate::latency::{Interval, Stage};
-use crate::meta::Meta;
-use crate::run_dir::RunDir;
+use crate::base::latency::{Interval, Stage};
+use crate::run::dir::RunDir;
+use crate::run::meta::Meta;
 use crate::telemetry::{Exit, LiveNote, MetricsRow, ProcessSample, SlotRecord, Summary};
 
 /// The first line of the log says its format, as the Java `HistogramLogWriter` does; the last comment

@@ -15,9 +15,9 @@ use jiff::Timestamp;
 use prost::Message;
 
 use super::batches::BatchFile;
-use crate::latency::Stage;
-use crate::meta::Meta;
-use crate::run_dir::RunDir;
+use crate::base::latency::Stage;
+use crate::run::dir::RunDir;
+use crate::run::meta::Meta;
 use crate::telemetry::MetricsRow;
 
 /// Columns with the names that users of Stable-Baselines3 and CleanRL look for, or near them. A stage's

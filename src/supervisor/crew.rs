@@ -12,10 +12,10 @@ use tracing::debug;
 
 use super::channel::Inbox;
 use super::life;
+use super::place::{Place, Role};
+use crate::base::latency::{RunClock, monotonic_ns};
 use crate::config::Config;
-use crate::latency::{RunClock, monotonic_ns};
-use crate::place::{Place, Role};
-use crate::process::{Worker, start_ticks};
+use crate::os::process::{Worker, start_ticks};
 use crate::rollout::RolloutShape;
 use crate::shm::Segment;
 use crate::shm::board::Vitals;
@@ -58,7 +58,7 @@ impl<'a> Crew<'a> {
     ///
     /// # Errors
     /// If the operating system refuses a process or what it needs.
-    pub fn man(&mut self, place: usize) -> io::Result<()> {
+    pub fn start(&mut self, place: usize) -> io::Result<()> {
         let generation = self.first_generation + self.places[place].n_restarts();
         let worker = match self.places[place].role() {
             Role::Learner => self.fork_learner()?,
@@ -71,7 +71,7 @@ impl<'a> Crew<'a> {
 
     fn fork_learner(&mut self) -> io::Result<Worker> {
         let outbox = self.inbox.open()?;
-        let is_first = self.places[LEARNER].epitaph().is_none();
+        let is_first = self.places[LEARNER].exit_report().is_none();
         Worker::spawn(|| {
             self.begin_life(LEARNER);
             life::of_learner(self.config, self.segment, self.run_clock, outbox, is_first)
@@ -79,7 +79,7 @@ impl<'a> Crew<'a> {
     }
 
     fn fork_actor(&mut self, actor: usize, generation: u64) -> io::Result<Worker> {
-        let is_first = self.places[1 + actor].epitaph().is_none();
+        let is_first = self.places[1 + actor].exit_report().is_none();
         Worker::spawn(|| {
             self.begin_life(1 + actor);
             life::of_actor(self.config, self.segment, actor, generation, is_first)
@@ -116,11 +116,11 @@ impl<'a> Crew<'a> {
     /// up. None of them shall play the episodes of the ones before.
     ///
     /// # Errors
-    /// As [`Place::bury`].
+    /// As [`Place::reap`].
     pub fn begin_anew(&mut self) -> io::Result<()> {
         self.first_generation += 1;
-        for place in self.places.iter_mut().filter(|place| place.is_manned()) {
-            place.bury()?;
+        for place in self.places.iter_mut().filter(|place| place.is_in_use()) {
+            place.reap()?;
             place.begin_anew();
         }
         Ok(())

@@ -10,8 +10,8 @@ use std::time::Duration;
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
-use crate::place::Place;
-use crate::signals::CaughtSignals;
+use super::place::Place;
+use crate::os::signals::CaughtSignals;
 
 /// The loop wakes at least this often to take messages; the ends of workers and signals wake it at once.
 const TICK: Duration = Duration::from_millis(20);

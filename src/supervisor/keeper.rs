@@ -4,15 +4,15 @@
 //! the segment is given to go on from after a divergence or damage. Knows no process: it writes into the
 //! segment only when its caller, the supervisor, says that there is no learner.
 
-use crate::checkpoint::{Checkpoint, CheckpointError};
-use crate::checkpoints::Checkpoints;
+use super::divergence::{Divergence, Remedy};
+use crate::base::latency::{RunClock, monotonic_ns};
 use crate::config::{Config, ConfigError};
-use crate::divergence::{Divergence, Remedy};
-use crate::latency::{RunClock, monotonic_ns};
-use crate::run_dir::RunDir;
+use crate::run::checkpoints::Checkpoints;
+use crate::run::dir::RunDir;
+use crate::run::start::fresh_state;
 use crate::shm::state::{SavedState, StateReader};
 use crate::shm::{Segment, SegmentError};
-use crate::start::fresh_state;
+use crate::state::checkpoint::{Checkpoint, CheckpointError};
 use crate::state::{Counters, LearnerState};
 use crate::telemetry::Reliability;
 

@@ -4,11 +4,11 @@
 //! by the supervisor in a process that it has just forked.
 
 use crate::actor::{Actor, ActorError};
+use crate::base::faults;
+use crate::base::latency::RunClock;
 use crate::config::Config;
-use crate::faults;
-use crate::latency::RunClock;
 use crate::learner::{Learner, LearnerError, MessageSink};
-use crate::process::{EXIT_DIVERGED, EXIT_ERROR, EXIT_SEGMENT, leave_words, set_process_name};
+use crate::os::process::{EXIT_DIVERGED, EXIT_ERROR, EXIT_SEGMENT, leave_words, set_process_name};
 use crate::shm::{Segment, SegmentError};
 
 /// All that the learner's process does; its exit status. `is_first` says that none was in its place before.

@@ -12,29 +12,34 @@
 
 mod channel;
 mod crew;
+pub mod divergence;
 mod events;
+pub mod final_eval;
 mod keeper;
 mod life;
 mod outcome;
+pub mod place;
 mod recorder;
+pub mod restart;
+pub mod watch;
 
 use std::io;
 
 use tracing::debug;
 
+use crate::base::latency::{RunClock, monotonic_ns};
 use crate::config::{Config, ConfigError, SupervisionSettings};
-use crate::divergence::Remedy;
-use crate::latency::{RunClock, monotonic_ns};
-use crate::place::{Place, Role};
-use crate::process::{Death, EXIT_DIVERGED, EXIT_SEGMENT};
-use crate::restart::{Decision, RestartPolicy};
-use crate::run_dir::RunDir;
+use crate::os::process::{Death, EXIT_DIVERGED, EXIT_SEGMENT};
+use crate::os::signals::CaughtSignals;
+use crate::run::dir::RunDir;
 use crate::shm::state::SavedState;
 use crate::shm::{Segment, SegmentError};
-use crate::signals::CaughtSignals;
 use crate::sinks::Sinks;
 use crate::telemetry::{Exit, Message, Reliability};
-use crate::watch::Watch;
+use divergence::Remedy;
+use place::{Place, Role};
+use restart::{Decision, RestartPolicy};
+use watch::Watch;
 
 use crew::{Crew, LEARNER};
 use events::Event;
@@ -125,7 +130,7 @@ impl<'a> Supervisor<'a> {
         };
         supervisor.announce();
         for place in 0..supervisor.crew.places.len() {
-            supervisor.crew.man(place).map_err(refused("a worker process"))?;
+            supervisor.crew.start(place).map_err(refused("a worker process"))?;
         }
         Ok(supervisor)
     }
@@ -135,7 +140,7 @@ impl<'a> Supervisor<'a> {
     /// # Errors
     /// If the operating system fails the supervisor itself; all workers are then ended.
     pub fn run(mut self) -> Result<RunOutcome, SupervisorError> {
-        while self.crew.places.iter().any(Place::is_manned) {
+        while self.crew.places.iter().any(Place::is_in_use) {
             let events = events::wait(self.signals, &self.crew.places);
             for event in events.map_err(refused("to wait for workers"))? {
                 self.handle(event)?;
@@ -194,8 +199,8 @@ impl<'a> Supervisor<'a> {
 
     fn on_death(&mut self, place: usize) -> Result<(), SupervisorError> {
         self.pass_on_remarks();
-        let buried = self.crew.places[place].bury().map_err(refused("to reap a worker"))?;
-        let Some(death) = buried else { return Ok(()) };
+        let reaped = self.crew.places[place].reap().map_err(refused("to reap a worker"))?;
+        let Some(death) = reaped else { return Ok(()) };
         let role = self.crew.places[place].role();
         debug!("{role} {death}");
         if role == Role::Learner {
@@ -212,7 +217,7 @@ impl<'a> Supervisor<'a> {
         if death == Death::Exited(EXIT_DIVERGED) {
             return self.go_back();
         }
-        self.mourn(place);
+        self.restart_or_give_up(place);
         Ok(())
     }
 
@@ -234,21 +239,21 @@ impl<'a> Supervisor<'a> {
             ),
             Some(Remedy::GoBackTo(goal_updates)) => {
                 self.crew.places[LEARNER].begin_anew();
-                let epitaph = self.crew.places[LEARNER].epitaph().unwrap_or_default();
+                let exit_report = self.crew.places[LEARNER].exit_report().unwrap_or_default();
                 self.recorder.note(&format!(
-                    "{epitaph}; weights and optimiser go back to what they were after update {goal_updates}"
+                    "{exit_report}; weights and optimiser go back to what they were after update {goal_updates}"
                 ));
             }
         }
         Ok(())
     }
 
-    /// Decides whether a place whose process died is manned again, and says so.
-    fn mourn(&mut self, place: usize) {
-        let decision = self.crew.places[place].mourn(&self.policy, monotonic_ns());
+    /// Decides whether a place whose process died gets another one, and says so.
+    fn restart_or_give_up(&mut self, place: usize) {
+        let decision = self.crew.places[place].decide_restart(&self.policy, monotonic_ns());
         let role = self.crew.places[place].role();
-        let epitaph =
-            self.crew.places[place].epitaph().unwrap_or("a process that could not be forked");
+        let exit_report =
+            self.crew.places[place].exit_report().unwrap_or("a process that could not be forked");
         match decision {
             Decision::RestartAfter(pause_ns) => {
                 let pause = if pause_ns == 0 {
@@ -257,13 +262,13 @@ impl<'a> Supervisor<'a> {
                     format!(" in {} s", pause_ns as f64 / 1e9)
                 };
                 let loss = self.loss_with(role);
-                self.recorder.note(&format!("{epitaph}; started again{pause}{loss}"));
+                self.recorder.note(&format!("{exit_report}; started again{pause}{loss}"));
             }
             Decision::GiveUp => {
                 let SupervisionSettings { max_restarts, restart_window_s, .. } =
                     self.config.supervision;
                 self.recorder.note(&format!(
-                    "{epitaph}; given up after more than {max_restarts} deaths in {restart_window_s} s \
+                    "{exit_report}; given up after more than {max_restarts} deaths in {restart_window_s} s \
                      (supervision.max_restarts)"
                 ));
                 match role {
@@ -291,9 +296,10 @@ impl<'a> Supervisor<'a> {
 
     /// Ends the run in order, as failed.
     fn fail(&mut self, why: &str) {
-        let epitaphs: Vec<&str> = self.crew.places.iter().filter_map(Place::epitaph).collect();
-        let epitaphs = epitaphs.join("; ");
-        self.trouble = Some(format!("{why} ({epitaphs})"));
+        let exit_reports: Vec<&str> =
+            self.crew.places.iter().filter_map(Place::exit_report).collect();
+        let exit_reports = exit_reports.join("; ");
+        self.trouble = Some(format!("{why} ({exit_reports})"));
         self.order_stop();
     }
 
@@ -301,11 +307,11 @@ impl<'a> Supervisor<'a> {
     fn man_due_places(&mut self) {
         for place in 0..self.crew.places.len() {
             if self.crew.places[place].is_due(monotonic_ns())
-                && let Err(error) = self.crew.man(place)
+                && let Err(error) = self.crew.start(place)
             {
                 let role = self.crew.places[place].role();
                 self.recorder.note(&format!("{role} cannot be started: {error}"));
-                self.mourn(place);
+                self.restart_or_give_up(place);
             }
         }
     }
@@ -358,7 +364,7 @@ impl<'a> Supervisor<'a> {
     /// Ends the run if the actors that are left can never fill a batch: the learner would wait for ever.
     fn end_if_too_few(&mut self) {
         let actors = self.crew.places.iter().filter(|place| place.role() != Role::Learner);
-        let n_actors = actors.filter(|place| place.is_manned()).count();
+        let n_actors = actors.filter(|place| place.is_in_use()).count();
         if n_actors * self.config.actors.slots_per_actor < self.config.loss.batch_slots {
             self.fail(&format!(
                 "actors died too often: the {n_actors} that are left cannot fill a batch of {} slots",
@@ -464,7 +470,7 @@ impl Drop for Supervisor<'_> {
     fn drop(&mut self) {
         // A worker that cannot be killed or reaped is dead already, or beyond our reach.
         let _ = self.crew.kill_all();
-        self.crew.places.iter_mut().for_each(|place| drop(place.bury()));
+        self.crew.places.iter_mut().for_each(|place| drop(place.reap()));
     }
 }
 

@@ -2,10 +2,10 @@
 //!
 //! Made by the supervisor; `train.rs` makes the summary of it.
 
+use super::place::Place;
 use super::recorder::Totals;
-use crate::checkpoint::Checkpoint;
-use crate::place::Place;
 use crate::shm::board::ActorStatus;
+use crate::state::checkpoint::Checkpoint;
 use crate::telemetry::{Exit, Reliability};
 
 /// What a run came to.

@@ -4,9 +4,9 @@
 //! Owns the sinks while workers live. A write that fails becomes a note, and training goes on. Decides
 //! nothing, and knows no shared memory. Called by the supervisor.
 
-use crate::latency::{Interval, RunClock, StageHistograms, monotonic_ns};
-use crate::memory::pss_bytes;
-use crate::place::{Place, Role};
+use super::place::{Place, Role};
+use crate::base::latency::{Interval, RunClock, StageHistograms, monotonic_ns};
+use crate::os::memory::pss_bytes;
 use crate::sinks::Sinks;
 use crate::sinks::files::FilesError;
 use crate::sinks::tensorboard::TensorBoardError;

@@ -20,7 +20,7 @@ impl Source {
         Source { path: path.into(), text: text.into(), code: blanked(text) }
     }
 
-    /// The top-level module: `learner` of `src/learner/pass.rs`, `actor` of `src/actor.rs`.
+    /// The top-level module: `learner` of `src/learner/pass.rs`, `actor` of `src/actor/mod.rs`.
     pub fn module(&self) -> &str {
         let below = self.path.trim_start_matches("src/");
         below.split('/').next().unwrap_or_default().trim_end_matches(".rs")

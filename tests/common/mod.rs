@@ -1,8 +1,8 @@
 //! Random batches for the learner's tests.
 
-use impala::env::StepKind;
 use impala::learner::backend::{Batch, Outputs, Targets};
-use impala::params::NetworkShape;
+use impala::network::params::NetworkShape;
+use impala::rollout::StepKind;
 use ndarray::{Array2, NdFloat};
 use rand_core::{Rng, SeedableRng};
 use rand_xoshiro::Xoshiro256PlusPlus;

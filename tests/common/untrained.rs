@@ -1,7 +1,7 @@
 //! A CartPole-v1 policy as it is before training, for tests of what reads checkpoints.
 
-use impala::checkpoint::Checkpoint;
-use impala::params::{NetworkShape, ParamLayout};
+use impala::network::params::{NetworkShape, ParamLayout};
+use impala::state::checkpoint::Checkpoint;
 use impala::state::{Counters, LearnerState, OptimizerState, SCORE_WINDOW};
 
 /// A checkpoint that says it has learned from `frames` frames in one update.

@@ -18,7 +18,7 @@ import time
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 TARGET = pathlib.Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "tests/model/target")) / "mutants"
 SHM = ["ring", "weights", "doorbell", "state", "board", "layout"]
-FILES = ["src/sync.rs", "src/state.rs"] + [f"src/shm/{noun}.rs" for noun in SHM]
+FILES = ["src/base/sync.rs", "src/base/finite.rs", "src/state/learner.rs"] + [f"src/shm/{noun}.rs" for noun in SHM]
 TIME_LIMIT_S = 120  # ten times a passing run; a mutant that is merely slow counts as survivor
 
 # (name, file, old text, new text). A name begins with the scenarios that must fail: the state's cells are

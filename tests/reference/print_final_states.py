@@ -1,4 +1,4 @@
-"""Print digests of the float64 states in which CartPole-v1 episodes end, for src/env/cartpole.rs.
+"""Print digests of the float64 states in which CartPole-v1 episodes end, for src/env/classic/cartpole.rs.
 
 Usage: python print_final_states.py
 Needs: pip install gymnasium==1.4.0

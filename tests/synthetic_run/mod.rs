@@ -3,9 +3,9 @@
 use std::path::Path;
 
 use hdrhistogram::Histogram;
-use impala::latency::{Interval, Stage, StageHistograms};
-use impala::meta::Meta;
-use impala::run_dir::RunDir;
+use impala::base::latency::{Interval, Stage, StageHistograms};
+use impala::run::dir::RunDir;
+use impala::run::meta::Meta;
 use impala::sinks::files::RunFiles;
 use impala::sinks::tensorboard::TensorBoard;
 use impala::telemetry::{

@@ -8,13 +8,13 @@ use std::sync::{Mutex, MutexGuard};
 use std::thread;
 
 use anyhow::Result;
-use impala::collector::Collector;
+use impala::actor::collector::Collector;
+use impala::base::latency::StageClock;
+use impala::base::seeds::{Stream, stream_seed};
 use impala::config::Config;
-use impala::latency::StageClock;
 use impala::learner::optim::{Optimizer, UpdateRule, clip_grad_norm};
 use impala::learner::pass::Pass;
-use impala::params::ParamLayout;
-use impala::seeds::{Stream, stream_seed};
+use impala::network::params::ParamLayout;
 use impala::shm::Segment;
 
 use super::Figures;

@@ -21,10 +21,10 @@ use std::time::Instant;
 
 use anyhow::{Context, Result, ensure};
 use impala::config::Config;
-use impala::params::ParamLayout;
-use impala::process::{Death, EXIT_ERROR, Worker};
+use impala::network::params::ParamLayout;
+use impala::os::process::{Death, EXIT_ERROR, Worker};
+use impala::run::start::{create_segment, fresh_state, segment_shape};
 use impala::shm::Segment;
-use impala::start::{create_segment, fresh_state, segment_shape};
 use nix::sys::signal::Signal;
 
 use super::Effort;
@@ -184,7 +184,7 @@ fn stop(workers: Vec<Worker>) -> Result<()> {
         worker.kill()?;
     }
     for worker in workers {
-        let death = worker.reap()?;
+        let death = worker.reap()?.death;
         ensure!(death == Death::Killed(Signal::SIGKILL), "a worker {death} before its time");
     }
     Ok(())

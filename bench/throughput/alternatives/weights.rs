@@ -5,9 +5,9 @@ use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
+use impala::base::sync::Futex;
 use impala::shm::weights::{WeightsReader, WeightsWriter};
 use impala::shm::{Held, Segment};
-use impala::sync::Futex;
 use ipc_channel::ipc::{IpcBytesReceiver, IpcBytesSender, bytes_channel};
 
 use super::shared::Shared;

@@ -1,8 +1,8 @@
 //! What is shown of a running run, as text and series: two snapshots, and what the run's files say.
 
-use impala::latency::Stage;
-use impala::live::{LiveRun, Snapshot};
+use impala::base::latency::Stage;
 use impala::report::read::RunData;
+use impala::revisit::live::{LiveRun, Snapshot};
 use impala::shm::view::{RingSigns, WorkerSigns};
 use impala::telemetry::{LatencySummary, MetricsRow};
 

@@ -1,8 +1,8 @@
 //! What lies where in the shared memory, as a table with a line between regions.
 
 use impala::config::Config;
+use impala::run::start::segment_shape;
 use impala::shm::layout::{Layout, STATUS_BYTES, Span};
-use impala::start::segment_shape;
 
 /// A stretch of the segment and whose it is.
 struct Row {

@@ -10,8 +10,8 @@ use std::io::IsTerminal;
 use std::path::PathBuf;
 
 use anyhow::anyhow;
-use impala::live::{LiveError, LiveRun};
-use impala::run_dir::RunDir;
+use impala::revisit::live::{LiveError, LiveRun};
+use impala::run::dir::RunDir;
 
 use crate::Failure;
 use crate::config::Sources;

@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use impala::live::{Life, LiveRun};
 use impala::report::read::RunData;
-use impala::run_dir::RunDir;
+use impala::revisit::live::{Life, LiveRun};
+use impala::run::dir::RunDir;
 use nix::poll::{PollTimeout, poll};
 
 use super::figures::{Figures, NONE_YET, PROCESS_TITLES, STAGE_TITLES, count, resampled};

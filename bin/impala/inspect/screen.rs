@@ -3,9 +3,9 @@
 use std::io;
 use std::time::Duration;
 
-use impala::live::{LiveRun, Snapshot};
 use impala::report::read::RunData;
-use impala::run_dir::RunDir;
+use impala::revisit::live::{LiveRun, Snapshot};
+use impala::run::dir::RunDir;
 use ratatui::Frame;
 use ratatui::layout::{Constraint, Layout, Rect};
 use ratatui::style::{Color, Style, Stylize};
@@ -194,7 +194,7 @@ mod tests {
     use ratatui::Terminal;
     use ratatui::backend::TestBackend;
 
-    use impala::latency::Stage;
+    use impala::base::latency::Stage;
 
     use super::super::figures::{Headline, StageRow};
     use super::*;

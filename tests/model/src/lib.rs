@@ -4,13 +4,11 @@
 //! every value that a relaxed load may see; Miri watches for data races and undefined behaviour; the
 //! processor runs them thousands of times. `run.sh` runs them all.
 
-pub mod faults;
+pub mod base;
 pub mod rollout;
 pub mod shm;
-#[path = "../../../src/state.rs"]
+#[path = "../../../src/state/learner.rs"]
 pub mod state;
-#[path = "../../../src/sync.rs"]
-pub mod sync;
 
 /// Threads and unsynchronised memory of the machine at hand.
 #[cfg(loom)]

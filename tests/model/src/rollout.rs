@@ -1,4 +1,4 @@
-//! Stands in for `src/rollout.rs`: what `layout.rs` computes with. No scenario has a rollout.
+//! Stands in for `src/rollout`: what `layout.rs` computes with. No scenario has a rollout.
 
 /// As the real one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

@@ -6,7 +6,7 @@ use shm_model::machine::{Arc, UnsafeCell, explore, thread};
 use shm_model::shm::doorbell::Doorbell;
 use shm_model::shm::ring::{RingConsumer, RingProducer, RingState};
 use shm_model::shm::weights::{WeightsReader, WeightsRegion, WeightsState, WeightsWriter, n_words};
-use shm_model::sync::{AtomicU64, Ordering};
+use shm_model::base::sync::{AtomicU64, Ordering};
 
 /// A ring whose slots are plain memory: any access that the protocol does not order is a data race, which
 /// loom and Miri report.

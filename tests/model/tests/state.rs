@@ -1,14 +1,14 @@
 //! The learner's state under concurrency: saved by a learner that may die, read by a supervisor while it
 //! is saved, and by the next learner.
 
-use shm_model::faults::die_during;
+use shm_model::base::faults::die_during;
 use shm_model::machine::{Arc, explore_within, thread};
 use shm_model::rollout::RolloutShape;
 use shm_model::shm::layout::{SegmentShape, StateWords};
 use shm_model::shm::state::{SavedState, StateReader, StateWriter};
 use shm_model::shm::weights::{WeightsReader, WeightsRegion, WeightsState, WeightsWriter, n_words};
 use shm_model::state::{Counters, LearnerState, OptimizerState, SCORE_WINDOW};
-use shm_model::sync::AtomicU64;
+use shm_model::base::sync::AtomicU64;
 
 const N_PARAMS: usize = 2;
 

@@ -1,0 +1,218 @@
+//! The actor's work on one slot: E environments acted for T steps, straight into the slot.
+//!
+//! Owns the environments, the policy and the observation that one rollout hands to the next. Knows
+//! no ring and no other process, so that it can be tested and measured alone. Its loop allocates
+//! nothing, takes no lock, writes no log and makes no system call.
+
+use std::collections::BTreeSet;
+use std::fmt;
+
+use ndarray::{Array2, s};
+
+use super::policy::Policy;
+use crate::base::faults::{self, Point};
+use crate::base::latency::monotonic_ns;
+use crate::base::seeds::{Stream, stream_seed};
+use crate::config::{Config, ConfigError};
+use crate::env::VecEnv;
+use crate::rollout::EpisodeLog;
+use crate::rollout::RolloutMut;
+
+/// Time that collecting one rollout took, ns.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct CollectTime {
+    /// In forward passes and sampling.
+    pub act_ns: u64,
+    /// In environment steps.
+    pub env_ns: u64,
+}
+
+/// A number that an environment must not return: NaN or infinite.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct BadNumber {
+    /// Index of the environment in its actor.
+    pub env: usize,
+    /// What its generator was seeded with.
+    pub seed: u128,
+    /// Its steps since the actor's process started, this one included; 0 for a first observation.
+    pub step: u64,
+    /// Where the number stood.
+    pub place: NumberPlace,
+    /// The number, as the network takes it.
+    pub value: f32,
+}
+
+/// What an environment returns numbers in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NumberPlace {
+    /// The observation's number with this index.
+    Observation(usize),
+    /// The reward.
+    Reward,
+}
+
+impl fmt::Display for BadNumber {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        let BadNumber { env, seed, step, place, value } = self;
+        write!(f, "environment {env} (seed {seed}) returned {value} as ")?;
+        match place {
+            NumberPlace::Observation(d) => write!(f, "number {d} of its observation")?,
+            NumberPlace::Reward => write!(f, "its reward")?,
+        }
+        write!(f, " at its step {step}")
+    }
+}
+
+/// Collects one rollout after the other from a vector of environments.
+pub struct Collector {
+    n_envs: usize,
+    unroll_length: usize,
+    envs: Box<dyn VecEnv>,
+    /// What the first environment was seeded with; the others with the numbers after it.
+    env_seed: u64,
+    /// Rollouts collected, published or not.
+    n_collected: u64,
+    policy: Policy,
+    /// The observations that the next rollout begins with, `[D, E]`.
+    obs: Array2<f32>,
+}
+
+impl Collector {
+    /// The collector of an actor's place; `generation` is another one for each process that has it.
+    ///
+    /// # Errors
+    /// If the configuration was not checked.
+    pub fn new(config: &Config, actor: u64, generation: u64) -> Result<Self, ConfigError> {
+        let seed = |stream| stream_seed(config.seed, stream);
+        let n_envs = config.actors.envs_per_actor;
+        let env_seed = seed(Stream::Environments { actor, generation });
+        let mut envs = config.make_vec(n_envs, env_seed)?;
+        let shape = config.network_shape()?;
+        let mut obs = Array2::zeros((shape.obs_dim, n_envs));
+        envs.reset(obs.view_mut());
+        let kernels = config.simd()?;
+        let action_seed = seed(Stream::Actions { actor, generation });
+        Ok(Collector {
+            n_envs,
+            unroll_length: config.actors.unroll_length,
+            envs,
+            env_seed,
+            n_collected: 0,
+            policy: Policy::new(&shape, kernels, n_envs, action_seed),
+            obs,
+        })
+    }
+
+    /// Environment steps in a rollout, T·E.
+    pub fn frames_per_rollout(&self) -> u64 {
+        (self.unroll_length * self.n_envs) as u64
+    }
+
+    /// The flat weights to act with, to be overwritten with a newer version.
+    pub fn params_mut(&mut self) -> &mut [f32] {
+        self.policy.params_mut()
+    }
+
+    /// Fills every field of a rollout but what publishing sets.
+    pub fn collect(&mut self, rollout: &mut RolloutMut) -> CollectTime {
+        self.collect_while(rollout, |_| true).expect("nothing ends this one")
+    }
+
+    /// Fills every field of a rollout but what publishing sets, as long as `goes_on` says so, which is told
+    /// the time, ns, after each step of the environments; `None` where it did not. The hot loop of collecting.
+    pub fn collect_while(
+        &mut self,
+        rollout: &mut RolloutMut,
+        mut goes_on: impl FnMut(u64) -> bool,
+    ) -> Option<CollectTime> {
+        let mut time = CollectTime::default();
+        rollout.header.n_episodes = 0;
+        rollout.obs.slice_mut(s![.., ..self.n_envs]).assign(&self.obs);
+        let mut last_ns = monotonic_ns();
+        for t in 0..self.unroll_length {
+            self.act(rollout, t);
+            let acted_ns = monotonic_ns();
+            if t == self.unroll_length / 2 {
+                faults::reach(Point::SlotHalfWritten);
+            }
+            self.step(rollout, t);
+            let stepped_ns = monotonic_ns();
+            time.act_ns += acted_ns - last_ns;
+            time.env_ns += stepped_ns - acted_ns;
+            last_ns = stepped_ns;
+            if !goes_on(stepped_ns) {
+                return None;
+            }
+        }
+        let final_columns = self.unroll_length * self.n_envs..;
+        self.obs.assign(&rollout.obs.slice(s![.., final_columns]));
+        self.n_collected += 1;
+        Some(time)
+    }
+
+    /// The first NaN or infinite observation or reward of the rollout just collected, which then must not
+    /// be learned from. Every environment that returned one begins a new episode.
+    pub fn mend(&mut self, rollout: &RolloutMut) -> Option<BadNumber> {
+        if rollout.is_finite() {
+            return None;
+        }
+        let by_step = (0..=self.unroll_length).flat_map(|t| (0..self.n_envs).map(move |e| (t, e)));
+        let bad = by_step.filter_map(|(t, env)| self.bad_number(rollout, t, env));
+        let bad: Vec<BadNumber> = bad.collect();
+        let envs: BTreeSet<usize> = bad.iter().map(|bad| bad.env).collect();
+        for env in envs {
+            self.envs.reset_one(env, self.obs.column_mut(env));
+        }
+        bad.first().copied()
+    }
+
+    /// What environment `env` returned with step `t` of the rollout, if that is a bad number.
+    fn bad_number(&self, rollout: &RolloutMut, t: usize, env: usize) -> Option<BadNumber> {
+        let column = t * self.n_envs + env;
+        let obs = rollout.obs.column(column);
+        let mut numbers = obs.iter().enumerate().map(|(d, x)| (NumberPlace::Observation(d), *x));
+        // The reward of step t stands one column before the observation that it came with.
+        let reward = column.checked_sub(self.n_envs).map(|n| rollout.rewards[n]);
+        let reward = reward.map(|value| (NumberPlace::Reward, value));
+        let is_bad = |(_, value): &(NumberPlace, f32)| !value.is_finite();
+        let (place, value) = numbers.find(is_bad).or(reward.filter(is_bad))?;
+        let step = (self.n_collected - 1) * self.unroll_length as u64 + t as u64;
+        Some(BadNumber { env, seed: self.seed_of(env), step, place, value })
+    }
+
+    /// Index and seed of the environment that was at work when something panicked, if one was.
+    pub fn env_at_work(&self) -> Option<(usize, u128)> {
+        self.envs.at_work().map(|env| (env, self.seed_of(env)))
+    }
+
+    fn seed_of(&self, env: usize) -> u128 {
+        u128::from(self.env_seed) + env as u128
+    }
+
+    /// Chooses the actions of step `t`.
+    fn act(&mut self, rollout: &mut RolloutMut, t: usize) {
+        let columns = t * self.n_envs..(t + 1) * self.n_envs;
+        let obs = rollout.obs.slice(s![.., columns.clone()]);
+        let log_probs = rollout.behaviour_log_probs.slice_mut(s![.., columns.clone()]);
+        self.policy.sample(obs, log_probs, &mut rollout.actions[columns]);
+    }
+
+    /// Takes the actions of step `t`; the observations after it are those of step `t + 1`.
+    fn step(&mut self, rollout: &mut RolloutMut, t: usize) {
+        let columns = t * self.n_envs..(t + 1) * self.n_envs;
+        let next_obs = rollout.obs.slice_mut(s![.., columns.end..columns.end + self.n_envs]);
+        let n_logged = rollout.header.n_episodes as usize;
+        let mut episodes = EpisodeLog::new(
+            &mut rollout.episode_returns[n_logged..],
+            &mut rollout.episode_lengths[n_logged..],
+        );
+        let is_spoilt = faults::reach(Point::EnvStep);
+        let actions = &rollout.actions[columns.clone()];
+        let rewards = &mut rollout.rewards[columns.clone()];
+        self.envs.step(actions, next_obs, rewards, &mut rollout.kinds[columns], &mut episodes);
+        rollout.header.n_episodes += episodes.n_episodes() as u64;
+        if is_spoilt {
+            rewards[0] = f32::NAN;
+        }
+    }
+}

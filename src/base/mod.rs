@@ -1,0 +1,9 @@
+//! What anybody may use. Nothing here knows what an environment, a network or a process of a run is.
+
+pub mod faults;
+pub mod finite;
+pub mod input;
+pub mod latency;
+pub mod seeds;
+pub mod suggest;
+pub mod sync;

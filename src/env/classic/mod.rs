@@ -1,0 +1,5 @@
+//! Gymnasium's classic control tasks, bit-exact.
+
+pub mod acrobot;
+pub mod cartpole;
+pub mod mountain_car;

@@ -1,0 +1,4 @@
+//! Networks: their parameters in one flat vector, and how observations become outputs.
+
+pub mod mlp;
+pub mod params;

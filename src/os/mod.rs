@@ -1,0 +1,5 @@
+//! What is asked of Linux: processes, signals, what a process takes of the machine.
+
+pub mod memory;
+pub mod process;
+pub mod signals;

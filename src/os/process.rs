@@ -1,0 +1,356 @@
+//! Worker processes: fork, the child's first and last steps, death seen through a pidfd.
+//!
+//! The only place that forks, and only where the process has one thread: a child of a threaded parent
+//! may find a lock held by a thread that it does not have. Called by the supervisor, and for the final
+//! evaluation.
+
+use std::ffi::CString;
+use std::io::{self, PipeReader, PipeWriter, Read, Write};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::OnceLock;
+
+use nix::sys::prctl;
+use nix::sys::signal::{SigHandler, SigSet, Signal, kill, signal};
+use nix::sys::wait::{WaitStatus, waitpid};
+use nix::unistd::{ForkResult, Pid, fork, getpid, getppid, setpgid};
+use rustix::fs::Mode;
+use rustix::process::{PidfdFlags, Resource, getrlimit, pidfd_open, setrlimit, umask};
+
+/// Exit status of a worker that ended with an error; it has said why on stderr.
+pub const EXIT_ERROR: i32 = 1;
+/// Exit status of a worker that found the shared segment damaged.
+pub const EXIT_SEGMENT: i32 = 3;
+/// Exit status of a learner whose updates were not finite too often in a row.
+pub const EXIT_DIVERGED: i32 = 4;
+/// Exit status of a worker that panicked, as Rust's own.
+pub const EXIT_PANIC: i32 = 101;
+
+/// Descriptors of a worker in the supervisor's hands: its process, and the pipe that it talks through.
+const DESCRIPTORS_A_WORKER: u64 = 2;
+
+/// Descriptors beside the workers': segment, channel, signals, standard streams, the run's files, and
+/// room for what is opened for a moment.
+const SPARE_DESCRIPTORS: u64 = 32;
+
+/// The limit of open files is below what a run needs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "a run with {n_workers} workers needs {needed} file descriptors, the limit is {limit}; raise it \
+     (`ulimit -n {needed}`) or choose fewer actors"
+)]
+pub struct TooFewDescriptors {
+    /// Workers of the run.
+    pub n_workers: u64,
+    /// Descriptors that it needs.
+    pub needed: u64,
+    /// The hard limit, which only an administrator raises.
+    pub limit: u64,
+}
+
+/// Lets this process and its children open what a run of `n_workers` needs, so that none of them meets
+/// the limit in the middle of it.
+///
+/// # Errors
+/// If the hard limit is below that.
+pub fn allow_descriptors(n_workers: usize) -> Result<(), TooFewDescriptors> {
+    let n_workers = n_workers as u64;
+    let needed = DESCRIPTORS_A_WORKER * n_workers + SPARE_DESCRIPTORS;
+    let mut limits = getrlimit(Resource::Nofile);
+    if limits.current.is_none_or(|current| current >= needed) {
+        return Ok(());
+    }
+    let limit = limits.maximum.unwrap_or(needed);
+    limits.current = Some(needed);
+    // A refusal of the system means that the hard limit is lower, which the error says.
+    match setrlimit(Resource::Nofile, limits) {
+        Ok(()) if needed <= limit => Ok(()),
+        _ => Err(TooFewDescriptors { n_workers, needed, limit }),
+    }
+}
+
+/// From now on a file that grows beyond what `ulimit -f` allows is an error of its write, as on a full disk,
+/// for this process and its children. By default it would be a death, which leaves everything half done.
+pub fn survive_large_files() {
+    // SAFETY: no handler is installed; to ignore a signal touches nothing of ours.
+    let ignored = unsafe { signal(Signal::SIGXFSZ, SigHandler::SigIgn) };
+    // Refused only for signals that do not exist or cannot be ignored, of which this is none.
+    debug_assert!(ignored.is_ok());
+}
+
+/// From now on nobody but the user may read what this process and its children write, whatever mask it
+/// was started with: a run's files hold its command line, and weights are read back by later runs.
+pub fn keep_files_private() {
+    umask(Mode::RWXG | Mode::RWXO);
+}
+
+/// This process has threads that a forked child would lack, with whatever locks they hold.
+#[derive(Clone, Copy, Debug, thiserror::Error)]
+#[error(
+    "training forks, which a process with one thread alone can do safely, and this one has {n_threads}; train \
+     before others are started, or in a process of its own, as `impala train` does"
+)]
+pub struct TooManyThreads {
+    /// Threads of this process.
+    pub n_threads: usize,
+}
+
+/// Makes sure that this process may fork workers.
+///
+/// # Errors
+/// If it has more than one thread.
+pub fn check_one_thread() -> Result<(), TooManyThreads> {
+    // Where the kernel does not tell, the caller's word has to do.
+    let n_threads = std::fs::read_dir("/proc/self/task").map_or(1, Iterator::count);
+    if n_threads > 1 { Err(TooManyThreads { n_threads }) } else { Ok(()) }
+}
+
+/// Cores that this process and its children may run on.
+pub fn n_cores() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from)
+}
+
+/// When a process was started, in the kernel's ticks since it began itself: of two processes that had one
+/// number, this tells which is meant. `None` for one that has ended, though nobody may have reaped it yet.
+pub fn start_ticks(pid: u32) -> Option<u64> {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    // The name, which stands in brackets, may hold anything.
+    let (_, fields) = stat.rsplit_once(')')?;
+    let mut fields = fields.split_whitespace();
+    let has_ended = matches!(fields.next()?, "Z" | "X");
+    let ticks = fields.nth(18)?.parse().ok()?;
+    (!has_ended).then_some(ticks)
+}
+
+/// A running child process.
+#[derive(Debug)]
+pub struct Worker {
+    pid: Pid,
+    pidfd: OwnedFd,
+    words: PipeReader,
+    /// The beginning of a line whose end has not come yet.
+    heard: Vec<u8>,
+    last_words: Vec<String>,
+}
+
+/// A worker's end.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Ended {
+    /// How it ended.
+    pub death: Death,
+    /// What it had to say about that; empty where it was killed before it could.
+    pub last_words: String,
+}
+
+/// Longest line of words, bytes: a pipe takes as many whole or not at all.
+const MAX_WORDS_BYTES: usize = 4096;
+
+/// Where a worker speaks to its supervisor; empty in the supervisor.
+static WORDS: OnceLock<PipeWriter> = OnceLock::new();
+
+/// What a line of words is; its first byte.
+#[derive(Clone, Copy)]
+enum Words {
+    /// Said by a worker that goes on.
+    Remark = b'+' as isize,
+    /// Why it ends.
+    Last = b'!' as isize,
+}
+
+/// How a worker ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Death {
+    /// It returned this exit status.
+    Exited(i32),
+    /// This signal killed it.
+    Killed(Signal),
+}
+
+impl std::fmt::Display for Death {
+    fn fmt(&self, f: &mut std::fmt::Formatter) -> std::fmt::Result {
+        match self {
+            Death::Exited(EXIT_PANIC) => write!(f, "panicked (exit status {EXIT_PANIC})"),
+            Death::Exited(status) => write!(f, "exited with status {status}"),
+            Death::Killed(signal) => write!(f, "was killed by {signal}"),
+        }
+    }
+}
+
+impl Worker {
+    /// Forks a child that runs `body` and ends with the status it returns.
+    ///
+    /// The child dies with its parent, is deaf to the terminal's Ctrl-C (its supervisor tells it
+    /// when to stop) and never returns from this call.
+    ///
+    /// # Errors
+    /// [`TooManyThreads`]; what `fork` or `pidfd_open` report, such as a process limit reached.
+    pub fn spawn(body: impl FnOnce() -> i32) -> io::Result<Worker> {
+        check_one_thread().map_err(io::Error::other)?;
+        // Whatever is buffered now would be written twice, by the parent and by the child.
+        io::stdout().flush()?;
+        let (words, writer) = io::pipe()?;
+        // A grandchild might keep the other end open: nobody waits for its words.
+        rustix::io::ioctl_fionbio(&words, true)?;
+        let parent = getpid();
+        // SAFETY: this process has one thread, as was just checked as far as the kernel tells, so that the
+        // child may use everything its copy of the memory holds, locks and the allocator included.
+        match unsafe { fork() }? {
+            ForkResult::Parent { child } => Worker::adopt(child, words),
+            ForkResult::Child => {
+                drop(words);
+                run_child(parent, writer, body)
+            }
+        }
+    }
+
+    fn adopt(pid: Pid, words: PipeReader) -> io::Result<Worker> {
+        let raw = rustix::process::Pid::from_raw(pid.as_raw());
+        let pid_of_child = raw.expect("fork returns a positive process id to the parent");
+        match pidfd_open(pid_of_child, PidfdFlags::empty()) {
+            Ok(pidfd) => {
+                Ok(Worker { pid, pidfd, words, heard: Vec::new(), last_words: Vec::new() })
+            }
+            Err(error) => {
+                // A child that cannot be watched must not live on unwatched.
+                kill(pid, Signal::SIGKILL)?;
+                waitpid(pid, None)?;
+                Err(error.into())
+            }
+        }
+    }
+
+    /// Its process id.
+    pub fn pid(&self) -> u32 {
+        self.pid.as_raw().unsigned_abs()
+    }
+
+    /// A descriptor that polls readable once the process has ended.
+    pub fn pidfd(&self) -> BorrowedFd<'_> {
+        self.pidfd.as_fd()
+    }
+
+    /// Ends it at once, whatever it does.
+    pub fn kill(&self) -> io::Result<()> {
+        Ok(kill(self.pid, Signal::SIGKILL)?)
+    }
+
+    /// Waits for its end and clears it from the process table.
+    pub fn reap(mut self) -> io::Result<Ended> {
+        let death = loop {
+            match waitpid(self.pid, None) {
+                Ok(WaitStatus::Exited(_, status)) => break Death::Exited(status),
+                Ok(WaitStatus::Signaled(_, signal, _)) => break Death::Killed(signal),
+                Ok(_) | Err(nix::errno::Errno::EINTR) => continue,
+                Err(error) => return Err(error.into()),
+            }
+        };
+        // Whoever wants the remarks of a dead worker has heard them before.
+        self.hear();
+        Ok(Ended { death, last_words: self.last_words.join("; ") })
+    }
+
+    /// What it has remarked since the last call. Never waits.
+    pub fn hear(&mut self) -> Vec<String> {
+        let mut bytes = [0; MAX_WORDS_BYTES];
+        // Words that cannot be read are words that were not said.
+        while let Ok(n_bytes @ 1..) = self.words.read(&mut bytes) {
+            self.heard.extend_from_slice(&bytes[..n_bytes]);
+        }
+        let Some(end) = self.heard.iter().rposition(|byte| *byte == b'\n') else {
+            return Vec::new();
+        };
+        let lines: Vec<u8> = self.heard.drain(..=end).collect();
+        let mut remarks = Vec::new();
+        for line in String::from_utf8_lossy(&lines).lines() {
+            match line.split_at_checked(1) {
+                Some(("+", words)) => remarks.push(words.to_owned()),
+                Some((_, words)) => self.last_words.push(words.to_owned()),
+                None => {}
+            }
+        }
+        remarks
+    }
+}
+
+/// Names this process as `ps`, `top` and `perf` show it, so that workers can be told apart.
+///
+/// # Panics
+/// If the name holds a zero byte.
+pub fn set_process_name(name: &str) {
+    // What the kernel keeps; it would cut a longer name without a word.
+    debug_assert!(name.len() <= 15, "{name} is longer than 15 bytes");
+    let name = CString::new(name).expect("a process name holds no zero byte");
+    // Fails for unreadable memory only. A name is a help to the reader, nothing depends on it.
+    let _ = prctl::set_name(&name);
+}
+
+/// Says why this worker ends, on stderr and to its supervisor.
+pub fn leave_words(words: &str) {
+    // A closed stderr takes nothing away from the supervisor's copy.
+    let _ = writeln!(io::stderr(), "impala: {words}");
+    tell_supervisor(Words::Last, words);
+}
+
+/// Remarks something to the supervisor, which tells the user, while this worker goes on. Never waits: where
+/// nobody has listened for long the words are lost. Outside a worker nobody listens.
+pub fn remark(words: &str) {
+    tell_supervisor(Words::Remark, words);
+}
+
+fn tell_supervisor(kind: Words, words: &str) {
+    let Some(mut pipe) = WORDS.get() else { return };
+    let words = words.split_whitespace().collect::<Vec<_>>().join(" ");
+    let mut line = [&[kind as u8], words.as_bytes()].concat();
+    line.truncate(MAX_WORDS_BYTES - 1);
+    line.push(b'\n');
+    // A supervisor that is gone needs no words.
+    let _ = pipe.write(&line);
+}
+
+/// The whole life of a child.
+fn run_child(parent: Pid, words: PipeWriter, body: impl FnOnce() -> i32) -> ! {
+    // A worker must not wait for a supervisor that stands still; without this it only might.
+    let _ = rustix::io::ioctl_fionbio(&words, true);
+    // Set once: a child forks no child of this kind.
+    let _ = WORDS.set(words);
+    let print = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        print(panic);
+        tell_supervisor(Words::Last, &panic.to_string());
+    }));
+    let status = match prepare_child(parent) {
+        // Nothing of the parent's that the closure borrows is used after an unwind: the process ends.
+        Ok(()) => catch_unwind(AssertUnwindSafe(body)).unwrap_or(EXIT_PANIC),
+        Err(_) => EXIT_ERROR,
+    };
+    // A failed flush has nowhere to be reported: the standard streams themselves are gone.
+    let _ = io::stdout().flush();
+    let _ = io::stderr().flush();
+    // SAFETY: ends the process without running the parent's destructors or exit handlers, which
+    // belong to the parent; all of the child's own resources are the kernel's to free.
+    unsafe { libc::_exit(status) }
+}
+
+/// Ties the child's life to its parent's and gives it signals of its own.
+fn prepare_child(parent: Pid) -> io::Result<()> {
+    prctl::set_pdeathsig(Signal::SIGKILL)?;
+    if getppid() != parent {
+        // The parent died before the line above took effect.
+        return Err(io::Error::other("the supervisor is gone"));
+    }
+    setpgid(Pid::from_raw(0), Pid::from_raw(0))?;
+    // The supervisor blocks the signals it reads from a descriptor; a child inherits the mask.
+    Ok(SigSet::all().thread_unblock()?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The harness runs each test on a thread of its own.
+    #[test]
+    fn a_process_with_threads_is_not_forked() {
+        let error = Worker::spawn(|| 0).unwrap_err();
+        assert!(error.to_string().contains("a process with one thread alone"), "{error}");
+    }
+}

@@ -1,0 +1,230 @@
+//! Pictures of an episode: one frame a moment, as PNG files or as one GIF.
+//!
+//! Owns what a frame looks like: the scene that an environment shows above, and below it score, step and
+//! the policy's probabilities (`caption`). A scene sees the observation alone, and draws on a `canvas`.
+//! Knows nothing of networks or environments beyond their ids. `impala eval` calls it.
+//!
+//! To draw another environment: a file with a function from canvas and observation to marks, and its
+//! line in `SCENES`. Until then its observation is drawn as numbers and bars (`numbers`).
+
+mod acrobot;
+mod canvas;
+mod caption;
+mod cartpole;
+mod gif;
+mod mountain_car;
+mod numbers;
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use super::Moment;
+use canvas::Canvas;
+
+pub use canvas::{HEIGHT_PX, WIDTH_PX};
+
+/// Why an episode could not be drawn.
+#[derive(Debug, thiserror::Error)]
+pub enum RenderError {
+    /// The system refused the file.
+    #[error("cannot write {}: {source}; see whether you may write there and the disk has space", path.display())]
+    Write {
+        /// The file.
+        path: PathBuf,
+        /// The system's answer.
+        source: io::Error,
+    },
+    /// The picture cannot be encoded.
+    #[error("cannot encode {}: {reason}; this is a defect, please report it", path.display())]
+    Encode {
+        /// The file.
+        path: PathBuf,
+        /// What the encoder says.
+        reason: String,
+    },
+}
+
+/// How an environment is shown.
+struct Scene {
+    /// Its Gymnasium id.
+    env: &'static str,
+    /// Draws an observation.
+    draw: fn(&mut Canvas, &[f32]),
+    /// What its actions do; empty where nobody has said.
+    actions: &'static [&'static str],
+    /// How long a step takes, hundredths of a second, as Gymnasium's `render_fps` has it.
+    step_cs: u16,
+}
+
+const SCENES: [Scene; 3] = [
+    Scene {
+        env: "CartPole-v1",
+        draw: cartpole::draw,
+        actions: &["push left", "push right"],
+        step_cs: 2,
+    },
+    Scene {
+        env: "MountainCar-v0",
+        draw: mountain_car::draw,
+        actions: &["push left", "coast", "push right"],
+        step_cs: 3,
+    },
+    Scene {
+        env: "Acrobot-v1",
+        draw: acrobot::draw,
+        actions: &["torque -1", "torque 0", "torque +1"],
+        step_cs: 7,
+    },
+];
+
+/// How an environment without a scene of its own is shown.
+const ANY_SCENE: Scene = Scene { env: "", draw: numbers::draw, actions: &[], step_cs: 4 };
+
+/// Draws the moments of an episode.
+pub struct Film<'a> {
+    env: &'a str,
+    scene: &'static Scene,
+    moments: &'a [Moment],
+    every: usize,
+}
+
+impl<'a> Film<'a> {
+    /// A film of an episode in the environment `env`, with a frame for each `every`-th moment (at least
+    /// 1) and for the last one.
+    pub fn new(env: &'a str, moments: &'a [Moment], every: usize) -> Self {
+        assert!(every > 0, "a film shows some of its moments");
+        let own = SCENES.iter().find(|scene| scene.env == env);
+        Film { env, scene: own.unwrap_or(&ANY_SCENE), moments, every }
+    }
+
+    /// How many frames it has.
+    pub fn n_frames(&self) -> usize {
+        self.shown().count()
+    }
+
+    /// Writes an animated GIF; `drawn` is called with the number of frames done.
+    ///
+    /// # Errors
+    /// [`RenderError`].
+    pub fn write_gif(&self, path: &Path, mut drawn: impl FnMut(usize)) -> Result<(), RenderError> {
+        // A place that cannot be written is refused before the work, not after it.
+        write(path, &[])?;
+        let frames = self.shown().enumerate().map(|(frame_idx, moment)| {
+            drawn(frame_idx + 1);
+            self.draw(moment)
+        });
+        let delay_cs = self.scene.step_cs.saturating_mul(self.every.try_into().unwrap_or(u16::MAX));
+        let bytes = gif::encode(frames, delay_cs)
+            .map_err(|reason| RenderError::Encode { path: path.to_owned(), reason })?;
+        write(path, &bytes)
+    }
+
+    /// Writes `frame-00000.png` and so on into a folder, which is made if it is not there.
+    ///
+    /// # Errors
+    /// [`RenderError`].
+    pub fn write_frames(
+        &self,
+        folder: &Path,
+        mut drawn: impl FnMut(usize),
+    ) -> Result<(), RenderError> {
+        std::fs::create_dir_all(folder)
+            .map_err(|source| RenderError::Write { path: folder.to_owned(), source })?;
+        for (frame_idx, moment) in self.shown().enumerate() {
+            let path = folder.join(format!("frame-{frame_idx:05}.png"));
+            let bytes = self.draw(moment).png();
+            write(
+                &path,
+                &bytes.map_err(|reason| RenderError::Encode { path: path.clone(), reason })?,
+            )?;
+            drawn(frame_idx + 1);
+        }
+        Ok(())
+    }
+
+    fn shown(&self) -> impl Iterator<Item = &'a Moment> {
+        let last = self.moments.len().saturating_sub(1);
+        let every = self.every;
+        let moments = self.moments.iter().enumerate();
+        moments.filter(move |(idx, _)| idx % every == 0 || *idx == last).map(|(_, moment)| moment)
+    }
+
+    fn draw(&self, moment: &Moment) -> Canvas {
+        let mut canvas = Canvas::new();
+        (self.scene.draw)(&mut canvas, &moment.obs);
+        caption::draw(&mut canvas, self.env, self.scene.actions, moment);
+        canvas
+    }
+}
+
+fn write(path: &Path, bytes: &[u8]) -> Result<(), RenderError> {
+    std::fs::write(path, bytes)
+        .map_err(|source| RenderError::Write { path: path.to_owned(), source })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::Choice;
+    use super::canvas::{Ink, SCENE_BOTTOM};
+    use super::*;
+    use crate::env::Registry;
+
+    fn moment(step: u32, obs: &[f32]) -> Moment {
+        let choice = Choice { action: 1, probs: vec![0.25, 0.75] };
+        Moment { step, score: f64::from(step), obs: obs.to_vec(), choice: Some(choice) }
+    }
+
+    /// Number of pixels of exactly this ink in the scene.
+    fn area(canvas: &Canvas, ink: Ink) -> usize {
+        let scene = &canvas.pixels()[..(4 * WIDTH_PX * SCENE_BOTTOM as u32) as usize];
+        scene.chunks_exact(4).filter(|rgba| rgba[..3] == ink.rgb()).count()
+    }
+
+    fn drawn(env: &str, obs: &[f32]) -> Canvas {
+        Film::new(env, &[], 1).draw(&moment(3, obs))
+    }
+
+    #[test]
+    fn scenes_move_with_the_observation() {
+        for (env, before, after) in [
+            ("CartPole-v1", &[0.0, 0.0, 0.0, 0.0][..], &[0.3, 0.0, 0.1, 0.0][..]),
+            ("MountainCar-v0", &[-0.5, 0.0], &[0.4, 0.0]),
+            ("Acrobot-v1", &[1.0, 0.0, 1.0, 0.0, 0.0, 0.0], &[0.0, 1.0, 1.0, 0.0, 0.0, 0.0]),
+            ("Humanoid-v5", &[0.1, -0.2, 3.0], &[0.1, 0.2, 3.0]),
+        ] {
+            let (before, after) = (drawn(env, before), drawn(env, after));
+            assert!(area(&before, Ink::Blue) > 100, "{env} shows a body");
+            assert!(before.pixels() != after.pixels(), "{env} moves");
+        }
+    }
+
+    #[test]
+    fn observations_of_another_size_or_without_meaning_are_no_panic() {
+        for scene in &SCENES {
+            for obs in [&[][..], &[f32::NAN; 4], &[f32::INFINITY; 2], &[1e30; 6]] {
+                (scene.draw)(&mut Canvas::new(), obs);
+            }
+        }
+    }
+
+    #[test]
+    fn scenes_name_every_action() {
+        for spec in Registry::default().specs() {
+            let scene = SCENES.iter().find(|scene| scene.env == spec.id);
+            let n_named = scene.map(|scene| scene.actions.len());
+            assert_eq!(n_named, Some(spec.n_actions), "{}: give it a scene", spec.id);
+        }
+    }
+
+    #[test]
+    fn a_film_shows_every_kth_moment_and_the_last() {
+        let moments: Vec<Moment> = (0..8).map(|step| moment(step, &[0.0; 4])).collect();
+        let steps = |every| {
+            let film = Film::new("CartPole-v1", &moments, every);
+            film.shown().map(|moment| moment.step).collect::<Vec<_>>()
+        };
+        assert_eq!(steps(1), [0, 1, 2, 3, 4, 5, 6, 7]);
+        assert_eq!(steps(3), [0, 3, 6, 7]);
+        assert_eq!(steps(100), [0, 7]);
+    }
+}

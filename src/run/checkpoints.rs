@@ -1,0 +1,231 @@
+//! A run's checkpoints: when one is due, what it says, which are kept.
+//!
+//! Owns the run folder's `checkpoints/` and `checkpoint.safetensors`. Is given the state and the time,
+//! and knows no process and no shared memory. Called by the supervisor, so that the learner's loop never
+//! touches the disk.
+
+use std::fs;
+use std::path::Path;
+
+use super::dir::RunDir;
+use crate::config::{Config, ConfigError};
+use crate::network::params::NetworkShape;
+use crate::state::LearnerState;
+use crate::state::checkpoint::{Checkpoint, CheckpointError};
+
+/// Writes and prunes the checkpoints of one run.
+pub struct Checkpoints {
+    run: RunDir,
+    env: String,
+    shape: NetworkShape,
+    settings: String,
+    interval_ns: u64,
+    keep: usize,
+    /// When the last one was written or tried.
+    last_ns: u64,
+    /// Updates in the last one written.
+    last_updates: Option<u64>,
+    best_score: Option<f64>,
+    n_written: u64,
+    n_failed: u64,
+}
+
+impl Checkpoints {
+    /// The checkpoints of a run that starts or goes on at `now_ns`.
+    ///
+    /// # Errors
+    /// If the configuration was not checked.
+    pub fn new(config: &Config, run: &RunDir, now_ns: u64) -> Result<Self, ConfigError> {
+        // That of the run that this one goes on from. One that cannot be read is no best one; the next will be.
+        let best = Checkpoint::load(&run.best_checkpoint()).ok();
+        Ok(Checkpoints {
+            run: run.clone(),
+            env: config.env.clone(),
+            shape: config.network_shape()?,
+            settings: config.to_toml(),
+            interval_ns: (config.checkpoint.interval_s * 1e9) as u64,
+            keep: config.checkpoint.keep,
+            last_ns: now_ns,
+            last_updates: None,
+            best_score: best.and_then(|best| best.state.score()),
+            n_written: 0,
+            n_failed: 0,
+        })
+    }
+
+    /// Whether it is time for one.
+    pub fn is_due(&self, now_ns: u64) -> bool {
+        now_ns.saturating_sub(self.last_ns) >= self.interval_ns
+    }
+
+    /// How many were written.
+    pub fn n_written(&self) -> u64 {
+        self.n_written
+    }
+
+    /// How many could not be written.
+    pub fn n_failed(&self) -> u64 {
+        self.n_failed
+    }
+
+    /// The checkpoint of a state, in memory.
+    pub fn checkpoint(&self, state: LearnerState, elapsed_ns: u64) -> Checkpoint {
+        let Checkpoints { env, shape, settings, .. } = self;
+        Checkpoint {
+            env: env.clone(),
+            shape: shape.clone(),
+            state,
+            settings: settings.clone(),
+            elapsed_ns,
+        }
+    }
+
+    /// Writes a checkpoint, unless nothing was learned since the last one, and prunes.
+    ///
+    /// # Errors
+    /// If the file system refuses; it is counted, and all that was there before still is.
+    pub fn write(&mut self, checkpoint: &Checkpoint, now_ns: u64) -> Result<(), CheckpointError> {
+        self.last_ns = now_ns;
+        let updates = checkpoint.state.counters.updates;
+        if self.last_updates == Some(updates) {
+            return Ok(());
+        }
+        self.write_files(checkpoint).inspect_err(|_| self.n_failed += 1)?;
+        self.last_updates = Some(updates);
+        self.n_written += 1;
+        Ok(())
+    }
+
+    fn write_files(&mut self, checkpoint: &Checkpoint) -> Result<(), CheckpointError> {
+        let folder = self.run.checkpoints();
+        fs::create_dir_all(&folder)
+            .map_err(|source| CheckpointError::Io { path: folder, source })?;
+        let path = self.run.checkpoint_after(checkpoint.state.counters.frames);
+        checkpoint.save(&path)?;
+        put_also(&path, &self.run.checkpoint())?;
+        let score = checkpoint.state.score();
+        if score >= self.best_score || self.best_score.is_none() {
+            put_also(&path, &self.run.best_checkpoint())?;
+            self.best_score = score;
+        }
+        for old in self.run.numbered_checkpoints().iter().skip(self.keep) {
+            // One that cannot be removed costs space and is tried again next time.
+            let _ = fs::remove_file(old);
+        }
+        Ok(())
+    }
+}
+
+/// Makes the best checkpoint of an earlier part the best one of `run` so far.
+///
+/// # Errors
+/// If the file system refuses.
+pub fn inherit_best(run: &RunDir, best: &Path) -> Result<(), CheckpointError> {
+    let folder = run.checkpoints();
+    fs::create_dir_all(&folder).map_err(|source| CheckpointError::Io { path: folder, source })?;
+    put_also(best, &run.best_checkpoint())
+}
+
+/// Gives the file at `path` a second name in one step, or a copy of it where the file system has no links.
+fn put_also(path: &Path, name: &Path) -> Result<(), CheckpointError> {
+    let aside = name.with_extension("safetensors.tmp");
+    let _ = fs::remove_file(&aside);
+    fs::hard_link(path, &aside)
+        .or_else(|_| fs::copy(path, &aside).map(drop))
+        .and_then(|()| fs::rename(&aside, name))
+        .inspect_err(|_| drop(fs::remove_file(&aside)))
+        .map_err(|source| CheckpointError::Io { path: name.to_owned(), source })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::network::params::ParamLayout;
+    use crate::state::{Counters, OptimizerState, SCORE_WINDOW};
+
+    const SECOND_NS: u64 = 1_000_000_000;
+
+    fn run(folder: &Path) -> RunDir {
+        RunDir::create_at(&folder.join("run")).unwrap()
+    }
+
+    fn checkpoints(run: &RunDir) -> Checkpoints {
+        let mut config = Config::default();
+        config.checkpoint.keep = 2;
+        Checkpoints::new(&config, run, 0).unwrap()
+    }
+
+    fn state(updates: u64, score: f64) -> LearnerState {
+        let layout = ParamLayout::new(&Config::default().network_shape().unwrap());
+        let counters =
+            Counters { frames: 640 * updates, updates, episodes: 1_000, ..Counters::default() };
+        let params = layout.init(updates);
+        let optimizer = OptimizerState { n_steps: updates, square: params.clone(), mean: vec![] };
+        LearnerState { counters, recent_returns: [score; SCORE_WINDOW], params, optimizer }
+    }
+
+    fn write(checkpoints: &mut Checkpoints, updates: u64, score: f64) {
+        let checkpoint = checkpoints.checkpoint(state(updates, score), updates);
+        checkpoints.write(&checkpoint, updates * SECOND_NS).unwrap();
+    }
+
+    fn updates_in(path: &Path) -> u64 {
+        Checkpoint::load(path).unwrap().state.counters.updates
+    }
+
+    #[test]
+    fn the_last_ones_and_the_best_are_kept() {
+        let folder = tempfile::tempdir().unwrap();
+        let run = run(folder.path());
+        let mut checkpoints = checkpoints(&run);
+        for (updates, score) in [(1, 20.0), (2, 400.0), (3, 30.0), (4, 40.0), (5, 35.0)] {
+            write(&mut checkpoints, updates, score);
+        }
+        let kept = run.numbered_checkpoints();
+        assert_eq!(kept, [run.checkpoint_after(5 * 640), run.checkpoint_after(4 * 640)]);
+        assert_eq!(kept.iter().map(|path| updates_in(path)).collect::<Vec<_>>(), [5, 4]);
+        assert_eq!((updates_in(&run.checkpoint()), updates_in(&run.best_checkpoint())), (5, 2));
+        assert_eq!(fs::read_dir(run.checkpoints()).unwrap().count(), 3, "nothing else is left");
+        assert_eq!((checkpoints.n_written(), checkpoints.n_failed()), (5, 0));
+    }
+
+    #[test]
+    fn the_best_of_an_earlier_process_is_remembered() {
+        let folder = tempfile::tempdir().unwrap();
+        let run = run(folder.path());
+        write(&mut checkpoints(&run), 1, 400.0);
+        let mut later = checkpoints(&run);
+        write(&mut later, 2, 399.0);
+        assert_eq!(updates_in(&run.best_checkpoint()), 1);
+        write(&mut later, 3, 400.0);
+        assert_eq!(updates_in(&run.best_checkpoint()), 3, "of equals the one trained longer");
+    }
+
+    #[test]
+    fn one_is_due_an_interval_after_the_last() {
+        let folder = tempfile::tempdir().unwrap();
+        let run = run(folder.path());
+        let mut checkpoints = checkpoints(&run);
+        assert!(!checkpoints.is_due(59 * SECOND_NS));
+        assert!(checkpoints.is_due(60 * SECOND_NS));
+        write(&mut checkpoints, 61, 1.0);
+        assert!(!checkpoints.is_due(120 * SECOND_NS));
+        write(&mut checkpoints, 61, 1.0);
+        assert_eq!(checkpoints.n_written(), 1, "nothing was learned in between");
+    }
+
+    #[test]
+    fn a_folder_that_takes_no_file_is_counted_and_tried_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let run = run(folder.path());
+        let mut checkpoints = checkpoints(&run);
+        fs::write(run.checkpoints(), "in the way").unwrap();
+        let checkpoint = checkpoints.checkpoint(state(1, 1.0), 1);
+        let error = checkpoints.write(&checkpoint, SECOND_NS).unwrap_err().to_string();
+        assert!(error.contains("checkpoints"), "{error}");
+        assert_eq!((checkpoints.n_written(), checkpoints.n_failed()), (0, 1));
+        fs::remove_file(run.checkpoints()).unwrap();
+        checkpoints.write(&checkpoint, 2 * SECOND_NS).unwrap();
+        assert_eq!((checkpoints.n_written(), checkpoints.n_failed()), (1, 1));
+    }
+}

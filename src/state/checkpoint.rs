@@ -1,0 +1,494 @@
+//! Training as a safetensors file: the weights under PyTorch's names and shapes, the optimiser's memory
+//! and the score's window as further tensors; counters, settings and a checksum as metadata.
+//!
+//! Written whole or not at all: into a temporary file, synced, renamed, the folder synced. Read with
+//! every name, shape and number checked, and refused if one bit of it is not as written. Used by the
+//! supervisor (write), by evaluation and by whoever resumes a run (read). `docs/checkpoints.md` shows
+//! the format to people.
+
+use std::collections::HashMap;
+use std::fs::File;
+use std::io::{Read, Write};
+use std::path::{Path, PathBuf};
+
+use safetensors::tensor::{Dtype, Metadata, SafeTensorError, SafeTensors, TensorView};
+use xxhash_rust::xxh3::xxh3_64;
+
+use super::{Counters, LearnerState, OptimizerState, SCORE_WINDOW};
+use crate::base::faults::{self, Point};
+use crate::base::input::{open_regular, read_at_most};
+use crate::network::params::{NetworkShape, ParamLayout};
+
+/// Version of the names and metadata in a checkpoint file.
+const FORMAT: &str = "impala-2";
+
+/// A header names some forty tensors at most; this is a hundred times what those need.
+const MAX_HEADER_BYTES: u64 = 1 << 20;
+
+/// Nothing that a run counts comes so far.
+const MAX_NUMBER: u64 = i64::MAX as u64;
+
+/// How the checksum stands in the header; its digits follow.
+const CHECKSUM_KEY: &[u8] = b"\"checksum\":\"";
+
+/// Stands for the checksum's digits while it is computed.
+const NO_CHECKSUM: &[u8; 16] = b"0000000000000000";
+
+/// Prefixes of the optimiser's tensors; a parameter's name follows.
+const SQUARE: &str = "optimizer.square.";
+const MEAN: &str = "optimizer.mean.";
+
+/// Name of the tensor that holds the returns of the last episodes.
+const RECENT_RETURNS: &str = "recent_returns";
+
+/// A point of training from which it can be used or continued.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Checkpoint {
+    /// Gymnasium id of the environment it was trained in.
+    pub env: String,
+    /// Sizes of the network.
+    pub shape: NetworkShape,
+    /// Weights, optimiser, counters. Flat vectors are as [`ParamLayout`] of `shape` lays them out.
+    pub state: LearnerState,
+    /// Every setting of the run, as its `config.toml`.
+    pub settings: String,
+    /// How long the run had lasted, ns.
+    pub elapsed_ns: u64,
+}
+
+/// Why a checkpoint could not be written or read.
+#[derive(Debug, thiserror::Error)]
+pub enum CheckpointError {
+    /// The file system refused.
+    #[error("{}: {source}; check the path, its permissions and the free space", path.display())]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// The file is not a safetensors file.
+    #[error("{}: not a safetensors file ({source}); give a checkpoint.safetensors of a run", path.display())]
+    Format {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: SafeTensorError,
+    },
+    /// Some bit of the file is not as it was written.
+    #[error("{}: damaged: its checksum is {found}, its content's {expected}; use an earlier checkpoint", path.display())]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+        /// What stands in the file.
+        found: String,
+        /// What should.
+        expected: String,
+    },
+    /// The file holds something else than a checkpoint of this engine.
+    #[error("{}: {problem}; give a checkpoint.safetensors that this version wrote", path.display())]
+    Content {
+        /// The file.
+        path: PathBuf,
+        /// What is missing or wrong.
+        problem: String,
+    },
+}
+
+impl Checkpoint {
+    /// Leaves nothing in it that differs between two runs that learned the same.
+    pub fn forget_times(&mut self) {
+        self.elapsed_ns = 0;
+        self.state.counters.solved_ns = 0;
+    }
+
+    /// Writes the file; one that existed before is replaced at once and whole.
+    ///
+    /// # Errors
+    /// If the file system refuses; then whatever was there before still is.
+    pub fn save(&self, path: &Path) -> Result<(), CheckpointError> {
+        let temporary = path.with_extension("safetensors.tmp");
+        let refuse = |source| CheckpointError::Io { path: path.into(), source };
+        let write = || {
+            let mut file = File::create(&temporary)?;
+            file.write_all(&self.to_bytes())?;
+            file.sync_all()?;
+            faults::reach(Point::MidCheckpoint);
+            std::fs::rename(&temporary, path)
+        };
+        // On a full disk what has been written of it would only keep the disk full.
+        write().inspect_err(|_| drop(std::fs::remove_file(&temporary))).map_err(refuse)?;
+        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+        let folder = File::open(folder.unwrap_or(Path::new("."))).map_err(refuse)?;
+        folder.sync_all().map_err(refuse)
+    }
+
+    /// Reads a file back.
+    ///
+    /// # Errors
+    /// If it cannot be read, is damaged, or is no checkpoint of this engine.
+    pub fn load(path: &Path) -> Result<Checkpoint, CheckpointError> {
+        let file = open_regular(path)
+            .map_err(|source| CheckpointError::Io { path: path.into(), source })?;
+        Checkpoint::read(path, file)
+    }
+
+    /// Reads a file's content, which errors call `path`. Nobody need have written it in good faith: the
+    /// header is judged before anything that it announces is allocated.
+    ///
+    /// # Errors
+    /// As [`Checkpoint::load`].
+    pub fn read(path: &Path, mut reader: impl Read) -> Result<Checkpoint, CheckpointError> {
+        let refuse_io = |source| CheckpointError::Io { path: path.into(), source };
+        let refuse_format = |source| CheckpointError::Format { path: path.into(), source };
+        let refuse = |problem| CheckpointError::Content { path: path.into(), problem };
+        let mut bytes = read_at_most((&mut reader).take(8), 8).map_err(refuse_io)?;
+        let length = bytes.as_slice().try_into().map(u64::from_le_bytes);
+        let length = length.map_err(|_| refuse_format(SafeTensorError::HeaderTooSmall))?;
+        if length > MAX_HEADER_BYTES {
+            return Err(refuse_format(SafeTensorError::HeaderTooLarge));
+        }
+        bytes.extend(read_at_most((&mut reader).take(length), length).map_err(refuse_io)?);
+        let header: Metadata = serde_json::from_slice(&bytes[8..])
+            .map_err(|error| refuse_format(SafeTensorError::InvalidHeaderDeserialization(error)))?;
+        let shape = read_shape(&header).map_err(refuse)?;
+        let n_data_bytes = header.data_len();
+        if n_data_bytes > largest_data_bytes(&shape) {
+            let problem = format!("it has {n_data_bytes} bytes of data, too many for its network");
+            return Err(refuse(problem));
+        }
+        bytes.extend(read_at_most(reader, n_data_bytes as u64).map_err(refuse_io)?);
+        let tensors = SafeTensors::deserialize(&bytes).map_err(refuse_format)?;
+        let metadata = header.metadata().clone().unwrap_or_default();
+        check_format(&metadata).map_err(refuse)?;
+        check_sum(path, &bytes)?;
+        Checkpoint::from_tensors(&metadata, shape, &tensors).map_err(refuse)
+    }
+
+    fn to_bytes(&self) -> Vec<u8> {
+        let layout = ParamLayout::new(&self.shape);
+        let LearnerState { params, optimizer, recent_returns, .. } = &self.state;
+        let returns = TensorView::new(
+            Dtype::F64,
+            vec![SCORE_WINDOW],
+            bytemuck::cast_slice(recent_returns.as_slice()),
+        )
+        .expect("the window has as many values as its shape says");
+        let tensors = [("", params), (SQUARE, &optimizer.square), (MEAN, &optimizer.mean)]
+            .into_iter()
+            .filter(|(_, flat)| !flat.is_empty())
+            .flat_map(|(prefix, flat)| named_tensors(&layout, prefix, flat))
+            .chain([(RECENT_RETURNS.to_owned(), returns)]);
+        let bytes = safetensors::serialize(tensors, Some(self.metadata()))
+            .expect("names are distinct and headers small");
+        let mut bytes = with_sorted_header(&bytes);
+        let sum = checksum(&bytes);
+        let place = checksum_place(&bytes).expect("the metadata has a checksum");
+        bytes[place..place + sum.len()].copy_from_slice(sum.as_bytes());
+        bytes
+    }
+
+    fn metadata(&self) -> HashMap<String, String> {
+        let counters = self.state.counters;
+        let numbers = [
+            ("frames", counters.frames),
+            ("updates", counters.updates),
+            ("episodes", counters.episodes),
+            ("frames_produced", counters.frames_produced_before),
+            ("solved_frames", counters.solved_frames),
+            ("solved_ns", counters.solved_ns),
+            ("optimizer_steps", self.state.optimizer.n_steps),
+            ("elapsed_ns", self.elapsed_ns),
+        ];
+        let no_checksum = String::from_utf8_lossy(NO_CHECKSUM).into_owned();
+        let texts = [
+            ("format", FORMAT.to_owned()),
+            ("checksum", no_checksum),
+            ("env", self.env.clone()),
+            ("settings", self.settings.clone()),
+        ];
+        let numbers = numbers.into_iter().map(|(key, number)| (key, number.to_string()));
+        texts.into_iter().chain(numbers).map(|(key, value)| (key.to_owned(), value)).collect()
+    }
+
+    fn from_tensors(
+        metadata: &HashMap<String, String>,
+        shape: NetworkShape,
+        tensors: &SafeTensors,
+    ) -> Result<Checkpoint, String> {
+        let number = |key: &str| {
+            let value = text(metadata, key)?;
+            let number = value.parse().ok().filter(|number| *number <= MAX_NUMBER);
+            number.ok_or_else(|| {
+                format!("`{key}` in its metadata is `{value}`, not a number up to {MAX_NUMBER}")
+            })
+        };
+        let has_mean = tensors.names().iter().any(|name| name.starts_with(MEAN));
+        let mean = has_mean.then(|| read_flat(tensors, &shape, MEAN)).transpose()?;
+        let state = LearnerState {
+            counters: Counters {
+                frames: number("frames")?,
+                updates: number("updates")?,
+                episodes: number("episodes")?,
+                frames_produced_before: number("frames_produced")?,
+                solved_frames: number("solved_frames")?,
+                solved_ns: number("solved_ns")?,
+            },
+            recent_returns: read_returns(tensors)?,
+            params: read_flat(tensors, &shape, "")?,
+            optimizer: OptimizerState {
+                n_steps: number("optimizer_steps")?,
+                square: read_flat(tensors, &shape, SQUARE)?,
+                mean: mean.unwrap_or_default(),
+            },
+        };
+        Ok(Checkpoint {
+            env: text(metadata, "env")?.clone(),
+            shape,
+            state,
+            settings: text(metadata, "settings")?.clone(),
+            elapsed_ns: number("elapsed_ns")?,
+        })
+    }
+}
+
+/// Bytes of data in a checkpoint of a network of `shape`: its parameters, two moments of each at most, and
+/// the window of returns.
+fn largest_data_bytes(shape: &NetworkShape) -> usize {
+    3 * size_of::<f32>() * ParamLayout::new(shape).len() + size_of::<[f64; SCORE_WINDOW]>()
+}
+
+fn text<'a>(metadata: &'a HashMap<String, String>, key: &str) -> Result<&'a String, String> {
+    metadata.get(key).ok_or_else(|| format!("its metadata has no `{key}`"))
+}
+
+fn check_format(metadata: &HashMap<String, String>) -> Result<(), String> {
+    let found = text(metadata, "format")?;
+    if found == FORMAT {
+        return Ok(());
+    }
+    Err(format!("its format is `{found}`, this version reads `{FORMAT}`"))
+}
+
+fn check_sum(path: &Path, bytes: &[u8]) -> Result<(), CheckpointError> {
+    let found = checksum_place(bytes).and_then(|place| bytes.get(place..place + NO_CHECKSUM.len()));
+    let Some(found) = found else {
+        let key = String::from_utf8_lossy(CHECKSUM_KEY);
+        let problem = format!(
+            "its checksum cannot be checked: its header has no `{key}` in just this spacing, as if \
+             another program had written it anew"
+        );
+        return Err(CheckpointError::Content { path: path.into(), problem });
+    };
+    let found = String::from_utf8_lossy(found).into_owned();
+    let expected = checksum(bytes);
+    // As text: a digit in capitals is a flipped bit too.
+    if found == expected {
+        return Ok(());
+    }
+    Err(CheckpointError::Damaged { path: path.into(), found, expected })
+}
+
+/// Sixteen hexadecimal digits of the whole file's XXH3, the place of the digits themselves taken as zeros.
+fn checksum(bytes: &[u8]) -> String {
+    let mut blank = bytes.to_vec();
+    if let Some(place) = checksum_place(bytes)
+        && let Some(digits) = blank.get_mut(place..place + NO_CHECKSUM.len())
+    {
+        digits.copy_from_slice(NO_CHECKSUM);
+    }
+    format!("{:016x}", xxh3_64(&blank))
+}
+
+/// Where the checksum's digits begin. Quotes inside a value are escaped, so the key is found only where
+/// it is one.
+fn checksum_place(bytes: &[u8]) -> Option<usize> {
+    let key = bytes.windows(CHECKSUM_KEY.len()).position(|window| window == CHECKSUM_KEY)?;
+    Some(key + CHECKSUM_KEY.len())
+}
+
+/// The same file with its header's keys in order: equal checkpoints are equal files. (The metadata is
+/// written from a hash map, whose order differs from process to process.)
+fn with_sorted_header(bytes: &[u8]) -> Vec<u8> {
+    const HEADER_LENGTH_BYTES: usize = 8;
+    let (n_bytes, _) = SafeTensors::read_metadata(bytes).expect("it was just serialised");
+    let (header, data) = bytes[HEADER_LENGTH_BYTES..].split_at(n_bytes);
+    let header: serde_json::Value = serde_json::from_slice(header).expect("the header is JSON");
+    let mut header = header.to_string().into_bytes();
+    header.resize(header.len().next_multiple_of(HEADER_LENGTH_BYTES), b' ');
+    [&(header.len() as u64).to_le_bytes(), header.as_slice(), data].concat()
+}
+
+/// One tensor a parameter, from a flat vector.
+fn named_tensors<'a>(
+    layout: &'a ParamLayout,
+    prefix: &'a str,
+    flat: &'a [f32],
+) -> impl Iterator<Item = (String, TensorView<'a>)> {
+    layout.params().iter().map(move |param| {
+        let bytes = bytemuck::cast_slice(&flat[param.offset..param.offset + param.len()]);
+        let view = TensorView::new(Dtype::F32, param.shape.clone(), bytes)
+            .expect("a parameter has as many values as its shape says");
+        (format!("{prefix}{}", param.name), view)
+    })
+}
+
+/// The network's sizes, from the shapes of its weights; no larger than a network may be.
+fn read_shape(header: &Metadata) -> Result<NetworkShape, String> {
+    let weight = |name: &str| {
+        let tensor = header.info(name).ok_or(format!("it has no `{name}`"))?;
+        match *tensor.shape {
+            [n_outputs, n_inputs] => Ok([n_outputs, n_inputs]),
+            _ => Err(format!("`{name}` has shape {:?}, expected two dimensions", tensor.shape)),
+        }
+    };
+    let [_, obs_dim] = weight("torso.0.weight")?;
+    let [n_actions, _] = weight("policy.weight")?;
+    let layers = (0..).step_by(2).map(|layer| weight(&format!("torso.{layer}.weight")));
+    let hidden = layers.map_while(Result::ok).map(|[n_outputs, _]| n_outputs).collect();
+    let shape = NetworkShape { obs_dim, hidden, n_actions };
+    match shape.fault() {
+        None => Ok(shape),
+        Some(fault) => Err(format!("its network has {fault}")),
+    }
+}
+
+/// The values of every parameter of a network of `shape` under its name with `prefix`, finite and of the
+/// right shape, in one flat vector.
+fn read_flat(
+    tensors: &SafeTensors,
+    shape: &NetworkShape,
+    prefix: &str,
+) -> Result<Vec<f32>, String> {
+    let mut flat = Vec::new();
+    for param in ParamLayout::new(shape).params() {
+        let name = format!("{prefix}{}", param.name);
+        let tensor = tensors.tensor(&name).map_err(|_| format!("it has no `{name}`"))?;
+        if tensor.dtype() != Dtype::F32 || tensor.shape() != param.shape {
+            let (dtype, found) = (tensor.dtype(), tensor.shape());
+            return Err(format!("`{name}` is {dtype:?} {found:?}, expected F32 {:?}", param.shape));
+        }
+        let (words, _) = tensor.data().as_chunks::<4>();
+        let start = flat.len();
+        flat.extend(words.iter().map(|word| f32::from_le_bytes(*word)));
+        if !flat[start..].iter().all(|value| value.is_finite()) {
+            return Err(format!("`{name}` holds values that are not finite"));
+        }
+    }
+    Ok(flat)
+}
+
+fn read_returns(tensors: &SafeTensors) -> Result<[f64; SCORE_WINDOW], String> {
+    let name = RECENT_RETURNS;
+    let tensor = tensors.tensor(name).map_err(|_| format!("it has no `{name}`"))?;
+    if tensor.dtype() != Dtype::F64 || tensor.shape() != [SCORE_WINDOW] {
+        let (dtype, found) = (tensor.dtype(), tensor.shape());
+        return Err(format!("`{name}` is {dtype:?} {found:?}, expected F64 [{SCORE_WINDOW}]"));
+    }
+    let (words, _) = tensor.data().as_chunks::<8>();
+    Ok(std::array::from_fn(|k| f64::from_le_bytes(words[k])))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn checkpoint() -> Checkpoint {
+        let shape = NetworkShape { obs_dim: 2, hidden: vec![3, 2], n_actions: 2 };
+        let params = ParamLayout::new(&shape).init(3);
+        let square: Vec<f32> = params.iter().map(|p| p * p).collect();
+        let counters = Counters {
+            frames: 1_000,
+            updates: 7,
+            episodes: 30,
+            frames_produced_before: 1_200,
+            solved_frames: 900,
+            solved_ns: 5,
+        };
+        Checkpoint {
+            env: "CartPole-v1".into(),
+            state: LearnerState {
+                counters,
+                recent_returns: std::array::from_fn(|k| k as f64 / 3.0),
+                optimizer: OptimizerState { n_steps: 7, mean: params.clone(), square },
+                params,
+            },
+            shape,
+            settings: "env = \"CartPole-v1\"\n\"checksum\":\"not this one".into(),
+            elapsed_ns: 12,
+        }
+    }
+
+    #[test]
+    fn what_was_saved_is_loaded() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("checkpoint.safetensors");
+        let mut without_mean = checkpoint();
+        without_mean.state.optimizer.mean.clear();
+        for saved in [checkpoint(), without_mean] {
+            saved.save(&path).unwrap();
+            assert_eq!(Checkpoint::load(&path).unwrap(), saved);
+            let n_files = std::fs::read_dir(folder.path()).unwrap().count();
+            assert_eq!(n_files, 1, "no temporary file is left");
+        }
+    }
+
+    /// Every one, so that neither JSON's freedom nor an unused byte hides one.
+    #[test]
+    fn a_flipped_bit_anywhere_is_refused() {
+        let mut bytes = checkpoint().to_bytes();
+        for bit in 0..8 * bytes.len() {
+            bytes[bit / 8] ^= 1 << (bit % 8);
+            assert!(Checkpoint::read(Path::new("x"), bytes.as_slice()).is_err(), "bit {bit}");
+            bytes[bit / 8] ^= 1 << (bit % 8);
+        }
+        assert_eq!(Checkpoint::read(Path::new("x"), bytes.as_slice()).unwrap(), checkpoint());
+        println!("{} flipped bits, each refused", 8 * bytes.len());
+    }
+
+    #[test]
+    fn a_file_cut_or_grown_anywhere_is_refused() {
+        let bytes = checkpoint().to_bytes();
+        let is_refused = |bytes: &[u8]| Checkpoint::read(Path::new("x"), bytes).is_err();
+        assert!((0..bytes.len()).all(|length| is_refused(&bytes[..length])));
+        assert!(is_refused(&[bytes.as_slice(), b"x"].concat()));
+        println!("cut at {} places, each refused", bytes.len());
+    }
+
+    #[test]
+    fn numbers_that_are_not_finite_are_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("bad.safetensors");
+        let mut bad = checkpoint();
+        bad.state.params[1] = f32::NAN;
+        bad.save(&path).unwrap();
+        let problem = Checkpoint::load(&path).unwrap_err().to_string();
+        assert!(problem.contains("`torso.0.weight` holds values that are not finite"), "{problem}");
+    }
+
+    #[test]
+    fn another_format_is_refused_with_both_versions() {
+        let metadata = HashMap::from([("format".to_owned(), "impala-1".to_owned())]);
+        let problem = check_format(&metadata).unwrap_err();
+        assert_eq!(problem, "its format is `impala-1`, this version reads `impala-2`");
+    }
+
+    #[test]
+    fn a_header_in_another_spacing_is_refused_as_such() {
+        let (from, to) = (r#""checksum":""#, r#""checksum": ""#);
+        let bytes = checkpoint().to_bytes();
+        let n_header_bytes = u64::from_le_bytes(bytes[..8].try_into().unwrap());
+        let (header, data) = bytes[8..].split_at(n_header_bytes as usize);
+        let header = str::from_utf8(header).unwrap().replacen(from, to, 1);
+        let length = (header.len() as u64).to_le_bytes();
+        let bytes = [&length, header.as_bytes(), data].concat();
+        let error = Checkpoint::read(Path::new("x"), bytes.as_slice()).unwrap_err().to_string();
+        assert!(error.starts_with("x: its checksum cannot be checked"), "{error}");
+    }
+
+    #[test]
+    fn a_missing_file_says_which() {
+        let error = Checkpoint::load(Path::new("nowhere.safetensors")).unwrap_err();
+        assert!(error.to_string().starts_with("nowhere.safetensors: "), "{error}");
+    }
+}

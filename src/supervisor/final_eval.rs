@@ -1,0 +1,195 @@
+//! The evaluation at the end of a run, in a process of its own.
+//!
+//! An environment that panics or hangs there costs the run its evaluation and none of its results. Called by
+//! `train.rs`.
+
+use std::io;
+use std::os::fd::AsFd;
+use std::time::Duration;
+
+use ipc_channel::ipc::{self, IpcReceiver, IpcSender};
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use serde::{Deserialize, Serialize};
+
+use super::watch::Watch;
+use crate::base::latency::monotonic_ns;
+use crate::base::seeds::{Stream, stream_seed};
+use crate::config::{Config, ConfigError};
+use crate::os::process::{EXIT_ERROR, Ended, Worker, leave_words, set_process_name};
+use crate::os::signals::CaughtSignals;
+use crate::play::{EvalError, Player, Selection, scores};
+use crate::sinks::terminal::{ProgressLine, Show};
+use crate::state::checkpoint::Checkpoint;
+use crate::telemetry::EvalSummary;
+
+/// The process says this often how far it is; whoever waits for it listens as often.
+const INTERVAL: Duration = Duration::from_millis(100);
+
+/// Why a run has no evaluation.
+#[derive(Debug, thiserror::Error)]
+pub enum Unevaluated {
+    /// Somebody wanted the end at once.
+    #[error("there was no final evaluation: a second signal asked for the end")]
+    Hurry,
+    /// Somebody wanted the end.
+    #[error("{0} ended the final evaluation")]
+    Signal(&'static str),
+    /// An environment took too long for a step, seconds.
+    #[error(
+        "the final evaluation gave no sign of life for {0} s and was killed (supervision.hang_timeout_s)"
+    )]
+    Hung(f64),
+    /// Its process failed.
+    #[error("the final evaluation {}: {}", .0.death, .0.last_words)]
+    Death(Ended),
+    /// The operating system refused the process.
+    #[error("the operating system refused the final evaluation: {0}; check `ulimit -u -n`")]
+    System(#[from] io::Error),
+}
+
+/// What the process says.
+#[derive(Serialize, Deserialize)]
+enum Said {
+    /// So many episodes are over.
+    Played(u64),
+    /// What came of all.
+    Done(Option<EvalSummary>),
+}
+
+/// The greedy score of the final weights, from memory; `None` if no evaluation was asked for.
+///
+/// Forks: the calling process must have one thread.
+///
+/// # Errors
+/// [`Unevaluated`].
+pub fn evaluate(
+    config: &Config,
+    checkpoint: &Checkpoint,
+    signals: &CaughtSignals,
+    show: Show,
+) -> Result<Option<EvalSummary>, Unevaluated> {
+    if config.report.eval_episodes == 0 {
+        return Ok(None);
+    }
+    if signals.n_taken() > 1 {
+        return Err(Unevaluated::Hurry);
+    }
+    let (sender, receiver) = ipc::channel()?;
+    let worker = Worker::spawn(|| {
+        set_process_name("impala-eval");
+        let played = play(config, checkpoint, &sender).map_err(|error| error.to_string());
+        let send = |summary| sender.send(Said::Done(summary)).map_err(|error| error.to_string());
+        played.and_then(send).map_or_else(failed, |()| 0)
+    })?;
+    let mut audience = Audience::new(config, receiver, show);
+    if let Err(why) = audience.wait_for(&worker, signals) {
+        worker.kill()?;
+        worker.reap()?;
+        return Err(why);
+    }
+    let ended = worker.reap()?;
+    audience.summary.ok_or(Unevaluated::Death(ended))
+}
+
+fn failed(why: String) -> i32 {
+    leave_words(&format!("evaluation: {why}"));
+    EXIT_ERROR
+}
+
+/// Who waits for the process, hears how far it is, and tells the user.
+struct Audience {
+    receiver: IpcReceiver<Said>,
+    line: ProgressLine,
+    hang_timeout_s: f64,
+    watch: Watch,
+    started_ns: u64,
+    /// When something was last heard, ns.
+    heard_ns: u64,
+    /// What came of it, once that was heard.
+    summary: Option<Option<EvalSummary>>,
+}
+
+impl Audience {
+    fn new(config: &Config, receiver: IpcReceiver<Said>, show: Show) -> Self {
+        let (hang_timeout_s, now_ns) = (config.supervision.hang_timeout_s, monotonic_ns());
+        Audience {
+            receiver,
+            line: ProgressLine::new(show, "evaluating", "episodes", config.report.eval_episodes),
+            hang_timeout_s,
+            watch: Watch::new((hang_timeout_s * 1e9) as u64, now_ns),
+            started_ns: now_ns,
+            heard_ns: now_ns,
+            summary: None,
+        }
+    }
+
+    /// Waits for the worker's end; an error says why it must not be waited for any longer.
+    fn wait_for(&mut self, worker: &Worker, signals: &CaughtSignals) -> Result<(), Unevaluated> {
+        let fds = [worker.pidfd(), signals.as_fd()];
+        let mut polled = fds.map(|fd| PollFd::new(fd, PollFlags::POLLIN));
+        let timeout = PollTimeout::try_from(INTERVAL).expect("an interval is far below the limit");
+        loop {
+            match poll(&mut polled, timeout) {
+                Ok(_) | Err(Errno::EINTR) => {}
+                Err(errno) => return Err(io::Error::from(errno).into()),
+            }
+            self.listen();
+            if polled[0].any() == Some(true) {
+                return Ok(());
+            }
+            if let Some(signal) = signals.take()? {
+                return Err(Unevaluated::Signal(signal));
+            }
+            self.watch.turn(monotonic_ns());
+            if self.watch.is_hung(self.started_ns, self.heard_ns) {
+                return Err(Unevaluated::Hung(self.hang_timeout_s));
+            }
+        }
+    }
+
+    fn listen(&mut self) {
+        while let Ok(said) = self.receiver.try_recv() {
+            self.heard_ns = monotonic_ns();
+            match said {
+                Said::Played(n_episodes) => self.line.set(n_episodes, ""),
+                Said::Done(summary) => self.summary = Some(summary),
+            }
+        }
+    }
+}
+
+impl Drop for Audience {
+    fn drop(&mut self) {
+        self.line.finish();
+    }
+}
+
+/// Why the episodes cannot be played.
+#[derive(Debug, thiserror::Error)]
+enum PlayError {
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    #[error(transparent)]
+    Eval(#[from] EvalError),
+}
+
+fn play(
+    config: &Config,
+    checkpoint: &Checkpoint,
+    sender: &IpcSender<Said>,
+) -> Result<Option<EvalSummary>, PlayError> {
+    let seed = stream_seed(config.seed, Stream::Evaluation);
+    let n_episodes = config.report.eval_episodes as usize;
+    let player = Player::new(checkpoint, &config.environments, config.simd()?, Selection::Greedy)?;
+    let mut said_ns = monotonic_ns();
+    let played = |n_played: usize| {
+        let now_ns = monotonic_ns();
+        if now_ns - said_ns >= INTERVAL.as_nanos() as u64 {
+            said_ns = now_ns;
+            // Whoever waits is gone only together with this process.
+            let _ = sender.send(Said::Played(n_played as u64));
+        }
+    };
+    Ok(scores::summarise(&player.returns(n_episodes, seed, played)))
+}

@@ -1,0 +1,192 @@
+//! What the learner sends to the supervisor, and what all of it adds up to.
+
+use hdrhistogram::Histogram;
+use serde::{Deserialize, Serialize};
+
+use super::histogram::{DecodeError, EncodedHistogram, lag_histogram};
+use super::row::{MetricsRow, SlotRecord};
+use super::summary::{Exit, LagSummary, Spread};
+use crate::base::latency::Stage;
+
+/// What the learner sends to the supervisor over ipc-channel.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub enum Message {
+    /// A few times a second: what happened since the last one.
+    Report(Box<Report>),
+    /// Once, last: why the learner's loop ended.
+    Finished(Exit),
+}
+
+/// Rows and latencies of one stretch of training.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct Report {
+    /// `CLOCK_MONOTONIC` at its start, ns.
+    pub start_ns: u64,
+    /// `CLOCK_MONOTONIC` at its end, ns.
+    pub end_ns: u64,
+    /// Rows completed in it.
+    pub rows: Vec<MetricsRow>,
+    /// Histogram of every stage that was timed in it, encoded.
+    pub latency: Vec<(Stage, EncodedHistogram)>,
+    /// The newest figures, for the progress line.
+    pub progress: Progress,
+    /// What became of each slot, where the run logs that.
+    pub slots: Vec<SlotRecord>,
+    /// What is added up over the run.
+    pub sums: LearnerSums,
+    /// Policy lag of each slot learned from.
+    pub policy_lag: Option<EncodedHistogram>,
+    /// Gradient lag of each update.
+    pub gradient_lag: Option<EncodedHistogram>,
+}
+
+/// What a learner did in one stretch, to be added to that of all others, be they of its process or not.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct LearnerSums {
+    /// When the first rollout began to be collected, `CLOCK_MONOTONIC` ns.
+    pub first_frame_ns: Option<u64>,
+    /// Frames learned from in rows that were closed.
+    pub n_ratios: u64,
+    /// Sum of their unclipped importance ratios.
+    pub rho_sum: f64,
+    /// Smallest and largest of them.
+    pub rho_bounds: Option<(f64, f64)>,
+    /// Time of updates, ns.
+    pub update_ns: u64,
+    /// Of that, time in which at least one actor was collecting, ns.
+    pub collected_ns: u64,
+}
+
+impl LearnerSums {
+    /// Adds what was done in another stretch.
+    pub fn merge(&mut self, other: &LearnerSums) {
+        self.first_frame_ns = self.first_frame_ns.into_iter().chain(other.first_frame_ns).min();
+        self.n_ratios += other.n_ratios;
+        self.rho_sum += other.rho_sum;
+        self.rho_bounds = self
+            .rho_bounds
+            .into_iter()
+            .chain(other.rho_bounds)
+            .reduce(|(min, max), (low, high)| (min.min(low), max.max(high)));
+        self.update_ns += other.update_ns;
+        self.collected_ns += other.collected_ns;
+    }
+
+    /// Importance ratios of all rows; zeros before the first.
+    pub fn rho(&self) -> Spread {
+        let Some((min, max)) = self.rho_bounds else { return Spread::default() };
+        Spread { min, mean: self.rho_sum / self.n_ratios.max(1) as f64, max }
+    }
+
+    /// Share of the update time in which at least one actor was collecting, 0 to 1; 0 without updates.
+    pub fn collected_during_updates(&self) -> f64 {
+        self.collected_ns as f64 / self.update_ns.max(1) as f64
+    }
+}
+
+/// Where training stands.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Progress {
+    /// Frames consumed by learning.
+    pub frames: u64,
+    /// Updates.
+    pub updates: u64,
+    /// Mean return of the last 100 episodes.
+    pub score_last100: Option<f64>,
+    /// Mean policy lag of the newest row, in updates; of the first one while it is not finished.
+    pub policy_lag_mean: f64,
+}
+
+/// What all learners of a run did, added up from their reports.
+#[derive(Clone, Debug)]
+pub struct LearnerFigures {
+    /// Sums of all reports.
+    pub sums: LearnerSums,
+    policy_lag: Histogram<u64>,
+    gradient_lag: Histogram<u64>,
+}
+
+impl Default for LearnerFigures {
+    fn default() -> Self {
+        LearnerFigures {
+            sums: LearnerSums::default(),
+            policy_lag: lag_histogram(),
+            gradient_lag: lag_histogram(),
+        }
+    }
+}
+
+impl LearnerFigures {
+    /// Adds what a report covers.
+    ///
+    /// # Errors
+    /// If it holds bytes that are no histogram.
+    pub fn add(&mut self, report: &Report) -> Result<(), DecodeError> {
+        self.sums.merge(&report.sums);
+        for (total, part) in [
+            (&mut self.policy_lag, &report.policy_lag),
+            (&mut self.gradient_lag, &report.gradient_lag),
+        ] {
+            let Some(part) = part else { continue };
+            // What is beyond the scale was counted as its end before.
+            part.decode()?.iter_recorded().for_each(|lag| {
+                total
+                    .saturating_record_n(lag.value_iterated_to(), lag.count_since_last_iteration());
+            });
+        }
+        Ok(())
+    }
+
+    /// Policy lag of all slots learned from.
+    pub fn policy_lag(&self) -> LagSummary {
+        LagSummary::of(&self.policy_lag)
+    }
+
+    /// Gradient lag of all updates.
+    pub fn gradient_lag(&self) -> LagSummary {
+        LagSummary::of(&self.gradient_lag)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::histogram::MAX_LAG;
+    use super::*;
+
+    /// The report of a stretch with these policy lags, and importance ratios around them.
+    fn report(lags: &[u64]) -> Report {
+        let mut policy_lag = lag_histogram();
+        lags.iter().for_each(|lag| policy_lag.saturating_record(*lag));
+        let sums = LearnerSums {
+            first_frame_ns: lags.iter().min().copied(),
+            n_ratios: lags.len() as u64,
+            rho_sum: lags.iter().sum::<u64>() as f64,
+            rho_bounds: lags
+                .iter()
+                .map(|lag| (*lag as f64, *lag as f64))
+                .reduce(|a, b| (a.0.min(b.0), a.1.max(b.1))),
+            update_ns: 10 * lags.len() as u64,
+            collected_ns: lags.iter().sum(),
+        };
+        let policy_lag = (!lags.is_empty()).then(|| EncodedHistogram::encode(&policy_lag));
+        Report { sums, policy_lag, ..Report::default() }
+    }
+
+    #[test]
+    fn figures_of_several_learners_are_those_of_one() {
+        let mut figures = LearnerFigures::default();
+        let mut whole = LearnerFigures::default();
+        for lags in [&[][..], &[3, 9], &[1], &[2_000_000, 4]] {
+            figures.add(&report(lags)).unwrap();
+        }
+        whole.add(&report(&[3, 9, 1, 2_000_000, 4])).unwrap();
+        assert_eq!(figures.sums, whole.sums);
+        assert_eq!(figures.policy_lag(), whole.policy_lag());
+        assert_eq!(figures.policy_lag().p50, 4);
+        assert!(figures.policy_lag().max >= MAX_LAG, "{:?}", figures.policy_lag());
+        assert_eq!(figures.sums.rho(), Spread { min: 1.0, mean: 2_000_017.0 / 5.0, max: 2e6 });
+        assert_eq!(figures.sums.collected_during_updates(), 2_000_017.0 / 50.0);
+        assert_eq!(figures.sums.first_frame_ns, Some(1));
+        assert_eq!(figures.gradient_lag(), LagSummary::default(), "there was none");
+    }
+}

@@ -1,0 +1,139 @@
+//! Lines of tables: one interval of training, one process at one time, one slot.
+
+use serde::{Deserialize, Serialize};
+
+/// One row of `metrics.csv`: everything measured over one reporting interval (a fixed number of
+/// consumed frames). `docs/metrics.md` documents each column; a test compares the names.
+///
+/// Means are over the updates of the interval unless said otherwise; losses are per learned frame.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct MetricsRow {
+    /// Seconds from process start to the end of the interval.
+    pub time_s: f64,
+    /// Frames consumed by learning since the start.
+    pub frames: u64,
+    /// Frames collected by all actors since the start.
+    pub frames_produced: u64,
+    /// Learner updates since the start; equals the policy version.
+    pub updates: u64,
+    /// Consumed frames per second over the interval.
+    pub frames_per_s: f64,
+    /// Finished training episodes since the start.
+    pub episodes: u64,
+    /// Mean undiscounted return of the episodes that finished in the interval; empty if none did.
+    pub score_mean: Option<f64>,
+    /// Smallest return in the interval.
+    pub score_min: Option<f64>,
+    /// Largest return in the interval.
+    pub score_max: Option<f64>,
+    /// Mean return of the last 100 finished episodes (of all, while there are fewer).
+    pub score_last100: Option<f64>,
+    /// policy_loss + baseline_cost · critic_loss − entropy_cost · entropy.
+    pub total_loss: f64,
+    /// Policy-gradient loss, −log π(a|x) · pg_advantage.
+    pub policy_loss: f64,
+    /// Critic (baseline) loss, ½ (vs − V(x))².
+    pub critic_loss: f64,
+    /// Entropy of the target policy, nats.
+    pub entropy: f64,
+    /// Smallest unclipped importance ratio π(a|x)/μ(a|x) of the interval.
+    pub rho_min: f64,
+    /// Mean unclipped importance ratio.
+    pub rho_mean: f64,
+    /// Largest unclipped importance ratio of the interval.
+    pub rho_max: f64,
+    /// Share of ratios above `rho_bar`, 0 to 1.
+    pub rho_clipped: f64,
+    /// KL(μ ‖ π) from behaviour to target policy, nats.
+    pub kl: f64,
+    /// 1 − Var(vs − V) / Var(vs), of the baseline against the V-trace targets.
+    pub explained_variance: f64,
+    /// Norm of the gradient of the summed loss, before clipping.
+    pub grad_norm: f64,
+    /// Learning rate of the last update of the interval.
+    pub learning_rate: f64,
+    /// Weight of the entropy bonus in the last update.
+    pub entropy_cost: f64,
+    /// Mean policy lag, in updates, of the slots consumed, as their gradients were applied.
+    pub policy_lag_mean: f64,
+    /// Largest policy lag, in updates.
+    pub policy_lag_max: u64,
+    /// Mean number of updates between the weights that a gradient was computed at and those that it
+    /// changed; 0 with one learner thread.
+    pub gradient_lag_mean: f64,
+    /// Mean number of published slots that waited when the learner took a batch.
+    pub ring_occupancy: f64,
+    /// Mean time an update spent in each of the learner's stages, µs.
+    pub wait_us: f64,
+    /// See [`crate::base::latency::Stage::Batching`]; µs an update.
+    pub batching_us: f64,
+    /// See [`crate::base::latency::Stage::Forward`]; µs an update.
+    pub forward_us: f64,
+    /// See [`crate::base::latency::Stage::Vtrace`]; µs an update.
+    pub vtrace_us: f64,
+    /// See [`crate::base::latency::Stage::Backward`]; µs an update.
+    pub backward_us: f64,
+    /// See [`crate::base::latency::Stage::Turn`]; µs an update.
+    pub turn_us: f64,
+    /// See [`crate::base::latency::Stage::Optimizer`]; µs an update.
+    pub optimizer_us: f64,
+    /// See [`crate::base::latency::Stage::Publish`]; µs an update.
+    pub publish_us: f64,
+    /// See [`crate::base::latency::Stage::Release`]; µs an update.
+    pub release_us: f64,
+    /// See [`crate::base::latency::Stage::Report`]; µs an update.
+    pub report_us: f64,
+}
+
+/// One row of `processes.csv`: one process at one time.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct ProcessSample {
+    /// Seconds from process start; the same in all rows of one sample.
+    pub time_s: f64,
+    /// `supervisor`, `learner`, or `actor0` and so on.
+    pub process: String,
+    /// Its number in the system; another one after a restart.
+    pub pid: u32,
+    /// Memory, shared pages in equal parts for all who share them.
+    pub pss_bytes: u64,
+    /// Times this process was started again so far.
+    pub restarts: u64,
+}
+
+impl ProcessSample {
+    /// The process, or `actors` for any of them.
+    pub fn role(&self) -> &str {
+        if self.process.starts_with("actor") { "actors" } else { &self.process }
+    }
+}
+
+/// One slot that the learner took, and what it did with it: a line of `slots.csv`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct SlotRecord {
+    /// Whose rollout it holds.
+    pub actor: usize,
+    /// Generation of the actor's process.
+    pub generation: u64,
+    /// How many slots were published into the ring before it.
+    pub sequence: u64,
+    /// Version of the weights that were acted with.
+    pub policy_version: u64,
+    /// The update that learned from it, which is the version that it made; `None` for a slot that was left
+    /// out.
+    pub update: Option<u64>,
+    /// Version of the weights that the gradient is at.
+    pub gradient_version: Option<u64>,
+    /// Weight of the entropy bonus.
+    pub entropy_cost: Option<f64>,
+}
+
+/// What a slot was used for.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct SlotUse {
+    /// The update that learned from it.
+    pub update: u64,
+    /// Version of the weights that the gradient is at.
+    pub gradient_version: u64,
+    /// Weight of the entropy bonus.
+    pub entropy_cost: f64,
+}

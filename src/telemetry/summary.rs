@@ -1,0 +1,345 @@
+//! `summary.json`: a whole run in one object, and the parts that it is made of.
+
+use std::collections::BTreeMap;
+
+use hdrhistogram::Histogram;
+use serde::{Deserialize, Deserializer, Serialize};
+
+use super::row::ProcessSample;
+
+/// JSON has no NaN: what is not finite is written as `null`. Reading `null` as NaN keeps a summary of a
+/// run that diverged, or measured nothing, readable. Binary formats carry NaN as it is.
+fn null_is_nan<'de, D: Deserializer<'de>>(deserializer: D) -> Result<f64, D::Error> {
+    if !deserializer.is_human_readable() {
+        return f64::deserialize(deserializer);
+    }
+    Ok(Option::<f64>::deserialize(deserializer)?.unwrap_or(f64::NAN))
+}
+
+fn nan() -> f64 {
+    f64::NAN
+}
+
+/// How a run ended.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Exit {
+    /// The frame budget was consumed.
+    Finished,
+    /// The score reached the environment's threshold and `stop_when_solved` was set.
+    Solved,
+    /// A signal (Ctrl-C, SIGTERM) asked for an orderly stop.
+    Interrupted,
+    /// Workers died too often, training diverged, or shared memory was damaged again and again.
+    #[default]
+    Failed,
+}
+
+/// Percentiles of one stage's latency, µs.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct LatencySummary {
+    /// Number of measurements.
+    pub count: u64,
+    /// Mean, µs.
+    #[serde(deserialize_with = "null_is_nan")]
+    pub mean: f64,
+    /// Median, µs.
+    #[serde(deserialize_with = "null_is_nan")]
+    pub p50: f64,
+    /// 90th percentile, µs.
+    #[serde(deserialize_with = "null_is_nan")]
+    pub p90: f64,
+    /// 99th percentile, µs.
+    #[serde(deserialize_with = "null_is_nan")]
+    pub p99: f64,
+    /// Maximum, µs.
+    #[serde(deserialize_with = "null_is_nan")]
+    pub max: f64,
+}
+
+impl LatencySummary {
+    /// The summary of a histogram of nanoseconds; all zero if it is empty.
+    pub fn of(histogram_ns: &Histogram<u64>) -> LatencySummary {
+        let at_us = |quantile| histogram_ns.value_at_quantile(quantile) as f64 / 1e3;
+        LatencySummary {
+            count: histogram_ns.len(),
+            mean: histogram_ns.mean() / 1e3,
+            p50: at_us(0.5),
+            p90: at_us(0.9),
+            p99: at_us(0.99),
+            max: histogram_ns.max() as f64 / 1e3,
+        }
+    }
+}
+
+/// Ages in updates: of the consumed slots' policy, or of the weights that gradients were computed at.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct LagSummary {
+    /// Mean.
+    #[serde(deserialize_with = "null_is_nan")]
+    pub mean: f64,
+    /// Median.
+    pub p50: u64,
+    /// 99th percentile.
+    pub p99: u64,
+    /// Maximum.
+    pub max: u64,
+}
+
+impl LagSummary {
+    /// The summary of a histogram; all zero if it is empty.
+    pub fn of(lag: &Histogram<u64>) -> LagSummary {
+        LagSummary {
+            mean: lag.mean(),
+            p50: lag.value_at_quantile(0.5),
+            p99: lag.value_at_quantile(0.99),
+            max: lag.max(),
+        }
+    }
+}
+
+/// Smallest, mean and largest of a quantity over a run.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Spread {
+    /// Minimum.
+    #[serde(deserialize_with = "null_is_nan")]
+    pub min: f64,
+    /// Mean.
+    #[serde(deserialize_with = "null_is_nan")]
+    pub mean: f64,
+    /// Maximum.
+    #[serde(deserialize_with = "null_is_nan")]
+    pub max: f64,
+}
+
+/// Result of the greedy evaluation at the end of a run.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct EvalSummary {
+    /// Number of episodes.
+    pub episodes: u64,
+    /// Mean return.
+    #[serde(deserialize_with = "null_is_nan")]
+    pub mean: f64,
+    /// Standard error of the mean; NaN for one episode, and in summaries of before there was one.
+    #[serde(default = "nan", deserialize_with = "null_is_nan")]
+    pub standard_error: f64,
+    /// Smallest return.
+    #[serde(deserialize_with = "null_is_nan")]
+    pub min: f64,
+    /// Largest return.
+    #[serde(deserialize_with = "null_is_nan")]
+    pub max: f64,
+}
+
+/// What one actor did with its time.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct ActorSummary {
+    /// Frames collected.
+    pub frames: u64,
+    /// Rollouts published.
+    pub rollouts: u64,
+    /// Seconds spent waiting on a full ring.
+    #[serde(deserialize_with = "null_is_nan")]
+    pub blocked_s: f64,
+    /// Seconds spent in forward passes and sampling.
+    #[serde(deserialize_with = "null_is_nan")]
+    pub act_s: f64,
+    /// Seconds spent stepping environments.
+    #[serde(deserialize_with = "null_is_nan")]
+    pub env_s: f64,
+    /// Seconds spent copying weights.
+    #[serde(deserialize_with = "null_is_nan")]
+    pub read_weights_s: f64,
+    /// Times the ring was full when the actor came to claim a slot.
+    pub waits: u64,
+    /// Reads of the weights that had to begin anew because the learner published meanwhile.
+    pub weights_retries: u64,
+    /// Times this actor was started again after it died.
+    pub restarts: u64,
+    /// Rollouts that were not published because an observation or a reward in them was NaN or infinite.
+    #[serde(default)]
+    pub bad_rollouts: u64,
+}
+
+/// Memory of all processes (PSS).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MemorySummary {
+    /// Largest sum over the processes of any sample, bytes.
+    pub peak_bytes: u64,
+    /// The supervisor's in the last sample in which the learner lived, bytes.
+    pub supervisor_bytes: u64,
+    /// The learner's then, bytes.
+    pub learner_bytes: u64,
+    /// All actors' then, bytes.
+    pub actors_bytes: u64,
+}
+
+impl MemorySummary {
+    /// All processes in the last sample.
+    pub fn total_bytes(&self) -> u64 {
+        self.supervisor_bytes + self.learner_bytes + self.actors_bytes
+    }
+
+    /// Takes in one sample of all processes.
+    pub fn add(&mut self, samples: &[ProcessSample]) {
+        let sum = |role: &str| -> u64 {
+            samples.iter().filter(|s| s.role() == role).map(|s| s.pss_bytes).sum()
+        };
+        self.peak_bytes = self.peak_bytes.max(samples.iter().map(|s| s.pss_bytes).sum());
+        // The learner may have ended before its last message was read.
+        if samples.iter().any(|sample| sample.role() == "learner") {
+            self.supervisor_bytes = sum("supervisor");
+            self.learner_bytes = sum("learner");
+            self.actors_bytes = sum("actors");
+        }
+    }
+}
+
+/// `summary.json`: the whole run in one object.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Summary {
+    /// Gymnasium id of the environment.
+    pub env: String,
+    /// Seed of the run.
+    pub seed: u64,
+    /// Learner backend that ran: `native` or `torch`.
+    pub learner: String,
+    /// Threads that the learner ran.
+    pub learner_threads: usize,
+    /// Threads that the settings would have let it run.
+    #[serde(default)]
+    pub max_learner_threads: usize,
+    /// Whole batches that all rings together hold.
+    #[serde(default)]
+    pub ring_batches: usize,
+    /// How the run ended.
+    pub exit: Exit,
+    /// Seconds from process start until this file was written.
+    #[serde(deserialize_with = "null_is_nan")]
+    pub wall_s: f64,
+    /// Seconds from process start until the first rollout began to be collected.
+    #[serde(deserialize_with = "null_is_nan")]
+    pub startup_s: f64,
+    /// Seconds from the begin of the first learner's loop to the end of the last one's.
+    #[serde(deserialize_with = "null_is_nan")]
+    pub train_s: f64,
+    /// Frames consumed by learning.
+    pub frames: u64,
+    /// Of these, what the earlier parts of a resumed run had consumed.
+    #[serde(default)]
+    pub frames_before: u64,
+    /// Frames collected by all actors.
+    pub frames_produced: u64,
+    /// Learner updates.
+    pub updates: u64,
+    /// [`Summary::frames_of_this_part`] / `train_s`.
+    #[serde(deserialize_with = "null_is_nan")]
+    pub frames_per_s: f64,
+    /// Whether the mean of the last 100 finished training episodes reached the threshold.
+    pub solved: bool,
+    /// Frames consumed when it first did.
+    pub solved_frames: Option<u64>,
+    /// Seconds from process start when it first did.
+    pub solved_s: Option<f64>,
+    /// Mean return of the last 100 finished training episodes.
+    pub score_last100: Option<f64>,
+    /// Mean of the last 100 training returns that counts as solved.
+    pub score_threshold: Option<f64>,
+    /// Greedy evaluation at the end.
+    pub eval: Option<EvalSummary>,
+    /// Latency of each stage by tag, µs; of this part of a resumed run.
+    pub latency_us: BTreeMap<String, LatencySummary>,
+    /// Policy lag of all consumed slots, as their gradients were applied.
+    pub policy_lag: LagSummary,
+    /// Updates between the weights that a gradient was computed at and those that it changed; 0 with one
+    /// learner thread.
+    pub gradient_lag: LagSummary,
+    /// Unclipped importance ratios of all learned frames.
+    pub rho: Spread,
+    /// Memory of all processes; `null` where the run ended before it was sampled.
+    pub memory: Option<MemorySummary>,
+    /// One entry an actor.
+    pub actors: Vec<ActorSummary>,
+    /// Seconds the learner's threads waited for slots, added up.
+    #[serde(deserialize_with = "null_is_nan")]
+    pub learner_wait_s: f64,
+    /// Share of the learner's update time in which at least one actor was collecting, 0 to 1.
+    #[serde(deserialize_with = "null_is_nan")]
+    pub collected_during_updates: f64,
+    /// Rollouts left out of learning because their policy lag exceeded `loss.max_policy_lag`.
+    pub rollouts_dropped: u64,
+    /// What was saved, and what went wrong.
+    #[serde(default)]
+    pub reliability: Reliability,
+}
+
+impl Summary {
+    /// Frames learned from in `train_s`: all but those of the earlier parts of a resumed run.
+    pub fn frames_of_this_part(&self) -> u64 {
+        self.frames.saturating_sub(self.frames_before)
+    }
+}
+
+/// What was saved, and what went wrong and was mended.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Reliability {
+    /// Checkpoints written.
+    pub checkpoints: u64,
+    /// Checkpoints that could not be written.
+    pub checkpoint_errors: u64,
+    /// Times the learner was started again after it died.
+    pub learner_restarts: u64,
+    /// Workers that were killed because they gave no sign of life.
+    pub hangs: u64,
+    /// Times everything began again because the shared segment was damaged.
+    pub segment_resets: u64,
+    /// Updates that were not made because loss, gradient or weights would have been NaN or infinite.
+    pub skipped_updates: u64,
+    /// Times training went back to an earlier state because no update was finite any more.
+    pub rollbacks: u64,
+    /// What the build's self-checks found; absent in ordinary builds, which have none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub self_checks: Option<SelfChecks>,
+}
+
+/// What the self-checks of a build with the feature `faults` found in slots and weights.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct SelfChecks {
+    /// Slots taken and verified, those taken again included.
+    pub slots_checked: u64,
+    /// Slots that did not hold what their actor had published.
+    pub torn_slots: u64,
+    /// Slots taken again after a learner had died with them in its hands.
+    pub taken_again: u64,
+    /// Rollouts learned from twice.
+    pub learned_twice: u64,
+    /// Rollouts that were published and passed over.
+    pub not_learned: u64,
+    /// Copies of the weights that were not what was published.
+    pub torn_weights: u64,
+    /// Copies of the weights of an older version than one before.
+    pub older_weights: u64,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_sample_without_the_learner_changes_the_peak_alone() {
+        let sample = |process: &str, pss_bytes| ProcessSample {
+            process: process.into(),
+            pss_bytes,
+            ..ProcessSample::default()
+        };
+        let all = [sample("supervisor", 1), sample("learner", 20), sample("actor0", 300)];
+        let mut memory = MemorySummary::default();
+        memory.add(&all);
+        let [rest @ .., _] =
+            &[sample("supervisor", 5), sample("actor0", 400), sample("learner", 0)];
+        memory.add(rest);
+        assert_eq!(memory.peak_bytes, 405);
+        assert_eq!((memory.learner_bytes, memory.total_bytes()), (20, 321));
+    }
+}
