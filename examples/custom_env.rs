@@ -6,8 +6,9 @@ use std::error::Error;
 
 use impala::base::latency::monotonic_ns;
 use impala::config::{Config, Schedule};
-use impala::env::{Env, EnvSpec, NumpyRng, Registry, Transition};
+use impala::env::{ArgError, Env, NoArgs, NumpyRng, Registry, Transition};
 use impala::sinks::terminal::Show;
+use impala::space::{ActionSpace, ObsSpace, Spec};
 use impala::train::{Destination, train};
 
 /// A lamp stands somewhere on a line; the walker sees where it is from the lamp and must reach it.
@@ -16,19 +17,25 @@ struct Lamp {
     rng: NumpyRng,
 }
 
-impl Env<1> for Lamp {
-    const SPEC: EnvSpec = EnvSpec {
-        id: "Lamp-v0",
-        obs_dim: 1,
-        n_actions: 3,
-        max_episode_steps: 50,
-        // Ten steps of 0.1 cover the line's half: the best policy needs five on average.
-        reward_threshold: -7.0,
-        // The network sees -2 to 2 as -1 to 1.
-        obs_bounds: Some(&[[-2.0, 2.0]]),
-    };
+impl Env for Lamp {
+    type Obs = [f32; 1];
+    type Action = usize;
+    type Args = NoArgs;
+    const ID: &'static str = "Lamp-v0";
 
-    fn new(rng: NumpyRng) -> Self {
+    fn spec(_: &NoArgs) -> Result<Spec, ArgError> {
+        Ok(Spec {
+            id: Self::ID.into(),
+            // The network sees -2 to 2 as -1 to 1.
+            obs: ObsSpace::bounded(&[[-2.0, 2.0]]),
+            actions: ActionSpace::Discrete(3),
+            max_episode_steps: Some(50),
+            // Ten steps of 0.1 cover the line's half: the best policy needs five on average.
+            reward_threshold: Some(-7.0),
+        })
+    }
+
+    fn new(_: &NoArgs, rng: NumpyRng) -> Self {
         Lamp { distance: 0.0, rng }
     }
 
@@ -41,7 +48,8 @@ impl Env<1> for Lamp {
     fn step(&mut self, action: usize, obs: &mut [f32; 1]) -> Transition {
         self.distance = (self.distance + 0.1 * (action as f64 - 1.0)).clamp(-2.0, 2.0);
         *obs = [self.distance as f32];
-        Transition { reward: -1.0, terminated: self.distance.abs() < 0.06 }
+        let terminated = self.distance.abs() < 0.06;
+        Transition { reward: -1.0, terminated, truncated: false }
     }
 }
 
@@ -54,8 +62,8 @@ fn main() -> Result<(), Box<dyn Error>> {
         None => Destination::Below("results".into()),
     };
     let mut config = Config {
-        environments: Registry::default().with::<Lamp, _>(),
-        env: Lamp::SPEC.id.into(),
+        environments: Registry::default().with::<Lamp>(),
+        env: Lamp::ID.into(),
         frames,
         ..Config::default()
     };

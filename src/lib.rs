@@ -51,22 +51,29 @@
 //!
 //! ```
 //! use impala::config::Config;
-//! use impala::env::{Env, EnvSpec, NumpyRng, Registry, Transition};
+//! use impala::env::{ArgError, Env, NoArgs, NumpyRng, Registry, Transition};
+//! use impala::space::{ActionSpace, ObsSpace, Spec};
 //!
 //! /// Guess which of two doors the prize is behind; the door is shown.
 //! struct Doors(NumpyRng, usize);
 //!
-//! impl Env<1> for Doors {
-//!     const SPEC: EnvSpec = EnvSpec {
-//!         id: "Doors-v0",
-//!         obs_dim: 1,
-//!         n_actions: 2,
-//!         max_episode_steps: 1,
-//!         reward_threshold: 0.95,
-//!         obs_bounds: None,
-//!     };
+//! impl Env for Doors {
+//!     type Obs = [f32; 1];
+//!     type Action = usize;
+//!     type Args = NoArgs;
+//!     const ID: &'static str = "Doors-v0";
 //!
-//!     fn new(rng: NumpyRng) -> Self {
+//!     fn spec(_: &NoArgs) -> Result<Spec, ArgError> {
+//!         Ok(Spec {
+//!             id: Self::ID.into(),
+//!             obs: ObsSpace::vector(1),
+//!             actions: ActionSpace::Discrete(2),
+//!             max_episode_steps: Some(1),
+//!             reward_threshold: Some(0.95),
+//!         })
+//!     }
+//!
+//!     fn new(_: &NoArgs, rng: NumpyRng) -> Self {
 //!         Doors(rng, 0)
 //!     }
 //!
@@ -76,12 +83,13 @@
 //!     }
 //!
 //!     fn step(&mut self, action: usize, _obs: &mut [f32; 1]) -> Transition {
-//!         Transition { reward: f32::from(action == self.1), terminated: true }
+//!         let reward = f32::from(action == self.1);
+//!         Transition { reward, terminated: true, truncated: false }
 //!     }
 //! }
 //!
 //! let config = Config {
-//!     environments: Registry::default().with::<Doors, _>(),
+//!     environments: Registry::default().with::<Doors>(),
 //!     env: "Doors-v0".into(),
 //!     ..Config::default()
 //! };
@@ -109,8 +117,10 @@ pub mod base;
 
 pub mod kernels;
 pub mod os;
-pub mod rollout;
+pub mod space;
 pub mod telemetry;
+
+pub mod rollout;
 
 pub mod env;
 pub mod network;

@@ -18,8 +18,9 @@ use crate::report::{self, Pictures, ReportError};
 use crate::revisit::resume::{Records, ResumeError, Resumption};
 use crate::run::checkpoints::inherit_best;
 use crate::run::dir::{RunDir, RunDirError, RunName};
+use crate::run::first_state::{create_segment, fresh_state};
 use crate::run::meta::Meta;
-use crate::run::start::{create_segment, fresh_state, segment_shape};
+use crate::run::sizes::Sizes;
 use crate::shm::SegmentError;
 use crate::sinks::Sinks;
 use crate::sinks::files::{FilesError, RunFiles};
@@ -167,8 +168,7 @@ fn run_from(
     if let Some(resumption) = resumption {
         meta.go_on_from(resumption.path(), run_clock.earlier_ns);
     }
-    let shape = segment_shape(config, &config.network_shape()?);
-    let mut segment = create_segment(&shape, state)?;
+    let mut segment = create_segment(&Sizes::of(config)?.segment, state)?;
     debug!(bytes = segment.layout().total_bytes, "made the shared segment");
     let run = create_run_dir(config, destination, &meta)?;
     let mut sinks = create_sinks(config, &run, meta, show, state.counters.frames)?;
@@ -264,7 +264,7 @@ fn create_run_dir(
     meta: &Meta,
 ) -> Result<RunDir, RunDirError> {
     let create = |root: &Path| {
-        let learner = config.learner.backend_name();
+        let learner = config.learner.learner_name();
         let name = RunName { env: &config.env, learner, seed: config.seed, started: meta.started };
         RunDir::create(root, name)
     };
@@ -288,7 +288,7 @@ fn summarise(
     Summary {
         env: config.env.clone(),
         seed: config.seed,
-        learner: config.learner.backend_name().into(),
+        learner: config.learner.learner_name().into(),
         learner_threads: config.n_learner_threads(),
         max_learner_threads: config.max_learner_threads(),
         ring_batches: config.ring_batches(),
@@ -305,7 +305,7 @@ fn summarise(
         solved_frames: solved.map(|(frames, _)| frames),
         solved_s: solved.map(|(_, ns)| seconds(ns)),
         score_last100: state.score(),
-        score_threshold: config.spec().ok().map(|spec| spec.reward_threshold),
+        score_threshold: config.spec().ok().and_then(|spec| spec.reward_threshold),
         eval,
         latency_us: latencies(&outcome.totals.latency),
         policy_lag: learner.policy_lag(),

@@ -9,8 +9,9 @@ use std::time::Duration;
 
 use impala::base::latency::monotonic_ns;
 use impala::config::Config;
-use impala::env::{Env, EnvSpec, NumpyRng, Registry, Transition};
+use impala::env::{ArgError, Env, NoArgs, NumpyRng, Registry, Transition};
 use impala::sinks::terminal::Show;
+use impala::space::{ActionSpace, ObsSpace, Spec};
 use impala::telemetry::{Exit, Summary};
 use impala::train::{Destination, train};
 use tempfile::TempDir;
@@ -28,17 +29,23 @@ struct Bad {
     behaviour: String,
 }
 
-impl Env<1> for Bad {
-    const SPEC: EnvSpec = EnvSpec {
-        id: "Bad-v0",
-        obs_dim: 1,
-        n_actions: 2,
-        max_episode_steps: 10,
-        reward_threshold: 1e9,
-        obs_bounds: None,
-    };
+impl Env for Bad {
+    type Obs = [f32; 1];
+    type Action = usize;
+    type Args = NoArgs;
+    const ID: &'static str = "Bad-v0";
 
-    fn new(rng: NumpyRng) -> Self {
+    fn spec(_: &NoArgs) -> Result<Spec, ArgError> {
+        Ok(Spec {
+            id: Self::ID.into(),
+            obs: ObsSpace::vector(1),
+            actions: ActionSpace::Discrete(2),
+            max_episode_steps: Some(10),
+            reward_threshold: None,
+        })
+    }
+
+    fn new(_: &NoArgs, rng: NumpyRng) -> Self {
         let behaviour = std::env::var(BEHAVIOUR).unwrap();
         Bad { rng, n_steps: 0, behaviour }
     }
@@ -65,7 +72,7 @@ impl Env<1> for Bad {
             _ => false,
         };
         *obs = [if is_nan { f32::NAN } else { 0.1 * self.n_steps as f32 }];
-        Transition { reward: action as f32, terminated: false }
+        Transition { reward: action as f32, ..Transition::default() }
     }
 }
 
@@ -76,8 +83,8 @@ fn is_in_actor() -> bool {
 
 /// The child's part: some hundred rollouts.
 fn train_badly(folder: &Path) -> ExitCode {
-    let environments = Registry::default().with::<Bad, _>();
-    let mut config = Config { environments, env: Bad::SPEC.id.into(), ..Config::default() };
+    let environments = Registry::default().with::<Bad>();
+    let mut config = Config { environments, env: Bad::ID.into(), ..Config::default() };
     (config.frames, config.actors.count, config.report.eval_episodes) = (150_000, 2, 0);
     config.supervision.max_restarts = 1_000;
     config.supervision.max_pause_s = 0.0;

@@ -8,12 +8,14 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use impala::config::Config;
-use impala::network::params::{MAX_PARAMS, NetworkShape, ParamLayout};
+use impala::network::NetworkSpec;
+use impala::network::params::{MAX_PARAMS, ParamLayout};
 use impala::report::{self, Pictures};
 use impala::revisit::live::LiveRun;
 use impala::revisit::resume::Resumption;
 use impala::rollout::RolloutShape;
 use impala::run::dir::RunDir;
+use impala::run::sizes::Sizes;
 use impala::shm::layout::{Layout, SegmentShape};
 use impala::shm::view::SegmentView;
 use impala::shm::{Segment, SegmentError};
@@ -122,14 +124,14 @@ fn settings_of(lines: &[(String, String)]) -> String {
 fn read_settings(path: &Path) -> Result<(), String> {
     let config = Config::from_file(path).map_err(|error| error.to_string())?;
     config.check().map_err(|error| error.to_string())?;
-    let n_params = ParamLayout::new(&config.network_shape().unwrap()).len();
+    let n_params = Sizes::of(&config).unwrap().n_params();
     assert!(n_params <= MAX_PARAMS);
     let shape = SegmentShape {
         n_actors: config.actors.count,
         slots_per_actor: config.actors.slots_per_actor,
         n_params,
         n_moments: 1,
-        rollout: config.rollout_shape().unwrap(),
+        rollout: Sizes::of(&config).unwrap().rollout,
     };
     Layout::new(&shape).map(|_| ()).map_err(|error| error.to_string())
 }
@@ -226,14 +228,14 @@ fn a_refusal_cannot_control_the_terminal() {
 // Checkpoints
 
 fn checkpoint() -> Checkpoint {
-    let shape = NetworkShape { obs_dim: 4, hidden: vec![8, 6], n_actions: 2 };
-    let params = ParamLayout::new(&shape).init(3);
+    let network = NetworkSpec::mlp(4, &[8, 6], 2);
+    let params = ParamLayout::new(&network).init(3);
     let optimizer = OptimizerState { n_steps: 7, square: params.clone(), mean: params.clone() };
     let counters = Counters { frames: 1_000, updates: 7, ..Counters::default() };
     let recent_returns = [0.0; SCORE_WINDOW];
     let state = LearnerState { counters, recent_returns, params, optimizer };
-    let env = "CartPole-v1".to_owned();
-    Checkpoint { env, shape, state, settings: "seed = 1".into(), elapsed_ns: 9 }
+    let spec = Config::default().spec().unwrap();
+    Checkpoint { spec, network, state, settings: "seed = 1".into(), elapsed_ns: 9 }
 }
 
 /// The bytes of a sound checkpoint.
@@ -259,7 +261,7 @@ fn check_checkpoint(bytes: &[u8]) -> Result<Checkpoint, String> {
     match result {
         Ok(checkpoint) => {
             let params = &checkpoint.state.params;
-            assert_eq!(params.len(), ParamLayout::new(&checkpoint.shape).len());
+            assert_eq!(params.len(), ParamLayout::new(&checkpoint.network).len());
             assert!(checkpoint.state.is_finite());
             Ok(checkpoint)
         }
@@ -645,7 +647,7 @@ proptest! {
         damage in prop::collection::vec(Damage::any(), 0..4),
         in_header in prop::option::of(0..8 * SEGMENT_HEADER_BYTES),
     ) {
-        let rollout = RolloutShape { unroll_length: 2, n_envs: 1, obs_dim: 4, n_actions: 2 };
+        let rollout = RolloutShape::of_numbers(2, 1, 4);
         let shape =
             SegmentShape { n_actors: 2, slots_per_actor: 2, n_params: 7, n_moments: 1, rollout };
         let mut sound = Vec::new();

@@ -6,9 +6,9 @@
 
 use std::path::PathBuf;
 
-use impala::env::{Registry, VecEnv};
-use impala::rollout::{EpisodeLog, StepKind};
-use ndarray::Array2;
+use impala::env::{EnvArgs, Registry, StepBuffer, VecEnv};
+use impala::rollout::StepKind;
+use impala::space::Actions;
 use proptest::prelude::*;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
@@ -53,36 +53,35 @@ struct VectorEvent {
 /// A vector with the buffers of one step.
 struct Player {
     envs: Box<dyn VecEnv>,
-    /// `[D, E]`
-    obs: Array2<f32>,
-    rewards: Vec<f32>,
-    kinds: Vec<StepKind>,
+    room: StepBuffer,
 }
 
 impl Player {
     fn new(id: &str, n_envs: usize, seed: u64) -> Self {
-        let envs = Registry::default().make_vec(id, n_envs, seed).unwrap();
-        let obs = Array2::zeros((envs.spec().obs_dim, n_envs));
-        Self { envs, obs, rewards: vec![0.0; n_envs], kinds: vec![StepKind::ORDINARY; n_envs] }
+        let registry = Registry::default();
+        let envs = registry.make_vec(id, &EnvArgs::default(), n_envs, seed).unwrap();
+        let room = StepBuffer::new(envs.spec(), n_envs);
+        Self { envs, room }
     }
 
     fn reset(&mut self) {
-        self.envs.reset(self.obs.view_mut());
+        self.room.reset(&mut *self.envs).unwrap();
     }
 
     /// Steps; returns and lengths of the episodes that ended, in the order of the environments.
     fn step(&mut self, actions: &[i32]) -> Vec<(f32, u32)> {
-        let (mut returns, mut lengths) = (vec![0.0; actions.len()], vec![0; actions.len()]);
-        let mut log = EpisodeLog::new(&mut returns, &mut lengths);
-        self.envs.step(actions, self.obs.view_mut(), &mut self.rewards, &mut self.kinds, &mut log);
-        let n_episodes = log.n_episodes();
-        returns.into_iter().zip(lengths).take(n_episodes).collect()
+        self.room.step(&mut *self.envs, Actions::of_indices(actions)).unwrap();
+        self.room.episodes().collect()
+    }
+
+    fn obs(&self, e: usize) -> Vec<f32> {
+        self.room.obs.view().frame(e)
     }
 
     fn assert_obs(&self, e: usize, expected: &[f32], what: &str) {
         let bits =
             |numbers: &[f32]| numbers.iter().map(|number| number.to_bits()).collect::<Vec<_>>();
-        let obs = self.obs.column(e).to_vec();
+        let obs = self.obs(e);
         assert_eq!(bits(&obs), bits(expected), "{what}: {obs:?}, Gymnasium has {expected:?}");
     }
 }
@@ -123,9 +122,9 @@ fn replay(id: &str, recording: &Recording) {
         let what = format!("{id}, seed {}, step {t}", recording.seed);
         player.step(&[action]);
         player.assert_obs(0, &recording.obs[t + 1], &what);
-        assert_eq!(player.rewards[0].to_bits(), recording.reward[t].to_bits(), "{what}");
+        assert_eq!(player.room.rewards[0].to_bits(), recording.reward[t].to_bits(), "{what}");
         assert_eq!(
-            player.kinds[0],
+            player.room.kinds[0],
             expected_kind(recording.terminated[t], recording.truncated[t]),
             "{what}"
         );
@@ -138,17 +137,13 @@ fn replay(id: &str, recording: &Recording) {
 
 #[test]
 fn every_registered_environment_replays_its_recordings() {
-    for spec in Registry::default().specs() {
-        let recordings = lines(&format!("{}.jsonl", spec.id));
-        assert!(!recordings.is_empty(), "{} has no recording", spec.id);
+    for id in Registry::default().ids() {
+        let recordings = lines(&format!("{id}.jsonl"));
+        assert!(!recordings.is_empty(), "{id} has no recording");
         let recordings: Vec<Recording> = recordings.iter().map(|line| parsed(line)).collect();
-        recordings.iter().for_each(|recording| replay(spec.id, recording));
+        recordings.iter().for_each(|recording| replay(id, recording));
         let truncated = |recording: &Recording| recording.truncated.last() == Some(&true);
-        assert!(
-            recordings.iter().any(truncated),
-            "no recording of {} reaches the time limit",
-            spec.id
-        );
+        assert!(recordings.iter().any(truncated), "no recording of {id} reaches the time limit");
     }
 }
 
@@ -164,7 +159,7 @@ fn a_vector_ends_and_resets_on_the_rows_on_which_gymnasium_does() {
     }
     let mut lcg = settings.seed;
     for t in 0..settings.n_steps {
-        let actions = vector_actions(&player.obs, &mut lcg);
+        let actions = vector_actions(&player, &mut lcg);
         let mut episodes = player.step(&actions).into_iter();
         for e in 0..settings.n_envs {
             let event = events.next_if(|event| (event.t, event.e) == (t, e));
@@ -176,12 +171,12 @@ fn a_vector_ends_and_resets_on_the_rows_on_which_gymnasium_does() {
 }
 
 /// As `make_vector_golden.py`: even environments at random, odd ones balance.
-fn vector_actions(obs: &Array2<f32>, lcg: &mut u32) -> Vec<i32> {
-    let act = |(e, row): (usize, ndarray::ArrayView1<f32>)| {
+fn vector_actions(player: &Player, lcg: &mut u32) -> Vec<i32> {
+    let act = |e: usize| {
         *lcg = lcg_next(*lcg);
-        if e % 2 == 0 { (*lcg >> 31) as i32 } else { balance(&row.to_vec()) }
+        if e % 2 == 0 { (*lcg >> 31) as i32 } else { balance(&player.obs(e)) }
     };
-    obs.columns().into_iter().enumerate().map(act).collect()
+    (0..player.envs.n_envs()).map(act).collect()
 }
 
 fn assert_row(
@@ -193,16 +188,16 @@ fn assert_row(
 ) {
     let what = format!("step {t} of environment {e}");
     let Some(event) = event else {
-        assert_eq!(player.kinds[e], StepKind::ORDINARY, "{what}");
+        assert_eq!(player.room.kinds[e], StepKind::ORDINARY, "{what}");
         return;
     };
     player.assert_obs(e, &event.obs, &what);
-    assert_eq!(player.rewards[e], event.reward, "{what}");
+    assert_eq!(player.room.rewards[e], event.reward, "{what}");
     match event.kind.as_str() {
-        "reset" => assert_eq!(player.kinds[e], StepKind::RESET, "{what}"),
+        "reset" => assert_eq!(player.room.kinds[e], StepKind::RESET, "{what}"),
         kind => {
             assert_eq!(
-                player.kinds[e],
+                player.room.kinds[e],
                 expected_kind(kind == "terminated", kind == "truncated"),
                 "{what}"
             );
@@ -220,15 +215,15 @@ proptest! {
         player.reset();
         for episode in 0..3 {
             for step in 1..=500 {
-                let episodes = player.step(&[balance(&player.obs.column(0).to_vec())]);
+                let episodes = player.step(&[balance(&player.obs(0))]);
                 let last = step == 500;
                 let kind = if last { StepKind::TRUNCATED } else { StepKind::ORDINARY };
-                prop_assert_eq!(player.kinds[0], kind, "episode {}, step {}", episode, step);
+                prop_assert_eq!(player.room.kinds[0], kind, "episode {}, step {}", episode, step);
                 prop_assert_eq!(episodes, if last { vec![(500.0, 500)] } else { vec![] });
             }
             prop_assert_eq!(player.step(&[0]), vec![]);
-            prop_assert_eq!((player.kinds[0], player.rewards[0]), (StepKind::RESET, 0.0));
-            prop_assert!(player.obs.iter().all(|number| number.abs() <= 0.05));
+            prop_assert_eq!((player.room.kinds[0], player.room.rewards[0]), (StepKind::RESET, 0.0));
+            prop_assert!(player.obs(0).iter().all(|number| number.abs() <= 0.05));
         }
     }
 }

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
-use impala::env::Registry;
+use impala::env::{EnvArgs, Registry};
 use impala::kernels::Simd;
 use impala::play::render::{HEIGHT_PX, WIDTH_PX};
 use impala::play::{Player, Selection};
@@ -34,14 +34,14 @@ fn with_policy() -> (TempDir, Checkpoint) {
 #[test]
 fn json_has_the_scores_that_the_library_finds() {
     let (folder, checkpoint) = with_policy();
-    let environments = Registry::default();
+    let (environments, args) = (Registry::default(), EnvArgs::default());
     for (flag, selection) in [("-q", Selection::Greedy), ("--sampled", Selection::Sampled)] {
-        let args = ["policy.safetensors", "--json", "--episodes", "300", "--seed", "7", flag];
-        let output = eval(folder.path(), &args);
+        let flags = ["policy.safetensors", "--json", "--episodes", "300", "--seed", "7", flag];
+        let output = eval(folder.path(), &flags);
         assert!(output.status.success(), "{}", text(&output.stderr));
         let found: Value = serde_json::from_slice(&output.stdout).unwrap();
-        let player = Player::new(&checkpoint, &environments, Simd::detect(), selection).unwrap();
-        let returns = player.returns(300, 7, |_| {});
+        let player = Player::new(&checkpoint, &environments, &args, Simd::detect(), selection);
+        let returns = player.unwrap().returns(300, 7, |_| {}).unwrap();
         assert_eq!(found["returns"], serde_json::json!(returns));
         assert_eq!(found["actions"], selection.to_string());
         assert_eq!((&found["frames"], &found["episodes"]), (&640.into(), &300.into()));
@@ -83,10 +83,10 @@ fn play(path: &Path) -> (usize, u32) {
 #[test]
 fn an_episode_becomes_a_gif_and_png_files_with_a_frame_a_moment() {
     let (folder, checkpoint) = with_policy();
-    let environments = Registry::default();
+    let (environments, args) = (Registry::default(), EnvArgs::default());
     let player =
-        Player::new(&checkpoint, &environments, Simd::detect(), Selection::Greedy).unwrap();
-    let n_moments = player.moments(5).len();
+        Player::new(&checkpoint, &environments, &args, Simd::detect(), Selection::Greedy).unwrap();
+    let n_moments = player.moments(5).unwrap().len();
     let args = ["policy.safetensors", "--episodes", "1", "--seed", "5"];
     let output = eval(folder.path(), &[&args[..], &["--gif", "a.gif", "--frames", "png"]].concat());
     assert!(output.status.success(), "{}", text(&output.stderr));
@@ -130,10 +130,15 @@ fn what_cannot_be_evaluated_or_written_is_refused_with_a_remedy() {
     let (status, message) = refusal(&["policy.safetensors", "--gif", "no/such/folder/a.gif"]);
     assert!(status == Some(2) && message.contains("no/such/folder/a.gif"), "{message}");
     for (env, said) in [
-        ("Acrobot-v1", "network has (4, 2) (observations, actions), Acrobot-v1 has (6, 3)"),
+        (
+            "Acrobot-v1",
+            "network was made for observations f32 [4], actions Discrete(2), Acrobot-v1 has \
+             observations f32 [6], actions Discrete(3)",
+        ),
         ("CartPole-v2", "unknown environment \"CartPole-v2\""),
     ] {
-        let other = Checkpoint { env: env.into(), ..checkpoint.clone() };
+        let mut other = checkpoint.clone();
+        other.spec.id = env.into();
         other.save(&folder.path().join("other.safetensors")).unwrap();
         let (status, message) = refusal(&["other.safetensors"]);
         assert!(status == Some(2) && message.contains(said), "{message}");

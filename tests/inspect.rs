@@ -345,9 +345,12 @@ fn a_run_of_somebody_elses_environment_is_seen() {
     assert!(seen.contains("Lamp-v0: ") && seen.contains(" updates"), "{seen}");
     let live = running.run_dir.join("live.json");
     let note = std::fs::read_to_string(&live).unwrap();
-    std::fs::write(&live, note.replace("\"obs_dim\": 4", "\"obs_dim\": 0")).unwrap();
+    std::fs::write(&live, note.replace("\"len\": 4", "\"len\": 0")).unwrap();
     let refused = impala(&["inspect", path(&running.run_dir)]);
-    assert!(text(&refused.stderr).contains("live.json: a layer of 0 units"), "{refused:?}");
+    assert!(
+        text(&refused.stderr).contains("live.json: an observation with no number"),
+        "{refused:?}"
+    );
     running.end(Signal::SIGINT);
 }
 
@@ -430,7 +433,7 @@ fn the_layout_covers_the_segment_and_names_its_writers() {
 
 #[test]
 fn a_view_believes_no_file_that_is_not_the_segment() {
-    let rollout = RolloutShape { unroll_length: 5, n_envs: 4, obs_dim: 4, n_actions: 2 };
+    let rollout = RolloutShape::of_numbers(5, 4, 4);
     let shape =
         SegmentShape { n_actors: 2, slots_per_actor: 1, n_params: 100, n_moments: 1, rollout };
     let field = |path: &Path, shape: &SegmentShape| match SegmentView::attach(path, shape).err() {

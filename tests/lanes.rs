@@ -11,12 +11,14 @@ use std::time::Duration;
 use impala::actor::collector::Collector;
 use impala::base::latency::{RunClock, StageClock};
 use impala::base::seeds::{Stream, stream_seed};
-use impala::config::{ActorSettings, Config, LossSettings};
+use impala::config::{ActorSettings, Config, LossSettings, Schedule};
 use impala::learner::hub::{Gradient, Hub};
 use impala::learner::intake::{Intake, SlotBatch};
+use impala::learner::optim::clip_grad_norm;
 use impala::learner::pass::PassSums;
 use impala::learner::{Learner, LearnerError, MessageSink};
 use impala::network::params::ParamLayout;
+use impala::run::sizes::Sizes;
 use impala::shm::layout::SegmentShape;
 use impala::shm::weights::WeightsReader;
 use impala::shm::{Producer, Segment};
@@ -75,13 +77,13 @@ fn config(learner_threads: usize) -> Config {
 
 /// Its segment, in this process alone, with the first weights published.
 fn segment(config: &Config) -> Segment {
-    let layout = ParamLayout::new(&config.network_shape().unwrap());
+    let layout = ParamLayout::new(&Sizes::of(&config).unwrap().network);
     let segment = Segment::heap(&SegmentShape {
         n_actors: config.actors.count,
         slots_per_actor: config.actors.slots_per_actor,
         n_params: layout.len(),
         n_moments: 1,
-        rollout: config.rollout_shape().unwrap(),
+        rollout: Sizes::of(&config).unwrap().rollout,
     });
     let segment = segment.unwrap();
     let params = layout.init(stream_seed(config.seed, Stream::Weights));
@@ -104,12 +106,12 @@ fn act(config: &Config, segment: &Segment, is_over: &AtomicBool) {
     let mut producer = segment.producer(0, 0).unwrap();
     let (mut collector, weights) =
         (Collector::new(config, 0, 0).unwrap(), segment.weights_reader());
-    let params = ParamLayout::new(&config.network_shape().unwrap());
+    let params = ParamLayout::new(&Sizes::of(&config).unwrap().network);
     collector.params_mut().copy_from_slice(&params.init(7));
     while !is_over.load(Ordering::Relaxed) {
-        if let Some(mut rollout) = producer.claim(Duration::from_millis(1)) {
-            collector.collect(&mut rollout);
-            producer.publish(weights.version().unwrap().unwrap());
+        if let Some(mut slot) = producer.claim(Duration::from_millis(1)) {
+            collector.collect(&mut slot.rollout()).unwrap();
+            slot.publish(weights.version().unwrap().unwrap());
         }
     }
 }
@@ -157,25 +159,24 @@ impl<'seg> OneHub<'seg> {
     }
 
     /// Applies a gradient of which all values are `value`, of a rollout acted with the newest weights.
-    fn apply(&mut self, value: f32, norm: f32, total_loss: f64) -> Result<(), LearnerError> {
+    fn apply(&mut self, value: f32, total_loss: f64) -> Result<(), LearnerError> {
         let newest = self.weights.version().unwrap().unwrap();
-        self.apply_acted_with(newest, (value, norm, total_loss))
+        self.apply_acted_with(newest, (value, total_loss))
     }
 
     /// The same, of a rollout acted with the weights of that version.
     fn apply_acted_with(
         &mut self,
         policy_version: u64,
-        (value, norm, total_loss): (f32, f32, f64),
+        (value, total_loss): (f32, f64),
     ) -> Result<(), LearnerError> {
-        let values = vec![value; self.n_params];
+        let values = &mut vec![value; self.n_params];
         let mut batch = SlotBatch::default();
-        self.producer.claim(LONG).unwrap();
-        self.producer.publish(policy_version);
+        self.producer.claim(LONG).unwrap().publish(policy_version);
         assert!(self.intake.take(&mut batch, &mut self.clock));
         let (version, sums, entropy_cost) = (0, PassSums::default(), 0.0);
-        let gradient = Gradient { values: &values, norm, version, sums, total_loss, entropy_cost };
-        let then = self.hub.apply(&gradient, &batch, &mut self.clock);
+        let mut gradient = Gradient { values, version, sums, total_loss, entropy_cost };
+        let then = self.hub.apply(&mut gradient, &batch, &mut self.clock);
         self.intake.release(&mut batch);
         then.map(|then| assert_eq!(then, ControlFlow::Continue(())))
     }
@@ -185,32 +186,31 @@ fn state_in(segment: &Segment) -> LearnerState {
     segment.state_reader().read_if_newer().unwrap().unwrap().state
 }
 
-/// Bad in each way there is: the gradient, the loss, and finite ones after whose step the optimiser's memory
-/// or the weights are not.
-const NOT_FINITE: [(f32, f32, f64); 5] = [
-    (f32::NAN, f32::NAN, 0.0),
-    (1e-3, f32::INFINITY, 0.0),
-    (1e-3, 1.0, f64::NAN),
-    (1e-3, 1.0, f64::NEG_INFINITY),
-    (f32::MAX, 1.0, 0.0),
-];
+/// A learning rate with which small gradients lead to finite weights, and large ones do not.
+const STEEP: f64 = 1e38;
+
+/// Bad in each way there is: the gradient, its norm, the loss, and a finite one after whose steep step the
+/// weights are not.
+const NOT_FINITE: [(f32, f64); 5] =
+    [(f32::NAN, 0.0), (1e30, 0.0), (1e-3, f64::NAN), (1e-3, f64::NEG_INFINITY), (10.0, 0.0)];
 
 #[test]
 fn an_update_that_is_not_finite_changes_nothing_and_is_counted() {
-    let config = config(1);
+    let mut config = config(1);
+    config.optimizer.learning_rate = Schedule::constant(STEEP);
     let (segment, spared) = (segment(&config), segment(&config));
     let mut hub = OneHub::new(&config, &segment);
     let mut spared_hub = OneHub::new(&config, &spared);
-    for (value, norm, total_loss) in NOT_FINITE {
-        hub.apply(1e-3, 1.0, 0.0).unwrap();
+    for (value, total_loss) in NOT_FINITE {
+        hub.apply(1e-3, 0.0).unwrap();
         let (state, version) = (state_in(&segment), segment.weights_reader().version());
-        hub.apply(value, norm, total_loss).unwrap();
-        assert_eq!(state_in(&segment), state, "after {value} {norm} {total_loss}");
+        hub.apply(value, total_loss).unwrap();
+        assert_eq!(state_in(&segment), state, "after {value} {total_loss}");
         assert_eq!(segment.weights_reader().version(), version, "nothing was published");
-        spared_hub.apply(1e-3, 1.0, 0.0).unwrap();
+        spared_hub.apply(1e-3, 0.0).unwrap();
     }
-    hub.apply(1e-3, 1.0, 0.0).unwrap();
-    spared_hub.apply(1e-3, 1.0, 0.0).unwrap();
+    hub.apply(1e-3, 0.0).unwrap();
+    spared_hub.apply(1e-3, 0.0).unwrap();
     let (state, spared_state) = (state_in(&segment), state_in(&spared));
     assert_eq!((state.params, state.optimizer), (spared_state.params, spared_state.optimizer));
     assert_eq!(state.counters.updates, 1 + NOT_FINITE.len() as u64);
@@ -223,20 +223,21 @@ fn a_streak_of_updates_that_are_not_finite_ends_the_learner_with_a_diagnosis() {
     config.supervision.max_bad_updates = 3;
     let segment = segment(&config);
     let mut hub = OneHub::new(&config, &segment);
-    let bad = |hub: &mut OneHub| hub.apply(f32::NAN, f32::NAN, f64::NAN);
-    hub.apply(1e-3, 12.5, 0.0).unwrap();
+    let bad = |hub: &mut OneHub| hub.apply(f32::NAN, f64::NAN);
+    hub.apply(0.5, 0.0).unwrap();
     for _ in 0..2 {
         bad(&mut hub).unwrap();
         bad(&mut hub).unwrap();
-        hub.apply(1e-3, 12.5, 0.0).unwrap();
+        hub.apply(0.5, 0.0).unwrap();
     }
     bad(&mut hub).unwrap();
     bad(&mut hub).unwrap();
     let error = bad(&mut hub).unwrap_err();
     assert!(matches!(error, LearnerError::Diverged { n_in_a_row: 3, .. }), "{error}");
     let error = error.to_string();
-    for part in ["update 4 ", "losses policy 0", "norm NaN", "finite one was 12.5", "rate of 0.00"]
-    {
+    let norm = clip_grad_norm(&mut vec![0.5; hub.n_params], f32::MAX);
+    let finite = format!("finite one was {norm}");
+    for part in ["update 4 ", "losses policy 0", "norm NaN", &finite, "rate of 0.00"] {
         assert!(error.contains(part), "no {part:?} in {error}");
     }
 }
@@ -244,13 +245,13 @@ fn a_streak_of_updates_that_are_not_finite_ends_the_learner_with_a_diagnosis() {
 /// As after going back: rings full of what hopeless weights acted are no reason to give up sound ones.
 #[test]
 fn rollouts_from_before_a_learner_do_not_condemn_its_weights() {
-    const BAD: (f32, f32, f64) = (f32::NAN, f32::NAN, f64::NAN);
+    const BAD: (f32, f64) = (f32::NAN, f64::NAN);
     let mut config = config(1);
     config.supervision.max_bad_updates = 3;
     let segment = segment(&config);
     let mut before = OneHub::new(&config, &segment);
-    before.apply(1e-3, 1.0, 0.0).unwrap();
-    before.apply(1e-3, 1.0, 0.0).unwrap();
+    before.apply(1e-3, 0.0).unwrap();
+    before.apply(1e-3, 0.0).unwrap();
     drop(before);
     let mut hub = OneHub::new(&config, &segment);
     for _ in 0..10 {
@@ -275,12 +276,12 @@ fn a_supervisor_that_takes_no_report_stops_nobody() {
     let words = hub.words.clone();
     let sent = || words.0.lock().unwrap().2.clone();
     for _ in 0..450 {
-        hub.apply(1e-3, 1.0, 0.0).unwrap();
+        hub.apply(1e-3, 0.0).unwrap();
     }
     assert_eq!(sent().len(), 2, "nobody has taken one yet");
     segment.board().count_report();
     for _ in 0..5 {
-        hub.apply(1e-3, 1.0, 0.0).unwrap();
+        hub.apply(1e-3, 0.0).unwrap();
     }
     assert_eq!(sent().len(), 3, "there is room for one more");
     hub.hub.finish().unwrap();
@@ -302,22 +303,15 @@ fn two_gradients_of_the_first_weights(config: &Config) -> (Progress, LearnerFigu
     let mut clock = StageClock::start();
     let mut batches = [SlotBatch::default(), SlotBatch::default()];
     for batch in &mut batches {
-        producer.claim(LONG).unwrap();
-        producer.publish(0);
+        producer.claim(LONG).unwrap().publish(0);
         assert!(intake.take(batch, &mut clock));
     }
-    let values = vec![1e-3; ParamLayout::new(&config.network_shape().unwrap()).len()];
+    let mut values = vec![1e-3; Sizes::of(config).unwrap().n_params()];
     let sums = PassSums::default();
     for batch in &mut batches {
-        let gradient = Gradient {
-            values: &values,
-            norm: 1.0,
-            version: 0,
-            sums,
-            total_loss: 0.0,
-            entropy_cost: 0.0,
-        };
-        let then = hub.apply(&gradient, batch, &mut clock).unwrap();
+        let mut gradient =
+            Gradient { values: &mut values, version: 0, sums, total_loss: 0.0, entropy_cost: 0.0 };
+        let then = hub.apply(&mut gradient, batch, &mut clock).unwrap();
         assert_eq!(then, ControlFlow::Continue(()));
         intake.release(batch);
     }
@@ -352,7 +346,7 @@ fn one_lane_makes_the_same_weights_of_the_same_rollouts() {
     let config = Config { frames: 4_000, ..config(1) };
     let [first, second] = [(); 2].map(|()| learn(&config, LastWords::default()).unwrap());
     assert_eq!(first, second);
-    assert_ne!(first, ParamLayout::new(&config.network_shape().unwrap()).init(7));
+    assert_ne!(first, ParamLayout::new(&Sizes::of(&config).unwrap().network).init(7));
 }
 
 #[test]

@@ -6,6 +6,7 @@ use std::path::Path;
 use std::process::Command;
 
 use impala::base::latency::Stage;
+use impala::config::Config;
 use impala::run::dir::RunDir;
 use impala::telemetry::LiveNote;
 use serde_json::Value;
@@ -114,8 +115,7 @@ fn live_json() {
         start_ticks: 2,
         descriptor: 3,
         inode: 4,
-        obs_dim: 5,
-        n_actions: 6,
+        spec: Config::default().spec().unwrap(),
         learner_threads: 7,
     };
     let mut names = BTreeSet::new();

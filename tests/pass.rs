@@ -7,17 +7,17 @@ use impala::actor::collector::Collector;
 use impala::base::latency::{Stage, StageClock, monotonic_ns};
 use impala::config::Config;
 use impala::kernels::Simd;
-use impala::learner::backend::{Backend, Batch, LossCosts, Losses, Outputs, Targets};
-use impala::learner::batch::Gather;
 use impala::learner::pass::Pass;
 use impala::learner::targets::{ReturnSettings, TargetBuilder};
 use impala::learner::vtrace::VtraceParams;
+use impala::network::Learning;
+use impala::network::heads::Seen;
 use impala::network::params::ParamLayout;
-use impala::rollout::StepKind;
-use impala::rollout::{RolloutBuffer, RolloutShape};
-use ndarray::Array2;
+use impala::rollout::{Batch, Frames, Gather, RolloutBuffer, RolloutShape, StepKind};
+use impala::run::sizes::Sizes;
+use ndarray::{ArrayView2, ArrayViewMut2};
 
-const SHAPE: RolloutShape = RolloutShape { unroll_length: 3, n_envs: 1, obs_dim: 1, n_actions: 2 };
+const SHAPE: RolloutShape = RolloutShape::of_numbers(3, 1, 1);
 
 fn target_builder(n_steps: usize) -> TargetBuilder<Simd> {
     let vtrace = VtraceParams { rho_bar: 1.0, c_bar: 1.0, pg_rho_bar: 1.0, lambda: 1.0 };
@@ -31,10 +31,10 @@ fn on_policy(kinds: [StepKind; 3]) -> (Vec<f32>, Vec<f32>) {
     let mut slot = RolloutBuffer::new(SHAPE);
     slot.view_mut().rewards.copy_from_slice(&[10.0, 20.0, 30.0]);
     slot.view_mut().kinds.copy_from_slice(&kinds);
-    let outputs =
-        Outputs { log_probs: Array2::zeros((2, 3)), values: vec![100.0, 200.0, 300.0, 400.0] };
+    let (log_pi, values) = ([0.0; 3], [100.0, 200.0, 300.0, 400.0]);
+    let seen = Seen { log_pi: &log_pi, entropies: &[0.0; 3], values: &values };
     let mut builder = target_builder(3);
-    let (targets, _) = builder.solve(&Batch::from_rollout(&slot.view()), &outputs);
+    let (targets, _) = builder.solve(&Batch::of(&slot.view()), &seen);
     (targets.vs.to_vec(), targets.pg_advantages.to_vec())
 }
 
@@ -74,19 +74,16 @@ fn an_end_in_the_last_row_is_treated_alike() {
 #[test]
 fn ratios_are_target_over_behaviour_of_the_taken_action() {
     let mut slot = RolloutBuffer::new(SHAPE);
-    slot.view_mut().actions.copy_from_slice(&[0, 1, 1]);
     slot.view_mut().kinds.copy_from_slice(&[
         StepKind::ORDINARY,
         StepKind::ORDINARY,
         StepKind::RESET,
     ]);
-    let behaviour = [[0.5_f32, 0.8, 0.1], [0.5, 0.2, 0.9]];
-    let target = [[0.25_f32, 0.2, 0.1], [0.75, 0.8, 0.9]];
-    let logs = |rows: [[f32; 3]; 2]| ndarray::arr2(&rows).mapv(f32::ln);
-    slot.view_mut().behaviour_log_probs.assign(&logs(behaviour));
-    let outputs = Outputs { log_probs: logs(target), values: vec![0.0; 4] };
+    slot.view_mut().log_mu.copy_from_slice(&[0.5_f32, 0.2, 0.9].map(f32::ln));
+    let log_pi = [0.25_f32, 0.8, 0.9].map(f32::ln);
+    let seen = Seen { log_pi: &log_pi, entropies: &[0.0; 3], values: &[0.0; 4] };
     let mut builder = target_builder(3);
-    let (_, stats) = builder.solve(&Batch::from_rollout(&slot.view()), &outputs);
+    let (_, stats) = builder.solve(&Batch::of(&slot.view()), &seen);
     assert_eq!((stats.n_learned, stats.n_clipped), (2, 1), "the reset row does not count");
     approx::assert_relative_eq!(stats.rho_min, 0.5, max_relative = 1e-5);
     approx::assert_relative_eq!(stats.rho_max, 4.0, max_relative = 1e-5);
@@ -105,8 +102,8 @@ fn config(batch_slots: usize) -> Config {
 /// Rollouts of different actors.
 fn rollouts(config: &Config, n: u64) -> Vec<RolloutBuffer> {
     let collect = |actor| {
-        let mut slot = RolloutBuffer::new(config.rollout_shape().unwrap());
-        Collector::new(config, actor, 0).unwrap().collect(&mut slot.view_mut());
+        let mut slot = RolloutBuffer::new(Sizes::of(&config).unwrap().rollout);
+        Collector::new(config, actor, 0).unwrap().collect(&mut slot.view_mut()).unwrap();
         slot
     };
     (0..n).map(collect).collect()
@@ -122,20 +119,22 @@ fn grad_of(pass: &mut Pass, slots: &[RolloutBuffer], params: &[f32]) -> Vec<f32>
     grad
 }
 
-/// What a backend was asked to do.
+/// What a network was asked to do.
 #[derive(Default)]
 struct Calls {
     names: Vec<&'static str>,
-    vs: Vec<f32>,
+    /// Derivatives by the value of each step.
+    d_values: Vec<f32>,
 }
 
-/// Gives every observation the sum of its numbers as value, and writes down what it is asked.
+/// Gives every observation the sum of its numbers as value and all actions the same logit, as the behaviour
+/// policy did, and writes down what it is asked.
 struct Recorder {
     n_slots: usize,
     calls: Arc<Mutex<Calls>>,
 }
 
-impl Backend for Recorder {
+impl Learning for Recorder {
     fn name(&self) -> &'static str {
         "recorder"
     }
@@ -144,32 +143,27 @@ impl Backend for Recorder {
         self.n_slots
     }
 
-    fn forward(&mut self, _: &[f32], batch: &Batch<f32>, outputs: &mut Outputs<f32>) {
+    fn forward(&mut self, _: &[f32], frames: &Frames, mut outputs: ArrayViewMut2<f32>) {
         self.calls.lock().unwrap().names.push("forward");
-        outputs.log_probs.assign(&batch.behaviour_log_probs);
-        let columns = batch.obs.columns();
-        outputs.values.iter_mut().zip(columns).for_each(|(value, obs)| *value = obs.sum());
+        outputs.fill(0.0);
+        let obs = frames.obs.numbers();
+        outputs
+            .row_mut(2)
+            .iter_mut()
+            .zip(obs.columns())
+            .for_each(|(value, obs)| *value = obs.sum());
     }
 
-    fn backward(
-        &mut self,
-        _: &[f32],
-        _: &Batch<f32>,
-        _: &Outputs<f32>,
-        targets: &Targets<f32>,
-        _: &LossCosts<f32>,
-        _: &mut [f32],
-    ) -> Losses {
+    fn backward(&mut self, _: &[f32], _: &Frames, d_outputs: ArrayView2<f32>, _: &mut [f32]) {
         self.calls.lock().unwrap().names.push("backward");
-        self.calls.lock().unwrap().vs.extend(targets.vs);
-        Losses::default()
+        self.calls.lock().unwrap().d_values.extend(d_outputs.row(2));
     }
 }
 
 fn recorded(n_slots: usize, slots: &[RolloutBuffer]) -> Calls {
     let calls = Arc::new(Mutex::new(Calls::default()));
     let recorder = Recorder { n_slots, calls: calls.clone() };
-    let mut pass = Pass::with_backend(&config(4), Box::new(recorder)).unwrap();
+    let mut pass = Pass::with_network(&config(4), Box::new(recorder)).unwrap();
     grad_of(&mut pass, slots, &[]);
     std::mem::take(&mut *calls.lock().unwrap())
 }
@@ -178,7 +172,7 @@ fn recorded(n_slots: usize, slots: &[RolloutBuffer]) -> Calls {
 fn gathered_slots_learn_what_each_learns_alone() {
     let config = config(4);
     let slots = rollouts(&config, 4);
-    let (alone, gathered) = (recorded(1, &slots).vs, recorded(4, &slots).vs);
+    let (alone, gathered) = (recorded(1, &slots).d_values, recorded(4, &slots).d_values);
     let (n_envs, n_steps) = (5, 30);
     for (slot, t) in (0..4).flat_map(|slot| (0..n_steps).map(move |t| (slot, t))) {
         let from = slot * n_steps * n_envs + t * n_envs;
@@ -197,7 +191,7 @@ fn every_stage_runs_once_a_pass() {
 #[test]
 fn a_batch_of_many_slots_has_the_sum_of_their_gradients() {
     let slots = rollouts(&config(4), 4);
-    let params = ParamLayout::new(&config(4).network_shape().unwrap()).init(1);
+    let params = ParamLayout::new(&Sizes::of(&config(4)).unwrap().network).init(1);
     let together = grad_of(&mut Pass::new(&config(4)).unwrap(), &slots, &params);
     let mut sum = vec![0.0; params.len()];
     for slot in slots.chunks(1) {
@@ -211,7 +205,7 @@ fn a_batch_of_many_slots_has_the_sum_of_their_gradients() {
 fn the_laps_of_a_pass_leave_no_gap() {
     let config = config(1);
     let slots = rollouts(&config, 1);
-    let params = ParamLayout::new(&config.network_shape().unwrap()).init(1);
+    let params = ParamLayout::new(&Sizes::of(&config).unwrap().network).init(1);
     let mut pass = Pass::new(&config).unwrap();
     let mut grad = vec![0.0; params.len()];
     let before_ns = monotonic_ns();
@@ -232,22 +226,22 @@ fn the_laps_of_a_pass_leave_no_gap() {
 fn gathering_keeps_every_number() {
     let config = config(2);
     let slots = rollouts(&config, 2);
-    let shape = config.rollout_shape().unwrap();
+    let shape = Sizes::of(&config).unwrap().rollout;
     let mut gather = Gather::new(&shape, 2);
     let views: Vec<_> = slots.iter().map(RolloutBuffer::view).collect();
-    let batch = gather.gather(&views);
-    assert_eq!((batch.n_trajectories, batch.n_steps()), (10, 300));
+    let gathered = gather.gather(&views);
+    let batch = Batch::of(&gathered);
+    assert_eq!((batch.frames.n_trajectories, batch.n_steps()), (10, 300));
     for (slot, view) in views.iter().enumerate() {
-        for n in 0..shape.n_obs_columns() {
-            let column = (n / 5 * 2 + slot) * 5 + n % 5;
-            assert_eq!(batch.obs.column(column), view.obs.column(n));
+        let column = |n: usize| (n / 5 * 2 + slot) * 5 + n % 5;
+        for n in 0..shape.n_observations() {
+            assert_eq!(batch.frames.obs.frame(column(n)), view.obs.frame(n));
         }
         for n in 0..shape.n_frames() {
-            let column = (n / 5 * 2 + slot) * 5 + n % 5;
-            let steps = (batch.actions[column], batch.rewards[column], batch.kinds[column]);
-            assert_eq!(steps, (view.actions[n], view.rewards[n], view.kinds[n]));
-            let log_probs = view.behaviour_log_probs.column(n);
-            assert_eq!(batch.behaviour_log_probs.column(column), log_probs);
+            let steps = (batch.rewards[column(n)], batch.frames.kinds[column(n)]);
+            assert_eq!(steps, (view.rewards[n], view.kinds[n]));
+            assert_eq!(batch.actions.index_row()[column(n)], view.actions.index_row()[n]);
+            assert_eq!(batch.log_mu[column(n)], view.log_mu[n]);
         }
     }
 }

@@ -9,11 +9,13 @@ use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::time::{Duration, Instant};
 
+use impala::base::span::Span;
 use impala::config::Config;
 use impala::revisit::live::LiveRun;
 use impala::run::dir::RunDir;
+use impala::run::sizes::Sizes;
 use impala::shm::board::Phase;
-use impala::shm::layout::{LINE_BYTES, Layout, SegmentShape, Span};
+use impala::shm::layout::{LINE_BYTES, Layout, SegmentShape};
 use impala::shm::view::WorkerSigns;
 use impala::telemetry::{Exit, MetricsRow, SlotRecord, Summary};
 use nix::sys::signal::{Signal, kill};
@@ -321,13 +323,13 @@ fn assert_reset(training: Training, complaint: &str) {
 /// Where everything lies in a segment of the default shape.
 fn layout() -> Layout {
     let config = Config::default();
-    let state = impala::run::start::fresh_state(&config).unwrap();
+    let state = impala::run::first_state::fresh_state(&config).unwrap();
     let shape = SegmentShape {
         n_actors: config.actors.count,
         slots_per_actor: config.actors.slots_per_actor,
         n_params: state.params.len(),
         n_moments: 1,
-        rollout: config.rollout_shape().unwrap(),
+        rollout: Sizes::of(&config).unwrap().rollout,
     };
     Layout::new(&shape).unwrap()
 }

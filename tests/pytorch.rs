@@ -1,14 +1,15 @@
 //! The lines of PyTorch in `docs/checkpoints.md`, run as they stand there.
 
+use impala::run::sizes::Sizes;
+use impala::space::{ActionBuffer, ObsBuffer};
 use std::path::Path;
 use std::process::Command;
 
 use impala::actor::policy::Policy;
 use impala::config::Config;
 use impala::kernels::Simd;
-use impala::run::start::fresh_state;
+use impala::run::first_state::fresh_state;
 use impala::state::checkpoint::Checkpoint;
-use ndarray::Array2;
 
 const DOC: &str = include_str!("../docs/checkpoints.md");
 
@@ -26,9 +27,10 @@ fn has_torch() -> bool {
 fn save(folder: &Path, hidden: Vec<usize>, seed: u64) -> Checkpoint {
     let mut config = Config { seed, ..Config::default() };
     config.network.hidden = hidden;
+    let Sizes { spec, network, .. } = Sizes::of(&config).unwrap();
     let checkpoint = Checkpoint {
-        env: config.env.clone(),
-        shape: config.network_shape().unwrap(),
+        spec,
+        network,
         state: fresh_state(&config).unwrap(),
         settings: config.to_toml(),
         elapsed_ns: 0,
@@ -41,11 +43,12 @@ fn save(folder: &Path, hidden: Vec<usize>, seed: u64) -> Checkpoint {
 
 /// What our own policy does where the environment shows zeros.
 fn greedy_action(checkpoint: &Checkpoint) -> i32 {
-    let mut policy = Policy::new(&checkpoint.shape, Simd::detect(), 1, 0);
-    policy.params_mut().copy_from_slice(&checkpoint.state.params);
-    let mut actions = [-1];
-    policy.greedy(Array2::zeros((checkpoint.shape.obs_dim, 1)).view(), &mut actions);
-    actions[0]
+    let Checkpoint { spec, network, state, .. } = checkpoint;
+    let mut policy = Policy::new(network, &spec.actions, Simd::detect(), 1, 0);
+    policy.params_mut().copy_from_slice(&state.params);
+    let mut actions = ActionBuffer::zeros(&spec.actions, 1);
+    policy.greedy(ObsBuffer::zeros(&spec.obs, 1).view(), actions.view_mut());
+    actions.view().index_row()[0]
 }
 
 #[test]

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use impala::network::params::ParamLayout;
 use impala::run::dir::RunDir;
 use impala::run::meta::Meta;
+use impala::space::ObsSpace;
 use impala::state::checkpoint::Checkpoint;
 use impala::telemetry::{MetricsRow, Summary};
 use tempfile::TempDir;
@@ -282,12 +283,14 @@ fn an_environment_that_has_changed_is_refused() {
     let folder = TempDir::new().unwrap();
     let first = first_part(&folder);
     let file = rewritten(&folder, &first, |checkpoint| {
-        checkpoint.shape.obs_dim = 5;
-        let n_params = ParamLayout::new(&checkpoint.shape).len();
+        checkpoint.network.n_inputs = 5;
+        checkpoint.spec.obs = ObsSpace::vector(5);
+        let n_params = ParamLayout::new(&checkpoint.network).len();
         checkpoint.state.params.resize(n_params, 0.0);
         checkpoint.state.optimizer.square.resize(n_params, 0.0);
     });
-    let expected = "CartPole-v1 has (4, 2) (observation features, actions), but the checkpoint's";
+    let expected =
+        "CartPole-v1 has observations f32 [4], actions Discrete(2), but the checkpoint's";
     refused(&folder, &["--resume", &file, "--frames", "41000"], expected);
 }
 

@@ -23,7 +23,7 @@ const SHAPE: SegmentShape = SegmentShape {
     slots_per_actor: 2,
     n_params: 20_001,
     n_moments: 1,
-    rollout: RolloutShape { unroll_length: 20, n_envs: 16, obs_dim: 4, n_actions: 2 },
+    rollout: RolloutShape::of_numbers(20, 16, 4),
 };
 
 /// How long the storm blows.
@@ -69,12 +69,12 @@ fn name_of(generation: u64, n: u64) -> u64 {
 
 fn fill_observations(rollout: &mut RolloutMut, name: u64) {
     rollout.header.env_ns = name;
-    rollout.obs.fill(name as f32);
+    rollout.obs.numbers().fill(name as f32);
 }
 
 fn fill_the_rest(rollout: &mut RolloutMut, name: u64) {
-    rollout.behaviour_log_probs.fill(name as f32);
-    rollout.actions.fill(name as i32);
+    rollout.log_mu.fill(name as f32);
+    rollout.actions.index_row().fill(name as i32);
     rollout.rewards.fill(name as f32);
     rollout.kinds.fill(bytemuck::cast::<u32, StepKind>(name as u32));
     rollout.episode_returns.fill(name as f32);
@@ -84,9 +84,9 @@ fn fill_the_rest(rollout: &mut RolloutMut, name: u64) {
 fn assert_whole(rollout: &Rollout) {
     let name = rollout.header.env_ns;
     let kind: StepKind = bytemuck::cast(name as u32);
-    let whole = rollout.obs.iter().all(|&x| x == name as f32)
-        && rollout.behaviour_log_probs.iter().all(|&x| x == name as f32)
-        && rollout.actions.iter().all(|&x| x == name as i32)
+    let whole = rollout.obs.numbers().iter().all(|&x| x == name as f32)
+        && rollout.log_mu.iter().all(|&x| x == name as f32)
+        && rollout.actions.index_row().iter().all(|&x| x == name as i32)
         && rollout.rewards.iter().all(|&x| x == name as f32)
         && rollout.kinds.iter().all(|&x| x == kind)
         && rollout.episode_returns.iter().all(|&x| x == name as f32)
@@ -136,7 +136,8 @@ fn act(segment: &Segment, actor: usize, generation: u64) -> i32 {
     let mut newest = None;
     let mut n = 0;
     while !segment.board().stop_ordered() {
-        let Some(mut rollout) = producer.claim(TICK) else { continue };
+        let Some(mut slot) = producer.claim(TICK) else { continue };
+        let mut rollout = slot.rollout();
         if let Some(version) = read_checked(&mut reader, &mut params) {
             assert!(Some(version) > newest, "weights went back from {newest:?} to {version}");
             newest = Some(version);
@@ -146,7 +147,7 @@ fn act(segment: &Segment, actor: usize, generation: u64) -> i32 {
         (fault == FaultPoint::MidSlot).then(die);
         fill_the_rest(&mut rollout, name_of(generation, n));
         (fault == FaultPoint::BeforePublish).then(die);
-        producer.publish(newest.unwrap_or(0));
+        slot.publish(newest.unwrap_or(0));
         segment.board().actor(actor).rollouts.add(1);
         n += 1;
     }
@@ -317,8 +318,9 @@ fn dying_consumer() {
     let segment = Segment::create(&SHAPE).unwrap();
     let mut producer = segment.producer(0, 0).unwrap();
     for n in 0..2 {
-        fill(&mut producer.try_claim().unwrap(), n);
-        producer.publish(0);
+        let mut slot = producer.try_claim().unwrap();
+        fill(&mut slot.rollout(), n);
+        slot.publish(0);
     }
     let consumer = Worker::spawn(|| {
         let mut consumer = segment.consumer(0).unwrap();
@@ -346,8 +348,9 @@ fn ping_pong() {
         let mut producer = segment.producer(0, 0).unwrap();
         for n in 0..N_ROLLOUTS {
             while producer.claim(LONG).is_none() {}
-            fill(&mut producer.try_claim().unwrap(), n);
-            producer.publish(0);
+            let mut slot = producer.try_claim().unwrap();
+            fill(&mut slot.rollout(), n);
+            slot.publish(0);
         }
         0
     });
@@ -404,8 +407,9 @@ fn do_the_work_of_actor_1(segment: &Segment) {
     segment.check_header().unwrap();
     read_checked(&mut segment.weights_reader(), &mut vec![0.0; SHAPE.n_params]).unwrap();
     let mut producer = segment.producer(1, 0).unwrap();
-    fill(&mut producer.try_claim().unwrap(), 0);
-    producer.publish(0);
+    let mut slot = producer.try_claim().unwrap();
+    fill(&mut slot.rollout(), 0);
+    slot.publish(0);
     segment.board().actor(1).frames.add(320);
     let ticket = segment.actor_doorbell(1).ticket();
     segment.actor_doorbell(1).wait(ticket, Duration::ZERO);

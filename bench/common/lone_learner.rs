@@ -8,6 +8,7 @@ use impala::learner::optim::{Optimizer, UpdateRule, clip_grad_norm};
 use impala::learner::pass::Pass;
 use impala::network::params::ParamLayout;
 use impala::rollout::RolloutBuffer;
+use impala::run::sizes::Sizes;
 
 /// Everything that it works with.
 pub struct LoneLearner {
@@ -26,12 +27,12 @@ impl LoneLearner {
     /// # Errors
     /// If the configuration cannot work.
     pub fn new(config: &Config) -> Result<LoneLearner> {
-        let mut slot = RolloutBuffer::new(config.rollout_shape()?);
+        let mut slot = RolloutBuffer::new(Sizes::of(&config)?.rollout);
         let mut collector = Collector::new(config, 0, 0)?;
-        let layout = ParamLayout::new(&config.network_shape()?);
+        let layout = ParamLayout::new(&Sizes::of(&config)?.network);
         let params = layout.init(1);
         collector.params_mut().copy_from_slice(&params);
-        collector.collect(&mut slot.view_mut());
+        collector.collect(&mut slot.view_mut())?;
         Ok(LoneLearner {
             slot,
             n_frames: collector.frames_per_rollout(),

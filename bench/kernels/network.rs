@@ -1,8 +1,8 @@
 //! What the benchmark's lines call: each layer of a network by itself, and the engine's network whole.
 
 use impala::kernels::{Activation, FeatureMajor, Kernels, Simd};
-use impala::network::mlp::{Activations, Mlp};
-use impala::network::params::NetworkShape;
+use impala::network::NetworkSpec;
+use impala::network::native::mlp::{Activations, Mlp};
 use ndarray::{Array1, Array2, s};
 
 use super::{ACTIONS, HEADS, OBSERVATIONS};
@@ -105,17 +105,16 @@ struct Whole {
 
 impl Whole {
     fn new(simd: Simd, hidden: usize, frames: usize) -> Whole {
-        let hidden = vec![hidden; 2];
-        let shape = NetworkShape { obs_dim: OBSERVATIONS, hidden, n_actions: ACTIONS };
-        let mlp = Mlp::new(&shape, simd);
+        let spec = NetworkSpec::mlp(OBSERVATIONS, &[hidden; 2], ACTIONS);
+        let mlp = Mlp::new(&spec, simd);
         let params = mlp.layout().init(1);
         Whole {
             mlp,
             grad: vec![0.0; params.len()],
             params,
             obs: Array2::from_shape_fn((OBSERVATIONS, frames), |(d, n)| ((d + n) as f32).sin()),
-            activations: Activations::new(&shape, frames),
-            scratch: Activations::new(&shape, frames),
+            activations: Activations::new(&spec, frames),
+            scratch: Activations::new(&spec, frames),
             heads: Array2::zeros((HEADS, frames)),
         }
     }

@@ -10,6 +10,7 @@ use anyhow::{Context, Result, ensure};
 use impala::base::latency::monotonic_ns;
 use impala::config::Config;
 use impala::os::process::{Death, Worker};
+use impala::run::sizes::Sizes;
 use impala::shm::Segment;
 use impala::shm::doorbell::Doorbell;
 use impala::shm::layout::SegmentShape;
@@ -32,7 +33,7 @@ const N_OPS: u32 = 100;
 /// A slot of the default size from an actor to a learner that sleeps: from the stamp just before it is
 /// published until the learner has it.
 pub fn between_processes(bench: &mut Bench) -> Result<()> {
-    let rollout = Config::default().rollout_shape()?;
+    let rollout = Sizes::of(&Config::default())?.rollout;
     let shape =
         SegmentShape { n_actors: 1, slots_per_actor: 1, n_params: 1, n_moments: 1, rollout };
     let segment = Segment::create(&shape)?;
@@ -76,7 +77,8 @@ fn publish_slots(segment: &Segment, n: usize) -> i32 {
     for _ in 0..n {
         while producer.claim(PATIENCE).is_none() {}
         spin_for(FILL_TIME);
-        producer.publish(0);
+        let Some(slot) = producer.try_claim() else { return 1 };
+        slot.publish(0);
     }
     0
 }

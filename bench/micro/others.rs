@@ -8,13 +8,13 @@ use std::sync::Mutex;
 use anyhow::Result;
 use impala::base::latency::{Stage, StageHistograms, histogram as one_histogram};
 use impala::config::Config;
-use impala::env::VecEnv;
+use impala::env::{StepBuffer, VecEnv};
 use impala::learner::optim::{Optimizer, UpdateRule};
 use impala::network::params::ParamLayout;
-use impala::rollout::{EpisodeLog, StepKind};
+use impala::run::sizes::Sizes;
+use impala::space::Actions;
 use impala::state::checkpoint::Checkpoint;
 use impala::state::{Counters, LearnerState, SCORE_WINDOW};
-use ndarray::Array2;
 
 use crate::contest::{Bench, Contender, Contest};
 
@@ -49,33 +49,29 @@ pub fn environment(bench: &mut Bench) -> Result<()> {
 /// Vectors of environments with the buffers that they write.
 struct Stepper {
     vectors: Vec<Box<dyn VecEnv>>,
-    obs: Vec<Array2<f32>>,
+    rooms: Vec<StepBuffer>,
     n_steps: usize,
 }
 
 impl Stepper {
     fn new(mut vectors: Vec<Box<dyn VecEnv>>) -> Self {
-        let mut room = |vector: &mut Box<dyn VecEnv>| {
-            let mut obs = Array2::zeros((vector.spec().obs_dim, vector.n_envs()));
-            vector.reset(obs.view_mut());
-            obs
+        let room = |vector: &mut Box<dyn VecEnv>| {
+            let mut room = StepBuffer::new(vector.spec(), vector.n_envs());
+            room.reset(&mut **vector).expect("CartPole does not fail");
+            room
         };
-        let obs = vectors.iter_mut().map(&mut room).collect();
-        Stepper { vectors, obs, n_steps: 0 }
+        let rooms = vectors.iter_mut().map(room).collect();
+        Stepper { vectors, rooms, n_steps: 0 }
     }
 
     fn step(&mut self) {
         self.n_steps += 1;
-        let (mut rewards, mut kinds) = ([0.0; E], [StepKind::ORDINARY; E]);
-        let (mut returns, mut lengths) = ([0.0; E], [0; E]);
         let actions = [(self.n_steps % 2) as i32; E];
-        for (vector, obs) in self.vectors.iter_mut().zip(&mut self.obs) {
-            let n = vector.n_envs();
-            let mut log = EpisodeLog::new(&mut returns, &mut lengths);
-            let (rewards, kinds) = (&mut rewards[..n], &mut kinds[..n]);
-            vector.step(&actions[..n], obs.view_mut(), rewards, kinds, &mut log);
+        for (vector, room) in self.vectors.iter_mut().zip(&mut self.rooms) {
+            let actions = Actions::of_indices(&actions[..vector.n_envs()]);
+            room.step(&mut **vector, actions).expect("CartPole takes both");
+            black_box((&room.rewards, &room.kinds));
         }
-        black_box((&rewards, &kinds));
     }
 }
 
@@ -117,8 +113,9 @@ impl PlainCartPole {
 /// Saving the weights of CartPole's network so that a power failure leaves the old file or the new one.
 pub fn checkpoint(bench: &mut Bench) -> Result<()> {
     let config = Config::default();
-    let (shape, folder) = (config.network_shape()?, tempfile::tempdir()?);
-    let params = ParamLayout::new(&shape).init(1);
+    let Sizes { spec, network, .. } = Sizes::of(&config)?;
+    let folder = tempfile::tempdir()?;
+    let params = ParamLayout::new(&network).init(1);
     let optimizer = Optimizer::new(UpdateRule::of(&config.optimizer), params.len());
     let state = LearnerState {
         counters: Counters::default(),
@@ -127,7 +124,7 @@ pub fn checkpoint(bench: &mut Bench) -> Result<()> {
         optimizer: optimizer.state().clone(),
     };
     let settings = config.to_toml();
-    let checkpoint = Checkpoint { env: config.env, shape, state, settings, elapsed_ns: 0 };
+    let checkpoint = Checkpoint { spec, network, state, settings, elapsed_ns: 0 };
     let path = |name: &str| folder.path().join(name);
     let (safetensors, synced, written) = (path("a.safetensors"), path("b"), path("c"));
     let bytes: &[u8] = bytemuck::cast_slice(&checkpoint.state.params);

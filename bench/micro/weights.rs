@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use anyhow::Result;
 use impala::base::latency::monotonic_ns;
 use impala::config::Config;
+use impala::run::sizes::Sizes;
 use impala::shm::Segment;
 use impala::shm::layout::SegmentShape;
 use ipc_channel::ipc::{self, IpcSharedMemory};
@@ -49,7 +50,7 @@ impl Others {
 }
 
 fn segment(n_params: usize) -> Result<Segment> {
-    let rollout = Config::default().rollout_shape()?;
+    let rollout = Sizes::of(&Config::default())?.rollout;
     let shape = SegmentShape { n_actors: 1, slots_per_actor: 1, n_params, n_moments: 1, rollout };
     Ok(Segment::create(&shape)?)
 }

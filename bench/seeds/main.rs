@@ -18,7 +18,7 @@ use std::process::Stdio;
 use anyhow::{Context, Result, ensure};
 use clap::Parser;
 use common::{Setting, impala, read_summary, save};
-use impala::env::Registry;
+use impala::env::{EnvArgs, Registry};
 use impala::report::{Pictures, Step, compare};
 use impala::run::dir::RunDir;
 use impala::sinks::terminal::{Show, TaskLines};
@@ -88,7 +88,9 @@ fn main() -> Result<()> {
     }
     let setting = Setting::now();
     let flags = flags(&args);
-    let threshold = Registry::default().spec(&args.env)?.reward_threshold;
+    let spec = Registry::default().spec(&args.env, &EnvArgs::default())?;
+    let threshold =
+        spec.reward_threshold.context("only what can be solved has a table of seeds")?;
     let scratch = tempfile::tempdir()?;
     let folder = if args.bench { kept_runs(&args.name)? } else { scratch.path().to_owned() };
     let mut lines = TaskLines::new(Show::on_stderr());

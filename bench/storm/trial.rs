@@ -125,7 +125,7 @@ pub fn trial(
 
 /// Waits, after the last blow, until the policy's score is the environment's threshold.
 fn wait_for_score(run: &mut EndlessRun) -> Result<()> {
-    let threshold = Config::default().spec()?.reward_threshold;
+    let threshold = Config::default().spec()?.reward_threshold.unwrap_or(f64::INFINITY);
     let start = Instant::now();
     while newest_score(&run.run_dir()).is_none_or(|score| score < threshold) {
         ensure!(!run.has_ended()?, "the run ended after the storm: {}", run.said());

@@ -6,12 +6,13 @@ use anyhow::Result;
 use impala::actor::collector::Collector;
 use impala::base::latency::StageClock;
 use impala::config::Config;
+use impala::env::StepBuffer;
 use impala::network::params::ParamLayout;
 use impala::rollout::RolloutBuffer;
-use impala::rollout::{EpisodeLog, StepKind};
+use impala::run::sizes::Sizes;
 use impala::shm::Segment;
 use impala::shm::layout::SegmentShape;
-use ndarray::Array2;
+use impala::space::Actions;
 
 use super::Effort;
 use super::disturbance::Disturbance;
@@ -68,27 +69,24 @@ fn env_only(config: &Config, effort: Effort) -> Result<Vec<f64>> {
     const N_ENVS: usize = 32;
     const N_STEPS: usize = 20;
     let mut envs = config.make_vec(N_ENVS, 1)?;
-    let mut obs = Array2::zeros((config.spec()?.obs_dim, N_ENVS));
-    let (mut rewards, mut kinds) = ([0.0; N_ENVS], [StepKind::ORDINARY; N_ENVS]);
-    let (mut returns, mut lengths) = ([0.0; N_ENVS], [0; N_ENVS]);
-    envs.reset(obs.view_mut());
+    let mut room = StepBuffer::new(&config.spec()?, N_ENVS);
+    room.reset(&mut *envs)?;
     Ok(m_frames_per_s(effort, (N_ENVS * N_STEPS) as u64, || {
         for step in 0..N_STEPS {
             let actions = [(step % 2) as i32; N_ENVS];
-            let mut log = EpisodeLog::new(&mut returns, &mut lengths);
-            envs.step(&actions, obs.view_mut(), &mut rewards, &mut kinds, &mut log);
+            room.step(&mut *envs, Actions::of_indices(&actions)).expect("CartPole takes both");
         }
     }))
 }
 
 fn actor_only(config: &Config, effort: Effort) -> Result<Vec<f64>> {
-    let mut slot = RolloutBuffer::new(config.rollout_shape()?);
+    let mut slot = RolloutBuffer::new(Sizes::of(&config)?.rollout);
     let mut collector = Collector::new(config, 0, 0)?;
-    let params = ParamLayout::new(&config.network_shape()?).init(1);
+    let params = ParamLayout::new(&Sizes::of(&config)?.network).init(1);
     collector.params_mut().copy_from_slice(&params);
     let n_frames = collector.frames_per_rollout();
     Ok(m_frames_per_s(effort, n_frames, || {
-        collector.collect(&mut slot.view_mut());
+        collector.collect(&mut slot.view_mut()).expect("CartPole does not fail");
     }))
 }
 
@@ -99,8 +97,8 @@ fn learner_only(config: &Config, effort: Effort) -> Result<Vec<f64>> {
 }
 
 fn weights(config: &Config, effort: Effort) -> Result<[Vec<f64>; 2]> {
-    let n_params = ParamLayout::new(&config.network_shape()?).len();
-    let rollout = config.rollout_shape()?;
+    let n_params = Sizes::of(&config)?.n_params();
+    let rollout = Sizes::of(&config)?.rollout;
     let shape = SegmentShape { n_actors: 1, slots_per_actor: 1, n_params, n_moments: 1, rollout };
     let segment = Segment::create(&shape)?;
     let (mut writer, mut reader) = (segment.weights_writer()?, segment.weights_reader());

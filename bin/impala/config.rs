@@ -32,6 +32,9 @@ pub struct Sources {
     set: Vec<String>,
     #[arg(long, value_name = "ID", help = env_help())]
     env: Option<String>,
+    /// An argument of the environment, such as size=9; may be given several times.
+    #[arg(long, value_name = "NAME=VALUE")]
+    env_arg: Vec<String>,
 }
 
 /// The environments stand in the help: nobody should have to guess one to be told the others.
@@ -40,7 +43,7 @@ fn env_help() -> String {
 }
 
 fn known_envs() -> String {
-    Registry::default().specs().map(|spec| spec.id).collect::<Vec<_>>().join(", ")
+    Registry::default().ids().collect::<Vec<_>>().join(", ")
 }
 
 impl Sources {
@@ -49,6 +52,7 @@ impl Sources {
         Layers {
             earlier: None,
             env: self.env.as_deref(),
+            env_args: &self.env_arg,
             file: self.config.as_deref(),
             assignments: &self.set,
         }
@@ -61,7 +65,10 @@ impl Sources {
 
     /// Whether none was given.
     pub fn is_empty(&self) -> bool {
-        self.config.is_none() && self.set.is_empty() && self.env.is_none()
+        self.config.is_none()
+            && self.set.is_empty()
+            && self.env.is_none()
+            && self.env_arg.is_empty()
     }
 }
 

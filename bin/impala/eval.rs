@@ -4,9 +4,10 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, anyhow, bail};
 use clap::value_parser;
-use impala::env::Registry;
+use impala::config::Config;
+use impala::env::{EnvArgs, Registry};
 use impala::kernels::Simd;
-use impala::play::render::{Film, RenderError};
+use impala::play::render::Film;
 use impala::play::scores::{Bin, histogram, summarise};
 use impala::play::{Player, Selection};
 use impala::run::dir::RunDir;
@@ -81,16 +82,17 @@ pub fn run(args: &Args, show: Show) -> Result<(), Failure> {
     let path = checkpoint_path(&args.run).map_err(usage)?;
     let checkpoint = Checkpoint::load(&path).map_err(|error| usage(error.into()))?;
     let selection = if args.sampled { Selection::Sampled } else { Selection::Greedy };
-    let environments = Registry::default();
-    let player = Player::new(&checkpoint, &environments, Simd::detect(), selection)
+    let (environments, env_args) = (Registry::default(), env_args(&checkpoint));
+    let player = Player::new(&checkpoint, &environments, &env_args, Simd::detect(), selection)
         .map_err(|error| usage(error.into()))?;
 
     let mut line = ProgressLine::new(show, "evaluating", "episodes", args.episodes.into());
     let returns =
         player.returns(args.episodes as usize, args.seed, |played| line.set(played as u64, ""));
     line.finish();
+    let returns = returns.map_err(|error| Failure::Run(error.into()))?;
     let evaluation = Evaluation {
-        env: &checkpoint.env,
+        env: &checkpoint.spec.id,
         checkpoint: &path,
         frames: checkpoint.state.counters.frames,
         updates: checkpoint.state.counters.updates,
@@ -101,7 +103,13 @@ pub fn run(args: &Args, show: Show) -> Result<(), Failure> {
     };
     let text = if args.json { as_json(&evaluation)? } else { as_text(&evaluation) };
     say!("{text}");
-    draw(args, &player, &checkpoint.env, show).map_err(|error| Failure::Run(error.into()))
+    draw(args, &player, &checkpoint.spec.id, show).map_err(Failure::Run)
+}
+
+/// Those that the run was trained with. Settings of another version have none that could be read.
+fn env_args(checkpoint: &Checkpoint) -> EnvArgs {
+    toml::from_str(&checkpoint.settings)
+        .map_or_else(|_| EnvArgs::default(), |config: Config| config.env_args)
 }
 
 /// A picture that could not be written is refused before a long evaluation, not after it.
@@ -133,11 +141,11 @@ fn checkpoint_path(given: &Path) -> anyhow::Result<PathBuf> {
     ))
 }
 
-fn draw(args: &Args, player: &Player, env: &str, show: Show) -> Result<(), RenderError> {
+fn draw(args: &Args, player: &Player, env: &str, show: Show) -> anyhow::Result<()> {
     if args.gif.is_none() && args.frames.is_none() {
         return Ok(());
     }
-    let moments = player.moments(args.seed);
+    let moments = player.moments(args.seed)?;
     let film = Film::new(env, &moments, args.every as usize);
     let line = || ProgressLine::new(show, "drawing", "frames", film.n_frames() as u64);
     let say = |path: &Path| {

@@ -22,7 +22,7 @@ const SHAPE: SegmentShape = SegmentShape {
     slots_per_actor: 2,
     n_params: 7,
     n_moments: 1,
-    rollout: RolloutShape { unroll_length: 2, n_envs: 1, obs_dim: 4, n_actions: 2 },
+    rollout: RolloutShape::of_numbers(2, 1, 4),
 };
 
 /// Magic, size and hash of the layout.

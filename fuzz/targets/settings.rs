@@ -5,6 +5,7 @@
 
 use std::sync::LazyLock;
 
+use impala::run::sizes::Sizes;
 use impala::config::Config;
 use impala::network::params::ParamLayout;
 use impala::shm::layout::{Layout, SegmentShape};
@@ -26,8 +27,8 @@ fuzz_target!(|bytes: &[u8]| {
         n_actors: config.actors.count,
         slots_per_actor: config.actors.slots_per_actor,
         n_moments: 2,
-        n_params: ParamLayout::new(&config.network_shape().unwrap()).len(),
-        rollout: config.rollout_shape().unwrap(),
+        n_params: Sizes::of(&config).unwrap().n_params(),
+        rollout: Sizes::of(&config).unwrap().rollout,
     };
     let _ = Layout::new(&shape);
     // What is written beside a run reads back as the same settings.

@@ -7,16 +7,15 @@
 use std::collections::BTreeSet;
 use std::fmt;
 
-use ndarray::{Array2, s};
-
 use super::policy::Policy;
 use crate::base::faults::{self, Point};
 use crate::base::latency::monotonic_ns;
 use crate::base::seeds::{Stream, stream_seed};
 use crate::config::{Config, ConfigError};
-use crate::env::VecEnv;
-use crate::rollout::EpisodeLog;
-use crate::rollout::RolloutMut;
+use crate::env::{EnvError, StepMut, VecEnv};
+use crate::rollout::{EpisodeLog, RolloutMut};
+use crate::run::sizes::Sizes;
+use crate::space::ObsBuffer;
 
 /// Time that collecting one rollout took, ns.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -73,23 +72,34 @@ pub struct Collector {
     /// Rollouts collected, published or not.
     n_collected: u64,
     policy: Policy,
-    /// The observations that the next rollout begins with, `[D, E]`.
-    obs: Array2<f32>,
+    /// The observations that the next rollout begins with, of E frames.
+    obs: ObsBuffer,
+}
+
+/// Why there is no collector.
+#[derive(Debug, thiserror::Error)]
+pub enum CollectorError {
+    /// A setting cannot work.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// The environment cannot be reset.
+    #[error(transparent)]
+    Env(#[from] EnvError),
 }
 
 impl Collector {
     /// The collector of an actor's place; `generation` is another one for each process that has it.
     ///
     /// # Errors
-    /// If the configuration was not checked.
-    pub fn new(config: &Config, actor: u64, generation: u64) -> Result<Self, ConfigError> {
+    /// If the configuration was not checked, or an environment fails.
+    pub fn new(config: &Config, actor: u64, generation: u64) -> Result<Self, CollectorError> {
         let seed = |stream| stream_seed(config.seed, stream);
         let n_envs = config.actors.envs_per_actor;
         let env_seed = seed(Stream::Environments { actor, generation });
         let mut envs = config.make_vec(n_envs, env_seed)?;
-        let shape = config.network_shape()?;
-        let mut obs = Array2::zeros((shape.obs_dim, n_envs));
-        envs.reset(obs.view_mut());
+        let Sizes { spec, network, .. } = Sizes::with_spec(config, envs.spec().clone())?;
+        let mut obs = ObsBuffer::zeros(&spec.obs, n_envs);
+        envs.reset(obs.view_mut())?;
         let kernels = config.simd()?;
         let action_seed = seed(Stream::Actions { actor, generation });
         Ok(Collector {
@@ -98,7 +108,7 @@ impl Collector {
             envs,
             env_seed,
             n_collected: 0,
-            policy: Policy::new(&shape, kernels, n_envs, action_seed),
+            policy: Policy::new(&network, &spec.actions, kernels, n_envs, action_seed),
             obs,
         })
     }
@@ -114,20 +124,27 @@ impl Collector {
     }
 
     /// Fills every field of a rollout but what publishing sets.
-    pub fn collect(&mut self, rollout: &mut RolloutMut) -> CollectTime {
-        self.collect_while(rollout, |_| true).expect("nothing ends this one")
+    ///
+    /// # Errors
+    /// If an environment fails.
+    pub fn collect(&mut self, rollout: &mut RolloutMut) -> Result<CollectTime, EnvError> {
+        let time = self.collect_while(rollout, |_| true)?;
+        Ok(time.expect("nothing ends this one"))
     }
 
     /// Fills every field of a rollout but what publishing sets, as long as `goes_on` says so, which is told
     /// the time, ns, after each step of the environments; `None` where it did not. The hot loop of collecting.
+    ///
+    /// # Errors
+    /// If an environment fails.
     pub fn collect_while(
         &mut self,
         rollout: &mut RolloutMut,
         mut goes_on: impl FnMut(u64) -> bool,
-    ) -> Option<CollectTime> {
+    ) -> Result<Option<CollectTime>, EnvError> {
         let mut time = CollectTime::default();
         rollout.header.n_episodes = 0;
-        rollout.obs.slice_mut(s![.., ..self.n_envs]).assign(&self.obs);
+        rollout.obs.frames(0..self.n_envs).assign(self.obs.view());
         let mut last_ns = monotonic_ns();
         for t in 0..self.unroll_length {
             self.act(rollout, t);
@@ -135,42 +152,46 @@ impl Collector {
             if t == self.unroll_length / 2 {
                 faults::reach(Point::SlotHalfWritten);
             }
-            self.step(rollout, t);
+            self.step(rollout, t)?;
             let stepped_ns = monotonic_ns();
             time.act_ns += acted_ns - last_ns;
             time.env_ns += stepped_ns - acted_ns;
             last_ns = stepped_ns;
             if !goes_on(stepped_ns) {
-                return None;
+                return Ok(None);
             }
         }
-        let final_columns = self.unroll_length * self.n_envs..;
-        self.obs.assign(&rollout.obs.slice(s![.., final_columns]));
+        let last = self.unroll_length * self.n_envs;
+        self.obs.view_mut().assign(rollout.obs.view().frames(last..last + self.n_envs));
         self.n_collected += 1;
-        Some(time)
+        Ok(Some(time))
     }
 
     /// The first NaN or infinite observation or reward of the rollout just collected, which then must not
     /// be learned from. Every environment that returned one begins a new episode.
-    pub fn mend(&mut self, rollout: &RolloutMut) -> Option<BadNumber> {
+    ///
+    /// # Errors
+    /// If an environment fails.
+    pub fn mend(&mut self, rollout: &RolloutMut) -> Result<Option<BadNumber>, EnvError> {
         if rollout.is_finite() {
-            return None;
+            return Ok(None);
         }
         let by_step = (0..=self.unroll_length).flat_map(|t| (0..self.n_envs).map(move |e| (t, e)));
         let bad = by_step.filter_map(|(t, env)| self.bad_number(rollout, t, env));
         let bad: Vec<BadNumber> = bad.collect();
         let envs: BTreeSet<usize> = bad.iter().map(|bad| bad.env).collect();
         for env in envs {
-            self.envs.reset_one(env, self.obs.column_mut(env));
+            self.envs.reset_one(env, self.obs.view_mut().frames(env..env + 1))?;
         }
-        bad.first().copied()
+        Ok(bad.first().copied())
     }
 
     /// What environment `env` returned with step `t` of the rollout, if that is a bad number.
     fn bad_number(&self, rollout: &RolloutMut, t: usize, env: usize) -> Option<BadNumber> {
         let column = t * self.n_envs + env;
-        let obs = rollout.obs.column(column);
-        let mut numbers = obs.iter().enumerate().map(|(d, x)| (NumberPlace::Observation(d), *x));
+        let obs = rollout.obs.view().frame(column);
+        let numbers = obs.into_iter().enumerate();
+        let mut numbers = numbers.map(|(d, x)| (NumberPlace::Observation(d), x));
         // The reward of step t stands one column before the observation that it came with.
         let reward = column.checked_sub(self.n_envs).map(|n| rollout.rewards[n]);
         let reward = reward.map(|value| (NumberPlace::Reward, value));
@@ -191,28 +212,31 @@ impl Collector {
 
     /// Chooses the actions of step `t`.
     fn act(&mut self, rollout: &mut RolloutMut, t: usize) {
-        let columns = t * self.n_envs..(t + 1) * self.n_envs;
-        let obs = rollout.obs.slice(s![.., columns.clone()]);
-        let log_probs = rollout.behaviour_log_probs.slice_mut(s![.., columns.clone()]);
-        self.policy.sample(obs, log_probs, &mut rollout.actions[columns]);
+        let frames = t * self.n_envs..(t + 1) * self.n_envs;
+        let obs = rollout.obs.view().frames(frames.clone());
+        let log_mu = &mut rollout.log_mu[frames.clone()];
+        self.policy.sample(obs, rollout.actions.frames(frames), log_mu);
     }
 
     /// Takes the actions of step `t`; the observations after it are those of step `t + 1`.
-    fn step(&mut self, rollout: &mut RolloutMut, t: usize) {
-        let columns = t * self.n_envs..(t + 1) * self.n_envs;
-        let next_obs = rollout.obs.slice_mut(s![.., columns.end..columns.end + self.n_envs]);
+    fn step(&mut self, rollout: &mut RolloutMut, t: usize) -> Result<(), EnvError> {
+        let frames = t * self.n_envs..(t + 1) * self.n_envs;
         let n_logged = rollout.header.n_episodes as usize;
-        let mut episodes = EpisodeLog::new(
-            &mut rollout.episode_returns[n_logged..],
-            &mut rollout.episode_lengths[n_logged..],
-        );
         let is_spoilt = faults::reach(Point::EnvStep);
-        let actions = &rollout.actions[columns.clone()];
-        let rewards = &mut rollout.rewards[columns.clone()];
-        self.envs.step(actions, next_obs, rewards, &mut rollout.kinds[columns], &mut episodes);
-        rollout.header.n_episodes += episodes.n_episodes() as u64;
+        let mut out = StepMut {
+            obs: rollout.obs.frames(frames.end..frames.end + self.n_envs),
+            rewards: &mut rollout.rewards[frames.clone()],
+            kinds: &mut rollout.kinds[frames.clone()],
+            episodes: EpisodeLog::new(
+                &mut rollout.episode_returns[n_logged..],
+                &mut rollout.episode_lengths[n_logged..],
+            ),
+        };
+        self.envs.step(rollout.actions.view().frames(frames), &mut out)?;
+        rollout.header.n_episodes += out.episodes.n_episodes() as u64;
         if is_spoilt {
-            rewards[0] = f32::NAN;
+            out.rewards[0] = f32::NAN;
         }
+        Ok(())
     }
 }

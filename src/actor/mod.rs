@@ -14,12 +14,14 @@ use std::time::Duration;
 
 use crate::base::faults::{self, Point};
 use crate::base::latency::monotonic_ns;
-use crate::config::{Config, ConfigError};
+use crate::config::Config;
+use crate::env::EnvError;
 use crate::os::process::{leave_words, remark};
+use crate::rollout::RolloutMut;
 use crate::shm::board::{ActorStatus, Board, Phase};
 use crate::shm::weights::WeightsReader;
-use crate::shm::{Producer, Segment, SegmentError};
-use collector::{BadNumber, CollectTime, Collector};
+use crate::shm::{ClaimedSlot, Producer, Segment, SegmentError};
+use collector::{BadNumber, CollectTime, Collector, CollectorError};
 
 /// How long a blocked actor sleeps before it says that it lives and looks at the order to stop, even
 /// if nobody rings.
@@ -28,9 +30,12 @@ const WAIT_TIMEOUT: Duration = Duration::from_millis(50);
 /// Why an actor could not do its work.
 #[derive(Debug, thiserror::Error)]
 pub enum ActorError {
-    /// A setting cannot work.
+    /// There is nothing to collect with.
     #[error(transparent)]
-    Config(#[from] ConfigError),
+    Collector(#[from] CollectorError),
+    /// An environment failed.
+    #[error(transparent)]
+    Env(#[from] EnvError),
     /// The shared segment is damaged or of another layout.
     #[error(transparent)]
     Segment(#[from] SegmentError),
@@ -47,15 +52,17 @@ pub enum ActorError {
     },
 }
 
-/// Why a slot can be had again where one was claimed.
-const STILL_OURS: &str = "the slot stays ours until it is published";
-
 /// One actor process.
 pub struct Actor<'seg> {
+    producer: Producer<'seg>,
+    player: Player<'seg>,
+}
+
+/// All that an actor works with besides its ring, so that it can be used while a slot of that is claimed.
+struct Player<'seg> {
     index: usize,
     board: Board<'seg>,
     status: &'seg ActorStatus,
-    producer: Producer<'seg>,
     weights: WeightsReader<'seg>,
     collector: Collector,
     /// Version of the weights that the collector acts with.
@@ -80,53 +87,67 @@ impl<'seg> Actor<'seg> {
     ) -> Result<Self, ActorError> {
         segment.check_header()?;
         let board = segment.board();
-        let status = board.actor(index);
         segment.prefault()?;
         segment.protect_for_actor(index)?;
-        Ok(Actor {
+        let producer = segment.producer(index, generation)?;
+        let player = Player {
             index,
             board,
-            status,
-            producer: segment.producer(index, generation)?,
+            status: board.actor(index),
             weights: segment.weights_reader(),
             collector: Collector::new(config, index as u64, generation)?,
             policy_version: 0,
             n_bad_in_a_row: 0,
             max_bad_in_a_row: config.supervision.max_bad_rollouts,
             has_remarked: false,
-        })
+        };
+        Ok(Actor { producer, player })
     }
 
     /// Collects until the board says stop. The actor's hot loop.
     ///
     /// # Errors
-    /// If rollout after rollout has numbers that are none, or the segment is damaged.
-    pub fn run(mut self) -> Result<(), ActorError> {
-        while let Some(claim_wait_ns) = self.wait_for_slot() {
-            let read_weights_ns = self.read_weights()?;
-            let Some(time) = self.collect(claim_wait_ns, read_weights_ns) else { break };
-            if self.is_sound()? {
-                self.publish(time);
+    /// If rollout after rollout has numbers that are none, an environment fails, or the segment is damaged.
+    pub fn run(self) -> Result<(), ActorError> {
+        let Actor { mut producer, mut player } = self;
+        while let Some((mut slot, claim_wait_ns)) = player.claim(&mut producer) {
+            let read_weights_ns = player.read_weights()?;
+            let mut rollout = slot.rollout();
+            rollout.header.claim_wait_ns = claim_wait_ns;
+            rollout.header.read_weights_ns = read_weights_ns;
+            let Some(time) = player.collect(&mut rollout)? else { break };
+            if player.is_sound(&rollout)? {
+                player.publish(slot, time);
             }
         }
-        self.status.vitals.enter(Phase::Finished, monotonic_ns());
+        player.status.vitals.enter(Phase::Finished, monotonic_ns());
         Ok(())
     }
+}
 
-    /// Claims a free slot; returns how long the ring was full, ns, or `None` when it is time to stop.
-    fn wait_for_slot(&mut self) -> Option<u64> {
+impl Player<'_> {
+    /// Claims a free slot; returns it and how long the ring was full, ns, or `None` when it is time to stop.
+    fn claim<'p, 'seg>(
+        &mut self,
+        producer: &'p mut Producer<'seg>,
+    ) -> Option<(ClaimedSlot<'p, 'seg>, u64)> {
         if self.board.stop_ordered() {
             return None;
         }
-        if self.producer.try_claim().is_some() {
-            return Some(0);
-        }
+        let is_free = producer.try_claim().is_some();
+        let claim_wait_ns = if is_free { 0 } else { self.wait_for_slot(producer)? };
+        // The same slot again: it stays ours until it is published.
+        Some((producer.try_claim()?, claim_wait_ns))
+    }
+
+    /// Waits while the ring is full; returns how long, ns, or `None` when it is time to stop.
+    fn wait_for_slot(&mut self, producer: &mut Producer) -> Option<u64> {
         let start_ns = monotonic_ns();
         self.status.n_waits.add(1);
         self.status.vitals.enter(Phase::Waiting, start_ns);
         let mut is_claimed = false;
         while !is_claimed && !self.board.stop_ordered() {
-            is_claimed = self.producer.claim(WAIT_TIMEOUT).is_some();
+            is_claimed = producer.claim(WAIT_TIMEOUT).is_some();
             self.status.vitals.beat(monotonic_ns());
         }
         let waited_ns = monotonic_ns() - start_ns;
@@ -157,11 +178,8 @@ impl<'seg> Actor<'seg> {
 
     /// Fills the claimed slot, with a sign of life after each step, because an environment may take long;
     /// `None` when it is time to stop.
-    fn collect(&mut self, claim_wait_ns: u64, read_weights_ns: u64) -> Option<CollectTime> {
-        let mut rollout = self.producer.try_claim().expect(STILL_OURS);
+    fn collect(&mut self, rollout: &mut RolloutMut) -> Result<Option<CollectTime>, EnvError> {
         rollout.header.claimed_ns = self.status.vitals.heartbeat_ns.get();
-        rollout.header.claim_wait_ns = claim_wait_ns;
-        rollout.header.read_weights_ns = read_weights_ns;
         let (board, vitals) = (self.board, &self.status.vitals);
         let goes_on = |now_ns| {
             vitals.beat(now_ns);
@@ -169,23 +187,23 @@ impl<'seg> Actor<'seg> {
         };
         // Only to say whose fault it is: the process ends all the same.
         let collected =
-            catch_unwind(AssertUnwindSafe(|| self.collector.collect_while(&mut rollout, goes_on)));
+            catch_unwind(AssertUnwindSafe(|| self.collector.collect_while(rollout, goes_on)));
         let time = collected.unwrap_or_else(|panic| {
             if let Some((env, seed)) = self.collector.env_at_work() {
                 leave_words(&format!("actor {}: in environment {env} (seed {seed})", self.index));
             }
             resume_unwind(panic)
         })?;
-        rollout.header.act_ns = time.act_ns;
-        rollout.header.env_ns = time.env_ns;
-        Some(time)
+        if let Some(CollectTime { act_ns, env_ns }) = time {
+            (rollout.header.act_ns, rollout.header.env_ns) = (act_ns, env_ns);
+        }
+        Ok(time)
     }
 
     /// Whether all numbers in the slot are some. If not it is counted and will be filled anew, by
     /// environments of which those at fault have begun new episodes.
-    fn is_sound(&mut self) -> Result<bool, ActorError> {
-        let rollout = self.producer.try_claim().expect(STILL_OURS);
-        let Some(bad) = self.collector.mend(&rollout) else {
+    fn is_sound(&mut self, rollout: &RolloutMut) -> Result<bool, ActorError> {
+        let Some(bad) = self.collector.mend(rollout)? else {
             self.n_bad_in_a_row = 0;
             return Ok(true);
         };
@@ -205,9 +223,9 @@ impl<'seg> Actor<'seg> {
     }
 
     /// Hands the slot to the learner.
-    fn publish(&mut self, time: CollectTime) {
+    fn publish(&self, slot: ClaimedSlot, time: CollectTime) {
         faults::reach(Point::BeforePublish);
-        self.producer.publish(self.policy_version);
+        slot.publish(self.policy_version);
         self.status.rollouts.add(1);
         self.status.frames.add(self.collector.frames_per_rollout());
         self.status.act_ns.add(time.act_ns);

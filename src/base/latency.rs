@@ -51,7 +51,7 @@ pub struct Interval {
 pub enum Stage {
     /// Learner: no complete batch of slots had been published yet, or another lane took it.
     Wait,
-    /// Learner: taking slots, copying the newest weights, gathering slots where the backend needs it.
+    /// Learner: taking slots, copying the newest weights, gathering slots where libtorch needs it.
     Batching,
     /// Learner: outputs of the target policy and the baseline for every row of the batch.
     Forward,

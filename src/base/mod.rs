@@ -5,5 +5,6 @@ pub mod finite;
 pub mod input;
 pub mod latency;
 pub mod seeds;
+pub mod span;
 pub mod suggest;
 pub mod sync;

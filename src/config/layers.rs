@@ -25,6 +25,8 @@ pub struct Layers<'a> {
     pub earlier: Option<&'a Config>,
     /// The environment, whatever the others say of it.
     pub env: Option<&'a str>,
+    /// Assignments to arguments of the environment, such as `size=9`; they go over all else.
+    pub env_args: &'a [String],
     /// A TOML file with any of the settings.
     pub file: Option<&'a Path>,
     /// Assignments such as `optimizer.learning_rate.start=0.001`, in order.
@@ -38,7 +40,9 @@ impl Layers<'_> {
     /// If the file cannot be read or is not a configuration, or an assignment is not one.
     pub fn resolve(&self) -> Result<Config, ConfigError> {
         let file = self.file.map(read).transpose()?.unwrap_or_default();
-        let assignments = self.assignments.iter().map(|text| Assignment::parse(text));
+        let env_args = self.env_args.iter().map(|text| format!("env_args.{}", text.trim_start()));
+        let texts = self.assignments.iter().cloned().chain(env_args);
+        let assignments = texts.map(|text| Assignment::parse(&text));
         let assignments = assignments.collect::<Result<Vec<_>, _>>()?;
         let base = self.earlier.cloned().unwrap_or_default();
         let mut table = Table::try_from(base).expect("every configuration is a TOML table");
@@ -118,7 +122,9 @@ fn check_name(name: &str) -> Result<(), ConfigError> {
     let defaults = Config::default();
     let items = defaults.visited();
     let settings = || items.iter().filter(|item| item.value.is_some()).map(|item| &*item.path);
-    if settings().any(|known| known == name) {
+    // Which arguments an environment takes, it says itself.
+    let is_argument = name.strip_prefix("env_args.").is_some_and(|name| !name.is_empty());
+    if is_argument || settings().any(|known| known == name) {
         return Ok(());
     }
     let table = format!("{name}.");

@@ -15,11 +15,12 @@ mod setting;
 
 use std::path::Path;
 
-use crate::env::{EnvSpec, Registry, UnknownEnv, VecEnv};
+use crate::env::{EnvArgs, EnvError, Registry, VecEnv};
 use crate::kernels::Simd;
-use crate::network::params::{MAX_LAYERS, MAX_WIDTH, NetworkShape};
+use crate::network::params::{MAX_LAYERS, MAX_WIDTH};
+use crate::network::{NetworkSpec, Torso};
 use crate::os::process;
-use crate::rollout::RolloutShape;
+use crate::space::Spec;
 
 pub use dotted::dotted;
 pub use error::ConfigError;
@@ -41,6 +42,8 @@ settings! {
     pub struct Config {
         /// Gymnasium id of the environment. Its preset, where it has one, changes the defaults below.
         env: String = "CartPole-v1".into(), Text("the id of a known environment");
+        /// Arguments of the environment, such as { size = 9 }; which there are, it says itself.
+        env_args: EnvArgs = EnvArgs::default(), Text("a table of arguments that the environment takes");
         /// Seed of everything random: weights, environments, actions.
         seed: u64 = 1, Integers(0, MAX_INTEGER, "");
         /// Budget: environment steps to learn from.
@@ -218,8 +221,8 @@ settings! {
 }
 
 impl LearnerKind {
-    /// The backend that runs: what `auto` stands for is known.
-    pub fn backend_name(self) -> &'static str {
+    /// The learner that runs: what `auto` stands for is known.
+    pub fn learner_name(self) -> &'static str {
         match self {
             LearnerKind::Auto | LearnerKind::Native => "native",
             LearnerKind::Torch => "torch",
@@ -268,40 +271,47 @@ impl Config {
     /// Checks every setting on its own and against the others.
     pub fn check(&self) -> Result<(), ConfigError> {
         self.check_limits()?;
-        self.spec()?;
+        let spec = self.spec()?;
         self.simd()?;
-        self.check_network()?;
+        self.network(&spec)?;
+        self.check_threshold(&spec)?;
         self.check_learner()?;
         self.check_batch(self.n_slots())?;
         self.check_threads()?;
         self.check_deterministic()
     }
 
-    /// Sizes of the network for this configuration's environment.
+    /// The environment's specification.
     ///
     /// # Errors
-    /// If the environment is not known.
-    pub fn network_shape(&self) -> Result<NetworkShape, ConfigError> {
-        let spec = self.spec()?;
-        Ok(NetworkShape {
-            obs_dim: spec.obs_dim,
-            hidden: self.network.hidden.clone(),
-            n_actions: spec.n_actions,
-        })
+    /// If the environment is not known, or does not take its arguments.
+    pub fn spec(&self) -> Result<Spec, ConfigError> {
+        let spec = self.environments.spec(&self.env, &self.env_args);
+        spec.map_err(|error| self.no_env(&error))
     }
 
-    /// The environment's specification.
-    pub fn spec(&self) -> Result<&'static EnvSpec, ConfigError> {
-        self.environments.spec(&self.env).map_err(|error| self.unknown_env(&error))
+    /// The network for an environment.
+    ///
+    /// # Errors
+    /// If it cannot take what the environment shows, say what it takes, or be that large.
+    pub fn network(&self, spec: &Spec) -> Result<NetworkSpec, ConfigError> {
+        let torso = Torso::Mlp { hidden: self.network.hidden.clone() };
+        let network = NetworkSpec::of(spec, torso)
+            .map_err(|unfit| value("env", &self.env, format!("{unfit}; choose another")))?;
+        let hidden = || format!("{:?}", self.network.hidden);
+        match network.fault() {
+            None => Ok(network),
+            Some(fault) => Err(value("network.hidden", hidden(), fault)),
+        }
     }
 
     /// `n_envs` environments, seeded from `seed` on, with observations as the network takes them.
     ///
     /// # Errors
-    /// If the environment is not known.
+    /// As [`Config::spec`].
     pub fn make_vec(&self, n_envs: usize, seed: u64) -> Result<Box<dyn VecEnv>, ConfigError> {
-        let envs = self.environments.make_inputs(&self.env, n_envs, seed);
-        envs.map_err(|error| self.unknown_env(&error))
+        let envs = self.environments.make_inputs(&self.env, &self.env_args, n_envs, seed);
+        envs.map_err(|error| self.no_env(&error))
     }
 
     /// The kernels chosen.
@@ -311,20 +321,6 @@ impl Config {
     pub fn simd(&self) -> Result<Simd, ConfigError> {
         Simd::named(&self.kernels)
             .map_err(|error| value("kernels", &self.kernels, error.to_string()))
-    }
-
-    /// What one rollout slot holds.
-    ///
-    /// # Errors
-    /// If the environment is not known.
-    pub fn rollout_shape(&self) -> Result<RolloutShape, ConfigError> {
-        let spec = self.spec()?;
-        Ok(RolloutShape {
-            unroll_length: self.actors.unroll_length,
-            n_envs: self.actors.envs_per_actor,
-            obs_dim: spec.obs_dim,
-            n_actions: spec.n_actions,
-        })
     }
 
     /// Frames between two rows of `metrics.csv`.
@@ -414,11 +410,14 @@ impl Config {
         }
     }
 
-    /// Widths that are allowed one by one may be too much together.
-    fn check_network(&self) -> Result<(), ConfigError> {
-        let fault = self.network_shape()?.fault();
-        let hidden = || format!("{:?}", self.network.hidden);
-        fault.map_or(Ok(()), |fault| Err(value("network.hidden", hidden(), fault)))
+    /// Nothing is solved where nobody has said from which score on.
+    fn check_threshold(&self, spec: &Spec) -> Result<(), ConfigError> {
+        if !self.stop_when_solved || spec.reward_threshold.is_some() {
+            return Ok(());
+        }
+        let remedy =
+            format!("must be false: {} has no score from which it counts as solved", self.env);
+        Err(value("stop_when_solved", true, remedy))
     }
 
     /// A batch can never hold more slots than all rings have: the learner would wait for ever.
@@ -434,8 +433,11 @@ impl Config {
         Err(value("loss.batch_slots", slots, remedy))
     }
 
-    fn unknown_env(&self, error: &UnknownEnv) -> ConfigError {
-        value("env", &self.env, error.to_string())
+    fn no_env(&self, error: &EnvError) -> ConfigError {
+        match error {
+            EnvError::Args { .. } => value("env_args", &self.env_args, error.to_string()),
+            _ => value("env", &self.env, error.to_string()),
+        }
     }
 
     /// Every setting and table, in the order of declaration.

@@ -8,6 +8,8 @@ use std::fmt;
 
 use serde::Serialize;
 
+use crate::env::EnvArgs;
+
 /// A setting's name, meaning and limits.
 #[derive(Debug)]
 pub(super) struct Setting {
@@ -234,6 +236,16 @@ impl Value for bool {
 impl Value for String {
     fn to_toml(&self) -> String {
         inline_toml(self)
+    }
+
+    fn is_within(&self, _: &Allowed) -> bool {
+        true
+    }
+}
+
+impl Value for EnvArgs {
+    fn to_toml(&self) -> String {
+        self.to_string()
     }
 
     fn is_within(&self, _: &Allowed) -> bool {

@@ -1,148 +1,225 @@
 //! E environments stepped together, with time limits and next-step autoreset.
 //!
 //! Owns: the running return and length of every episode, the time limit (Gymnasium's `TimeLimit`
-//! wrapper) and the reset on the step *after* an end (Gymnasium's `AutoresetMode.NEXT_STEP`). Knows nothing of any one environment's dynamics, of slots or
-//! of learning. Driven by the actor and by the evaluation, through [`VecEnv`].
+//! wrapper) and the reset on the step *after* an end (Gymnasium's `AutoresetMode.NEXT_STEP`). Knows nothing
+//! of any one environment's dynamics, of slots or of learning. Driven by the actor and by the evaluation,
+//! through [`VecEnv`].
 
-use ndarray::{ArrayViewMut1, ArrayViewMut2};
+use std::ops::Range;
 
-use super::{Env, EnvSpec, NumpyRng, Transition};
+use super::column::{Action, Observation};
+use super::{Env, EnvError, NumpyRng, Transition};
 use crate::rollout::{EpisodeLog, StepKind};
+use crate::space::{Actions, ObsBuffer, ObsMut, Spec};
 
-/// E environments of one kind behind one dynamic call a step.
+/// What a step of E environments yields.
+pub struct StepMut<'a> {
+    /// Their observations after it.
+    pub obs: ObsMut<'a>,
+    /// Raw rewards, `[E]`.
+    pub rewards: &'a mut [f32],
+    /// What the step was, `[E]`.
+    pub kinds: &'a mut [StepKind],
+    /// Episodes that end are appended here, in the order of e.
+    pub episodes: EpisodeLog<'a>,
+}
+
+/// Room for a step of E environments in private memory.
+pub struct StepBuffer {
+    /// Their newest observations.
+    pub obs: ObsBuffer,
+    /// Raw rewards of the last step, `[E]`.
+    pub rewards: Vec<f32>,
+    /// What the last step was, `[E]`.
+    pub kinds: Vec<StepKind>,
+    returns: Vec<f32>,
+    lengths: Vec<u32>,
+    n_episodes: usize,
+}
+
+impl StepBuffer {
+    /// Room for `n_envs` environments.
+    pub fn new(spec: &Spec, n_envs: usize) -> Self {
+        StepBuffer {
+            obs: ObsBuffer::zeros(&spec.obs, n_envs),
+            rewards: vec![0.0; n_envs],
+            kinds: vec![StepKind::ORDINARY; n_envs],
+            returns: vec![0.0; n_envs],
+            lengths: vec![0; n_envs],
+            n_episodes: 0,
+        }
+    }
+
+    /// Begins a new episode in every environment.
+    ///
+    /// # Errors
+    /// As [`VecEnv::reset`].
+    pub fn reset(&mut self, envs: &mut dyn VecEnv) -> Result<(), EnvError> {
+        envs.reset(self.obs.view_mut())
+    }
+
+    /// Takes one step in every environment.
+    ///
+    /// # Errors
+    /// As [`VecEnv::step`].
+    pub fn step(&mut self, envs: &mut dyn VecEnv, actions: Actions<'_>) -> Result<(), EnvError> {
+        let mut out = StepMut {
+            obs: self.obs.view_mut(),
+            rewards: &mut self.rewards,
+            kinds: &mut self.kinds,
+            episodes: EpisodeLog::new(&mut self.returns, &mut self.lengths),
+        };
+        envs.step(actions, &mut out)?;
+        self.n_episodes = out.episodes.n_episodes();
+        Ok(())
+    }
+
+    /// Return and length of each episode that ended in the last step, in the order of the environments.
+    pub fn episodes(&self) -> impl Iterator<Item = (f32, u32)> {
+        let episodes = self.returns.iter().copied().zip(self.lengths.iter().copied());
+        episodes.take(self.n_episodes)
+    }
+}
+
+/// E environments of one kind behind one dynamic call a step, wherever they run.
 ///
-/// Observations go to a view `[D, E]` whose columns are environments: any distance between rows, unit
-/// distance between columns. Neither method allocates.
+/// No method allocates where the environments run in this process.
 pub trait VecEnv {
     /// What the environments are.
-    fn spec(&self) -> &'static EnvSpec;
+    fn spec(&self) -> &Spec;
 
     /// Number of environments, E.
     fn n_envs(&self) -> usize;
 
-    /// Begins a new episode in every environment and writes its first observation, `[D, E]`.
+    /// Begins a new episode in every environment and writes its first observation.
     ///
     /// Generators go on from where they are (Gymnasium: `reset()` without a seed), and unfinished
     /// episodes are dropped unlogged.
     ///
-    /// # Panics
-    /// Where `obs` is not `[D, E]` with unit column stride.
-    fn reset(&mut self, obs: ArrayViewMut2<'_, f32>);
+    /// # Errors
+    /// [`EnvError`] where the room is not that of E observations, or an environment fails.
+    fn reset(&mut self, obs: ObsMut<'_>) -> Result<(), EnvError>;
 
-    /// Begins a new episode in environment `env` alone and writes its first observation, `[D]`; the
+    /// Begins a new episode in environment `env` alone and writes its first observation, one frame; the
     /// unfinished episode is dropped unlogged.
-    fn reset_one(&mut self, env: usize, obs: ArrayViewMut1<'_, f32>);
+    ///
+    /// # Errors
+    /// As [`VecEnv::reset`].
+    fn reset_one(&mut self, env: usize, obs: ObsMut<'_>) -> Result<(), EnvError>;
 
     /// The environment that is at work: after a panic, the one that panicked.
     fn at_work(&self) -> Option<usize>;
 
-    /// Takes one step in every environment.
+    /// Takes one step in every environment: environment e takes column e of `actions`.
     ///
-    /// Environment e takes `actions[e]`; column e of `obs` becomes the observation after the step,
-    /// `rewards[e]` and `kinds[e]` say what the step was. An environment whose episode ended one step
-    /// earlier (or that was never reset) begins a new one instead: its action is ignored, its reward is
-    /// 0, its kind [`StepKind::RESET`]. Where the state is terminal on the very step of the time limit
-    /// the kind is [`StepKind::TERMINATED`], though Gymnasium then sets both flags: the value of a
-    /// terminal state is known. Episodes that end are appended to `episodes` in the order of e.
+    /// An environment whose episode ended one step earlier (or that was never reset) begins a new one instead:
+    /// its action is ignored, its reward is 0, its kind [`StepKind::RESET`]. Where the state is terminal on
+    /// the very step of the time limit the kind is [`StepKind::TERMINATED`], though Gymnasium then sets both
+    /// flags: the value of a terminal state is known.
+    ///
+    /// # Errors
+    /// [`EnvError`] where a shape is wrong, where an action that is not ignored is not in the space, or where
+    /// an environment fails.
     ///
     /// # Panics
-    /// In every build: where a shape is wrong, where the log is full, and where an action that is not
-    /// ignored lies outside `0..n_actions`. Such an action can only come from a broken sampler, and to
-    /// clamp it would record a behaviour policy that never acted.
-    fn step(
-        &mut self,
-        actions: &[i32],
-        obs: ArrayViewMut2<'_, f32>,
-        rewards: &mut [f32],
-        kinds: &mut [StepKind],
-        episodes: &mut EpisodeLog<'_>,
-    );
+    /// Where the log is full, or rewards or kinds are fewer than the environments.
+    fn step(&mut self, actions: Actions<'_>, out: &mut StepMut<'_>) -> Result<(), EnvError>;
 }
 
 /// The [`VecEnv`] of any [`Env`]: one [`Episodic`] an environment, stepped one after the other.
 #[derive(Debug)]
-pub(super) struct SyncVecEnv<E, const D: usize> {
+pub(super) struct SyncVecEnv<E> {
+    spec: Spec,
+    /// Steps after which an episode is truncated; none has as many where there is no limit.
+    max_steps: u32,
     envs: Box<[Episodic<E>]>,
     at_work: Option<usize>,
+    /// Room for an observation whose length is not known when compiled.
+    scratch: Vec<f32>,
 }
 
-impl<E: Env<D>, const D: usize> SyncVecEnv<E, D> {
-    /// `n_envs` environments, number i seeded with `seed + i` as in Gymnasium's vectors.
-    pub(super) fn new(n_envs: usize, seed: u64) -> Self {
+impl<E: Env> SyncVecEnv<E> {
+    /// `n_envs` environments, number i seeded with `seed + i` as in Gymnasium's vectors. The spec is that of
+    /// these arguments.
+    pub(super) fn new(spec: Spec, args: &E::Args, n_envs: usize, seed: u64) -> Self {
         let seeded = |i| NumpyRng::new(u128::from(seed) + i as u128);
-        let envs = (0..n_envs).map(|i| Episodic::new(E::new(seeded(i)))).collect();
-        Self { envs, at_work: None }
+        let envs = (0..n_envs).map(|i| Episodic::new(E::new(args, seeded(i)))).collect();
+        let max_steps = spec.max_episode_steps.unwrap_or(u32::MAX);
+        SyncVecEnv { spec, max_steps, envs, at_work: None, scratch: Vec::new() }
     }
 
-    /// The D rows of `obs` as slices of E.
-    fn rows<'a>(&self, obs: ArrayViewMut2<'a, f32>) -> [&'a mut [f32]; D] {
-        assert_eq!(obs.dim(), (D, self.envs.len()), "observations must be [obs_dim, n_envs]");
-        let mut rows = obs.into_outer_iter_mut();
-        std::array::from_fn(|_| {
-            let row = rows.next().and_then(|row| row.into_slice());
-            row.expect("a row of observations must be contiguous")
-        })
+    /// Begins an episode in each environment of the range, whose observations go to `obs`.
+    fn begin(&mut self, range: Range<usize>, mut obs: ObsMut<'_>) -> Result<(), EnvError> {
+        let (spec, scratch) = (&self.spec, &mut self.scratch);
+        let rows = E::Obs::rows(obs.reborrow(), &spec.obs, range.len(), scratch);
+        let mut rows = rows.ok_or_else(|| no_room(spec, range.len(), "observations"))?;
+        for (column, e) in range.enumerate() {
+            self.at_work = Some(e);
+            E::Obs::write(&mut rows, column, |obs| self.envs[e].begin(obs));
+        }
+        self.at_work = None;
+        Ok(())
     }
 }
 
-impl<E: Env<D>, const D: usize> VecEnv for SyncVecEnv<E, D> {
-    fn spec(&self) -> &'static EnvSpec {
-        const { &E::SPEC }
+impl<E: Env> VecEnv for SyncVecEnv<E> {
+    fn spec(&self) -> &Spec {
+        &self.spec
     }
 
     fn n_envs(&self) -> usize {
         self.envs.len()
     }
 
-    fn reset(&mut self, obs: ArrayViewMut2<'_, f32>) {
-        let mut rows = self.rows(obs);
-        for (e, env) in self.envs.iter_mut().enumerate() {
-            let mut column = [0.0; D];
-            self.at_work = Some(e);
-            env.begin(&mut column);
-            write_column(&mut rows, e, &column);
-        }
-        self.at_work = None;
+    fn reset(&mut self, obs: ObsMut<'_>) -> Result<(), EnvError> {
+        self.begin(0..self.envs.len(), obs)
     }
 
-    fn reset_one(&mut self, env: usize, mut obs: ArrayViewMut1<'_, f32>) {
-        let mut column = [0.0; D];
-        self.at_work = Some(env);
-        self.envs[env].begin(&mut column);
-        self.at_work = None;
-        obs.iter_mut().zip(column).for_each(|(number, first)| *number = first);
+    fn reset_one(&mut self, env: usize, obs: ObsMut<'_>) -> Result<(), EnvError> {
+        self.begin(env..env + 1, obs)
     }
 
     fn at_work(&self) -> Option<usize> {
         self.at_work
     }
 
-    fn step(
-        &mut self,
-        actions: &[i32],
-        obs: ArrayViewMut2<'_, f32>,
-        rewards: &mut [f32],
-        kinds: &mut [StepKind],
-        episodes: &mut EpisodeLog<'_>,
-    ) {
+    fn step(&mut self, actions: Actions<'_>, out: &mut StepMut<'_>) -> Result<(), EnvError> {
         let n_envs = self.envs.len();
-        assert_eq!(
-            (actions.len(), rewards.len(), kinds.len()),
-            (n_envs, n_envs, n_envs),
-            "actions, rewards and kinds must have one entry an environment"
-        );
-        let mut rows = self.rows(obs);
+        let (rewards, kinds) = (&mut out.rewards[..n_envs], &mut out.kinds[..n_envs]);
+        let (spec, scratch) = (&self.spec, &mut self.scratch);
+        let action_rows = E::Action::rows(actions, &spec.actions, n_envs);
+        let action_rows = action_rows.ok_or_else(|| no_room(spec, n_envs, "actions"))?;
+        let rows = E::Obs::rows(out.obs.reborrow(), &spec.obs, n_envs, scratch);
+        let mut rows = rows.ok_or_else(|| no_room(spec, n_envs, "observations"))?;
         for (e, env) in self.envs.iter_mut().enumerate() {
-            let mut column = [0.0; D];
             self.at_work = Some(e);
-            (rewards[e], kinds[e]) = env.step(actions[e], &mut column);
-            write_column(&mut rows, e, &column);
-            if kinds[e].ends_episode() {
-                episodes.push(env.episode_return, env.episode_steps);
+            let action = || E::Action::read(&action_rows, e);
+            let stepped = E::Obs::write(&mut rows, e, |obs| env.step(action, self.max_steps, obs));
+            let Some((reward, kind)) = stepped else {
+                return Err(not_in_space(spec, e, actions));
+            };
+            (rewards[e], kinds[e]) = (reward, kind);
+            if kind.ends_episode() {
+                out.episodes.push(env.episode_return, env.episode_steps);
             }
         }
         self.at_work = None;
+        Ok(())
     }
+}
+
+#[cold]
+fn no_room(spec: &Spec, n_envs: usize, what: &'static str) -> EnvError {
+    EnvError::Room { env: spec.id.clone(), n_envs, what }
+}
+
+#[cold]
+fn not_in_space(spec: &Spec, index: usize, actions: Actions<'_>) -> EnvError {
+    let action = match actions {
+        Actions::Indices(actions) => format!("{}", actions.column(index)),
+        Actions::Numbers(actions) => format!("{}", actions.column(index)),
+    };
+    EnvError::Action { env: spec.id.clone(), index, action, space: spec.actions.to_string() }
 }
 
 /// One environment and its episode so far.
@@ -155,70 +232,54 @@ struct Episodic<E> {
     ended: bool,
 }
 
-impl<E> Episodic<E> {
+impl<E: Env> Episodic<E> {
     fn new(env: E) -> Self {
         Self { env, episode_return: 0.0, episode_steps: 0, ended: true }
     }
 
-    fn begin<const D: usize>(&mut self, obs: &mut [f32; D])
-    where
-        E: Env<D>,
-    {
+    fn begin(&mut self, obs: &mut E::Obs) {
         self.env.reset(obs);
         (self.episode_return, self.episode_steps, self.ended) = (0.0, 0, false);
     }
 
+    /// Reward and kind of a step; `None` where the action is not in the space. It is not looked at where the
+    /// step resets.
     #[inline]
-    fn step<const D: usize>(&mut self, action: i32, obs: &mut [f32; D]) -> (f32, StepKind)
-    where
-        E: Env<D>,
-    {
+    fn step(
+        &mut self,
+        action: impl FnOnce() -> Option<E::Action>,
+        max_steps: u32,
+        obs: &mut E::Obs,
+    ) -> Option<(f32, StepKind)> {
         if self.ended {
             self.begin(obs);
-            return (0.0, StepKind::RESET);
+            return Some((0.0, StepKind::RESET));
         }
-        let transition = self.env.step(checked_action(action, &E::SPEC), obs);
+        let transition = self.env.step(action()?, obs);
         self.episode_return += transition.reward;
         self.episode_steps += 1;
-        let kind = step_kind(&transition, self.episode_steps, &E::SPEC);
+        let kind = step_kind(&transition, self.episode_steps >= max_steps);
         self.ended = kind.ends_episode();
-        (transition.reward, kind)
+        Some((transition.reward, kind))
     }
 }
 
-fn step_kind(transition: &Transition, episode_steps: u32, spec: &EnvSpec) -> StepKind {
+fn step_kind(transition: &Transition, is_at_limit: bool) -> StepKind {
     if transition.terminated {
         StepKind::TERMINATED
-    } else if episode_steps >= spec.max_episode_steps {
+    } else if transition.truncated || is_at_limit {
         StepKind::TRUNCATED
     } else {
         StepKind::ORDINARY
     }
 }
 
-fn checked_action(action: i32, spec: &EnvSpec) -> usize {
-    // A negative action becomes a huge one here, so one comparison checks both ends.
-    let index = action as u32 as usize;
-    assert!(
-        index < spec.n_actions,
-        "action {action} is not in 0..{} of {}",
-        spec.n_actions,
-        spec.id
-    );
-    index
-}
-
-fn write_column<const D: usize>(rows: &mut [&mut [f32]; D], e: usize, column: &[f32; D]) {
-    for (row, number) in rows.iter_mut().zip(column) {
-        row[e] = *number;
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use super::super::Registry;
+    use super::super::{ArgError, EnvArgs, NoArgs, Registry};
     use super::*;
-    use ndarray::{Array2, Array3, s};
+    use crate::space::{ActionSpace, ObsSpace};
+    use ndarray::{Array2, Array3, ArrayViewMut2, arr2, s};
     use proptest::prelude::*;
 
     /// An environment that says where it is (episode, step) and terminates after a number of steps that
@@ -235,17 +296,23 @@ mod tests {
         np_random.uniform(1.0, 13.0) as u32
     }
 
-    impl Env<2> for Planned {
-        const SPEC: EnvSpec = EnvSpec {
-            id: "Planned-v0",
-            obs_dim: 2,
-            n_actions: 3,
-            max_episode_steps: 8,
-            reward_threshold: 0.0,
-            obs_bounds: None,
-        };
+    impl Env for Planned {
+        type Obs = [f32; 2];
+        type Action = usize;
+        type Args = NoArgs;
+        const ID: &'static str = "Planned-v0";
 
-        fn new(np_random: NumpyRng) -> Self {
+        fn spec(_: &NoArgs) -> Result<Spec, ArgError> {
+            Ok(Spec {
+                id: Self::ID.into(),
+                obs: ObsSpace::vector(2),
+                actions: ActionSpace::Discrete(3),
+                max_episode_steps: Some(8),
+                reward_threshold: None,
+            })
+        }
+
+        fn new(_: &NoArgs, np_random: NumpyRng) -> Self {
             Self { np_random, episode: 0, steps: 0, planned_steps: 0 }
         }
 
@@ -258,10 +325,8 @@ mod tests {
         fn step(&mut self, action: usize, obs: &mut [f32; 2]) -> Transition {
             self.steps += 1;
             *obs = [self.episode as f32, self.steps as f32];
-            Transition {
-                reward: reward_of(action as i32),
-                terminated: self.steps == self.planned_steps,
-            }
+            let terminated = self.steps == self.planned_steps;
+            Transition { reward: reward_of(action as i32), terminated, truncated: false }
         }
     }
 
@@ -330,19 +395,20 @@ mod tests {
     /// to one `[D, T+1, E]`, as in a rollout.
     fn played(seed: u64, expected: &[Vec<Row>]) -> Vec<Vec<Row>> {
         let n_envs = expected[0].len();
-        let mut envs = SyncVecEnv::<Planned, 2>::new(n_envs, seed);
+        let registry = Registry::default().with::<Planned>();
+        let mut envs = registry.make_vec("Planned-v0", &EnvArgs::default(), n_envs, seed).unwrap();
         let mut obs = Array3::from_elem((2, expected.len() + 1, n_envs), f32::NAN);
-        envs.reset(obs.slice_mut(s![.., 0, ..]));
+        envs.reset(ObsMut::Numbers(obs.slice_mut(s![.., 0, ..]))).unwrap();
         assert!(obs.slice(s![0, 0, ..]).iter().all(|&episode| episode == 1.0));
         let step = |(t, rows): (usize, &Vec<Row>)| {
             let actions: Vec<_> = rows.iter().map(|row| row.action).collect();
-            played_step(&mut envs, &actions, obs.slice_mut(s![.., t + 1, ..]))
+            played_step(&mut *envs, &actions, obs.slice_mut(s![.., t + 1, ..]))
         };
         expected.iter().enumerate().map(step).collect()
     }
 
     fn played_step(
-        envs: &mut SyncVecEnv<Planned, 2>,
+        envs: &mut dyn VecEnv,
         actions: &[i32],
         mut obs: ArrayViewMut2<'_, f32>,
     ) -> Vec<Row> {
@@ -350,9 +416,14 @@ mod tests {
         let (mut rewards, mut kinds) =
             (vec![f32::NAN; n_envs], vec![bytemuck::cast::<u32, StepKind>(9); n_envs]);
         let (mut returns, mut lengths) = (vec![0.0; n_envs], vec![0; n_envs]);
-        let mut log = EpisodeLog::new(&mut returns, &mut lengths);
-        envs.step(actions, obs.view_mut(), &mut rewards, &mut kinds, &mut log);
-        let n_episodes = log.n_episodes();
+        let mut out = StepMut {
+            obs: ObsMut::Numbers(obs.view_mut()),
+            rewards: &mut rewards,
+            kinds: &mut kinds,
+            episodes: EpisodeLog::new(&mut returns, &mut lengths),
+        };
+        envs.step(Actions::of_indices(actions), &mut out).unwrap();
+        let n_episodes = out.episodes.n_episodes();
         let mut logged = returns.into_iter().zip(lengths).take(n_episodes);
         let row = |e: usize| Row {
             action: actions[e],
@@ -377,43 +448,204 @@ mod tests {
         }
     }
 
-    fn step_cartpole(action: i32, obs: ArrayViewMut2<'_, f32>) -> StepKind {
-        let mut envs = Registry::default().make_vec("CartPole-v1", 2, 0).unwrap();
-        envs.reset(Array2::zeros((4, 2)).view_mut());
+    /// One step of two environments after a reset, the first of which gets the first of two good actions.
+    fn step_two(id: &str, actions: Actions<'_>, mut obs: ObsMut<'_>) -> Result<StepKind, EnvError> {
+        let registry = Registry::default().with::<Pixels>().with::<Reach>();
+        let mut envs = registry.make_vec(id, &EnvArgs::default(), 2, 0).unwrap();
+        StepBuffer::new(&envs.spec().clone(), 2).reset(&mut *envs).unwrap();
         let mut kinds = [StepKind::RESET; 2];
         let (mut returns, mut lengths) = ([0.0; 2], [0; 2]);
-        let mut log = EpisodeLog::new(&mut returns, &mut lengths);
-        envs.step(&[1, action], obs, &mut [0.0; 2], &mut kinds, &mut log);
-        kinds[1]
+        let episodes = EpisodeLog::new(&mut returns, &mut lengths);
+        let (rewards, obs) = (&mut [0.0; 2], obs.reborrow());
+        let mut out = StepMut { obs, rewards, kinds: &mut kinds, episodes };
+        envs.step(actions, &mut out).map(|()| kinds[1])
+    }
+
+    fn step_cartpole(action: i32, obs: ArrayViewMut2<'_, f32>) -> Result<StepKind, String> {
+        let stepped =
+            step_two("CartPole-v1", Actions::of_indices(&[1, action]), ObsMut::Numbers(obs));
+        stepped.map_err(|error| error.to_string())
     }
 
     #[test]
-    fn the_highest_action_is_taken() {
-        assert_eq!(step_cartpole(1, Array2::zeros((4, 2)).view_mut()), StepKind::ORDINARY);
+    fn actions_in_the_space_are_taken_and_others_refused() {
+        let step = |action| step_cartpole(action, Array2::zeros((4, 2)).view_mut());
+        assert_eq!(step(1), Ok(StepKind::ORDINARY));
+        for action in [2, -1, i32::MIN] {
+            let refusal = step(action).unwrap_err();
+            let expected =
+                format!("action [{action}] in environment 1 is not in Discrete(2) of CartPole-v1");
+            assert!(refusal.starts_with(&expected), "{refusal}");
+        }
     }
 
     #[test]
-    #[should_panic = "action 2 is not in 0..2 of CartPole-v1"]
-    fn an_action_too_high_panics() {
-        step_cartpole(2, Array2::zeros((4, 2)).view_mut());
+    fn rooms_of_the_wrong_shape_are_refused() {
+        let refusal = |obs: ArrayViewMut2<f32>| step_cartpole(0, obs).unwrap_err();
+        let expected = "observations of 2 environments of CartPole-v1 do not fit";
+        assert!(refusal(Array2::zeros((2, 4)).view_mut()).starts_with(expected));
+        assert!(refusal(Array2::zeros((3, 2)).view_mut()).starts_with(expected));
+        let strided = &mut Array2::zeros((2, 4));
+        assert!(refusal(strided.view_mut().reversed_axes()).starts_with(expected));
+        let (pixels, room) = (&mut Array2::zeros((2, 4)), &mut Array2::zeros((4, 2)));
+        let actions = Actions::of_indices(&[0, 0]);
+        let in_pixels = step_two("CartPole-v1", actions, ObsMut::Pixels(pixels.view_mut()));
+        assert!(in_pixels.unwrap_err().to_string().starts_with(expected));
+        let three =
+            step_two("CartPole-v1", Actions::of_indices(&[0; 3]), ObsMut::Numbers(room.view_mut()));
+        assert!(three.unwrap_err().to_string().starts_with("actions of 2 environments"));
+        let numbers = arr2(&[[0.0, 0.0]]);
+        let numbers = Actions::Numbers(numbers.view());
+        let in_numbers = step_two("CartPole-v1", numbers, ObsMut::Numbers(room.view_mut()));
+        assert!(in_numbers.unwrap_err().to_string().starts_with("actions of 2 environments"));
+    }
+
+    /// Paints its two choices into a picture of a size that its arguments say, and ends an episode by itself
+    /// after three steps, with neither a time limit nor a terminal state.
+    struct Pixels {
+        steps: u8,
+    }
+
+    #[derive(serde::Deserialize)]
+    #[serde(default, deny_unknown_fields)]
+    struct PixelArgs {
+        width: usize,
+    }
+
+    impl Default for PixelArgs {
+        fn default() -> Self {
+            PixelArgs { width: 2 }
+        }
+    }
+
+    impl Env for Pixels {
+        type Obs = [u8];
+        type Action = [usize; 2];
+        type Args = PixelArgs;
+        const ID: &'static str = "Pixels-v0";
+
+        fn spec(args: &PixelArgs) -> Result<Spec, ArgError> {
+            if args.width > 9 {
+                return Err(ArgError::of("width", args.width, "must be 1 to 9"));
+            }
+            Ok(Spec {
+                id: Self::ID.into(),
+                obs: ObsSpace::image(1, 2, args.width),
+                actions: ActionSpace::MultiDiscrete(vec![4, 2]),
+                max_episode_steps: None,
+                reward_threshold: None,
+            })
+        }
+
+        fn new(_: &PixelArgs, _: NumpyRng) -> Self {
+            Pixels { steps: 0 }
+        }
+
+        fn reset(&mut self, obs: &mut [u8]) {
+            self.steps = 0;
+            obs.fill(0);
+        }
+
+        fn step(&mut self, [colour, shade]: [usize; 2], obs: &mut [u8]) -> Transition {
+            self.steps += 1;
+            obs.fill(10 * colour as u8 + shade as u8);
+            Transition { reward: 1.0, truncated: self.steps == 3, terminated: false }
+        }
+    }
+
+    /// Earns the numbers that it is given, as far as they are within bounds, and shows as many as its
+    /// arguments say.
+    struct Reach;
+
+    #[derive(Default, serde::Deserialize)]
+    #[serde(default, deny_unknown_fields)]
+    struct ReachArgs {
+        more: usize,
+    }
+
+    impl Env for Reach {
+        type Obs = [f32];
+        type Action = [f32; 2];
+        type Args = ReachArgs;
+        const ID: &'static str = "Reach-v0";
+
+        fn spec(args: &ReachArgs) -> Result<Spec, ArgError> {
+            Ok(Spec {
+                id: Self::ID.into(),
+                obs: ObsSpace::vector(1 + args.more),
+                actions: ActionSpace::Box { low: vec![-1.0, 0.0], high: vec![1.0, f32::INFINITY] },
+                max_episode_steps: Some(2),
+                reward_threshold: None,
+            })
+        }
+
+        fn new(_: &ReachArgs, _: NumpyRng) -> Self {
+            Reach
+        }
+
+        fn reset(&mut self, obs: &mut [f32]) {
+            obs.fill(0.5);
+        }
+
+        fn step(&mut self, action: [f32; 2], obs: &mut [f32]) -> Transition {
+            obs.fill(action[0]);
+            Transition { reward: action[0] + action[1], ..Transition::default() }
+        }
+    }
+
+    /// Observations after each of the steps, and what the steps were.
+    fn walk(
+        id: &str,
+        args: &EnvArgs,
+        actions: Actions<'_>,
+        n_steps: usize,
+    ) -> Vec<(Vec<f32>, StepKind, f32)> {
+        let registry = Registry::default().with::<Pixels>().with::<Reach>();
+        let mut envs = registry.make_vec(id, args, 2, 0).unwrap();
+        let mut room = StepBuffer::new(envs.spec(), 2);
+        room.reset(&mut *envs).unwrap();
+        let mut step = || {
+            room.step(&mut *envs, actions).unwrap();
+            (room.obs.view().frame(1), room.kinds[1], room.rewards[1])
+        };
+        (0..n_steps).map(|_| step()).collect()
     }
 
     #[test]
-    #[should_panic = "action -1 is not in 0..2 of CartPole-v1"]
-    fn a_negative_action_panics() {
-        step_cartpole(-1, Array2::zeros((4, 2)).view_mut());
+    fn pictures_of_a_size_known_at_run_time_and_ends_of_its_own() {
+        let choices = arr2(&[[0, 3], [0, 1]]);
+        let actions = Actions::Indices(choices.view());
+        let mut args = EnvArgs::default();
+        args.set("width", 3.into());
+        let steps = walk("Pixels-v0", &args, actions, 5);
+        let (ordinary, painted) = (StepKind::ORDINARY, vec![31.0; 6]);
+        let expected = [
+            (painted.clone(), ordinary, 1.0),
+            (painted.clone(), ordinary, 1.0),
+            (painted.clone(), StepKind::TRUNCATED, 1.0),
+            (vec![0.0; 6], StepKind::RESET, 0.0),
+            (painted, ordinary, 1.0),
+        ];
+        assert_eq!(steps, expected);
+        let choices = arr2(&[[0, 3], [0, 2]]);
+        let mut room = Array2::zeros((2, 4));
+        let room = ObsMut::Pixels(room.view_mut());
+        let refusal = step_two("Pixels-v0", Actions::Indices(choices.view()), room).unwrap_err();
+        assert!(
+            refusal
+                .to_string()
+                .starts_with("action [3, 2] in environment 1 is not in MultiDiscrete [4, 2]")
+        );
     }
 
     #[test]
-    #[should_panic = "observations must be [obs_dim, n_envs]"]
-    fn observations_of_the_wrong_shape_panic() {
-        step_cartpole(0, Array2::zeros((2, 4)).view_mut());
-    }
-
-    #[test]
-    #[should_panic = "a row of observations must be contiguous"]
-    fn observations_with_strided_rows_panic() {
-        step_cartpole(0, Array2::zeros((2, 4)).view_mut().reversed_axes());
+    fn numbers_as_actions_are_cut_to_their_bounds() {
+        let numbers = arr2(&[[0.0, 7.0], [0.0, 30.0]]);
+        let mut args = EnvArgs::default();
+        args.set("more", 2.into());
+        let steps = walk("Reach-v0", &args, Actions::Numbers(numbers.view()), 2);
+        let truncated = (vec![1.0; 3], StepKind::TRUNCATED, 31.0);
+        assert_eq!(steps, [(vec![1.0; 3], StepKind::ORDINARY, 31.0), truncated]);
     }
 
     #[test]

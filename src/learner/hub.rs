@@ -9,7 +9,7 @@ use std::ops::ControlFlow;
 
 use super::intake::{SlotBatch, policy_lag, slot_record};
 use super::meters::{Meters, Update};
-use super::optim::{Optimizer, UpdateRule};
+use super::optim::{Optimizer, UpdateRule, clip_grad_norm};
 use super::pass::PassSums;
 use super::streak::{Streak, Verdict};
 use super::{LearnerError, MessageSink, NotFinite};
@@ -31,10 +31,8 @@ const MAX_WAITING_REPORTS: u64 = 2;
 
 /// A batch's gradient, and where it comes from.
 pub struct Gradient<'a> {
-    /// By every parameter, clipped.
-    pub values: &'a [f32],
-    /// Its norm before clipping.
-    pub norm: f32,
+    /// By every parameter; the hub clips it.
+    pub values: &'a mut [f32],
     /// Policy version of the weights that it is the gradient at.
     pub version: u64,
     /// Losses and importance ratios, summed over the batch.
@@ -70,8 +68,8 @@ pub struct Hub<'seg, S> {
     last_grad_norm: f32,
     /// Environment steps in a slot.
     frames_per_slot: u64,
-    /// Mean score from which the task counts as solved.
-    reward_threshold: f64,
+    /// Mean score from which the task counts as solved, if one is known.
+    reward_threshold: Option<f64>,
     meters: Meters,
     /// Reports sent, by learners before this one too.
     n_sent: u64,
@@ -105,7 +103,7 @@ impl<'seg, S: MessageSink> Hub<'seg, S> {
             weights,
             saved: segment.state_writer()?,
             consumed,
-            frames_per_slot: config.rollout_shape()?.n_frames() as u64,
+            frames_per_slot: segment.layout().shape.rollout.n_frames() as u64,
             reward_threshold: config.spec()?.reward_threshold,
             meters: Meters::new(config, run_clock, loop_start_ns, &state),
             first_version: state.counters.updates,
@@ -125,7 +123,7 @@ impl<'seg, S: MessageSink> Hub<'seg, S> {
     /// If update after update is not finite, or the supervisor is gone.
     pub fn apply(
         &mut self,
-        gradient: &Gradient,
+        gradient: &mut Gradient,
         batch: &SlotBatch,
         clock: &mut StageClock,
     ) -> Result<ControlFlow<()>, LearnerError> {
@@ -135,9 +133,10 @@ impl<'seg, S: MessageSink> Hub<'seg, S> {
             self.status.rollouts_dropped.add(batch.slots.len() as u64);
             return Ok(ControlFlow::Continue(()));
         }
-        let Some(update) = self.optimise(gradient, batch) else {
+        let grad_norm = clip_grad_norm(gradient.values, self.config.optimizer.max_grad_norm);
+        let Some(update) = self.optimise(gradient, grad_norm, batch) else {
             self.log_slots(batch, None);
-            return self.skip(gradient, batch).map(ControlFlow::Continue);
+            return self.skip(gradient, grad_norm, batch).map(ControlFlow::Continue);
         };
         self.count_rollouts(batch);
         self.log_slots(batch, Some(gradient));
@@ -210,9 +209,13 @@ impl<'seg, S: MessageSink> Hub<'seg, S> {
 
     /// Takes one step of the optimiser; `None`, and nothing has changed, where loss, gradient or what comes
     /// of it is not finite.
-    fn optimise(&mut self, gradient: &Gradient, batch: &SlotBatch) -> Option<Update> {
-        let Gradient { values, norm: grad_norm, version, sums, total_loss, entropy_cost } =
-            *gradient;
+    fn optimise(
+        &mut self,
+        gradient: &Gradient,
+        grad_norm: f32,
+        batch: &SlotBatch,
+    ) -> Option<Update> {
+        let Gradient { ref values, version, sums, total_loss, entropy_cost } = *gradient;
         if !(grad_norm.is_finite() && total_loss.is_finite()) {
             return None;
         }
@@ -250,12 +253,17 @@ impl<'seg, S: MessageSink> Hub<'seg, S> {
     /// Counts an update that was not made; an error where there were too many in a row. Rollouts that were
     /// acted with weights from before this hub say nothing against its own: where training has just gone
     /// back from hopeless weights, every ring may hold such a rollout.
-    fn skip(&mut self, gradient: &Gradient, batch: &SlotBatch) -> Result<(), LearnerError> {
+    fn skip(
+        &mut self,
+        gradient: &Gradient,
+        grad_norm: f32,
+        batch: &SlotBatch,
+    ) -> Result<(), LearnerError> {
         self.status.skipped_updates.add(1);
         let last = NotFinite {
             update: self.meters.updates() + 1,
             losses: gradient.sums.losses,
-            grad_norm: gradient.norm,
+            grad_norm,
             last_grad_norm: self.last_grad_norm,
             learning_rate: self.learning_rate(),
         };
@@ -280,7 +288,7 @@ impl<'seg, S: MessageSink> Hub<'seg, S> {
     /// Whether a slot of the batch was acted with weights from before this hub.
     fn is_inherited(&self, batch: &SlotBatch) -> bool {
         let mut slots = batch.slots.iter();
-        slots.any(|slot| slot.rollout().header.policy_version < self.first_version)
+        slots.any(|slot| slot.header().policy_version < self.first_version)
     }
 
     fn learning_rate(&self) -> f64 {

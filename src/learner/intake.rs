@@ -240,7 +240,7 @@ impl Round<'_> {
 
 /// What the log says of a slot.
 pub fn slot_record(slot: &TakenSlot, used: Option<SlotUse>) -> SlotRecord {
-    let header = slot.rollout().header;
+    let header = slot.header();
     SlotRecord {
         actor: slot.actor(),
         generation: header.generation,
@@ -255,5 +255,5 @@ pub fn slot_record(slot: &TakenSlot, used: Option<SlotUse>) -> SlotRecord {
 /// How many updates `newest`, the version published last, is ahead of the policy that the slot was
 /// acted with.
 pub fn policy_lag(newest: Option<u64>, slot: &TakenSlot) -> u64 {
-    newest.unwrap_or(0).saturating_sub(slot.rollout().header.policy_version)
+    newest.unwrap_or(0).saturating_sub(slot.header().policy_version)
 }

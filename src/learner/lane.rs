@@ -9,14 +9,13 @@ use std::sync::Mutex;
 
 use super::hub::{Gradient, Hub};
 use super::intake::{Intake, SlotBatch};
-use super::optim::clip_grad_norm;
 use super::pass::{Pass, PassSums};
 use super::{LearnerError, MessageSink, lock};
 use crate::base::faults::{self, Point};
 use crate::base::latency::{Stage, StageClock};
 use crate::config::{Config, ConfigError, Schedule};
-use crate::network::params::ParamLayout;
 use crate::rollout::Rollout;
+use crate::run::sizes::Sizes;
 use crate::shm::weights::WeightsReader;
 use crate::shm::{Segment, SegmentError};
 
@@ -38,7 +37,6 @@ pub struct Lane<'run, 'seg, S> {
     pass: Pass,
     sums: PassSums,
     grad: Vec<f32>,
-    max_grad_norm: f32,
     entropy_cost: Schedule,
     /// Frames learned from when this lane last had its turn.
     frames: u64,
@@ -57,7 +55,7 @@ impl<'run, 'seg, S: MessageSink> Lane<'run, 'seg, S> {
         intake: &'run Intake<'seg>,
         hub: &'run Mutex<Hub<'seg, S>>,
     ) -> Result<Self, ConfigError> {
-        let n_params = ParamLayout::new(&config.network_shape()?).len();
+        let n_params = Sizes::of(config)?.n_params();
         Ok(Lane {
             number,
             intake: Closing(number, intake),
@@ -69,7 +67,6 @@ impl<'run, 'seg, S: MessageSink> Lane<'run, 'seg, S> {
             pass: Pass::new(config)?,
             sums: PassSums::default(),
             grad: vec![0.0; n_params],
-            max_grad_norm: config.optimizer.max_grad_norm,
             entropy_cost: config.loss.entropy_cost.clone(),
             frames: lock(hub).frames(),
             clock: StageClock::start(),
@@ -85,8 +82,8 @@ impl<'run, 'seg, S: MessageSink> Lane<'run, 'seg, S> {
         while self.take() {
             faults::reach(Point::AfterTake);
             self.read_weights()?;
-            let grad_norm = self.learn();
-            self.apply(grad_norm)?;
+            self.learn();
+            self.apply()?;
             self.release();
         }
         Ok(())
@@ -105,8 +102,8 @@ impl<'run, 'seg, S: MessageSink> Lane<'run, 'seg, S> {
         Ok(())
     }
 
-    /// Computes the gradient of the batch's summed loss, clipped; returns its norm before that.
-    fn learn(&mut self) -> f32 {
+    /// Computes the gradient of the batch's summed loss.
+    fn learn(&mut self) {
         self.grad.fill(0.0);
         self.pass.set_entropy_cost(self.entropy_cost.at(self.frames) as f32);
         self.sums = PassSums::default();
@@ -118,14 +115,11 @@ impl<'run, 'seg, S: MessageSink> Lane<'run, 'seg, S> {
         if faults::reach(Point::Loss) {
             self.sums.losses.policy = f64::NAN;
         }
-        let grad_norm = clip_grad_norm(&mut self.grad, self.max_grad_norm);
-        self.clock.lap(Stage::Optimizer);
-        grad_norm
     }
 
     /// Changes the weights by the gradient, when it is this lane's turn; unless another lane has ended the
     /// run meanwhile, with the last update or with an error.
-    fn apply(&mut self, norm: f32) -> Result<(), LearnerError> {
+    fn apply(&mut self) -> Result<(), LearnerError> {
         let pulse = self.intake.1.pulse();
         pulse.rest(self.number);
         let mut hub = lock(self.hub);
@@ -135,15 +129,14 @@ impl<'run, 'seg, S: MessageSink> Lane<'run, 'seg, S> {
             hub.leave(&self.batch);
             return Ok(());
         }
-        let gradient = Gradient {
-            values: &self.grad,
-            norm,
+        let mut gradient = Gradient {
+            values: &mut self.grad,
             version: self.version,
             sums: self.sums,
             total_loss: self.pass.total_loss(&self.sums.losses),
             entropy_cost: self.entropy_cost.at(self.frames),
         };
-        let applied = hub.apply(&gradient, &self.batch, &mut self.clock);
+        let applied = hub.apply(&mut gradient, &self.batch, &mut self.clock);
         if !matches!(applied, Ok(ControlFlow::Continue(()))) {
             // Before the next lane has its turn.
             self.intake.1.close();

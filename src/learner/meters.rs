@@ -161,8 +161,9 @@ impl Meters {
     }
 
     /// Notes when the score has first reached `threshold`; whether it has.
-    pub fn note_if_solved(&mut self, threshold: f64, now_ns: u64) -> bool {
-        if self.counters.solved_frames == 0 && self.score.reaches(threshold) {
+    pub fn note_if_solved(&mut self, threshold: Option<f64>, now_ns: u64) -> bool {
+        let is_reached = threshold.is_some_and(|threshold| self.score.reaches(threshold));
+        if self.counters.solved_frames == 0 && is_reached {
             self.counters.solved_frames = self.counters.frames;
             self.counters.solved_ns = self.run_clock.since_start_ns(now_ns);
         }

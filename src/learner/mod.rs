@@ -6,13 +6,11 @@
 //! behind locks of this process alone: no other process waits for them, and if this one dies they die
 //! with it. Called by the supervisor in a forked process.
 
-pub mod backend;
-pub mod batch;
 pub mod hub;
 pub mod intake;
 pub mod lane;
+pub mod losses;
 pub mod meters;
-pub mod native;
 pub mod optim;
 pub mod overlap;
 pub mod pass;
@@ -20,8 +18,6 @@ pub mod pulse;
 pub mod score;
 pub mod streak;
 pub mod targets;
-#[cfg(feature = "torch")]
-pub mod torch;
 pub mod vtrace;
 
 use std::fmt;
@@ -34,10 +30,10 @@ use crate::config::{Config, ConfigError};
 use crate::shm::{Segment, SegmentError};
 use crate::telemetry::Message;
 
-use backend::Losses;
 use hub::Hub;
 use intake::Intake;
 use lane::Lane;
+use losses::Losses;
 
 /// Why a learner could not go on.
 #[derive(Debug, thiserror::Error)]

@@ -131,8 +131,7 @@ mod tests {
     use super::*;
 
     /// Two steps by PyTorch's documented update rules, worked out in float64, on params [1, -2, 3]
-    /// with gradients [.5, -1, 2] then [-1, .25, 4] at a rate of 0.1. (`tests/torch_backend.rs` holds
-    /// both optimisers against libtorch itself.)
+    /// with gradients [.5, -1, 2] then [-1, .25, 4] at a rate of 0.1.
     const RMSPROP: [f32; 3] = [0.988_416_5, -1.312_950_9, 1.171_897_4];
     const ADAM: [f32; 3] = [0.936_610_35, -1.853_053_2, 2.803_481_8];
 

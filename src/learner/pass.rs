@@ -2,15 +2,18 @@
 //!
 //! The learner's arithmetic without its rings, so that it can be tested and measured from memory.
 
+use ndarray::Array2;
+
+use super::losses::{ActorCritic, LossCosts, Losses};
+use super::targets::{OffPolicyStats, ReturnSettings, TargetBuilder};
 use crate::base::latency::{Stage, StageClock};
 use crate::config::{Config, ConfigError, LearnerKind};
 use crate::kernels::Simd;
-use crate::rollout::Rollout;
-
-use super::backend::{Backend, Batch, LossCosts, Losses, Outputs};
-use super::batch::Gather;
-use super::native::Native;
-use super::targets::{OffPolicyStats, ReturnSettings, TargetBuilder};
+use crate::network::Learning;
+use crate::network::heads::Head;
+use crate::network::native::NativeLearning;
+use crate::rollout::{Batch, Gather, Rollout};
+use crate::run::sizes::Sizes;
 
 /// Sums of one or several passes.
 #[derive(Clone, Copy, Debug, Default)]
@@ -24,50 +27,56 @@ pub struct PassSums {
 impl PassSums {
     /// Adds another pass.
     pub fn merge(&mut self, other: &PassSums) {
-        self.losses.policy += other.losses.policy;
-        self.losses.critic += other.losses.critic;
-        self.losses.entropy += other.losses.entropy;
+        self.losses.merge(&other.losses);
         self.off_policy.merge(&other.off_policy);
     }
 }
 
-/// A backend with its buffers.
+/// A network, its head and its loss, with buffers for batches of one size.
 pub struct Pass {
-    backend: Box<dyn Backend>,
+    network: Box<dyn Learning>,
     n_slots: usize,
     gather: Gather,
+    /// `[P + V, (T+1)·B]`.
+    outputs: Array2<f32>,
+    head: Head<Simd, f32>,
     targets: TargetBuilder<Simd>,
-    outputs: Outputs<f32>,
+    loss: ActorCritic<f32>,
     costs: LossCosts<f32>,
+    /// Derivative of the loss by the outputs, `[P + V, T·B]`.
+    d_outputs: Array2<f32>,
 }
 
 impl Pass {
     /// The pass of a checked configuration.
     ///
     /// # Errors
-    /// If the configuration asks for a backend that this build does not have.
+    /// If the configuration asks for a learner that this build does not have.
     pub fn new(config: &Config) -> Result<Self, ConfigError> {
-        Pass::with_backend(config, make_backend(config)?)
+        Pass::with_network(config, make_network(config)?)
     }
 
-    /// The same around another backend.
+    /// The same around another network.
     ///
     /// # Errors
     /// If the configuration was not checked.
-    pub fn with_backend(config: &Config, backend: Box<dyn Backend>) -> Result<Self, ConfigError> {
-        let rollout = config.rollout_shape()?;
-        let n_slots = backend.slots_per_pass(config.loss.batch_slots);
-        let (n_steps, n_obs) = (n_slots * rollout.n_frames(), n_slots * rollout.n_obs_columns());
+    pub fn with_network(config: &Config, network: Box<dyn Learning>) -> Result<Self, ConfigError> {
+        let Sizes { spec, network: shape, rollout, .. } = Sizes::of(config)?;
+        let n_slots = network.slots_per_pass(config.loss.batch_slots);
+        let (n_steps, n_obs) = (n_slots * rollout.n_frames(), n_slots * rollout.n_observations());
+        let kernels = config.simd()?;
         let baseline_cost = config.loss.baseline_cost;
         let entropy_cost = config.loss.entropy_cost.at(0) as f32;
-        let returns = ReturnSettings::of(&config.loss);
         Ok(Pass {
-            backend,
+            network,
             n_slots,
             gather: Gather::new(&rollout, n_slots),
-            targets: TargetBuilder::new(returns, config.simd()?, n_steps),
-            outputs: Outputs::new(rollout.n_actions, n_steps, n_obs),
+            outputs: Array2::zeros((shape.n_outputs(), n_obs)),
+            head: Head::new(&spec.actions, kernels, n_steps),
+            targets: TargetBuilder::new(ReturnSettings::of(&config.loss), kernels, n_steps),
+            loss: ActorCritic::new(n_steps),
             costs: LossCosts { baseline_cost, entropy_cost },
+            d_outputs: Array2::zeros((shape.n_outputs(), n_steps)),
         })
     }
 
@@ -83,9 +92,9 @@ impl Pass {
         losses.total(&LossCosts { baseline_cost, entropy_cost })
     }
 
-    /// The backend's name.
-    pub fn backend_name(&self) -> &'static str {
-        self.backend.name()
+    /// The learner's name: `native` or `torch`.
+    pub fn learner_name(&self) -> &'static str {
+        self.network.name()
     }
 
     /// How many rollouts [`Pass::learn`] takes at a time.
@@ -106,41 +115,42 @@ impl Pass {
     ) -> PassSums {
         assert_eq!(rollouts.len(), self.n_slots, "buffers are made for this many rollouts");
         let batch = match rollouts {
-            [rollout] => Batch::from_rollout(rollout),
-            several => self.gather.gather(several),
+            [rollout] => Batch::of(rollout),
+            several => Batch::of(&self.gather.gather(several)),
         };
         clock.lap(Stage::Batching);
-        self.backend.forward(params, &batch, &mut self.outputs);
+        self.network.forward(params, &batch.frames, self.outputs.view_mut());
+        let seen = self.head.evaluate(self.outputs.view(), batch.actions);
         clock.lap(Stage::Forward);
-        let (targets, off_policy) = self.targets.solve(&batch, &self.outputs);
+        let (targets, off_policy) = self.targets.solve(&batch, &seen);
         clock.lap(Stage::Vtrace);
-        let (outputs, costs) = (&self.outputs, &self.costs);
-        let losses = self.backend.backward(params, &batch, outputs, &targets, costs, grad);
+        let (losses, slopes) = self.loss.differentiate(&seen, &targets, &self.costs);
+        self.head.chain(batch.actions, &slopes, self.d_outputs.view_mut());
+        self.network.backward(params, &batch.frames, self.d_outputs.view(), grad);
         clock.lap(Stage::Backward);
         PassSums { losses, off_policy }
     }
 }
 
-/// The backend that the configuration asks for.
-fn make_backend(config: &Config) -> Result<Box<dyn Backend>, ConfigError> {
+/// The network of the learner that the configuration asks for.
+fn make_network(config: &Config) -> Result<Box<dyn Learning>, ConfigError> {
     match config.learner {
         LearnerKind::Auto | LearnerKind::Native => make_native(config),
         LearnerKind::Torch => make_torch(config),
     }
 }
 
-fn make_native(config: &Config) -> Result<Box<dyn Backend>, ConfigError> {
-    let (network, rollout) = (config.network_shape()?, config.rollout_shape()?);
-    let (n_steps, n_obs) = (rollout.n_frames(), rollout.n_obs_columns());
-    Ok(Box::new(Native::new(&network, config.simd()?, n_steps, n_obs)))
+fn make_native(config: &Config) -> Result<Box<dyn Learning>, ConfigError> {
+    let Sizes { network, rollout, .. } = Sizes::of(config)?;
+    Ok(Box::new(NativeLearning::new(&network, config.simd()?, rollout.n_observations())))
 }
 
 #[cfg(feature = "torch")]
-fn make_torch(config: &Config) -> Result<Box<dyn Backend>, ConfigError> {
-    Ok(Box::new(super::torch::Torch::new(&config.network_shape()?)))
+fn make_torch(config: &Config) -> Result<Box<dyn Learning>, ConfigError> {
+    Ok(Box::new(crate::network::torch::TorchLearning::new(&Sizes::of(config)?.network)))
 }
 
 #[cfg(not(feature = "torch"))]
-fn make_torch(_config: &Config) -> Result<Box<dyn Backend>, ConfigError> {
+fn make_torch(_config: &Config) -> Result<Box<dyn Learning>, ConfigError> {
     Err(ConfigError::NoTorch)
 }

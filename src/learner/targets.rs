@@ -1,16 +1,14 @@
-//! From a batch and the network's outputs to V-trace targets, and what they say about off-policyness.
+//! From a batch and what the head sees in it to V-trace targets, and what they say about off-policyness.
 //!
 //! Owns the mapping of rollout rows to V-trace's inputs (discount, weight, scaled reward) and the
-//! statistics of the importance ratios. Shared by every backend; called once a pass.
+//! statistics of the importance ratios. Called once a pass.
 
-use ndarray::ArrayView1;
-
+use super::losses::Targets;
 use super::vtrace::{VtraceInput, VtraceParams, vtrace};
 use crate::config::LossSettings;
 use crate::kernels::Kernels;
-use crate::rollout::StepKind;
-
-use super::backend::{Batch, Outputs, Targets};
+use crate::network::heads::Seen;
+use crate::rollout::{Batch, StepKind};
 
 /// Constants of the return: what a reward is worth, and V-trace's clipping.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -148,24 +146,24 @@ impl<K: Kernels<f32>> TargetBuilder<K> {
         }
     }
 
-    /// The V-trace targets of a batch under the target policy's outputs, and their statistics.
+    /// The V-trace targets of a batch under the target policy, and their statistics.
     pub fn solve(
         &mut self,
         batch: &Batch<f32>,
-        outputs: &Outputs<f32>,
+        seen: &Seen<f32>,
     ) -> (Targets<'_, f32>, OffPolicyStats) {
         self.map_rows(batch);
-        self.importance_ratios(batch, outputs);
+        self.importance_ratios(batch, seen);
         let input = VtraceInput {
-            n_trajectories: batch.n_trajectories,
+            n_trajectories: batch.frames.n_trajectories,
             rhos: &self.rhos,
             discounts: &self.discounts,
             rewards: &self.rewards,
             weights: &self.weights,
-            values: &outputs.values,
+            values: seen.values,
         };
         vtrace(&input, &self.settings.vtrace, &mut self.vs, &mut self.pg_advantages);
-        let stats = self.stats(outputs);
+        let stats = self.stats(seen);
         let targets =
             Targets { vs: &self.vs, pg_advantages: &self.pg_advantages, weights: &self.weights };
         (targets, stats)
@@ -174,7 +172,7 @@ impl<K: Kernels<f32>> TargetBuilder<K> {
     /// Discount, weight and scaled reward of each row; see the table in [`super::vtrace`].
     fn map_rows(&mut self, batch: &Batch<f32>) {
         let ReturnSettings { discount, reward_scale, .. } = self.settings;
-        for (n, &kind) in batch.kinds.iter().enumerate() {
+        for (n, &kind) in batch.frames.kinds.iter().enumerate() {
             let learned = kind.is_learned();
             let bootstraps = learned && kind != StepKind::TERMINATED;
             self.discounts[n] = if bootstraps { discount } else { 0.0 };
@@ -184,32 +182,22 @@ impl<K: Kernels<f32>> TargetBuilder<K> {
     }
 
     /// log ρ = log π(a|x) − log μ(a|x) of the taken actions, and ρ.
-    fn importance_ratios(&mut self, batch: &Batch<f32>, outputs: &Outputs<f32>) {
-        self.log_rhos.fill(0.0);
-        let policies = outputs.log_probs.rows().into_iter().zip(batch.behaviour_log_probs.rows());
-        for (action, (target, behaviour)) in policies.enumerate() {
-            let (target, behaviour) = (contiguous(&target), contiguous(&behaviour));
-            for (n, &taken) in batch.actions.iter().enumerate() {
-                let log_rho = target[n] - behaviour[n];
-                self.log_rhos[n] += if taken == action as i32 { log_rho } else { 0.0 };
-            }
+    fn importance_ratios(&mut self, batch: &Batch<f32>, seen: &Seen<f32>) {
+        let logs = seen.log_pi.iter().zip(batch.log_mu);
+        for (log_rho, (&log_pi, &log_mu)) in self.log_rhos.iter_mut().zip(logs) {
+            *log_rho = log_pi - log_mu;
         }
         self.kernels.exp(&self.log_rhos, &mut self.rhos);
     }
 
-    fn stats(&self, outputs: &Outputs<f32>) -> OffPolicyStats {
+    fn stats(&self, seen: &Seen<f32>) -> OffPolicyStats {
         let mut stats = OffPolicyStats::default();
         for n in 0..self.rhos.len() {
             if self.weights[n] != 0.0 {
-                stats.add_row(self.rhos[n], self.log_rhos[n], self.vs[n], outputs.values[n]);
+                stats.add_row(self.rhos[n], self.log_rhos[n], self.vs[n], seen.values[n]);
                 stats.n_clipped += u64::from(self.rhos[n] > self.settings.vtrace.rho_bar);
             }
         }
         stats
     }
-}
-
-/// A row of a matrix whose columns are contiguous.
-fn contiguous<'a>(row: &'a ArrayView1<f32>) -> &'a [f32] {
-    row.as_slice().expect("columns of a batch are contiguous")
 }

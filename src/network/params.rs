@@ -8,6 +8,8 @@ use ndarray::{ArrayView1, ArrayView2, ArrayViewMut1, ArrayViewMut2};
 use rand_core::{Rng, SeedableRng};
 use rand_xoshiro::Xoshiro256PlusPlus;
 
+use super::NetworkSpec;
+
 /// Hidden layers of the largest network: far more than shared memory between processes is useful for.
 pub const MAX_LAYERS: usize = 16;
 
@@ -17,44 +19,6 @@ pub const MAX_WIDTH: usize = 16_384;
 /// Parameters of the largest network: 1 GiB of f32. Settings and checkpoints that ask for more are
 /// refused before anything is allocated.
 pub const MAX_PARAMS: usize = 1 << 28;
-
-/// Sizes of a multi-layer perceptron with a shared tanh torso, a policy head and a value head.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct NetworkShape {
-    /// D, features of an observation.
-    pub obs_dim: usize,
-    /// Units of each hidden layer of the torso, at least one layer.
-    pub hidden: Vec<usize>,
-    /// A, logits of the policy head.
-    pub n_actions: usize,
-}
-
-impl NetworkShape {
-    /// Outputs of both heads together: A logits, then one value.
-    pub fn n_heads(&self) -> usize {
-        self.n_actions + 1
-    }
-
-    /// What is wrong with these sizes, if anything is. Sizes without fault can be laid out: no product of
-    /// them overflows.
-    pub fn fault(&self) -> Option<String> {
-        if !(1..=MAX_LAYERS).contains(&self.hidden.len()) {
-            return Some(format!("{} hidden layers; 1 to {MAX_LAYERS} work", self.hidden.len()));
-        }
-        let mut widths = self.hidden.iter().chain([&self.obs_dim, &self.n_actions]);
-        if let Some(width) = widths.find(|width| !(1..=MAX_WIDTH).contains(*width)) {
-            return Some(format!("a layer of {width} units; 1 to {MAX_WIDTH} work"));
-        }
-        let n_params = ParamLayout::new(self).len();
-        (n_params > MAX_PARAMS)
-            .then(|| format!("{n_params} parameters in all; up to {MAX_PARAMS} (1 GiB) work"))
-    }
-
-    /// Width of the torso's last layer.
-    pub fn torso_width(&self) -> usize {
-        *self.hidden.last().expect("a network has at least one hidden layer (checked by config)")
-    }
-}
 
 /// One named parameter of the flat vector, as PyTorch's `state_dict` would call and shape it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -118,10 +82,10 @@ impl Dense {
     }
 }
 
-/// The layout of every parameter of a [`NetworkShape`] in one flat vector.
+/// The layout of every parameter of a [`NetworkSpec`] in one flat vector.
 ///
 /// Order: for each torso layer weight then bias; then `policy.weight`, `value.weight`, `policy.bias`,
-/// `value.bias`. Both heads are adjacent, so that they are one `[A+1, H]` layer to the learner.
+/// `value.bias`. Both are adjacent, so that they are one `[P + V, H]` layer to the learner.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ParamLayout {
     params: Vec<Param>,
@@ -132,11 +96,11 @@ pub struct ParamLayout {
 }
 
 impl ParamLayout {
-    /// Lays the parameters of `shape` out.
-    pub fn new(shape: &NetworkShape) -> Self {
+    /// Lays the parameters of `spec` out.
+    pub fn new(spec: &NetworkSpec) -> Self {
         let mut builder = Builder::default();
-        let mut n_inputs = shape.obs_dim;
-        let torso = (shape.hidden.iter().enumerate())
+        let mut n_inputs = spec.n_inputs;
+        let torso = (spec.hidden().iter().enumerate())
             .map(|(layer, &n_outputs)| {
                 // The activation between two linear layers takes an index of its own in a
                 // PyTorch `nn.Sequential`, hence the even numbers.
@@ -149,13 +113,14 @@ impl ParamLayout {
                 dense
             })
             .collect();
+        let (n_action_params, n_values) = (spec.n_action_params, spec.n_values);
         let weight =
-            builder.push("policy.weight".into(), vec![shape.n_actions, n_inputs], n_inputs);
-        builder.push("value.weight".into(), vec![1, n_inputs], n_inputs);
-        let bias = builder.push("policy.bias".into(), vec![shape.n_actions], n_inputs);
-        builder.push("value.bias".into(), vec![1], n_inputs);
-        let policy = Dense { n_outputs: shape.n_actions, n_inputs, weight, bias };
-        let heads = Dense { n_outputs: shape.n_heads(), ..policy };
+            builder.push("policy.weight".into(), vec![n_action_params, n_inputs], n_inputs);
+        builder.push("value.weight".into(), vec![n_values, n_inputs], n_inputs);
+        let bias = builder.push("policy.bias".into(), vec![n_action_params], n_inputs);
+        builder.push("value.bias".into(), vec![n_values], n_inputs);
+        let policy = Dense { n_outputs: n_action_params, n_inputs, weight, bias };
+        let heads = Dense { n_outputs: spec.n_outputs(), ..policy };
         ParamLayout { params: builder.params, torso, heads, policy, len: builder.len }
     }
 
@@ -179,12 +144,12 @@ impl ParamLayout {
         &self.torso
     }
 
-    /// Policy and value head as one layer of A+1 outputs: logits first, the value last.
+    /// All outputs as one layer: the P parameters of the action distribution, then the V values.
     pub fn heads(&self) -> Dense {
         self.heads
     }
 
-    /// The policy head alone: what an actor needs.
+    /// The P parameters alone: what an actor needs.
     pub fn policy(&self) -> Dense {
         self.policy
     }
@@ -227,7 +192,7 @@ mod tests {
     use super::*;
 
     fn layout() -> ParamLayout {
-        ParamLayout::new(&NetworkShape { obs_dim: 4, hidden: vec![64, 32], n_actions: 2 })
+        ParamLayout::new(&NetworkSpec::mlp(4, &[64, 32], 2))
     }
 
     #[test]
@@ -240,29 +205,6 @@ mod tests {
         }
         assert_eq!(next, layout.len());
         assert_eq!(layout.len(), 4 * 64 + 64 + 64 * 32 + 32 + 3 * 32 + 3);
-    }
-
-    #[test]
-    fn sizes_that_no_network_can_have_are_found() {
-        let shape = |obs_dim, hidden: &[usize], n_actions| NetworkShape {
-            obs_dim,
-            hidden: hidden.to_vec(),
-            n_actions,
-        };
-        assert_eq!(shape(4, &[64, 64], 2).fault(), None);
-        assert_eq!(
-            shape(MAX_WIDTH, &[MAX_WIDTH - 3], MAX_WIDTH).fault(),
-            Some("536821755 parameters in all; up to 268435456 (1 GiB) work".into())
-        );
-        for (wrong, part) in [
-            (shape(4, &[], 2), "0 hidden layers"),
-            (shape(4, &[8; 17], 2), "17 hidden layers"),
-            (shape(0, &[8], 2), "a layer of 0 units"),
-            (shape(4, &[1 << 40, 8], 2), "a layer of 1099511627776 units"),
-            (shape(4, &[8], usize::MAX), "a layer of 18446744073709551615 units"),
-        ] {
-            assert!(wrong.fault().unwrap().contains(part), "{wrong:?}");
-        }
     }
 
     #[test]

@@ -4,12 +4,11 @@
 //! Owns who plays and what is played; draws nothing and prints nothing. Called at the end of a run and by
 //! `impala eval`.
 
-use ndarray::Array2;
-
 use crate::actor::policy::Policy;
-use crate::env::{EnvSpec, Registry, UnknownEnv, VecEnv};
+use crate::env::{EnvArgs, EnvError, Registry, StepBuffer, VecEnv};
 use crate::kernels::Simd;
-use crate::rollout::{EpisodeLog, StepKind};
+use crate::rollout::StepKind;
+use crate::space::{ActionBuffer, Spec};
 use crate::state::checkpoint::Checkpoint;
 
 /// Episodes played side by side: bounds the memory of long evaluations.
@@ -18,21 +17,21 @@ const MAX_PARALLEL_EPISODES: usize = 256;
 /// Why a network cannot be evaluated.
 #[derive(Debug, thiserror::Error)]
 pub enum EvalError {
-    /// Its environment is not known.
+    /// Its environment is not known, does not take its arguments, or fails.
     #[error(transparent)]
-    Env(#[from] UnknownEnv),
-    /// Its sizes are not those of its environment.
+    Env(#[from] EnvError),
+    /// Its spaces are not those of its environment.
     #[error(
-        "the checkpoint's network has {found:?} (observations, actions), {env} has {expected:?}; \
-         give a checkpoint that was trained on {env}"
+        "the checkpoint's network was made for {found}, {env} has {expected}; give a checkpoint that was \
+         trained on {env}"
     )]
-    Shape {
+    Spaces {
         /// The environment.
         env: String,
-        /// Sizes of the checkpoint.
-        found: (usize, usize),
-        /// Sizes of the environment.
-        expected: (usize, usize),
+        /// The spaces that the checkpoint has.
+        found: String,
+        /// Those of the environment.
+        expected: String,
     },
 }
 
@@ -77,130 +76,138 @@ pub struct Choice {
 }
 
 /// A trained network that plays.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Player<'a> {
     checkpoint: &'a Checkpoint,
     environments: &'a Registry,
-    spec: &'static EnvSpec,
+    args: &'a EnvArgs,
+    spec: Spec,
     kernels: Simd,
     selection: Selection,
 }
 
 impl<'a> Player<'a> {
-    /// The network of a checkpoint; `environments` has to hold the one it was trained in.
+    /// The network of a checkpoint; `environments` has to hold the one it was trained in, which is made with
+    /// `args`.
     ///
     /// # Errors
-    /// If the checkpoint's environment is not known or has other sizes than its network.
+    /// If the checkpoint's environment is not known or has other spaces than its network.
     pub fn new(
         checkpoint: &'a Checkpoint,
         environments: &'a Registry,
+        args: &'a EnvArgs,
         kernels: Simd,
         selection: Selection,
     ) -> Result<Self, EvalError> {
-        let spec = environments.spec(&checkpoint.env)?;
-        let found = (checkpoint.shape.obs_dim, checkpoint.shape.n_actions);
-        let expected = (spec.obs_dim, spec.n_actions);
-        if found != expected {
-            return Err(EvalError::Shape { env: checkpoint.env.clone(), found, expected });
+        let spec = environments.spec(&checkpoint.spec.id, args)?;
+        if !spec.has_spaces_of(&checkpoint.spec) {
+            let (found, expected) = (checkpoint.spec.spaces(), spec.spaces());
+            return Err(EvalError::Spaces { env: spec.id, found, expected });
         }
-        Ok(Player { checkpoint, environments, spec, kernels, selection })
+        Ok(Player { checkpoint, environments, args, spec, kernels, selection })
     }
 
     /// Plays `n_episodes` episodes, of which `i` is reset with `seed + i`, and calls `played` with the
     /// number of finished ones after every step. Returns the undiscounted return of each.
-    pub fn returns(&self, n_episodes: usize, seed: u64, mut played: impl FnMut(usize)) -> Vec<f64> {
+    ///
+    /// # Errors
+    /// If an environment fails.
+    pub fn returns(
+        &self,
+        n_episodes: usize,
+        seed: u64,
+        mut played: impl FnMut(usize),
+    ) -> Result<Vec<f64>, EvalError> {
         let mut returns = Vec::with_capacity(n_episodes);
         while returns.len() < n_episodes {
             let n_parallel = MAX_PARALLEL_EPISODES.min(n_episodes - returns.len());
             let n_before = returns.len();
             let played = |n_finished| played(n_before + n_finished);
-            returns.extend(self.play(n_parallel, seed + n_before as u64, played));
+            returns.extend(self.play(n_parallel, seed + n_before as u64, played)?);
         }
-        returns
+        Ok(returns)
     }
 
     /// Plays one episode, reset with `seed`, and returns every moment of it: one more than its steps.
-    pub fn moments(&self, seed: u64) -> Vec<Moment> {
-        let (mut policy, mut envs) = self.seat(1, seed);
-        let mut exchange = Exchange::new(self.spec, 1);
-        envs.reset(exchange.inputs.view_mut());
+    ///
+    /// # Errors
+    /// If an environment fails.
+    pub fn moments(&self, seed: u64) -> Result<Vec<Moment>, EvalError> {
+        let (mut policy, mut envs) = self.seat(1, seed)?;
+        let mut exchange = Exchange::new(&self.spec, 1);
+        exchange.step.reset(&mut *envs)?;
         let (mut moments, mut step, mut score) = (Vec::new(), 0, 0.0);
         let is_over = |kinds: &[StepKind]| kinds[0].ends_episode();
-        while !is_over(&exchange.kinds) {
+        while !is_over(&exchange.step.kinds) {
             let choice = Some(exchange.choose(&mut policy, self.selection));
             moments.push(Moment { step, score, obs: self.observed(&exchange), choice });
-            exchange.step(&mut *envs);
+            exchange.step(&mut *envs)?;
             step += 1;
-            score += f64::from(exchange.rewards[0]);
+            score += f64::from(exchange.step.rewards[0]);
         }
         moments.push(Moment { step, score, obs: self.observed(&exchange), choice: None });
-        moments
+        Ok(moments)
     }
 
     /// One episode in each of `n_episodes` environments.
-    fn play(&self, n_episodes: usize, seed: u64, mut played: impl FnMut(usize)) -> Vec<f64> {
-        let (mut policy, mut envs) = self.seat(n_episodes, seed);
-        let mut exchange = Exchange::new(self.spec, n_episodes);
+    fn play(
+        &self,
+        n_episodes: usize,
+        seed: u64,
+        mut played: impl FnMut(usize),
+    ) -> Result<Vec<f64>, EvalError> {
+        let (mut policy, mut envs) = self.seat(n_episodes, seed)?;
+        let mut exchange = Exchange::new(&self.spec, n_episodes);
         let mut playing = vec![true; n_episodes];
         let mut returns = vec![0.0; n_episodes];
-        envs.reset(exchange.inputs.view_mut());
+        exchange.step.reset(&mut *envs)?;
         while playing.contains(&true) {
             exchange.act(&mut policy, self.selection);
-            exchange.step(&mut *envs);
+            exchange.step(&mut *envs)?;
             for (episode, playing) in playing.iter_mut().enumerate().filter(|(_, on)| **on) {
-                returns[episode] += f64::from(exchange.rewards[episode]);
-                *playing = !exchange.kinds[episode].ends_episode();
+                returns[episode] += f64::from(exchange.step.rewards[episode]);
+                *playing = !exchange.step.kinds[episode].ends_episode();
             }
             played(playing.iter().filter(|on| !**on).count());
         }
-        returns
+        Ok(returns)
     }
 
     /// What the first environment says, of what the network takes.
     fn observed(&self, exchange: &Exchange) -> Vec<f32> {
-        self.spec.observed(exchange.inputs.column(0).iter().copied())
+        self.spec.obs.observed(exchange.step.obs.view().frame(0))
     }
 
-    fn seat(&self, n_envs: usize, seed: u64) -> (Policy, Box<dyn VecEnv>) {
-        let mut policy = Policy::new(&self.checkpoint.shape, self.kernels, n_envs, seed);
-        policy.params_mut().copy_from_slice(&self.checkpoint.state.params);
-        let envs = self.environments.make_inputs(self.spec.id, n_envs, seed);
-        (policy, envs.expect("the spec is of an environment in the registry"))
+    fn seat(&self, n_envs: usize, seed: u64) -> Result<(Policy, Box<dyn VecEnv>), EvalError> {
+        let Checkpoint { network, state, .. } = self.checkpoint;
+        let mut policy = Policy::new(network, &self.spec.actions, self.kernels, n_envs, seed);
+        policy.params_mut().copy_from_slice(&state.params);
+        let envs = self.environments.make_inputs(&self.spec.id, self.args, n_envs, seed)?;
+        Ok((policy, envs))
     }
 }
 
 /// What passes between a policy and E environments.
 struct Exchange {
-    /// `[D, E]`, as the network takes them.
-    inputs: Array2<f32>,
-    /// `[A, E]`.
-    log_probs: Array2<f32>,
-    actions: Vec<i32>,
-    rewards: Vec<f32>,
-    kinds: Vec<StepKind>,
-    episode_returns: Vec<f32>,
-    episode_lengths: Vec<u32>,
+    actions: ActionBuffer,
+    log_mu: Vec<f32>,
+    step: StepBuffer,
 }
 
 impl Exchange {
-    fn new(spec: &EnvSpec, n_envs: usize) -> Self {
+    fn new(spec: &Spec, n_envs: usize) -> Self {
         Exchange {
-            inputs: Array2::zeros((spec.obs_dim, n_envs)),
-            log_probs: Array2::zeros((spec.n_actions, n_envs)),
-            actions: vec![0; n_envs],
-            rewards: vec![0.0; n_envs],
-            kinds: vec![StepKind::ORDINARY; n_envs],
-            episode_returns: vec![0.0; n_envs],
-            episode_lengths: vec![0; n_envs],
+            actions: ActionBuffer::zeros(&spec.actions, n_envs),
+            log_mu: vec![0.0; n_envs],
+            step: StepBuffer::new(spec, n_envs),
         }
     }
 
     fn act(&mut self, policy: &mut Policy, selection: Selection) {
+        let (obs, actions) = (self.step.obs.view(), self.actions.view_mut());
         match selection {
-            Selection::Greedy => policy.greedy(self.inputs.view(), &mut self.actions),
-            Selection::Sampled => {
-                policy.sample(self.inputs.view(), self.log_probs.view_mut(), &mut self.actions);
-            }
+            Selection::Greedy => policy.greedy(obs, actions),
+            Selection::Sampled => policy.sample(obs, actions, &mut self.log_mu),
         }
     }
 
@@ -210,44 +217,50 @@ impl Exchange {
         if selection == Selection::Greedy {
             self.act(policy, selection);
         }
-        let probs = self.log_probs.column(0).iter().map(|log_prob| log_prob.exp()).collect();
-        Choice { action: self.actions[0] as usize, probs }
+        Choice { action: self.actions.view().index_row()[0] as usize, probs: policy.probs(0) }
     }
 
-    fn step(&mut self, envs: &mut dyn VecEnv) {
-        let mut log = EpisodeLog::new(&mut self.episode_returns, &mut self.episode_lengths);
-        let Exchange { inputs, actions, rewards, kinds, .. } = self;
-        envs.step(actions, inputs.view_mut(), rewards, kinds, &mut log);
+    fn step(&mut self, envs: &mut dyn VecEnv) -> Result<(), EnvError> {
+        self.step.step(envs, self.actions.view())
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::network::params::{NetworkShape, ParamLayout};
+    use crate::network::NetworkSpec;
+    use crate::network::params::ParamLayout;
     use crate::state::{Counters, LearnerState, OptimizerState, SCORE_WINDOW};
 
     fn checkpoint() -> Checkpoint {
-        let spec = Registry::default().spec("CartPole-v1").unwrap();
-        let shape =
-            NetworkShape { obs_dim: spec.obs_dim, hidden: vec![8], n_actions: spec.n_actions };
+        let spec = Registry::default().spec("CartPole-v1", &EnvArgs::default()).unwrap();
+        let network = NetworkSpec::mlp(4, &[8], 2);
         let state = LearnerState {
             counters: Counters::default(),
             recent_returns: [0.0; SCORE_WINDOW],
-            params: ParamLayout::new(&shape).init(7),
+            params: ParamLayout::new(&network).init(7),
             optimizer: OptimizerState::default(),
         };
-        Checkpoint { env: spec.id.into(), shape, state, settings: String::new(), elapsed_ns: 0 }
+        Checkpoint { spec, network, state, settings: String::new(), elapsed_ns: 0 }
+    }
+
+    fn player<'a>(
+        checkpoint: &'a Checkpoint,
+        environments: &'a Registry,
+        args: &'a EnvArgs,
+        selection: Selection,
+    ) -> Player<'a> {
+        Player::new(checkpoint, environments, args, Simd::detect(), selection).unwrap()
     }
 
     #[test]
     fn a_recorded_episode_is_the_one_that_is_scored() {
         let (checkpoint, environments) = (checkpoint(), Registry::default());
-        let player =
-            Player::new(&checkpoint, &environments, Simd::detect(), Selection::Greedy).unwrap();
-        let returns = player.returns(3, 40, |_| {});
+        let args = EnvArgs::default();
+        let player = player(&checkpoint, &environments, &args, Selection::Greedy);
+        let returns = player.returns(3, 40, |_| {}).unwrap();
         for (episode, score) in returns.into_iter().enumerate() {
-            let moments = player.moments(40 + episode as u64);
+            let moments = player.moments(40 + episode as u64).unwrap();
             let last = moments.last().unwrap();
             assert_eq!((last.score, f64::from(last.step)), (score, score), "one point a step");
             assert!(last.choice.is_none() && moments.len() == last.step as usize + 1);
@@ -262,9 +275,9 @@ mod tests {
     #[test]
     fn sampling_takes_improbable_actions_too() {
         let (checkpoint, environments) = (checkpoint(), Registry::default());
-        let player =
-            Player::new(&checkpoint, &environments, Simd::detect(), Selection::Sampled).unwrap();
-        let moments: Vec<Moment> = (0..20).flat_map(|seed| player.moments(seed)).collect();
+        let args = EnvArgs::default();
+        let player = player(&checkpoint, &environments, &args, Selection::Sampled);
+        let moments: Vec<Moment> = (0..20).flat_map(|seed| player.moments(seed).unwrap()).collect();
         let choices = moments.iter().filter_map(|moment| moment.choice.as_ref());
         assert!(choices.filter(|choice| choice.probs[choice.action] < 0.5).count() > 5);
     }

@@ -108,7 +108,7 @@ fn lead(run: &RunData) -> String {
         return "A run of an IMPALA engine: actor processes play, one learner improves the policy they play with.".to_owned();
     };
     format!(
-        "{} {} played {} and passed what they saw through shared memory to one learner ({} backend), which \
+        "{} {} played {} and passed what they saw through shared memory to one learner ({}), which \
          improved the policy with IMPALA and kept sending it back. It learned from {} in {}.",
         summary.actors.len(),
         if summary.actors.len() == 1 { "actor process" } else { "actor processes" },

@@ -12,16 +12,15 @@ use std::path::PathBuf;
 use crate::base::input::{open_regular, read_text_at_most};
 use crate::base::latency::monotonic_ns;
 use crate::config::{Config, ConfigError};
-use crate::network::params::NetworkShape;
 use crate::os::process::start_ticks;
 use crate::run::dir::RunDir;
-use crate::run::start::segment_shape;
+use crate::run::sizes::Sizes;
 use crate::shm::SegmentError;
 use crate::shm::view::{RingSigns, SegmentView, WorkerSigns};
 use crate::telemetry::LiveNote;
 
-/// A note is a few numbers.
-const MAX_NOTE_BYTES: u64 = 4096;
+/// A note is a few numbers and the spec of an environment.
+const MAX_NOTE_BYTES: u64 = 1 << 20;
 
 fn path_of(note: &LiveNote) -> PathBuf {
     format!("/proc/{}/fd/{}", note.pid, note.descriptor).into()
@@ -129,8 +128,8 @@ impl LiveRun {
         let note = read_note(run)?;
         find_segment(&note)?;
         let config = Config::from_file(&run.config())?;
-        let shape = segment_shape(&config, &network(run, &config, &note)?);
-        let view = SegmentView::attach(&path_of(&note), &shape)?;
+        let sizes = sizes(run, &config, &note)?;
+        let view = SegmentView::attach(&path_of(&note), &sizes.segment)?;
         Ok(LiveRun { view, note })
     }
 
@@ -180,15 +179,14 @@ fn find_segment(note: &LiveNote) -> Result<(), LiveError> {
     }
 }
 
-/// The run's network, whose outer widths are the environment's: the note has them, since the run may be
-/// of an environment that only the program knows that trains it.
-fn network(run: &RunDir, config: &Config, note: &LiveNote) -> Result<NetworkShape, LiveError> {
-    let LiveNote { obs_dim, n_actions, .. } = *note;
-    let shape = NetworkShape { obs_dim, hidden: config.network.hidden.clone(), n_actions };
-    match shape.fault() {
-        None => Ok(shape),
-        Some(reason) => Err(LiveError::Note { path: run.live(), reason }),
+/// The run's sizes. The note has the environment's spec, since the run may be of an environment that only the
+/// program knows that trains it.
+fn sizes(run: &RunDir, config: &Config, note: &LiveNote) -> Result<Sizes, LiveError> {
+    let refused = |reason| LiveError::Note { path: run.live(), reason };
+    if let Some(fault) = note.spec.fault() {
+        return Err(refused(fault));
     }
+    Sizes::with_spec(config, note.spec.clone()).map_err(|error| refused(error.to_string()))
 }
 
 fn read_note(run: &RunDir) -> Result<LiveNote, LiveError> {

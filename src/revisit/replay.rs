@@ -11,17 +11,18 @@ use std::collections::HashMap;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
-use crate::actor::collector::Collector;
+use crate::actor::collector::{Collector, CollectorError};
 use crate::base::input::open_regular;
 use crate::base::latency::StageClock;
 use crate::config::{Config, ConfigError};
 use crate::learner::optim::{Optimizer, UpdateRule, clip_grad_norm};
 use crate::learner::pass::Pass;
 use crate::report::read::RunData;
-use crate::rollout::{Rollout, RolloutBuffer};
+use crate::rollout::{Rollout, RolloutBuffer, RolloutShape};
 use crate::run::dir::{RunDir, RunDirError};
+use crate::run::first_state::fresh_state;
 use crate::run::meta::Meta;
-use crate::run::start::fresh_state;
+use crate::run::sizes::Sizes;
 use crate::state::checkpoint::{Checkpoint, CheckpointError};
 use crate::state::{LearnerState, OptimizerState};
 use crate::telemetry::SlotRecord;
@@ -38,6 +39,9 @@ pub enum ReplayError {
     /// A setting of the run cannot work here.
     #[error(transparent)]
     Config(#[from] ConfigError),
+    /// There is nothing to collect with.
+    #[error(transparent)]
+    Collector(#[from] CollectorError),
     /// A checkpoint cannot be used.
     #[error(transparent)]
     Checkpoint(#[from] CheckpointError),
@@ -118,7 +122,7 @@ fn first_state(run: &RunDir, config: &Config) -> Result<LearnerState, ReplayErro
 fn load(path: &Path, config: &Config) -> Result<Checkpoint, ReplayError> {
     let checkpoint = Checkpoint::load(path)?;
     let n_moments = checkpoint.state.optimizer.moments().count();
-    let is_fitting = checkpoint.shape == config.network_shape()?
+    let is_fitting = checkpoint.network == Sizes::of(config)?.network
         && n_moments == config.optimizer.kind.n_moments();
     if is_fitting { Ok(checkpoint) } else { Err(ReplayError::Differs { path: path.to_owned() }) }
 }
@@ -211,7 +215,7 @@ struct ReplayedActor {
 }
 
 impl ReplayedActor {
-    fn new(config: &Config, actor: usize, slots: Vec<SlotRecord>) -> Result<Self, ConfigError> {
+    fn new(config: &Config, actor: usize, slots: Vec<SlotRecord>) -> Result<Self, CollectorError> {
         let generation = slots.first().map_or(0, |slot| slot.generation);
         let to_come = slots.into_iter().rev().collect();
         let collector = Collector::new(config, actor as u64, generation)?;
@@ -222,6 +226,7 @@ impl ReplayedActor {
 /// Learns what the run's learner learned.
 struct Student<'a> {
     config: &'a Config,
+    rollout: RolloutShape,
     pass: Pass,
     optimizer: Optimizer,
     params: Vec<f32>,
@@ -242,6 +247,7 @@ impl<'a> Student<'a> {
         versions.add(version, &start.params);
         Ok(Student {
             config,
+            rollout: Sizes::of(config)?.rollout,
             pass: Pass::new(config)?,
             optimizer: Optimizer::resume(UpdateRule::of(&config.optimizer), start.optimizer),
             params: start.params,
@@ -316,8 +322,8 @@ impl<'a> Student<'a> {
                 actor.collector = Collector::new(self.config, number, next.generation).ok()?;
             }
             self.versions.copy(next.policy_version, actor.collector.params_mut())?;
-            let mut rollout = RolloutBuffer::new(self.config.rollout_shape().ok()?);
-            actor.collector.collect(&mut rollout.view_mut());
+            let mut rollout = RolloutBuffer::new(self.rollout);
+            actor.collector.collect(&mut rollout.view_mut()).ok()?;
             actor.rollouts.insert(next.sequence, rollout);
             self.n_rollouts += 1;
         }

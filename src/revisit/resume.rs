@@ -10,9 +10,9 @@ use std::path::{Path, PathBuf};
 
 use crate::base::input::{open_regular, read_text_at_most};
 use crate::config::{Config, ConfigError, OptimizerKind, dotted};
-use crate::network::params::NetworkShape;
 use crate::report::read::RunData;
 use crate::run::dir::{RunDir, RunDirError};
+use crate::space::Spec;
 use crate::state::OptimizerState;
 use crate::state::checkpoint::{Checkpoint, CheckpointError};
 use crate::telemetry::MetricsRow;
@@ -65,17 +65,14 @@ pub enum ResumeError {
         now: String,
     },
     /// The environment is not the one that was trained in, though it has its name.
-    #[error(
-        "{env} has {now:?} (observation features, actions), but the checkpoint's network was made for \
-         {then:?}; start a new run"
-    )]
+    #[error("{env} has {now}, but the checkpoint's network was made for {then}; start a new run")]
     Environment {
         /// The environment.
         env: String,
-        /// What the checkpoint has.
-        then: (usize, usize),
-        /// What the environment has now.
-        now: (usize, usize),
+        /// The spaces that the checkpoint has.
+        then: String,
+        /// Those that the environment has now.
+        now: String,
     },
     /// The run had solved its task, and shall end when it has.
     #[error(
@@ -175,10 +172,10 @@ impl Resumption {
     /// # Errors
     /// If they ask for another task, network or optimiser, or leave nothing to learn.
     pub fn check(&self, config: &Config) -> Result<(), ResumeError> {
-        let Checkpoint { env, shape, state, .. } = &self.checkpoint;
+        let Checkpoint { spec, network, state, .. } = &self.checkpoint;
         let mut then = config.clone();
-        then.env.clone_from(env);
-        then.network.hidden.clone_from(&shape.hidden);
+        then.env.clone_from(&spec.id);
+        then.network.hidden = network.hidden().to_vec();
         then.optimizer.kind = optimizer_kind(&state.optimizer);
         let (then, now) = (settings_of(&then.to_toml()), settings_of(&config.to_toml()));
         for field in FIXED {
@@ -187,7 +184,7 @@ impl Resumption {
                 return Err(ResumeError::Differs { field, then, now });
             }
         }
-        check_sizes(env, shape, &config.network_shape()?)?;
+        check_spaces(spec, &config.spec()?)?;
         if let Some((frames, _)) = state.counters.solved()
             && config.stop_when_solved
         {
@@ -233,12 +230,13 @@ fn optimizer_kind(memory: &OptimizerState) -> OptimizerKind {
     if memory.mean.is_empty() { OptimizerKind::RmsProp } else { OptimizerKind::Adam }
 }
 
-fn check_sizes(env: &str, then: &NetworkShape, now: &NetworkShape) -> Result<(), ResumeError> {
-    let (then, now) = ((then.obs_dim, then.n_actions), (now.obs_dim, now.n_actions));
-    if then == now {
+/// An environment may have changed under its name.
+fn check_spaces(then: &Spec, now: &Spec) -> Result<(), ResumeError> {
+    if then.has_spaces_of(now) {
         return Ok(());
     }
-    Err(ResumeError::Environment { env: env.to_owned(), then, now })
+    let env = now.id.clone();
+    Err(ResumeError::Environment { env, then: then.spaces(), now: now.spaces() })
 }
 
 /// Checkpoints of a deterministic run say no times: they are those of the run's rows.

@@ -1,25 +1,32 @@
-//! Views of one rollout: T steps of E environments, as the actor writes them and the learner reads them.
+//! One rollout: T steps of E environments, as the actor writes them and the learner reads them.
 //!
-//! Owns: the shape of a rollout, its header, and the names, shapes and order of its fields. Does not know
-//! where the memory lies: `shm/slot.rs` makes these views over slots of the segment, [`RolloutBuffer`]
-//! over the heap for tests and benchmarks. Called by both worker loops.
+//! Owns: the shape of a rollout, its header, and the one table of its fields (`slot.rs`). Does not know
+//! where the memory lies: `shm/slot.rs` makes views over slots of the segment, [`RolloutBuffer`] over the heap.
+//! Called by both worker loops.
 //!
-//! All matrices are feature-major: a row is one feature, a column one frame, and column `n = t·E + e` is
-//! environment `e` at step `t`. So a layer `W·X` reads contiguous rows, and step `t` of all environments
-//! is the column range `t·E..(t+1)·E`.
+//! Letters: T unroll length, E environments, D numbers of an observation, K parts of an action, R numbers of a
+//! network's memory. Column `n = t·E + e` is environment `e` at step `t`, so step `t` of all environments is
+//! the range `t·E..(t+1)·E`.
 
+mod batch;
+mod buffer;
 mod episodes;
+mod field;
 mod kind;
+mod slot;
 
 use bytemuck::{Pod, Zeroable};
-use ndarray::{ArrayView2, ArrayViewMut2};
 
-use crate::base::finite::all_finite;
+use crate::space::{Number, Numbers, Spec};
 
+pub use batch::{Batch, Frames};
+pub use buffer::{Gather, RolloutBuffer};
 pub use episodes::EpisodeLog;
+pub use field::{Field, Steps};
 pub use kind::StepKind;
+pub use slot::{FIELD_ALIGN_BYTES, N_FIELDS, Rollout, RolloutMut, SlotLayout, fields};
 
-/// Size of a rollout. T unroll length, E environments, D observation size, A actions.
+/// Sizes of a rollout.
 ///
 /// **The T+1 rule.** Observations have T+1 steps, everything else T. Step T is what the environments
 /// showed after the last action: it was not acted upon in this rollout, and is there so that the learner
@@ -30,20 +37,36 @@ pub struct RolloutShape {
     pub unroll_length: usize,
     /// E: environments of the actor.
     pub n_envs: usize,
-    /// D: numbers in one observation.
-    pub obs_dim: usize,
-    /// A: actions to choose from.
-    pub n_actions: usize,
+    /// What one observation is made of.
+    pub obs: Numbers,
+    /// What one action is made of.
+    pub action: Numbers,
+    /// R: numbers that the network remembers between two steps.
+    pub n_state: usize,
+    /// Tasks of the run.
+    pub n_tasks: usize,
 }
 
 impl RolloutShape {
+    /// T steps of E environments of one task, for a network without memory.
+    pub fn new(spec: &Spec, unroll_length: usize, n_envs: usize) -> Self {
+        let (obs, action) = (spec.obs.numbers(), spec.actions.numbers());
+        RolloutShape { unroll_length, n_envs, obs, action, n_state: 0, n_tasks: 1 }
+    }
+
+    /// The same for environments that show `n_numbers` numbers and take one index.
+    pub const fn of_numbers(unroll_length: usize, n_envs: usize, n_numbers: usize) -> Self {
+        let (obs, action) = (Numbers::new(Number::F32, n_numbers), Numbers::new(Number::I32, 1));
+        RolloutShape { unroll_length, n_envs, obs, action, n_state: 0, n_tasks: 1 }
+    }
+
     /// T·E: environment steps in a rollout.
     pub fn n_frames(&self) -> usize {
         self.unroll_length * self.n_envs
     }
 
-    /// (T+1)·E: columns of the observations.
-    pub fn n_obs_columns(&self) -> usize {
+    /// (T+1)·E: frames of which there are observations.
+    pub fn n_observations(&self) -> usize {
         (self.unroll_length + 1) * self.n_envs
     }
 }
@@ -77,169 +100,157 @@ pub struct RolloutHeader {
     pub checksum: u64,
 }
 
-/// A published rollout.
-#[derive(Clone, Copy)]
-pub struct Rollout<'a> {
-    /// What the actor says about the rollout.
-    pub header: &'a RolloutHeader,
-    /// `[D, (T+1)·E]`: observations before each step, and after the last one.
-    pub obs: ArrayView2<'a, f32>,
-    /// `[T·E]`: actions taken.
-    pub actions: &'a [i32],
-    /// `[T·E]`: rewards of these actions, as the environment gave them.
-    pub rewards: &'a [f32],
-    /// `[T·E]`: what each step was.
-    pub kinds: &'a [StepKind],
-    /// `[A, T·E]`: log μ(·|x) of the behaviour policy, normalised.
-    pub behaviour_log_probs: ArrayView2<'a, f32>,
-    /// `[T·E]`: undiscounted returns; the first `n_episodes` are set.
-    pub episode_returns: &'a [f32],
-    /// `[T·E]`: lengths in steps; the first `n_episodes` are set.
-    pub episode_lengths: &'a [u32],
-}
-
-impl Rollout<'_> {
-    /// Return and length (in steps) of each episode that finished in this rollout.
-    pub fn episodes(&self) -> impl Iterator<Item = (f32, u32)> {
-        let episodes =
-            self.episode_returns.iter().copied().zip(self.episode_lengths.iter().copied());
-        episodes.take(self.header.n_episodes as usize)
-    }
-}
-
-/// A rollout that is being filled; the fields of [`Rollout`].
-///
-/// It holds what the slot held a round ago: an actor writes every entry and every header field that is
-/// not set on publishing.
-pub struct RolloutMut<'a> {
-    /// What the actor says about the rollout.
-    pub header: &'a mut RolloutHeader,
-    /// `[D, (T+1)·E]`.
-    pub obs: ArrayViewMut2<'a, f32>,
-    /// `[T·E]`.
-    pub actions: &'a mut [i32],
-    /// `[T·E]`.
-    pub rewards: &'a mut [f32],
-    /// `[T·E]`.
-    pub kinds: &'a mut [StepKind],
-    /// `[A, T·E]`.
-    pub behaviour_log_probs: ArrayViewMut2<'a, f32>,
-    /// `[T·E]`, the first `n_episodes` count.
-    pub episode_returns: &'a mut [f32],
-    /// `[T·E]`, the first `n_episodes` count.
-    pub episode_lengths: &'a mut [u32],
-}
-
-impl RolloutMut<'_> {
-    /// Whether no observation and no reward is NaN or infinite. One pass over both, without a branch.
-    pub fn is_finite(&self) -> bool {
-        let obs = self.obs.as_slice().expect("columns of a rollout are contiguous");
-        all_finite(obs) && all_finite(self.rewards)
-    }
-}
-
-/// A rollout in private memory, all zero at first.
-pub struct RolloutBuffer {
-    shape: RolloutShape,
-    header: RolloutHeader,
-    obs: Vec<f32>,
-    actions: Vec<i32>,
-    rewards: Vec<f32>,
-    kinds: Vec<StepKind>,
-    behaviour_log_probs: Vec<f32>,
-    episode_returns: Vec<f32>,
-    episode_lengths: Vec<u32>,
-}
-
-impl RolloutBuffer {
-    /// A rollout of this shape.
-    pub fn new(shape: RolloutShape) -> Self {
-        let n_frames = shape.n_frames();
-        RolloutBuffer {
-            shape,
-            header: RolloutHeader::default(),
-            obs: vec![0.0; shape.obs_dim * shape.n_obs_columns()],
-            actions: vec![0; n_frames],
-            rewards: vec![0.0; n_frames],
-            kinds: vec![StepKind::ORDINARY; n_frames],
-            behaviour_log_probs: vec![0.0; shape.n_actions * n_frames],
-            episode_returns: vec![0.0; n_frames],
-            episode_lengths: vec![0; n_frames],
-        }
-    }
-
-    /// The rollout to read.
-    pub fn view(&self) -> Rollout<'_> {
-        let RolloutShape { obs_dim, n_actions, .. } = self.shape;
-        Rollout {
-            header: &self.header,
-            obs: matrix(&self.obs, obs_dim, self.shape.n_obs_columns()),
-            actions: &self.actions,
-            rewards: &self.rewards,
-            kinds: &self.kinds,
-            behaviour_log_probs: matrix(
-                &self.behaviour_log_probs,
-                n_actions,
-                self.shape.n_frames(),
-            ),
-            episode_returns: &self.episode_returns,
-            episode_lengths: &self.episode_lengths,
-        }
-    }
-
-    /// The rollout to fill.
-    pub fn view_mut(&mut self) -> RolloutMut<'_> {
-        let RolloutShape { obs_dim, n_actions, .. } = self.shape;
-        let n_frames = self.shape.n_frames();
-        RolloutMut {
-            header: &mut self.header,
-            obs: matrix_mut(&mut self.obs, obs_dim, self.shape.n_obs_columns()),
-            actions: &mut self.actions,
-            rewards: &mut self.rewards,
-            kinds: &mut self.kinds,
-            behaviour_log_probs: matrix_mut(&mut self.behaviour_log_probs, n_actions, n_frames),
-            episode_returns: &mut self.episode_returns,
-            episode_lengths: &mut self.episode_lengths,
-        }
-    }
-}
-
-/// `field` as rows × columns, row by row. Panics if it has another number of entries.
-pub(crate) fn matrix(field: &[f32], rows: usize, columns: usize) -> ArrayView2<'_, f32> {
-    ArrayView2::from_shape((rows, columns), field).expect("the field was made with this shape")
-}
-
-/// [`matrix`], to write to.
-pub(crate) fn matrix_mut(field: &mut [f32], rows: usize, columns: usize) -> ArrayViewMut2<'_, f32> {
-    ArrayViewMut2::from_shape((rows, columns), field).expect("the field was made with this shape")
-}
-
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use ndarray::{Array2, s};
+    use proptest::prelude::*;
 
-    const SHAPE: RolloutShape =
-        RolloutShape { unroll_length: 3, n_envs: 2, obs_dim: 4, n_actions: 5 };
+    use super::*;
+    use crate::space::{Actions, ActionsMut, Obs, ObsMut};
+
+    /// Numbers of every kind that a slot can hold.
+    fn shapes() -> impl Strategy<Value = RolloutShape> {
+        let obs = prop_oneof![Just(Number::F32), Just(Number::U8)];
+        let action = prop_oneof![Just(Number::F32), Just(Number::I32)];
+        let sizes = (1..7usize, 1..6usize, 1..5usize, 1..4usize, 0..4usize, 1..3usize);
+        (obs, action, sizes).prop_map(|(obs, action, (t, e, d, k, n_state, n_tasks))| {
+            RolloutShape {
+                unroll_length: t,
+                n_envs: e,
+                obs: Numbers::new(obs, d),
+                action: Numbers::new(action, k),
+                n_state,
+                n_tasks,
+            }
+        })
+    }
+
+    /// The number that stands for feature `d` of environment `e` of slot `s` at step `t`.
+    fn name(d: usize, t: usize, e: usize, s: usize) -> usize {
+        d + 4 * (t + 8 * (e + 6 * s))
+    }
+
+    /// A rollout of slot `s` in which every number of every field that is gathered has its name.
+    fn named(shape: RolloutShape, s: usize) -> RolloutBuffer {
+        let mut buffer = RolloutBuffer::new(shape);
+        let rollout = buffer.view_mut();
+        let e_of = |n: usize| (n / shape.n_envs, n % shape.n_envs);
+        let at = |d: usize, n: usize| name(d, e_of(n).0, e_of(n).1, s);
+        match rollout.obs {
+            ObsMut::Numbers(mut obs) => {
+                obs.indexed_iter_mut().for_each(|((d, n), x)| *x = at(d, n) as f32)
+            }
+            ObsMut::Pixels(mut obs) => {
+                obs.indexed_iter_mut().for_each(|((n, d), x)| *x = at(d, n) as u8)
+            }
+        }
+        match rollout.actions {
+            ActionsMut::Indices(mut a) => {
+                a.indexed_iter_mut().for_each(|((d, n), x)| *x = at(d, n) as i32)
+            }
+            ActionsMut::Numbers(mut a) => {
+                a.indexed_iter_mut().for_each(|((d, n), x)| *x = at(d, n) as f32)
+            }
+        }
+        rollout.rewards.iter_mut().enumerate().for_each(|(n, x)| *x = at(0, n) as f32);
+        rollout
+            .kinds
+            .iter_mut()
+            .enumerate()
+            .for_each(|(n, x)| *x = bytemuck::cast(at(0, n) as u32));
+        rollout.log_mu.iter_mut().enumerate().for_each(|(n, x)| *x = -(at(0, n) as f32));
+        let mut state = rollout.state;
+        state.indexed_iter_mut().for_each(|((d, e), x)| *x = name(d, 0, e, s) as f32);
+        rollout.tasks.iter_mut().enumerate().for_each(|(e, x)| *x = name(0, 0, e, s) as u32);
+        buffer
+    }
+
+    /// All of a rollout's gathered numbers as features by columns, for comparison.
+    fn numbers(rollout: &Rollout) -> Vec<Array2<f64>> {
+        let row = |values: Vec<f64>| Array2::from_shape_vec((1, values.len()), values).unwrap();
+        let obs = match rollout.obs {
+            Obs::Numbers(obs) => obs.mapv(f64::from),
+            Obs::Pixels(obs) => obs.mapv(f64::from).reversed_axes(),
+        };
+        let actions = match rollout.actions {
+            Actions::Indices(actions) => actions.mapv(f64::from),
+            Actions::Numbers(actions) => actions.mapv(f64::from),
+        };
+        vec![
+            obs,
+            actions,
+            row(rollout.rewards.iter().map(|x| f64::from(*x)).collect()),
+            row(rollout.kinds.iter().map(|x| f64::from(bytemuck::cast::<_, u32>(*x))).collect()),
+            row(rollout.log_mu.iter().map(|x| f64::from(*x)).collect()),
+            rollout.state.mapv(f64::from),
+            row(rollout.tasks.iter().map(|x| f64::from(*x)).collect()),
+        ]
+    }
+
+    proptest! {
+        /// Fields are disjoint, aligned, in order, and as large as their numbers.
+        #[test]
+        fn fields_lie_behind_one_another(shape in shapes()) {
+            let layout = SlotLayout::of(&shape).unwrap();
+            let mut end = layout.header.end();
+            for (field, span) in fields(&shape).iter().zip(layout.fields) {
+                prop_assert!(span.offset >= end && span.offset.is_multiple_of(FIELD_ALIGN_BYTES), "{}", field.name);
+                prop_assert_eq!(Some(span.n_bytes), field.n_bytes(&shape));
+                end = span.end();
+            }
+            prop_assert!(end <= layout.stride_bytes && layout.stride_bytes < end + 128);
+        }
+
+        /// What was written into one field is read back, whatever was written into the others.
+        #[test]
+        fn gathered_slots_lie_side_by_side(shape in shapes(), n_slots in 1..4usize) {
+            let slots: Vec<RolloutBuffer> = (0..n_slots).map(|s| named(shape, s)).collect();
+            let views: Vec<Rollout> = slots.iter().map(RolloutBuffer::view).collect();
+            let mut gather = Gather::new(&shape, n_slots);
+            let gathered = numbers(&gather.gather(&views));
+            for (s, view) in views.iter().enumerate() {
+                for (together, alone) in gathered.iter().zip(numbers(view)) {
+                    for n in 0..alone.ncols() {
+                        let (t, e) = (n / shape.n_envs, n % shape.n_envs);
+                        let column = (t * n_slots + s) * shape.n_envs + e;
+                        prop_assert_eq!(together.slice(s![.., column]), alone.slice(s![.., n]));
+                    }
+                }
+            }
+        }
+    }
 
     #[test]
-    fn columns_are_frames_with_the_step_slowest() {
-        let mut buffer = RolloutBuffer::new(SHAPE);
-        let rollout = buffer.view_mut();
-        let mut obs = rollout.obs;
-        for ((d, column), number) in obs.indexed_iter_mut() {
-            let (t, e) = (column / SHAPE.n_envs, column % SHAPE.n_envs);
-            *number = (100 * d + 10 * t + e) as f32;
-        }
-        let rollout = buffer.view();
-        assert_eq!(rollout.obs.dim(), (4, 8));
-        assert_eq!(
-            rollout.obs.row(1).to_slice().unwrap()[6..],
-            [130.0, 131.0],
-            "step T of feature 1"
-        );
-        assert_eq!(rollout.behaviour_log_probs.dim(), (5, 6));
-        let lengths = [rollout.actions.len(), rollout.rewards.len(), rollout.kinds.len()];
-        assert_eq!(lengths, [6; 3]);
+    fn what_a_run_does_not_need_has_no_bytes() {
+        let shape = SHAPE;
+        let sizes = fields(&shape).map(|field| (field.name, field.n_bytes(&shape).unwrap()));
+        let expected = [
+            ("obs", 4 * 4 * 8),
+            ("actions", 4 * 6),
+            ("rewards", 4 * 6),
+            ("kinds", 4 * 6),
+            ("log_mu", 4 * 6),
+            ("state", 0),
+            ("tasks", 0),
+            ("episode_returns", 4 * 6),
+            ("episode_lengths", 4 * 6),
+        ];
+        assert_eq!(sizes, expected);
+        let more = RolloutShape { n_state: 5, n_tasks: 3, ..shape };
+        let sizes = fields(&more).map(|field| field.n_bytes(&more).unwrap());
+        assert_eq!(sizes[5..7], [4 * 5 * 2, 4 * 2]);
+    }
+
+    const SHAPE: RolloutShape = RolloutShape::of_numbers(3, 2, 4);
+
+    #[test]
+    fn a_slot_that_cannot_be_addressed_is_refused() {
+        let too_large = [
+            RolloutShape { unroll_length: usize::MAX, ..SHAPE },
+            RolloutShape { n_envs: usize::MAX / 8, ..SHAPE },
+            RolloutShape { obs: Numbers::new(Number::U8, usize::MAX / 4), ..SHAPE },
+        ];
+        assert!(too_large.iter().all(|shape| SlotLayout::of(shape).is_none()));
     }
 
     #[test]
@@ -252,5 +263,20 @@ mod tests {
         assert_eq!(buffer.view().episodes().collect::<Vec<_>>(), [(9.0, 9), (500.0, 500)]);
         buffer.view_mut().header.n_episodes = u64::MAX;
         assert_eq!(buffer.view().episodes().count(), SHAPE.n_frames());
+    }
+
+    #[test]
+    fn a_bad_number_is_found_in_numbers_and_cannot_be_in_pixels() {
+        let mut buffer = RolloutBuffer::new(SHAPE);
+        assert!(buffer.view_mut().is_finite());
+        buffer.view_mut().rewards[5] = f32::INFINITY;
+        assert!(!buffer.view_mut().is_finite());
+        let mut pixels =
+            RolloutBuffer::new(RolloutShape { obs: Numbers::new(Number::U8, 4), ..SHAPE });
+        assert!(pixels.view_mut().is_finite());
+        let mut numbers = RolloutBuffer::new(SHAPE);
+        let ObsMut::Numbers(mut obs) = numbers.view_mut().obs else { panic!("pixels") };
+        obs[[3, 7]] = f32::NAN;
+        assert!(!numbers.view_mut().is_finite());
     }
 }

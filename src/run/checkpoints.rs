@@ -8,16 +8,18 @@ use std::fs;
 use std::path::Path;
 
 use super::dir::RunDir;
+use super::sizes::Sizes;
 use crate::config::{Config, ConfigError};
-use crate::network::params::NetworkShape;
+use crate::network::NetworkSpec;
+use crate::space::Spec;
 use crate::state::LearnerState;
 use crate::state::checkpoint::{Checkpoint, CheckpointError};
 
 /// Writes and prunes the checkpoints of one run.
 pub struct Checkpoints {
     run: RunDir,
-    env: String,
-    shape: NetworkShape,
+    spec: Spec,
+    network: NetworkSpec,
     settings: String,
     interval_ns: u64,
     keep: usize,
@@ -38,10 +40,11 @@ impl Checkpoints {
     pub fn new(config: &Config, run: &RunDir, now_ns: u64) -> Result<Self, ConfigError> {
         // That of the run that this one goes on from. One that cannot be read is no best one; the next will be.
         let best = Checkpoint::load(&run.best_checkpoint()).ok();
+        let Sizes { spec, network, .. } = Sizes::of(config)?;
         Ok(Checkpoints {
             run: run.clone(),
-            env: config.env.clone(),
-            shape: config.network_shape()?,
+            spec,
+            network,
             settings: config.to_toml(),
             interval_ns: (config.checkpoint.interval_s * 1e9) as u64,
             keep: config.checkpoint.keep,
@@ -70,10 +73,10 @@ impl Checkpoints {
 
     /// The checkpoint of a state, in memory.
     pub fn checkpoint(&self, state: LearnerState, elapsed_ns: u64) -> Checkpoint {
-        let Checkpoints { env, shape, settings, .. } = self;
+        let Checkpoints { spec, network, settings, .. } = self;
         Checkpoint {
-            env: env.clone(),
-            shape: shape.clone(),
+            spec: spec.clone(),
+            network: network.clone(),
             state,
             settings: settings.clone(),
             elapsed_ns,
@@ -156,7 +159,7 @@ mod tests {
     }
 
     fn state(updates: u64, score: f64) -> LearnerState {
-        let layout = ParamLayout::new(&Config::default().network_shape().unwrap());
+        let layout = ParamLayout::new(&Sizes::of(&Config::default()).unwrap().network);
         let counters =
             Counters { frames: 640 * updates, updates, episodes: 1_000, ..Counters::default() };
         let params = layout.init(updates);

@@ -45,7 +45,7 @@ pub struct RunDir {
 pub struct RunName<'a> {
     /// Gymnasium id of the environment.
     pub env: &'a str,
-    /// Learner backend.
+    /// Learner that ran.
     pub learner: &'a str,
     /// Seed of the run.
     pub seed: u64,

@@ -11,7 +11,7 @@ use super::error::SegmentError;
 use super::ring::RingConsumer;
 use super::roles::HeldRole;
 use super::segment::Segment;
-use crate::rollout::Rollout;
+use crate::rollout::{Rollout, RolloutHeader};
 
 /// The emptying end of one actor's ring.
 pub struct Consumer<'a> {
@@ -95,6 +95,12 @@ impl TakenSlot<'_> {
     /// Its place in the ring's history: how many slots were published before it.
     pub fn index(&self) -> u64 {
         self.index
+    }
+
+    /// What the actor says about the rollout in it.
+    pub fn header(&self) -> &RolloutHeader {
+        // SAFETY: as in `rollout`.
+        unsafe { self.segment.slot(self.actor, self.index).header() }
     }
 
     /// What is in it.

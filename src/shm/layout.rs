@@ -4,7 +4,8 @@
 //! that they mean the same layout. Touches no memory. Called by `segment.rs`, and by whoever shows a
 //! layout to a person.
 
-use crate::rollout::{RolloutHeader, RolloutShape};
+use crate::base::span::{Cursor, Span, product};
+use crate::rollout::{RolloutShape, SlotLayout, fields};
 use crate::state::{Counters, SCORE_WINDOW};
 
 /// Regions begin on pages, so that each can be protected on its own.
@@ -13,9 +14,6 @@ pub const PAGE_BYTES: usize = 4096;
 /// What one process writes often stands this far from what another one does: two cache lines, because
 /// neighbouring lines are fetched in pairs.
 pub const LINE_BYTES: usize = 128;
-
-/// Fields of a slot begin on cache lines, which are also the widest vectors.
-pub const FIELD_ALIGN_BYTES: usize = 64;
 
 /// Lines of the segment's header, of a group on the status board, and of a doorbell.
 pub const HEADER_BYTES: usize = LINE_BYTES;
@@ -29,7 +27,7 @@ pub const RING_STATE_BYTES: usize = 2 * LINE_BYTES;
 pub const WEIGHTS_STATE_BYTES: usize = 3 * LINE_BYTES;
 
 /// Goes up whenever the meaning of a byte changes without moving anything.
-const LAYOUT_REVISION: usize = 2;
+const LAYOUT_REVISION: usize = 3;
 
 /// Everything that decides the size of a segment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -56,8 +54,8 @@ impl SegmentShape {
             ("n_moments", self.n_moments),
             ("unroll_length", self.rollout.unroll_length),
             ("n_envs", self.rollout.n_envs),
-            ("obs_dim", self.rollout.obs_dim),
-            ("n_actions", self.rollout.n_actions),
+            ("numbers in an observation", self.rollout.obs.len),
+            ("numbers in an action", self.rollout.action.len),
         ]
     }
 }
@@ -79,45 +77,6 @@ pub enum LayoutError {
         /// The shape asked for.
         shape: SegmentShape,
     },
-}
-
-/// A stretch of the segment, in bytes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Span {
-    /// Where it begins.
-    pub offset: usize,
-    /// How long it is.
-    pub n_bytes: usize,
-}
-
-impl Span {
-    /// The first byte behind it.
-    pub fn end(&self) -> usize {
-        self.offset + self.n_bytes
-    }
-}
-
-/// The fields of a slot; offsets count from the slot's beginning.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct SlotLayout {
-    /// [`RolloutHeader`].
-    pub header: Span,
-    /// f32 `[D, T+1, E]`.
-    pub obs: Span,
-    /// i32 `[T, E]`.
-    pub actions: Span,
-    /// f32 `[T, E]`.
-    pub rewards: Span,
-    /// u32 `[T, E]`.
-    pub kinds: Span,
-    /// f32 `[A, T, E]`.
-    pub behaviour_log_probs: Span,
-    /// f32 `[T·E]`.
-    pub episode_returns: Span,
-    /// u32 `[T·E]`.
-    pub episode_lengths: Span,
-    /// From one slot to the next.
-    pub stride_bytes: usize,
 }
 
 /// A ring's region; offsets count from the region's beginning.
@@ -202,40 +161,25 @@ impl Layout {
         self.ring_region(actor).offset + self.ring.slots.offset + slot_idx * self.slot.stride_bytes
     }
 
-    /// A number that differs between layouts that differ anywhere (FNV-1a over shape, sizes and revision).
+    /// A number that differs between layouts that differ anywhere (FNV-1a over shape, sizes, the slot's
+    /// fields and revision).
     pub fn hash(&self) -> u64 {
         let sizes =
             [LAYOUT_REVISION, self.total_bytes, self.slot.stride_bytes, self.ring.stride_bytes];
         let numbers = self.shape.named().into_iter().map(|(_, number)| number).chain(sizes);
-        numbers
-            .flat_map(|number| (number as u64).to_le_bytes())
-            .fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
-                (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
-            })
+        let numbers = numbers.flat_map(|number| (number as u64).to_le_bytes());
+        let fields = fields(&self.shape.rollout).into_iter().flat_map(|field| {
+            let words = field.name.bytes().chain(field.numbers.number.name().bytes());
+            words.chain((field.numbers.len as u64).to_le_bytes())
+        });
+        numbers.chain(fields).fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
+            (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+        })
     }
-}
-
-/// Places spans one behind the other; `None` where a number would overflow.
-#[derive(Default)]
-struct Cursor {
-    end: usize,
-}
-
-impl Cursor {
-    /// The next span whose offset is a multiple of `align`.
-    fn place(&mut self, align: usize, n_bytes: usize) -> Option<Span> {
-        let offset = self.end.checked_next_multiple_of(align)?;
-        self.end = offset.checked_add(n_bytes)?;
-        Some(Span { offset, n_bytes })
-    }
-}
-
-fn product(factors: &[usize]) -> Option<usize> {
-    factors.iter().try_fold(1usize, |product, &factor| product.checked_mul(factor))
 }
 
 fn place_all(shape: &SegmentShape) -> Option<Layout> {
-    let slot = place_slot(&shape.rollout)?;
+    let slot = SlotLayout::of(&shape.rollout)?;
     let ring = place_ring(&slot, shape.slots_per_actor)?;
     let n_workers = shape.n_actors.checked_add(1)?;
     let cell_bytes = product(&[shape.n_params.div_ceil(2), size_of::<u64>()])?;
@@ -263,7 +207,7 @@ fn place_all(shape: &SegmentShape) -> Option<Layout> {
         rings,
         ring,
         slot,
-        total_bytes: cursor.end,
+        total_bytes: cursor.end(),
     })
 }
 
@@ -301,28 +245,7 @@ fn place_ring(slot: &SlotLayout, n_slots: usize) -> Option<RingLayout> {
         state: cursor.place(LINE_BYTES, RING_STATE_BYTES)?,
         doorbell: cursor.place(LINE_BYTES, DOORBELL_BYTES)?,
         slots: cursor.place(LINE_BYTES, product(&[n_slots, slot.stride_bytes])?)?,
-        stride_bytes: cursor.end.checked_next_multiple_of(PAGE_BYTES)?,
-    })
-}
-
-fn place_slot(rollout: &RolloutShape) -> Option<SlotLayout> {
-    const WORD_BYTES: usize = 4;
-    let RolloutShape { unroll_length, n_envs, obs_dim, n_actions } = *rollout;
-    let per_frame = product(&[unroll_length, n_envs, WORD_BYTES])?;
-    let obs_bytes = product(&[obs_dim, unroll_length.checked_add(1)?, n_envs, WORD_BYTES])?;
-    let log_probs_bytes = product(&[n_actions, per_frame])?;
-    let mut cursor = Cursor::default();
-    let mut field = |n_bytes| cursor.place(FIELD_ALIGN_BYTES, n_bytes);
-    Some(SlotLayout {
-        header: field(size_of::<RolloutHeader>())?,
-        obs: field(obs_bytes)?,
-        actions: field(per_frame)?,
-        rewards: field(per_frame)?,
-        kinds: field(per_frame)?,
-        behaviour_log_probs: field(log_probs_bytes)?,
-        episode_returns: field(per_frame)?,
-        episode_lengths: field(per_frame)?,
-        stride_bytes: cursor.end.checked_next_multiple_of(LINE_BYTES)?,
+        stride_bytes: cursor.end().checked_next_multiple_of(PAGE_BYTES)?,
     })
 }
 
@@ -331,41 +254,25 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::rollout::FIELD_ALIGN_BYTES;
+    use crate::space::{Number, Numbers};
 
     fn shape(numbers: [usize; 8]) -> SegmentShape {
         let [n_actors, slots_per_actor, n_params, n_moments, rollout @ ..] = numbers;
-        let [unroll_length, n_envs, obs_dim, n_actions] = rollout;
-        let rollout = RolloutShape { unroll_length, n_envs, obs_dim, n_actions };
+        let [unroll_length, n_envs, obs, action] = rollout;
+        let rollout = RolloutShape {
+            unroll_length,
+            n_envs,
+            obs: Numbers::new(Number::F32, obs),
+            action: Numbers::new(Number::I32, action),
+            n_state: 1,
+            n_tasks: 2,
+        };
         SegmentShape { n_actors, slots_per_actor, n_params, n_moments, rollout }
     }
 
     fn shifted(span: Span, by: usize) -> Span {
         Span { offset: span.offset + by, ..span }
-    }
-
-    /// Every field of a slot: taken apart by name, so that a new one cannot be forgotten here.
-    fn fields(slot: &SlotLayout) -> [Span; 8] {
-        let SlotLayout {
-            header,
-            obs,
-            actions,
-            rewards,
-            kinds,
-            behaviour_log_probs,
-            episode_returns,
-            episode_lengths,
-            stride_bytes: _,
-        } = *slot;
-        [
-            header,
-            obs,
-            actions,
-            rewards,
-            kinds,
-            behaviour_log_probs,
-            episode_returns,
-            episode_lengths,
-        ]
     }
 
     /// Everything that is stored anywhere, with the alignment that it needs.
@@ -387,27 +294,11 @@ mod tests {
             spans.push((shifted(layout.ring.doorbell, region), LINE_BYTES));
             for index in 0..layout.shape.slots_per_actor as u64 {
                 let slot = layout.slot_offset(actor, index);
-                spans.extend(
-                    fields(&layout.slot).map(|field| (shifted(field, slot), FIELD_ALIGN_BYTES)),
-                );
+                let fields = [layout.slot.header].into_iter().chain(layout.slot.fields);
+                spans.extend(fields.map(|field| (shifted(field, slot), FIELD_ALIGN_BYTES)));
             }
         }
         spans
-    }
-
-    fn sizes_expected(layout: &Layout) -> [usize; 8] {
-        let RolloutShape { unroll_length: t, n_envs: e, obs_dim: d, n_actions: a } =
-            layout.shape.rollout;
-        [
-            80,
-            4 * d * (t + 1) * e,
-            4 * t * e,
-            4 * t * e,
-            4 * t * e,
-            4 * a * t * e,
-            4 * t * e,
-            4 * t * e,
-        ]
     }
 
     proptest! {
@@ -428,7 +319,6 @@ mod tests {
                 prop_assert_eq!(span.offset % align, 0);
                 prop_assert!(span.n_bytes > 0 && span.end() <= layout.total_bytes);
             }
-            prop_assert_eq!(fields(&layout.slot).map(|field| field.n_bytes), sizes_expected(&layout));
             prop_assert_eq!(layout.total_bytes % PAGE_BYTES, 0);
             prop_assert_eq!(layout.total_bytes, layout.ring_region(shape.n_actors - 1).end());
         }

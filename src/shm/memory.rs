@@ -13,7 +13,7 @@ use shared_memory::{Shmem, ShmemConf};
 
 use super::SHM_DIR;
 use super::error::{SegmentError, system_error};
-use super::layout::Span;
+use crate::base::span::Span;
 
 /// The memory under a segment; frees it when dropped.
 pub enum Memory {

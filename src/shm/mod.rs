@@ -104,7 +104,7 @@ pub mod weights;
 
 pub use consumer::{Consumer, TakenSlot};
 pub use error::SegmentError;
-pub use producer::Producer;
+pub use producer::{ClaimedSlot, Producer};
 pub use roles::Held;
 pub use segment::Segment;
 

@@ -10,6 +10,7 @@ use super::error::SegmentError;
 use super::ring::RingProducer;
 use super::roles::HeldRole;
 use super::segment::Segment;
+use super::slot::SlotPtr;
 use crate::base::latency::monotonic_ns;
 use crate::rollout::RolloutMut;
 
@@ -49,44 +50,62 @@ impl Segment {
     }
 }
 
-impl Producer<'_> {
+impl<'seg> Producer<'seg> {
     /// The free slot to fill next, or `None` while the ring is full. The same slot until it is published.
-    pub fn try_claim(&mut self) -> Option<RolloutMut<'_>> {
+    pub fn try_claim(&mut self) -> Option<ClaimedSlot<'_, 'seg>> {
         let index = self.ring.try_claim()?;
         Some(self.claimed(index))
     }
 
     /// The free slot to fill next; waits once, until the learner releases slots or `timeout` has passed.
-    pub fn claim(&mut self, timeout: Duration) -> Option<RolloutMut<'_>> {
+    pub fn claim(&mut self, timeout: Duration) -> Option<ClaimedSlot<'_, 'seg>> {
         let doorbell = self.segment.actor_doorbell(self.actor);
         let index = doorbell.wait_for(timeout, || self.ring.try_claim())?;
         Some(self.claimed(index))
     }
 
-    /// Stamps the claimed slot's header with `policy_version`, generation, sequence and time, gives it to
-    /// the learner and rings for it.
-    ///
-    /// # Panics
-    /// If no slot is claimed.
-    pub fn publish(&mut self, policy_version: u64) {
-        let sequence = self.ring.claimed().expect("publish needs a claimed slot");
-        // SAFETY: R2; the slot is claimed and not published, and `&mut self` says that the rollout lent
-        // by `claim` has been given back.
-        let header = unsafe { self.segment.slot(self.actor, sequence).header_mut() };
-        header.policy_version = policy_version;
-        header.generation = self.generation;
-        header.sequence = sequence;
-        header.published_ns = monotonic_ns();
+    fn claimed(&mut self, index: u64) -> ClaimedSlot<'_, 'seg> {
         #[cfg(feature = "faults")]
-        self.seal(sequence);
-        self.ring.publish();
-        self.segment.learner_doorbell().ring();
+        if self.publishes_early {
+            self.ring.publish_early();
+        }
+        ClaimedSlot { producer: self, index }
+    }
+}
+
+/// A slot between claim and publish. Dropped, it is not published: the next claim is of the same slot.
+pub struct ClaimedSlot<'p, 'seg> {
+    producer: &'p mut Producer<'seg>,
+    index: u64,
+}
+
+impl ClaimedSlot<'_, '_> {
+    /// What is in it, to be written.
+    pub fn rollout(&mut self) -> RolloutMut<'_> {
+        // SAFETY: R2; the slot is free until it is published, which takes `self` away. M4 makes its producer
+        // the only one, which `self` borrows mutably, as the rollout borrows `self`: it is lent once at a time.
+        unsafe { self.slot().rollout_mut() }
     }
 
-    /// Leaves the sum of the claimed slot in its header.
+    /// Stamps the slot's header with `policy_version`, generation, sequence and time, gives it to the
+    /// learner and rings for it.
+    pub fn publish(self, policy_version: u64) {
+        // SAFETY: R2; the slot is still free, and the rollout lent by `rollout` has been given back.
+        let header = unsafe { self.slot().header_mut() };
+        header.policy_version = policy_version;
+        header.generation = self.producer.generation;
+        header.sequence = self.index;
+        header.published_ns = monotonic_ns();
+        #[cfg(feature = "faults")]
+        self.seal();
+        self.producer.ring.publish();
+        self.producer.segment.learner_doorbell().ring();
+    }
+
+    /// Leaves the sum of the slot in its header.
     #[cfg(feature = "faults")]
-    fn seal(&mut self, index: u64) {
-        let slot = self.segment.slot(self.actor, index);
+    fn seal(&self) {
+        let slot = self.slot();
         // SAFETY: R2; as in `publish`. The reference to the content ends before the header is written.
         unsafe {
             let sum = checks::slot_sum(slot.header(), slot.content());
@@ -94,13 +113,7 @@ impl Producer<'_> {
         }
     }
 
-    fn claimed(&mut self, index: u64) -> RolloutMut<'_> {
-        #[cfg(feature = "faults")]
-        if self.publishes_early {
-            self.ring.publish_early();
-        }
-        // SAFETY: R2; the slot is free, M4 makes us the only producer, and the rollout borrows us
-        // mutably: it ends before the slot is published or lent again.
-        unsafe { self.segment.slot(self.actor, index).rollout_mut() }
+    fn slot(&self) -> SlotPtr<'_> {
+        self.producer.segment.slot(self.producer.actor, self.index)
     }
 }

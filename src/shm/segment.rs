@@ -240,7 +240,7 @@ impl Segment {
     pub(super) fn slot(&self, actor: usize, index: u64) -> SlotPtr<'_> {
         let base = self.at(self.layout.slot_offset(actor, index));
         // SAFETY: M2 puts a slot there; M1 keeps it as long as `self`.
-        unsafe { SlotPtr::new(base, &self.layout) }
+        unsafe { SlotPtr::new(base, &self.layout.slot) }
     }
 
     fn at(&self, offset: usize) -> *mut u8 {

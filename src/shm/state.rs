@@ -121,7 +121,7 @@ mod tests {
     use crate::state::SCORE_WINDOW;
 
     fn segment(n_params: usize, n_moments: usize) -> Segment {
-        let rollout = RolloutShape { unroll_length: 1, n_envs: 1, obs_dim: 1, n_actions: 1 };
+        let rollout = RolloutShape::of_numbers(1, 1, 1);
         let shape = SegmentShape { n_actors: 3, slots_per_actor: 1, n_params, n_moments, rollout };
         Segment::heap(&shape).unwrap()
     }

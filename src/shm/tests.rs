@@ -14,7 +14,7 @@ const SHAPE: SegmentShape = SegmentShape {
     slots_per_actor: 2,
     n_params: 7,
     n_moments: 2,
-    rollout: RolloutShape { unroll_length: 3, n_envs: 2, obs_dim: 4, n_actions: 2 },
+    rollout: RolloutShape::of_numbers(3, 2, 4),
 };
 
 /// Long enough never to matter.
@@ -27,9 +27,9 @@ fn kind(number: u32) -> StepKind {
 
 /// Fills every field with numbers that name the rollout and their own place.
 fn fill(rollout: &mut RolloutMut, name: u32) {
-    rollout.obs.iter_mut().zip(0u32..).for_each(|(x, i)| *x = (name + i) as f32);
-    rollout.behaviour_log_probs.iter_mut().zip(1u32..).for_each(|(x, i)| *x = (name + i) as f32);
-    rollout.actions.fill(name as i32 + 2);
+    rollout.obs.numbers().iter_mut().zip(0u32..).for_each(|(x, i)| *x = (name + i) as f32);
+    rollout.log_mu.iter_mut().zip(1u32..).for_each(|(x, i)| *x = (name + i) as f32);
+    rollout.actions.index_row().fill(name as i32 + 2);
     rollout.rewards.fill(name as f32 + 3.0);
     rollout.kinds.fill(kind(name + 4));
     rollout.episode_returns.fill(name as f32 + 5.0);
@@ -37,9 +37,9 @@ fn fill(rollout: &mut RolloutMut, name: u32) {
 }
 
 fn assert_filled(rollout: &Rollout, name: u32) {
-    assert!(rollout.obs.iter().zip(0u32..).all(|(&x, i)| x == (name + i) as f32));
-    assert!(rollout.behaviour_log_probs.iter().zip(1u32..).all(|(&x, i)| x == (name + i) as f32));
-    assert_eq!(rollout.actions, [name as i32 + 2; 6]);
+    assert!(rollout.obs.numbers().iter().zip(0u32..).all(|(&x, i)| x == (name + i) as f32));
+    assert!(rollout.log_mu.iter().zip(1u32..).all(|(&x, i)| x == (name + i) as f32));
+    assert_eq!(rollout.actions.index_row(), [name as i32 + 2; 6]);
     assert_eq!(rollout.rewards, [name as f32 + 3.0; 6]);
     assert_eq!(rollout.kinds, [kind(name + 4); 6]);
     assert_eq!(rollout.episode_returns, [name as f32 + 5.0; 6]);
@@ -53,8 +53,9 @@ fn rollouts_arrive_as_written_and_stamped() {
         (segment.producer(1, 5).unwrap(), segment.consumer(1).unwrap());
     for round in 0..3u64 {
         for sequence in [2 * round, 2 * round + 1] {
-            fill(&mut producer.try_claim().unwrap(), 1_000 * sequence as u32);
-            producer.publish(40 + sequence);
+            let mut slot = producer.try_claim().unwrap();
+            fill(&mut slot.rollout(), 1_000 * sequence as u32);
+            slot.publish(40 + sequence);
         }
         assert!(producer.try_claim().is_none(), "the ring is full");
         assert_eq!(consumer.n_ready(), 2);
@@ -79,12 +80,10 @@ fn sleeping_sides_wake_each_other() {
         scope.spawn(|| {
             let mut producer = segment.producer(0, 0).unwrap();
             for sequence in 0..N_ROLLOUTS {
-                loop {
-                    let Some(mut rollout) = producer.claim(LONG) else { continue };
-                    fill(&mut rollout, sequence as u32);
-                    break;
-                }
-                producer.publish(sequence);
+                while producer.claim(LONG).is_none() {}
+                let mut slot = producer.try_claim().unwrap();
+                fill(&mut slot.rollout(), sequence as u32);
+                slot.publish(sequence);
             }
         });
         let mut consumer = segment.consumer(0).unwrap();
@@ -122,9 +121,10 @@ fn replacements_continue_where_their_predecessors_stopped() {
     let segment = Segment::heap(&SHAPE).unwrap();
     for generation in 0..4 {
         let mut producer = segment.producer(0, generation).unwrap();
-        fill(&mut producer.try_claim().unwrap(), generation as u32);
-        producer.publish(0);
-        fill(&mut producer.try_claim().unwrap(), 666);
+        let mut slot = producer.try_claim().unwrap();
+        fill(&mut slot.rollout(), generation as u32);
+        slot.publish(0);
+        fill(&mut producer.try_claim().unwrap().rollout(), 666);
         let mut consumer = segment.consumer(0).unwrap();
         assert_eq!(consumer.try_take().unwrap().index(), generation);
         drop(consumer);
@@ -173,8 +173,9 @@ fn a_taken_slot_keeps_the_role_of_its_consumer() {
     let segment = Segment::heap(&SHAPE).unwrap();
     let (mut producer, mut consumer) =
         (segment.producer(0, 0).unwrap(), segment.consumer(0).unwrap());
-    fill(&mut producer.try_claim().unwrap(), 7);
-    producer.publish(0);
+    let mut slot = producer.try_claim().unwrap();
+    fill(&mut slot.rollout(), 7);
+    slot.publish(0);
     let slot = consumer.try_take().unwrap();
     drop(consumer);
     assert!(matches!(segment.consumer(0), Err(SegmentError::RoleTaken { .. })));
@@ -188,8 +189,7 @@ fn a_taken_slot_keeps_the_role_of_its_consumer() {
 fn a_slot_goes_back_to_its_own_ring() {
     let segment = Segment::heap(&SHAPE).unwrap();
     let mut producer = segment.producer(0, 0).unwrap();
-    producer.try_claim().unwrap();
-    producer.publish(0);
+    producer.try_claim().unwrap().publish(0);
     let slot = segment.consumer(0).unwrap().try_take().unwrap();
     segment.consumer(1).unwrap().release(slot);
 }

@@ -12,15 +12,22 @@ use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 
 use safetensors::tensor::{Dtype, Metadata, SafeTensorError, SafeTensors, TensorView};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::{Counters, LearnerState, OptimizerState, SCORE_WINDOW};
 use crate::base::faults::{self, Point};
 use crate::base::input::{open_regular, read_at_most};
-use crate::network::params::{NetworkShape, ParamLayout};
+use crate::network::NetworkSpec;
+use crate::network::params::ParamLayout;
+use crate::space::{ActionSpace, ObsSpace, Spec};
 
 /// Version of the names and metadata in a checkpoint file.
-const FORMAT: &str = "impala-2";
+const FORMAT: &str = "impala-3";
+
+/// The version before, which named neither spaces nor network: both follow from the shapes of its tensors.
+const FORMAT_WITHOUT_SPEC: &str = "impala-2";
 
 /// A header names some forty tensors at most; this is a hundred times what those need.
 const MAX_HEADER_BYTES: u64 = 1 << 20;
@@ -44,11 +51,11 @@ const RECENT_RETURNS: &str = "recent_returns";
 /// A point of training from which it can be used or continued.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Checkpoint {
-    /// Gymnasium id of the environment it was trained in.
-    pub env: String,
+    /// The environment it was trained in.
+    pub spec: Spec,
     /// Sizes of the network.
-    pub shape: NetworkShape,
-    /// Weights, optimiser, counters. Flat vectors are as [`ParamLayout`] of `shape` lays them out.
+    pub network: NetworkSpec,
+    /// Weights, optimiser, counters. Flat vectors are as [`ParamLayout`] of `network` lays them out.
     pub state: LearnerState,
     /// Every setting of the run, as its `config.toml`.
     pub settings: String,
@@ -151,22 +158,24 @@ impl Checkpoint {
         bytes.extend(read_at_most((&mut reader).take(length), length).map_err(refuse_io)?);
         let header: Metadata = serde_json::from_slice(&bytes[8..])
             .map_err(|error| refuse_format(SafeTensorError::InvalidHeaderDeserialization(error)))?;
-        let shape = read_shape(&header).map_err(refuse)?;
+        let metadata = header.metadata().clone().unwrap_or_default();
+        let (spec, network) = read_specs(&metadata, &header).map_err(refuse)?;
         let n_data_bytes = header.data_len();
-        if n_data_bytes > largest_data_bytes(&shape) {
+        if n_data_bytes > largest_data_bytes(&network) {
             let problem = format!("it has {n_data_bytes} bytes of data, too many for its network");
             return Err(refuse(problem));
         }
         bytes.extend(read_at_most(reader, n_data_bytes as u64).map_err(refuse_io)?);
         let tensors = SafeTensors::deserialize(&bytes).map_err(refuse_format)?;
-        let metadata = header.metadata().clone().unwrap_or_default();
-        check_format(&metadata).map_err(refuse)?;
         check_sum(path, &bytes)?;
-        Checkpoint::from_tensors(&metadata, shape, &tensors).map_err(refuse)
+        let state = read_state(&metadata, &network, &tensors).map_err(refuse)?;
+        let settings = text(&metadata, "settings").map_err(refuse)?.clone();
+        let elapsed_ns = number(&metadata, "elapsed_ns").map_err(refuse)?;
+        Ok(Checkpoint { spec, network, state, settings, elapsed_ns })
     }
 
     fn to_bytes(&self) -> Vec<u8> {
-        let layout = ParamLayout::new(&self.shape);
+        let layout = ParamLayout::new(&self.network);
         let LearnerState { params, optimizer, recent_returns, .. } = &self.state;
         let returns = TensorView::new(
             Dtype::F64,
@@ -204,70 +213,90 @@ impl Checkpoint {
         let texts = [
             ("format", FORMAT.to_owned()),
             ("checksum", no_checksum),
-            ("env", self.env.clone()),
+            ("spec", json(&self.spec)),
+            ("network", json(&self.network)),
             ("settings", self.settings.clone()),
         ];
         let numbers = numbers.into_iter().map(|(key, number)| (key, number.to_string()));
         texts.into_iter().chain(numbers).map(|(key, value)| (key.to_owned(), value)).collect()
     }
-
-    fn from_tensors(
-        metadata: &HashMap<String, String>,
-        shape: NetworkShape,
-        tensors: &SafeTensors,
-    ) -> Result<Checkpoint, String> {
-        let number = |key: &str| {
-            let value = text(metadata, key)?;
-            let number = value.parse().ok().filter(|number| *number <= MAX_NUMBER);
-            number.ok_or_else(|| {
-                format!("`{key}` in its metadata is `{value}`, not a number up to {MAX_NUMBER}")
-            })
-        };
-        let has_mean = tensors.names().iter().any(|name| name.starts_with(MEAN));
-        let mean = has_mean.then(|| read_flat(tensors, &shape, MEAN)).transpose()?;
-        let state = LearnerState {
-            counters: Counters {
-                frames: number("frames")?,
-                updates: number("updates")?,
-                episodes: number("episodes")?,
-                frames_produced_before: number("frames_produced")?,
-                solved_frames: number("solved_frames")?,
-                solved_ns: number("solved_ns")?,
-            },
-            recent_returns: read_returns(tensors)?,
-            params: read_flat(tensors, &shape, "")?,
-            optimizer: OptimizerState {
-                n_steps: number("optimizer_steps")?,
-                square: read_flat(tensors, &shape, SQUARE)?,
-                mean: mean.unwrap_or_default(),
-            },
-        };
-        Ok(Checkpoint {
-            env: text(metadata, "env")?.clone(),
-            shape,
-            state,
-            settings: text(metadata, "settings")?.clone(),
-            elapsed_ns: number("elapsed_ns")?,
-        })
-    }
 }
 
-/// Bytes of data in a checkpoint of a network of `shape`: its parameters, two moments of each at most, and
-/// the window of returns.
-fn largest_data_bytes(shape: &NetworkShape) -> usize {
-    3 * size_of::<f32>() * ParamLayout::new(shape).len() + size_of::<[f64; SCORE_WINDOW]>()
+/// Weights, optimiser and counters.
+fn read_state(
+    metadata: &HashMap<String, String>,
+    network: &NetworkSpec,
+    tensors: &SafeTensors,
+) -> Result<LearnerState, String> {
+    let number = |key| number(metadata, key);
+    let has_mean = tensors.names().iter().any(|name| name.starts_with(MEAN));
+    let mean = has_mean.then(|| read_flat(tensors, network, MEAN)).transpose()?;
+    Ok(LearnerState {
+        counters: Counters {
+            frames: number("frames")?,
+            updates: number("updates")?,
+            episodes: number("episodes")?,
+            frames_produced_before: number("frames_produced")?,
+            solved_frames: number("solved_frames")?,
+            solved_ns: number("solved_ns")?,
+        },
+        recent_returns: read_returns(tensors)?,
+        params: read_flat(tensors, network, "")?,
+        optimizer: OptimizerState {
+            n_steps: number("optimizer_steps")?,
+            square: read_flat(tensors, network, SQUARE)?,
+            mean: mean.unwrap_or_default(),
+        },
+    })
+}
+
+/// Bytes of data in a checkpoint of a network: its parameters, two moments of each at most, and the window
+/// of returns.
+fn largest_data_bytes(network: &NetworkSpec) -> usize {
+    3 * size_of::<f32>() * ParamLayout::new(network).len() + size_of::<[f64; SCORE_WINDOW]>()
+}
+
+fn json(value: &impl Serialize) -> String {
+    serde_json::to_string(value).expect("plain data is JSON")
 }
 
 fn text<'a>(metadata: &'a HashMap<String, String>, key: &str) -> Result<&'a String, String> {
     metadata.get(key).ok_or_else(|| format!("its metadata has no `{key}`"))
 }
 
-fn check_format(metadata: &HashMap<String, String>) -> Result<(), String> {
-    let found = text(metadata, "format")?;
-    if found == FORMAT {
-        return Ok(());
+fn number(metadata: &HashMap<String, String>, key: &str) -> Result<u64, String> {
+    let value = text(metadata, key)?;
+    let number = value.parse().ok().filter(|number| *number <= MAX_NUMBER);
+    number.ok_or_else(|| {
+        format!("`{key}` in its metadata is `{value}`, not a number up to {MAX_NUMBER}")
+    })
+}
+
+/// What was trained in, and what was trained; no larger than a network may be.
+fn read_specs(
+    metadata: &HashMap<String, String>,
+    header: &Metadata,
+) -> Result<(Spec, NetworkSpec), String> {
+    let (spec, network): (Spec, NetworkSpec) = match text(metadata, "format")?.as_str() {
+        FORMAT => (parsed(metadata, "spec")?, parsed(metadata, "network")?),
+        FORMAT_WITHOUT_SPEC => {
+            let network = network_of_shapes(header)?;
+            (spec_of_network(text(metadata, "env")?, &network), network)
+        }
+        other => return Err(format!("its format is `{other}`, this version reads `{FORMAT}`")),
+    };
+    if let Some(fault) = network.fault() {
+        return Err(format!("its network has {fault}"));
     }
-    Err(format!("its format is `{found}`, this version reads `{FORMAT}`"))
+    match spec.fault() {
+        Some(fault) => Err(format!("its environment has {fault}")),
+        None => Ok((spec, network)),
+    }
+}
+
+fn parsed<T: DeserializeOwned>(metadata: &HashMap<String, String>, key: &str) -> Result<T, String> {
+    let read = serde_json::from_str(text(metadata, key)?);
+    read.map_err(|error| format!("`{key}` in its metadata cannot be read: {error}"))
 }
 
 fn check_sum(path: &Path, bytes: &[u8]) -> Result<(), CheckpointError> {
@@ -333,8 +362,8 @@ fn named_tensors<'a>(
     })
 }
 
-/// The network's sizes, from the shapes of its weights; no larger than a network may be.
-fn read_shape(header: &Metadata) -> Result<NetworkShape, String> {
+/// The network of a file that does not name it, from the shapes of its weights.
+fn network_of_shapes(header: &Metadata) -> Result<NetworkSpec, String> {
     let weight = |name: &str| {
         let tensor = header.info(name).ok_or(format!("it has no `{name}`"))?;
         match *tensor.shape {
@@ -342,26 +371,33 @@ fn read_shape(header: &Metadata) -> Result<NetworkShape, String> {
             _ => Err(format!("`{name}` has shape {:?}, expected two dimensions", tensor.shape)),
         }
     };
-    let [_, obs_dim] = weight("torso.0.weight")?;
-    let [n_actions, _] = weight("policy.weight")?;
+    let [_, n_inputs] = weight("torso.0.weight")?;
+    let [n_action_params, _] = weight("policy.weight")?;
     let layers = (0..).step_by(2).map(|layer| weight(&format!("torso.{layer}.weight")));
-    let hidden = layers.map_while(Result::ok).map(|[n_outputs, _]| n_outputs).collect();
-    let shape = NetworkShape { obs_dim, hidden, n_actions };
-    match shape.fault() {
-        None => Ok(shape),
-        Some(fault) => Err(format!("its network has {fault}")),
+    let hidden: Vec<usize> = layers.map_while(Result::ok).map(|[n_outputs, _]| n_outputs).collect();
+    Ok(NetworkSpec::mlp(n_inputs, &hidden, n_action_params))
+}
+
+/// All that such a file says of its environment: spaces alone.
+fn spec_of_network(env: &str, network: &NetworkSpec) -> Spec {
+    Spec {
+        id: env.to_owned(),
+        obs: ObsSpace::vector(network.n_inputs),
+        actions: ActionSpace::Discrete(network.n_action_params),
+        max_episode_steps: None,
+        reward_threshold: None,
     }
 }
 
-/// The values of every parameter of a network of `shape` under its name with `prefix`, finite and of the
-/// right shape, in one flat vector.
+/// The values of every parameter of a network under its name with `prefix`, finite and of the right shape,
+/// in one flat vector.
 fn read_flat(
     tensors: &SafeTensors,
-    shape: &NetworkShape,
+    network: &NetworkSpec,
     prefix: &str,
 ) -> Result<Vec<f32>, String> {
     let mut flat = Vec::new();
-    for param in ParamLayout::new(shape).params() {
+    for param in ParamLayout::new(network).params() {
         let name = format!("{prefix}{}", param.name);
         let tensor = tensors.tensor(&name).map_err(|_| format!("it has no `{name}`"))?;
         if tensor.dtype() != Dtype::F32 || tensor.shape() != param.shape {
@@ -394,8 +430,8 @@ mod tests {
     use super::*;
 
     fn checkpoint() -> Checkpoint {
-        let shape = NetworkShape { obs_dim: 2, hidden: vec![3, 2], n_actions: 2 };
-        let params = ParamLayout::new(&shape).init(3);
+        let network = NetworkSpec::mlp(2, &[3, 2], 2);
+        let params = ParamLayout::new(&network).init(3);
         let square: Vec<f32> = params.iter().map(|p| p * p).collect();
         let counters = Counters {
             frames: 1_000,
@@ -406,14 +442,20 @@ mod tests {
             solved_ns: 5,
         };
         Checkpoint {
-            env: "CartPole-v1".into(),
+            spec: Spec {
+                id: "Slope-v0".into(),
+                obs: ObsSpace::bounded(&[[-1.0, 1.0], [-0.5, 2.0]]),
+                actions: ActionSpace::Discrete(2),
+                max_episode_steps: Some(500),
+                reward_threshold: Some(475.0),
+            },
             state: LearnerState {
                 counters,
                 recent_returns: std::array::from_fn(|k| k as f64 / 3.0),
                 optimizer: OptimizerState { n_steps: 7, mean: params.clone(), square },
                 params,
             },
-            shape,
+            network,
             settings: "env = \"CartPole-v1\"\n\"checksum\":\"not this one".into(),
             elapsed_ns: 12,
         }
@@ -469,8 +511,22 @@ mod tests {
     #[test]
     fn another_format_is_refused_with_both_versions() {
         let metadata = HashMap::from([("format".to_owned(), "impala-1".to_owned())]);
-        let problem = check_format(&metadata).unwrap_err();
-        assert_eq!(problem, "its format is `impala-1`, this version reads `impala-2`");
+        let header = Metadata::new(None, vec![]).unwrap();
+        let problem = read_specs(&metadata, &header).unwrap_err();
+        assert_eq!(problem, "its format is `impala-1`, this version reads `impala-3`");
+    }
+
+    /// Written by the version before: `impala train --frames 20000 --seed 3 --set network.hidden=[8]`.
+    #[test]
+    fn a_file_of_the_version_before_is_read() {
+        let path = Path::new("tests/reference/checkpoint-impala-2.safetensors");
+        let checkpoint = Checkpoint::load(path).unwrap();
+        let network = NetworkSpec::mlp(4, &[8], 2);
+        assert_eq!(checkpoint.network, network);
+        assert_eq!(checkpoint.spec.id, "CartPole-v1");
+        assert_eq!(checkpoint.spec.obs, ObsSpace::vector(4));
+        assert_eq!(checkpoint.state.params.len(), ParamLayout::new(&network).len());
+        assert!(checkpoint.state.counters.frames >= 20_000);
     }
 
     #[test]

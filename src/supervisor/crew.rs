@@ -16,7 +16,6 @@ use super::place::{Place, Role};
 use crate::base::latency::{RunClock, monotonic_ns};
 use crate::config::Config;
 use crate::os::process::{Worker, start_ticks};
-use crate::rollout::RolloutShape;
 use crate::shm::Segment;
 use crate::shm::board::Vitals;
 use crate::telemetry::LiveNote;
@@ -142,12 +141,11 @@ impl<'a> Crew<'a> {
     pub fn live_note(&self) -> io::Result<Option<LiveNote>> {
         let Some(segment) = &self.view_file else { return Ok(None) };
         let inode = segment.metadata()?.ino();
-        let RolloutShape { obs_dim, n_actions, .. } = self.segment.layout().shape.rollout;
+        let spec = self.config.spec().map_err(io::Error::other)?;
         let (pid, descriptor) = (std::process::id(), segment.as_raw_fd());
         let start_ticks = start_ticks(pid).ok_or_else(|| io::Error::other("there is no /proc"))?;
         let learner_threads = self.config.n_learner_threads();
-        let note =
-            LiveNote { pid, start_ticks, descriptor, inode, obs_dim, n_actions, learner_threads };
+        let note = LiveNote { pid, start_ticks, descriptor, inode, spec, learner_threads };
         Ok(Some(note))
     }
 }

@@ -181,7 +181,8 @@ fn play(
 ) -> Result<Option<EvalSummary>, PlayError> {
     let seed = stream_seed(config.seed, Stream::Evaluation);
     let n_episodes = config.report.eval_episodes as usize;
-    let player = Player::new(checkpoint, &config.environments, config.simd()?, Selection::Greedy)?;
+    let (environments, args) = (&config.environments, &config.env_args);
+    let player = Player::new(checkpoint, environments, args, config.simd()?, Selection::Greedy)?;
     let mut said_ns = monotonic_ns();
     let played = |n_played: usize| {
         let now_ns = monotonic_ns();
@@ -191,5 +192,5 @@ fn play(
             let _ = sender.send(Said::Played(n_played as u64));
         }
     };
-    Ok(scores::summarise(&player.returns(n_episodes, seed, played)))
+    Ok(scores::summarise(&player.returns(n_episodes, seed, played)?))
 }

@@ -9,7 +9,7 @@ use crate::base::latency::{RunClock, monotonic_ns};
 use crate::config::{Config, ConfigError};
 use crate::run::checkpoints::Checkpoints;
 use crate::run::dir::RunDir;
-use crate::run::start::fresh_state;
+use crate::run::first_state::fresh_state;
 use crate::shm::state::{SavedState, StateReader};
 use crate::shm::{Segment, SegmentError};
 use crate::state::checkpoint::{Checkpoint, CheckpointError};

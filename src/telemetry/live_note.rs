@@ -2,8 +2,10 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::space::Spec;
+
 /// `live.json`: whose run it is while it lasts, and where its shared memory can be looked into.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct LiveNote {
     /// The supervisor's process.
     pub pid: u32,
@@ -13,10 +15,8 @@ pub struct LiveNote {
     pub descriptor: i32,
     /// The segment's inode: what has the descriptor's number after that has another.
     pub inode: u64,
-    /// Numbers in an observation: whoever looks need not know the environment.
-    pub obs_dim: usize,
-    /// Number of actions.
-    pub n_actions: usize,
+    /// What the environment is: whoever looks need not know it.
+    pub spec: Spec,
     /// Threads of the learner, whose waiting is added up.
     pub learner_threads: usize,
 }

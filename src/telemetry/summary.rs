@@ -202,7 +202,7 @@ pub struct Summary {
     pub env: String,
     /// Seed of the run.
     pub seed: u64,
-    /// Learner backend that ran: `native` or `torch`.
+    /// Learner that ran: `native` or `torch`.
     pub learner: String,
     /// Threads that the learner ran.
     pub learner_threads: usize,

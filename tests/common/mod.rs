@@ -1,9 +1,10 @@
 //! Random batches for the learner's tests.
 
-use impala::learner::backend::{Batch, Outputs, Targets};
-use impala::network::params::NetworkShape;
-use impala::rollout::StepKind;
-use ndarray::{Array2, NdFloat};
+use impala::learner::losses::Targets;
+use impala::network::NetworkSpec;
+use impala::rollout::{Frames, StepKind};
+use impala::space::{Actions, Obs};
+use ndarray::Array2;
 use rand_core::{Rng, SeedableRng};
 use rand_xoshiro::Xoshiro256PlusPlus;
 
@@ -12,9 +13,7 @@ pub struct RandomBatch {
     pub n_trajectories: usize,
     pub obs: Array2<f64>,
     pub actions: Vec<i32>,
-    pub rewards: Vec<f64>,
     pub kinds: Vec<StepKind>,
-    pub behaviour_log_probs: Array2<f64>,
     pub vs: Vec<f64>,
     pub pg_advantages: Vec<f64>,
     pub weights: Vec<f64>,
@@ -46,8 +45,8 @@ impl Uniform {
 }
 
 impl RandomBatch {
-    /// A batch for a network of `shape`.
-    pub fn new(shape: &NetworkShape, n_steps: usize, n_trajectories: usize, seed: u64) -> Self {
+    /// A batch for a network of `spec`.
+    pub fn new(spec: &NetworkSpec, n_steps: usize, n_trajectories: usize, seed: u64) -> Self {
         let mut random = Uniform::seeded(seed);
         let n = n_steps * n_trajectories;
         let kinds =
@@ -58,10 +57,8 @@ impl RandomBatch {
         let masked = |values: Vec<f64>| values.iter().zip(&weights).map(|(v, w)| v * w).collect();
         RandomBatch {
             n_trajectories,
-            obs: random.matrix(shape.obs_dim, n + n_trajectories),
-            actions: (0..n).map(|_| random.below(shape.n_actions) as i32).collect(),
-            rewards: random.vec(n, 1.0),
-            behaviour_log_probs: log_softmax(random.matrix(shape.n_actions, n)),
+            obs: random.matrix(spec.n_inputs, n + n_trajectories),
+            actions: (0..n).map(|_| random.below(spec.n_action_params) as i32).collect(),
             vs: random.vec(n, 2.0),
             pg_advantages: masked(random.vec(n, 2.0)),
             weights,
@@ -69,31 +66,16 @@ impl RandomBatch {
         }
     }
 
-    pub fn batch(&self) -> Batch<'_, f64> {
-        Batch {
-            n_trajectories: self.n_trajectories,
-            obs: self.obs.view(),
-            actions: &self.actions,
-            rewards: &self.rewards,
-            kinds: &self.kinds,
-            behaviour_log_probs: self.behaviour_log_probs.view(),
-        }
+    pub fn frames(&self) -> Frames<'_, f64> {
+        let (n_trajectories, kinds) = (self.n_trajectories, &*self.kinds);
+        Frames { n_trajectories, obs: Obs::Numbers(self.obs.view()), kinds }
+    }
+
+    pub fn actions(&self) -> Actions<'_> {
+        Actions::of_indices(&self.actions)
     }
 
     pub fn targets(&self) -> Targets<'_, f64> {
         Targets { vs: &self.vs, pg_advantages: &self.pg_advantages, weights: &self.weights }
     }
-
-    pub fn outputs<R: NdFloat>(&self) -> Outputs<R> {
-        Outputs::new(self.behaviour_log_probs.nrows(), self.actions.len(), self.obs.ncols())
-    }
-}
-
-/// Normalised logs of the columns' softmax.
-pub fn log_softmax(mut logits: Array2<f64>) -> Array2<f64> {
-    for mut column in logits.columns_mut() {
-        let log_sum = column.iter().map(|logit| logit.exp()).sum::<f64>().ln();
-        column.mapv_inplace(|logit| logit - log_sum);
-    }
-    logits
 }

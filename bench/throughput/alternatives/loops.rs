@@ -15,6 +15,7 @@ use impala::config::Config;
 use impala::learner::optim::{Optimizer, UpdateRule, clip_grad_norm};
 use impala::learner::pass::Pass;
 use impala::network::params::ParamLayout;
+use impala::run::sizes::Sizes;
 use impala::shm::Segment;
 
 use super::Figures;
@@ -39,7 +40,9 @@ pub fn act(
     loop {
         slots.claim();
         version = weights.read(collector.params_mut()).unwrap_or(version);
-        collector.collect(&mut slots.rollout());
+        let mut collected = Ok(());
+        slots.fill(&mut |rollout| collected = collector.collect(rollout).map(drop));
+        collected?;
         slots.publish(version);
     }
 }
@@ -86,13 +89,13 @@ impl<'a> Hub<'a> {
         mut weights: Box<dyn Write + 'a>,
         figures: &'a Figures,
     ) -> Result<Self> {
-        let layout = ParamLayout::new(&config.network_shape()?);
+        let layout = ParamLayout::new(&Sizes::of(&config)?.network);
         let params = layout.init(stream_seed(config.seed, Stream::Weights));
         // The segment comes with the same weights as version 0, which the other ways cannot see.
         let version = 1;
         weights.publish(version, &params, &Vec::from_iter(0..config.actors.count));
         let optimizer = Optimizer::new(UpdateRule::of(&config.optimizer), layout.len());
-        let frames_per_slot = config.rollout_shape()?.n_frames() as u64;
+        let frames_per_slot = Sizes::of(&config)?.rollout.n_frames() as u64;
         Ok(Hub { config, weights, params, optimizer, version, frames_per_slot, figures })
     }
 

@@ -21,9 +21,9 @@ use std::time::Instant;
 
 use anyhow::{Context, Result, ensure};
 use impala::config::Config;
-use impala::network::params::ParamLayout;
 use impala::os::process::{Death, EXIT_ERROR, Worker};
-use impala::run::start::{create_segment, fresh_state, segment_shape};
+use impala::run::first_state::{create_segment, fresh_state};
+use impala::run::sizes::Sizes;
 use impala::shm::Segment;
 use nix::sys::signal::Signal;
 
@@ -102,7 +102,7 @@ struct Pieces<'a> {
 
 fn pieces<'a>(variant: Variant, config: &Config, segment: &'a Segment) -> Result<Pieces<'a>> {
     let n_actors = config.actors.count;
-    let n_params = ParamLayout::new(&config.network_shape()?).len();
+    let n_params = Sizes::of(&config)?.n_params();
     let rings = |waiting| Rings { segment, n_actors, waiting };
     let mut pieces = Pieces {
         transport: Box::new(rings(Waiting::Doorbell)),
@@ -112,7 +112,8 @@ fn pieces<'a>(variant: Variant, config: &Config, segment: &'a Segment) -> Result
         Variant::Engine => {}
         Variant::Lockstep => pieces.transport = Box::new(Lockstep(rings(Waiting::Doorbell))),
         Variant::Copied => {
-            pieces.transport = Box::new(Copied(rings(Waiting::Doorbell), config.rollout_shape()?));
+            pieces.transport =
+                Box::new(Copied(rings(Waiting::Doorbell), Sizes::of(&config)?.rollout));
         }
         Variant::MutexWeights => pieces.weights = Box::new(Mutexed::new(n_params)?),
         Variant::MessageWeights => pieces.weights = Box::new(Messaged::new(n_actors)?),
@@ -129,7 +130,7 @@ fn pieces<'a>(variant: Variant, config: &Config, segment: &'a Segment) -> Result
 /// Forks: this process must have one thread.
 pub fn run(variant: Variant, effort: Effort) -> Result<Sample> {
     let config = Config::default();
-    let shape = segment_shape(&config, &config.network_shape()?);
+    let shape = Sizes::of(&config)?.segment;
     let segment = create_segment(&shape, &fresh_state(&config)?)?;
     let pieces = pieces(variant, &config, &segment)?;
     let figures = Shared::new(Figures::default())?;
@@ -141,7 +142,7 @@ pub fn run(variant: Variant, effort: Effort) -> Result<Sample> {
     let (seconds, after) = (start.elapsed().as_secs_f64(), counts(&figures));
     stop(workers).with_context(|| variant.name())?;
     let n_updates = after.0 - before.0;
-    let m_frames = n_updates * config.rollout_shape()?.n_frames() as f64 / 1e6;
+    let m_frames = n_updates * Sizes::of(&config)?.rollout.n_frames() as f64 / 1e6;
     Ok(Sample {
         m_frames_per_s: m_frames / seconds,
         cpu_s_per_m_frames: usage.cpu_s / m_frames,

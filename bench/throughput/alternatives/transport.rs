@@ -3,8 +3,10 @@
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use anyhow::Result;
+use bytemuck::{bytes_of, bytes_of_mut};
 use impala::config::Config;
-use impala::rollout::{Rollout, RolloutBuffer, RolloutMut, RolloutShape};
+use impala::rollout::{Rollout, RolloutBuffer, RolloutHeader, RolloutMut, RolloutShape};
+use impala::run::sizes::Sizes;
 use impala::shm::doorbell::Doorbell;
 use impala::shm::{Consumer, Producer, Segment, TakenSlot};
 use ipc_channel::ipc::{
@@ -26,8 +28,8 @@ pub trait Transport {
 pub trait Fill {
     /// Waits until there is room for a rollout.
     fn claim(&mut self);
-    /// The room.
-    fn rollout(&mut self) -> RolloutMut<'_>;
+    /// Lets `fill` fill the room.
+    fn fill(&mut self, fill: &mut dyn FnMut(&mut RolloutMut));
     /// Sends the rollout to the learner.
     fn publish(&mut self, policy_version: u64);
 }
@@ -120,17 +122,19 @@ impl Transport for Rings<'_> {
     }
 }
 
+const STILL_OURS: &str = "the slot stays ours until it is published";
+
 impl Fill for RingFiller<'_> {
     fn claim(&mut self) {
         self.waiting.until(self.doorbell, || self.producer.try_claim().map(drop));
     }
 
-    fn rollout(&mut self) -> RolloutMut<'_> {
-        self.producer.try_claim().expect("the slot stays ours until it is published")
+    fn fill(&mut self, fill: &mut dyn FnMut(&mut RolloutMut)) {
+        fill(&mut self.producer.try_claim().expect(STILL_OURS).rollout());
     }
 
     fn publish(&mut self, policy_version: u64) {
-        self.producer.publish(policy_version);
+        self.producer.try_claim().expect(STILL_OURS).publish(policy_version);
     }
 }
 
@@ -220,10 +224,9 @@ impl Transport for Copied<'_> {
 impl Take for CopyTaker<'_> {
     fn take(&mut self) -> usize {
         let actor = self.inner.take();
-        let mut copy = self.copy.view_mut();
-        for (to, from) in fields_mut(&mut copy).into_iter().zip(fields(&self.inner.rollout())) {
-            to.copy_from_slice(from);
-        }
+        let rollout = self.inner.rollout();
+        *self.copy.view_mut().header = *rollout.header;
+        self.copy.copy_from(&rollout.field_bytes());
         actor
     }
 
@@ -266,7 +269,7 @@ impl Messages {
     pub fn new(config: &Config) -> Result<Messages> {
         let (sender, receiver) = bytes_channel()?;
         Ok(Messages {
-            shape: config.rollout_shape()?,
+            shape: Sizes::of(&config)?.rollout,
             n_slots: config.actors.slots_per_actor,
             sender,
             receiver: Mutex::new(receiver),
@@ -300,15 +303,17 @@ impl Fill for MessageFiller<'_> {
         }
     }
 
-    fn rollout(&mut self) -> RolloutMut<'_> {
-        self.rollout.view_mut()
+    fn fill(&mut self, fill: &mut dyn FnMut(&mut RolloutMut)) {
+        fill(&mut self.rollout.view_mut());
     }
 
     fn publish(&mut self, policy_version: u64) {
         self.rollout.view_mut().header.policy_version = policy_version;
         self.message.clear();
         self.message.extend_from_slice(&self.actor.to_ne_bytes());
-        for field in fields(&self.rollout.view()) {
+        let rollout = self.rollout.view();
+        self.message.extend_from_slice(bytes_of(rollout.header));
+        for field in rollout.field_bytes() {
             self.message.extend_from_slice(field);
         }
         self.way.sender.send(&self.message).expect("the learner lives until killed");
@@ -319,11 +324,10 @@ impl Take for MessageTaker<'_> {
     fn take(&mut self) -> usize {
         let message = lock(self.receiver).recv().expect("actors live until killed");
         let (actor, mut rest) = message.split_first_chunk().expect("the actor comes first");
-        for field in fields_mut(&mut self.rollout.view_mut()) {
-            let (bytes, after) = rest.split_at(field.len());
-            field.copy_from_slice(bytes);
-            rest = after;
-        }
+        let header = bytes_of_mut(self.rollout.view_mut().header);
+        header.copy_from_slice(take(&mut rest, size_of::<RolloutHeader>()));
+        let sizes = self.rollout.view().field_bytes().map(<[u8]>::len);
+        self.rollout.copy_from(&sizes.map(|size| take(&mut rest, size)));
         self.actor = usize::from_ne_bytes(*actor);
         self.actor
     }
@@ -337,34 +341,9 @@ impl Take for MessageTaker<'_> {
     }
 }
 
-const WHOLE: &str = "fields are made in one piece";
-
-/// A rollout as bytes, field by field.
-fn fields<'a>(rollout: &Rollout<'a>) -> [&'a [u8]; 8] {
-    use bytemuck::{bytes_of, cast_slice};
-    [
-        bytes_of(rollout.header),
-        cast_slice(rollout.obs.to_slice().expect(WHOLE)),
-        cast_slice(rollout.actions),
-        cast_slice(rollout.rewards),
-        cast_slice(rollout.kinds),
-        cast_slice(rollout.behaviour_log_probs.to_slice().expect(WHOLE)),
-        cast_slice(rollout.episode_returns),
-        cast_slice(rollout.episode_lengths),
-    ]
-}
-
-/// The same fields to write to.
-fn fields_mut<'a>(rollout: &'a mut RolloutMut) -> [&'a mut [u8]; 8] {
-    use bytemuck::{bytes_of_mut, cast_slice_mut};
-    [
-        bytes_of_mut(rollout.header),
-        cast_slice_mut(rollout.obs.as_slice_mut().expect(WHOLE)),
-        cast_slice_mut(rollout.actions),
-        cast_slice_mut(rollout.rewards),
-        cast_slice_mut(rollout.kinds),
-        cast_slice_mut(rollout.behaviour_log_probs.as_slice_mut().expect(WHOLE)),
-        cast_slice_mut(rollout.episode_returns),
-        cast_slice_mut(rollout.episode_lengths),
-    ]
+/// The next bytes of a message.
+fn take<'a>(rest: &mut &'a [u8], n_bytes: usize) -> &'a [u8] {
+    let (taken, after) = rest.split_at(n_bytes);
+    *rest = after;
+    taken
 }

@@ -1,8 +1,10 @@
 //! What lies where in the shared memory, as a table with a line between regions.
 
+use impala::base::span::Span;
 use impala::config::Config;
-use impala::run::start::segment_shape;
-use impala::shm::layout::{Layout, STATUS_BYTES, Span};
+use impala::rollout::fields;
+use impala::run::sizes::Sizes;
+use impala::shm::layout::{Layout, STATUS_BYTES};
 
 /// A stretch of the segment and whose it is.
 struct Row {
@@ -18,7 +20,7 @@ fn row(span: Span, what: impl Into<String>, written_by: &'static str) -> Row {
 /// Prints the layout that a configuration leads to.
 pub fn print(config: &Config) -> anyhow::Result<()> {
     config.check()?;
-    let layout = Layout::new(&segment_shape(config, &config.network_shape()?))?;
+    let layout = Layout::new(&Sizes::of(config)?.segment)?;
     say!("{}", headline(config, &layout));
     let regions = regions(&layout);
     let chars = regions.iter().flatten().map(|row| row.what.chars().count()).max().unwrap_or(0);
@@ -99,22 +101,16 @@ fn first_ring(layout: &Layout) -> Vec<Row> {
         row(at(region, ring.doorbell), "  actor's doorbell", "learner, actor 0"),
     ];
     let first_slot = layout.slot_offset(0, 0);
-    for (span, what) in [
-        (slot.header, "  slot 0: header"),
-        (slot.obs, "    obs f32 [D, T+1, E]"),
-        (slot.actions, "    actions i32 [T, E]"),
-        (slot.rewards, "    rewards f32 [T, E]"),
-        (slot.kinds, "    kinds u32 [T, E]"),
-        (slot.behaviour_log_probs, "    log μ f32 [A, T, E]"),
-        (slot.episode_returns, "    episode returns f32 [T·E]"),
-        (slot.episode_lengths, "    episode lengths u32 [T·E]"),
-    ] {
-        rows.push(row(at(first_slot, span), what, "actor 0 while unpublished"));
+    let unpublished = "actor 0 while unpublished";
+    rows.push(row(at(first_slot, slot.header), "  slot 0: header", unpublished));
+    for (field, span) in fields(&layout.shape.rollout).iter().zip(slot.fields) {
+        let what = format!("    {} {} {}", field.name, field.numbers.number.name(), field.order);
+        rows.push(row(at(first_slot, span), what, unpublished));
     }
     rows.extend((1..layout.shape.slots_per_actor).map(|index| {
         let offset = layout.slot_offset(0, index as u64);
         let span = Span { offset, n_bytes: slot.stride_bytes };
-        row(span, format!("  slot {index}, as slot 0"), "actor 0 while unpublished")
+        row(span, format!("  slot {index}, as slot 0"), unpublished)
     }));
     rows
 }

@@ -12,7 +12,8 @@
 
 use std::f64::consts::PI;
 
-use super::super::{Env, EnvSpec, NumpyRng, Transition};
+use super::super::{ArgError, Env, NoArgs, NumpyRng, Transition};
+use crate::space::{ActionSpace, ObsSpace, Spec};
 
 /// Seconds between two steps.
 const DT: f64 = 0.2;
@@ -42,24 +43,25 @@ pub struct Acrobot {
     np_random: NumpyRng,
 }
 
-impl Env<6> for Acrobot {
-    const SPEC: EnvSpec = EnvSpec {
-        id: "Acrobot-v1",
-        obs_dim: 6,
-        n_actions: 3,
-        max_episode_steps: 500,
-        reward_threshold: -100.0,
-        obs_bounds: Some(&[
-            [-1.0, 1.0],
-            [-1.0, 1.0],
-            [-1.0, 1.0],
-            [-1.0, 1.0],
-            [-OBSERVED_VELOCITY[0], OBSERVED_VELOCITY[0]],
-            [-OBSERVED_VELOCITY[1], OBSERVED_VELOCITY[1]],
-        ]),
-    };
+impl Env for Acrobot {
+    type Obs = [f32; 6];
+    type Action = usize;
+    type Args = NoArgs;
+    const ID: &'static str = "Acrobot-v1";
 
-    fn new(np_random: NumpyRng) -> Self {
+    fn spec(_: &NoArgs) -> Result<Spec, ArgError> {
+        let [first, second] = OBSERVED_VELOCITY;
+        let velocities = [[-first, first], [-second, second]];
+        Ok(Spec {
+            id: Self::ID.into(),
+            obs: ObsSpace::bounded(&[[[-1.0, 1.0]; 4].as_slice(), &velocities].concat()),
+            actions: ActionSpace::Discrete(3),
+            max_episode_steps: Some(500),
+            reward_threshold: Some(-100.0),
+        })
+    }
+
+    fn new(_: &NoArgs, np_random: NumpyRng) -> Self {
         Self { state: [0.0; 4], np_random }
     }
 
@@ -90,7 +92,7 @@ impl Env<6> for Acrobot {
             [theta1.cos(), theta1.sin(), theta2.cos(), theta2.sin(), velocity1, velocity2];
         *obs = observed.map(|number| number as f32);
         let terminated = -theta1.cos() - (theta2 + theta1).cos() > 1.0;
-        Transition { reward: if terminated { 0.0 } else { -1.0 }, terminated }
+        Transition { reward: if terminated { 0.0 } else { -1.0 }, terminated, truncated: false }
     }
 }
 

@@ -8,7 +8,8 @@
 //! is every observation bit-equal. Sine and cosine are the C library's, as NumPy's are; two libraries
 //! may round one of them differently in the last bit.
 
-use super::super::{Env, EnvSpec, NumpyRng, Transition};
+use super::super::{ArgError, Env, NoArgs, NumpyRng, Transition};
+use crate::space::{ActionSpace, ObsSpace, Spec};
 
 const GRAVITY: f64 = 9.8;
 const MASS_CART: f64 = 1.0;
@@ -54,18 +55,24 @@ impl CartPole {
     }
 }
 
-impl Env<4> for CartPole {
-    const SPEC: EnvSpec = EnvSpec {
-        id: "CartPole-v1",
-        obs_dim: 4,
-        n_actions: 2,
-        max_episode_steps: 500,
-        reward_threshold: 475.0,
-        // Its numbers are of like size, and half of them have no bounds.
-        obs_bounds: None,
-    };
+impl Env for CartPole {
+    type Obs = [f32; 4];
+    type Action = usize;
+    type Args = NoArgs;
+    const ID: &'static str = "CartPole-v1";
 
-    fn new(np_random: NumpyRng) -> Self {
+    fn spec(_: &NoArgs) -> Result<Spec, ArgError> {
+        Ok(Spec {
+            id: Self::ID.into(),
+            // The numbers are of like size, and half of them have no bounds.
+            obs: ObsSpace::vector(4),
+            actions: ActionSpace::Discrete(2),
+            max_episode_steps: Some(500),
+            reward_threshold: Some(475.0),
+        })
+    }
+
+    fn new(_: &NoArgs, np_random: NumpyRng) -> Self {
         Self { state: [0.0; 4], np_random }
     }
 
@@ -87,7 +94,7 @@ impl Env<4> for CartPole {
         ];
         self.observe(obs);
         let terminated = self.state[0].abs() > X_LIMIT || self.state[2].abs() > THETA_LIMIT;
-        Transition { reward: 1.0, terminated }
+        Transition { reward: 1.0, terminated, truncated: false }
     }
 }
 
@@ -107,13 +114,11 @@ mod tests {
 
     /// Plays one episode until it is over; its steps and its last state.
     fn play(seed: u128, act: impl Fn(&[f32; 4]) -> usize) -> (u32, [f64; 4]) {
-        let mut cartpole = CartPole::new(NumpyRng::new(seed));
+        let mut cartpole = CartPole::new(&NoArgs {}, NumpyRng::new(seed));
         let mut obs = [0.0; 4];
         cartpole.reset(&mut obs);
         let mut steps = 1;
-        while !cartpole.step(act(&obs), &mut obs).terminated
-            && steps < CartPole::SPEC.max_episode_steps
-        {
+        while !cartpole.step(act(&obs), &mut obs).terminated && steps < 500 {
             steps += 1;
         }
         (steps, cartpole.state)

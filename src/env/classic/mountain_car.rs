@@ -6,7 +6,8 @@
 //! Source: `gymnasium/envs/classic_control/mountain_car.py` (Gymnasium 1.4.0), goal velocity 0. Each
 //! expression keeps that file's order of operations; the cosine is the C library's, as Python's is.
 
-use super::super::{Env, EnvSpec, NumpyRng, Transition};
+use super::super::{ArgError, Env, NoArgs, NumpyRng, Transition};
+use crate::space::{ActionSpace, ObsSpace, Spec};
 
 /// Left end of the valley.
 const MIN_POSITION: f64 = -1.2;
@@ -34,17 +35,23 @@ impl MountainCar {
     }
 }
 
-impl Env<2> for MountainCar {
-    const SPEC: EnvSpec = EnvSpec {
-        id: "MountainCar-v0",
-        obs_dim: 2,
-        n_actions: 3,
-        max_episode_steps: 200,
-        reward_threshold: -110.0,
-        obs_bounds: Some(&[[-1.2, 0.6], [-0.07, 0.07]]),
-    };
+impl Env for MountainCar {
+    type Obs = [f32; 2];
+    type Action = usize;
+    type Args = NoArgs;
+    const ID: &'static str = "MountainCar-v0";
 
-    fn new(np_random: NumpyRng) -> Self {
+    fn spec(_: &NoArgs) -> Result<Spec, ArgError> {
+        Ok(Spec {
+            id: Self::ID.into(),
+            obs: ObsSpace::bounded(&[[-1.2, 0.6], [-0.07, 0.07]]),
+            actions: ActionSpace::Discrete(3),
+            max_episode_steps: Some(200),
+            reward_threshold: Some(-110.0),
+        })
+    }
+
+    fn new(_: &NoArgs, np_random: NumpyRng) -> Self {
         Self { position: 0.0, velocity: 0.0, np_random }
     }
 
@@ -65,6 +72,6 @@ impl Env<2> for MountainCar {
         }
         self.observe(obs);
         let terminated = self.position >= GOAL_POSITION && self.velocity >= 0.0;
-        Transition { reward: -1.0, terminated }
+        Transition { reward: -1.0, terminated, truncated: false }
     }
 }

@@ -17,7 +17,7 @@ const SHAPE: SegmentShape = SegmentShape {
     slots_per_actor: 1,
     n_params: N_PARAMS,
     n_moments: 1,
-    rollout: RolloutShape { unroll_length: 1, n_envs: 1, obs_dim: 1, n_actions: 1 },
+    rollout: RolloutShape::of_numbers(1, 1, 1),
 };
 
 /// Two cells and their heads.

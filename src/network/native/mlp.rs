@@ -6,7 +6,8 @@
 
 use ndarray::{ArrayView2, ArrayViewMut2, NdFloat, s};
 
-use super::params::{Dense, NetworkShape, ParamLayout};
+use super::super::NetworkSpec;
+use super::super::params::{Dense, ParamLayout};
 use crate::kernels::{Activation, FeatureMajor, Kernels, columns, columns_mut};
 
 /// Columns that go through the whole network before the next ones: few enough that a layer's activations
@@ -28,17 +29,17 @@ pub struct Activations<R> {
 }
 
 impl<R: NdFloat> Activations<R> {
-    /// Room for the hidden layers of `shape` at `n_columns` frames.
-    pub fn new(shape: &NetworkShape, n_columns: usize) -> Self {
-        let hidden = shape.hidden.iter().map(|&units| FeatureMajor::zeros(units, n_columns));
+    /// Room for the hidden layers of `spec` at `n_columns` frames.
+    pub fn new(spec: &NetworkSpec, n_columns: usize) -> Self {
+        let hidden = spec.hidden().iter().map(|&units| FeatureMajor::zeros(units, n_columns));
         Activations { hidden: hidden.collect() }
     }
 }
 
 impl<K> Mlp<K> {
-    /// The network of `shape`, computed by `kernels`.
-    pub fn new(shape: &NetworkShape, kernels: K) -> Self {
-        Mlp { layout: ParamLayout::new(shape), kernels }
+    /// The network of `spec`, computed by `kernels`.
+    pub fn new(spec: &NetworkSpec, kernels: K) -> Self {
+        Mlp { layout: ParamLayout::new(spec), kernels }
     }
 
     /// Where each parameter lies in the flat vector.

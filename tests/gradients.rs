@@ -1,50 +1,89 @@
-//! The native learner's gradients against finite differences, in f64.
+//! The learner's gradients against finite differences, in f64: through the loss, the head and the network.
 
 mod common;
 #[path = "common/plain_kernels.rs"]
 mod plain_kernels;
 
 use common::{RandomBatch, Uniform};
-use impala::kernels::Simd;
-use impala::learner::backend::{Backend, Batch, LossCosts, Losses, Outputs, Targets};
-use impala::learner::native::Native;
-use impala::network::params::{NetworkShape, ParamLayout};
-use ndarray::Array2;
+use impala::kernels::{Kernels, Simd};
+use impala::learner::losses::{ActorCritic, LossCosts, Losses, Targets};
+use impala::network::heads::Head;
+use impala::network::native::NativeLearning;
+use impala::network::params::ParamLayout;
+use impala::network::{Learning, NetworkSpec};
+use impala::rollout::Frames;
+use impala::space::{ActionSpace, Actions, Obs};
+use ndarray::{Array2, NdFloat};
 use plain_kernels::Plain;
 
 const COSTS: LossCosts<f64> = LossCosts { baseline_cost: 0.5, entropy_cost: 0.01 };
 
-fn shapes() -> [NetworkShape; 3] {
+fn networks() -> [NetworkSpec; 3] {
     [
-        NetworkShape { obs_dim: 4, hidden: vec![8, 6], n_actions: 2 },
-        NetworkShape { obs_dim: 3, hidden: vec![5], n_actions: 4 },
-        NetworkShape { obs_dim: 1, hidden: vec![7, 3, 9], n_actions: 3 },
+        NetworkSpec::mlp(4, &[8, 6], 2),
+        NetworkSpec::mlp(3, &[5], 4),
+        NetworkSpec::mlp(1, &[7, 3, 9], 3),
     ]
 }
 
-/// A backend in f64 with its parameters and a random batch.
+/// A network with its head and its loss, as a pass of the learner has them.
+struct Stack<K, R> {
+    network: NativeLearning<K, R>,
+    head: Head<K, R>,
+    loss: ActorCritic<R>,
+    outputs: Array2<R>,
+    d_outputs: Array2<R>,
+}
+
+impl<K: Kernels<R>, R: NdFloat> Stack<K, R> {
+    fn new(spec: &NetworkSpec, kernels: K, n_steps: usize, n_observations: usize) -> Self {
+        let actions = ActionSpace::Discrete(spec.n_action_params);
+        Stack {
+            network: NativeLearning::new(spec, kernels, n_observations),
+            head: Head::new(&actions, kernels, n_steps),
+            loss: ActorCritic::new(n_steps),
+            outputs: Array2::zeros((spec.n_outputs(), n_observations)),
+            d_outputs: Array2::zeros((spec.n_outputs(), n_steps)),
+        }
+    }
+
+    fn learn(
+        &mut self,
+        params: &[R],
+        (frames, actions): (&Frames<R>, Actions),
+        (targets, costs): (&Targets<R>, &LossCosts<R>),
+        grad: &mut [R],
+    ) -> Losses {
+        self.network.forward(params, frames, self.outputs.view_mut());
+        let seen = self.head.evaluate(self.outputs.view(), actions);
+        let (losses, slopes) = self.loss.differentiate(&seen, targets, costs);
+        self.head.chain(actions, &slopes, self.d_outputs.view_mut());
+        self.network.backward(params, frames, self.d_outputs.view(), grad);
+        losses
+    }
+}
+
+/// A stack in f64 with its parameters and a random batch.
 struct Problem {
-    backend: Native<Plain, f64>,
+    stack: Stack<Plain, f64>,
     params: Vec<f64>,
     random: RandomBatch,
 }
 
 impl Problem {
-    fn new(shape: &NetworkShape, seed: u64) -> Self {
-        let random = RandomBatch::new(shape, 5, 7, seed);
-        let n_params = ParamLayout::new(shape).len();
+    fn new(spec: &NetworkSpec, seed: u64) -> Self {
+        let random = RandomBatch::new(spec, 5, 7, seed);
+        let n_params = ParamLayout::new(spec).len();
         Problem {
-            backend: Native::new(shape, Plain, random.actions.len(), random.obs.ncols()),
+            stack: Stack::new(spec, Plain, random.actions.len(), random.obs.ncols()),
             params: Uniform::seeded(seed + 100).vec(n_params, 0.7),
             random,
         }
     }
 
     fn learn(&mut self, grad: &mut [f64]) -> Losses {
-        let (batch, mut outputs) = (self.random.batch(), self.random.outputs());
-        self.backend.forward(&self.params, &batch, &mut outputs);
-        let targets = self.random.targets();
-        self.backend.backward(&self.params, &batch, &outputs, &targets, &COSTS, grad)
+        let seen = (&self.random.frames(), self.random.actions());
+        self.stack.learn(&self.params, seen, (&self.random.targets(), &COSTS), grad)
     }
 
     fn loss(&mut self) -> f64 {
@@ -55,8 +94,8 @@ impl Problem {
 
 #[test]
 fn gradients_are_those_of_finite_differences() {
-    for (seed, shape) in shapes().iter().enumerate() {
-        let mut problem = Problem::new(shape, seed as u64);
+    for (seed, spec) in networks().iter().enumerate() {
+        let mut problem = Problem::new(spec, seed as u64);
         let mut grad = vec![0.0; problem.params.len()];
         problem.learn(&mut grad);
         for (k, &analytic) in grad.iter().enumerate() {
@@ -75,7 +114,7 @@ fn gradients_are_those_of_finite_differences() {
 
 #[test]
 fn gradients_add_up() {
-    let mut problem = Problem::new(&shapes()[0], 3);
+    let mut problem = Problem::new(&networks()[0], 3);
     let mut once = vec![0.0; problem.params.len()];
     problem.learn(&mut once);
     let mut twice = once.clone();
@@ -87,7 +126,7 @@ fn gradients_add_up() {
 
 #[test]
 fn masked_rows_have_no_part_in_losses_or_gradient() {
-    let mut problem = Problem::new(&shapes()[0], 4);
+    let mut problem = Problem::new(&networks()[0], 4);
     let mut grad = vec![0.0; problem.params.len()];
     let losses = problem.learn(&mut grad);
     let masked: Vec<usize> =
@@ -105,7 +144,7 @@ fn masked_rows_have_no_part_in_losses_or_gradient() {
 
 #[test]
 fn bootstrap_columns_get_values_but_no_gradient() {
-    let mut problem = Problem::new(&shapes()[0], 5);
+    let mut problem = Problem::new(&networks()[0], 5);
     let mut grad = vec![0.0; problem.params.len()];
     problem.learn(&mut grad);
     let n = problem.random.actions.len();
@@ -113,42 +152,31 @@ fn bootstrap_columns_get_values_but_no_gradient() {
     let mut changed = vec![0.0; grad.len()];
     problem.learn(&mut changed);
     assert_eq!(changed, grad);
-    let mut outputs = problem.random.outputs();
-    problem.backend.forward(&problem.params, &problem.random.batch(), &mut outputs);
-    let (first, rest) = outputs.values[n..].split_first().unwrap();
-    assert!(rest.iter().all(|value| value == first), "equal observations have equal values");
+    let values = problem.stack.outputs.row(2);
+    let bootstrap: Vec<f64> = values.iter().skip(n).copied().collect();
+    assert_eq!(bootstrap, vec![bootstrap[0]; 7], "equal observations have equal values");
 }
 
 /// Losses and gradient of f32 kernels on the same problem.
-fn learn_f32(kernels: Simd, problem: &Problem, shape: &NetworkShape) -> (Losses, Vec<f32>) {
+fn learn_f32(kernels: Simd, problem: &Problem, spec: &NetworkSpec) -> (Losses, Vec<f32>) {
     let f32s = |values: &[f64]| values.iter().map(|v| *v as f32).collect::<Vec<f32>>();
-    let matrix = |m: &Array2<f64>| m.mapv(|v| v as f32);
     let random = &problem.random;
-    let (obs, log_probs) = (matrix(&random.obs), matrix(&random.behaviour_log_probs));
-    let (rewards, params) = (f32s(&random.rewards), f32s(&problem.params));
+    let (obs, params) = (random.obs.mapv(|v| v as f32), f32s(&problem.params));
     let (vs, pg, weights) = (f32s(&random.vs), f32s(&random.pg_advantages), f32s(&random.weights));
-    let batch = Batch {
-        n_trajectories: random.n_trajectories,
-        obs: obs.view(),
-        actions: &random.actions,
-        rewards: &rewards,
-        kinds: &random.kinds,
-        behaviour_log_probs: log_probs.view(),
-    };
+    let (n_trajectories, kinds) = (random.n_trajectories, &*random.kinds);
+    let frames = Frames { n_trajectories, obs: Obs::Numbers(obs.view()), kinds };
     let targets = Targets { vs: &vs, pg_advantages: &pg, weights: &weights };
     let costs = LossCosts { baseline_cost: 0.5, entropy_cost: 0.01 };
-    let mut outputs: Outputs<f32> = random.outputs();
     let mut grad = vec![0.0; params.len()];
-    let mut backend = Native::new(shape, kernels, random.actions.len(), random.obs.ncols());
-    backend.forward(&params, &batch, &mut outputs);
-    let losses = backend.backward(&params, &batch, &outputs, &targets, &costs, &mut grad);
+    let mut stack = Stack::new(spec, kernels, random.actions.len(), random.obs.ncols());
+    let losses = stack.learn(&params, (&frames, random.actions()), (&targets, &costs), &mut grad);
     (losses, grad)
 }
 
 #[test]
 fn every_kernel_agrees_with_f64() {
-    let shape = NetworkShape { obs_dim: 4, hidden: vec![64, 64], n_actions: 2 };
-    let mut problem = Problem::new(&shape, 6);
+    let spec = NetworkSpec::mlp(4, &[64, 64], 2);
+    let mut problem = Problem::new(&spec, 6);
     problem.params.iter_mut().for_each(|param| *param *= 0.2);
     let mut grad = vec![0.0; problem.params.len()];
     let losses = problem.learn(&mut grad);
@@ -158,7 +186,7 @@ fn every_kernel_agrees_with_f64() {
             println!("SKIPPED: this processor has no {name}");
             continue;
         };
-        let (found, found_grad) = learn_f32(kernels, &problem, &shape);
+        let (found, found_grad) = learn_f32(kernels, &problem, &spec);
         approx::assert_relative_eq!(found.total(&COSTS), losses.total(&COSTS), max_relative = 1e-4);
         for (k, (found, expected)) in found_grad.iter().zip(&grad).enumerate() {
             let error = (f64::from(*found) - expected).abs();

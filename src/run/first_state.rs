@@ -1,12 +1,12 @@
-//! What a run starts with: the shape of its segment, its first state, and the segment with a state in it.
+//! What a run starts with: its first state, and the segment with a state in it.
 //!
 //! Owns the way there from a configuration that was checked. Knows nothing of who will work in the segment.
-//! Called by `train.rs`; and by who looks into a segment or learns a run again, to have the same.
+//! Called by `train.rs`; and by who learns a run again, to have the same.
 
+use super::sizes::Sizes;
 use crate::base::seeds::{Stream, stream_seed};
 use crate::config::{Config, ConfigError};
-use crate::network::params::{NetworkShape, ParamLayout};
-use crate::rollout::RolloutShape;
+use crate::network::params::ParamLayout;
 use crate::shm::layout::SegmentShape;
 use crate::shm::{Segment, SegmentError};
 use crate::state::{Counters, LearnerState, OptimizerState, SCORE_WINDOW};
@@ -16,29 +16,13 @@ use crate::state::{Counters, LearnerState, OptimizerState, SCORE_WINDOW};
 /// # Errors
 /// If the configuration cannot work.
 pub fn fresh_state(config: &Config) -> Result<LearnerState, ConfigError> {
-    let layout = ParamLayout::new(&config.network_shape()?);
+    let layout = ParamLayout::new(&Sizes::of(config)?.network);
     Ok(LearnerState {
         counters: Counters::default(),
         recent_returns: [0.0; SCORE_WINDOW],
         params: layout.init(stream_seed(config.seed, Stream::Weights)),
         optimizer: OptimizerState::fresh(layout.len(), config.optimizer.kind.n_moments()),
     })
-}
-
-/// The shape of the segment that a configuration needs with this network.
-pub fn segment_shape(config: &Config, network: &NetworkShape) -> SegmentShape {
-    SegmentShape {
-        n_actors: config.actors.count,
-        slots_per_actor: config.actors.slots_per_actor,
-        n_params: ParamLayout::new(network).len(),
-        n_moments: config.optimizer.kind.n_moments(),
-        rollout: RolloutShape {
-            unroll_length: config.actors.unroll_length,
-            n_envs: config.actors.envs_per_actor,
-            obs_dim: network.obs_dim,
-            n_actions: network.n_actions,
-        },
-    }
 }
 
 /// A segment with the state to learn from and its weights in it: whoever is forked finds weights to act

@@ -1,0 +1,69 @@
+//! Why an environment cannot be had, or cannot go on.
+
+use thiserror::Error;
+
+use super::args::ArgError;
+use crate::base::suggest::did_you_mean;
+
+/// Why an environment cannot be had, or cannot go on.
+#[derive(Debug, Error)]
+pub enum EnvError {
+    /// Nobody has registered it.
+    #[error(transparent)]
+    Unknown(#[from] UnknownEnv),
+    /// It cannot be made with these arguments.
+    #[error(
+        "{env} cannot be made with these arguments: {source}; set others with --env-arg NAME=VALUE"
+    )]
+    Args {
+        /// Its id.
+        env: String,
+        /// What is wrong.
+        source: ArgError,
+    },
+    /// What it says of itself cannot be.
+    #[error("{env} states a wrong specification: {fault}; mend its `spec`")]
+    Spec {
+        /// Its id.
+        env: String,
+        /// What is wrong.
+        fault: String,
+    },
+    /// An action is none of its space. Such an action can only come from a broken sampler, and to clamp it
+    /// would record a behaviour policy that never acted.
+    #[error("action {action} in environment {index} is not in {space} of {env}; mend who chose it")]
+    Action {
+        /// The environments' id.
+        env: String,
+        /// Which of them.
+        index: usize,
+        /// What it was given.
+        action: String,
+        /// What it takes.
+        space: String,
+    },
+    /// Room for observations, or actions, are of another shape than the environments'.
+    #[error("{what} of {n_envs} environments of {env} do not fit what was given; mend the caller")]
+    Room {
+        /// The environments' id.
+        env: String,
+        /// How many they are.
+        n_envs: usize,
+        /// `observations` or `actions`.
+        what: &'static str,
+    },
+}
+
+/// An id that a registry does not hold.
+#[derive(Debug, Error, PartialEq, Eq)]
+#[error(
+    "unknown environment {id:?}{}; known: {}",
+    did_you_mean(id, known.iter().copied()),
+    known.join(", ")
+)]
+pub struct UnknownEnv {
+    /// What was asked for.
+    pub id: String,
+    /// What there is.
+    pub known: Vec<&'static str>,
+}

@@ -1,0 +1,51 @@
+//! A rollout as the learner sees it: what its network may know of it, and what only its head and loss do.
+
+use super::{Rollout, StepKind};
+use crate::space::{Actions, Obs};
+
+/// What a network sees of B trajectories of T steps. Frame `n = t·B + b`, so a row of time is contiguous.
+#[derive(Clone, Copy, Debug)]
+pub struct Frames<'a, R = f32> {
+    /// B.
+    pub n_trajectories: usize,
+    /// Observations of (T+1)·B frames; the last B are those after step T, whose value is the bootstrap.
+    pub obs: Obs<'a, R>,
+    /// What each step was, `[T, B]`.
+    pub kinds: &'a [StepKind],
+}
+
+/// B trajectories of T steps: what the network sees of them, and what it does not.
+#[derive(Clone, Copy, Debug)]
+pub struct Batch<'a, R = f32> {
+    /// What the network sees.
+    pub frames: Frames<'a, R>,
+    /// Actions taken, `[K, T·B]`.
+    pub actions: Actions<'a>,
+    /// Raw rewards, `[T, B]`.
+    pub rewards: &'a [R],
+    /// log μ(a|x) of the actions taken, by the behaviour policy, `[T, B]`.
+    pub log_mu: &'a [R],
+}
+
+impl<R> Batch<'_, R> {
+    /// T·B, the number of steps (reset rows included).
+    pub fn n_steps(&self) -> usize {
+        self.rewards.len()
+    }
+}
+
+impl<'a> Batch<'a, f32> {
+    /// The batch of one rollout, or of several gathered, without copying it.
+    pub fn of(rollout: &Rollout<'a>) -> Self {
+        Batch {
+            frames: Frames {
+                n_trajectories: rollout.shape.n_envs,
+                obs: rollout.obs,
+                kinds: rollout.kinds,
+            },
+            actions: rollout.actions,
+            rewards: rollout.rewards,
+            log_mu: rollout.log_mu,
+        }
+    }
+}
