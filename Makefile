@@ -111,7 +111,7 @@ bench-peers: build ## CartPole-v1 with Stable-Baselines3, Sample Factory, RLlib,
 	$(PYTHON) bench/peers/main.py $(ARGS)
 
 .PHONY: throughput-doc
-throughput-doc: ## docs/throughput.md and its pictures, from the committed figures in results/bench
+throughput-doc: ## docs/throughput.md, its pictures and tables, from the committed figures in results/bench
 	$(CARGO) bench --bench explain
 
 perf: $(SETUP) ## Flame graphs and top functions of every process, in results/perf (LEARNER=torch, ARGS="--seconds 10")

@@ -1,4 +1,4 @@
-//! The document: which figures stand where. The prose around them is the template's.
+//! The document and its tables: which figures stand where. The prose around them is the templates'.
 
 use std::path::Path;
 
@@ -41,6 +41,13 @@ pub struct Document {
     pub others: Vec<Machine>,
 }
 
+/// `results/bench/throughput.md`: what the document's figures are taken from, for every machine.
+#[derive(Template)]
+#[template(path = "tables.md", config = "bench/explain/askama.toml")]
+struct Tables<'a> {
+    of: &'a Document,
+}
+
 /// What the text calls a machine, and how the names of its files end. The first is the one explained.
 const MACHINES: [(&str, &str); 3] =
     [("EPYC, AVX2", "avx2"), ("EPYC, AVX-512", "avx512-zen5"), ("Xeon, AVX-512", "avx512")];
@@ -68,6 +75,14 @@ impl Document {
     /// If a figure was not measured.
     pub fn text(&self) -> Result<String> {
         Ok(self.render()? + "\n")
+    }
+
+    /// The tables beside one another, rendered.
+    ///
+    /// # Errors
+    /// If a figure was not measured.
+    pub fn tables(&self) -> Result<String> {
+        Ok(Tables { of: self }.render()? + "\n")
     }
 
     /// A line about each file of each machine, and how busy that was with other things.
@@ -181,16 +196,6 @@ impl Document {
         Ok(figure(row.median))
     }
 
-    /// One quantity on every machine where it was measured.
-    fn everywhere(&self, group: &str, name: &str) -> Said {
-        let told = self.machines().filter_map(|machine| {
-            let row = machine.row(group, name)?;
-            Some(format!("{} ({})", figure(row.median), machine.label))
-        });
-        let told = Vec::from_iter(told);
-        if told.is_empty() { Err(missing(group, name)) } else { Ok(told.join(", ")) }
-    }
-
     /// What switching a method off does to the speed, in words.
     fn effect(&self, group: &str, name: &str) -> Said {
         let case = self.now.case(group, name).ok_or_else(|| missing(group, name))?;
@@ -198,7 +203,7 @@ impl Document {
         let percent = 100.0 * (median - 1.0).abs();
         Ok(match median {
             _ if low <= 1.0 && high >= 1.0 => {
-                format!("not distinguishable ({low:.2} – {high:.2} of the default's speed)")
+                format!("not distinguishable ({low:.2} – {high:.2})")
             }
             _ if median < 1.0 => format!("{percent:.0} % slower"),
             _ => format!("{percent:.0} % faster"),
@@ -218,14 +223,32 @@ impl Document {
         Ok(table.text())
     }
 
+    /// One such cost.
+    fn cost(&self, job: &str, quantile: &str, way: &str) -> Said {
+        self.now.micro_ns(job, quantile, way).map(micros).ok_or_else(|| missing(job, way))
+    }
+
+    /// The mean times of some stages of an update, µs.
+    fn means(&self, stages: &[&str]) -> askama::Result<Vec<f64>> {
+        let mean = |stage: &&str| {
+            let name = format!("{stage}, mean");
+            let row = self.now.row(ONE_THREAD, &name);
+            row.map(|row| row.median).ok_or_else(|| missing(ONE_THREAD, &name))
+        };
+        stages.iter().map(mean).collect()
+    }
+
+    /// What these stages together take of an update.
+    fn of_update(&self, stages: &[&str]) -> Said {
+        let [some, all] = [stages, &STAGES].map(|stages| self.means(stages));
+        let [some, all]: [f64; 2] = [some?.iter().sum(), all?.iter().sum()];
+        Ok(format!("{:.0} %", 100.0 * some / all))
+    }
+
     /// Where the time of an update goes.
     fn stages(&self) -> Said {
         let group = ONE_THREAD;
-        let mean = |stage: &str| {
-            let name = format!("{stage}, mean");
-            self.now.row(group, &name).map(|row| row.median).ok_or_else(|| missing(group, &name))
-        };
-        let means = STAGES.iter().map(|stage| mean(stage)).collect::<askama::Result<Vec<_>>>()?;
+        let means = self.means(&STAGES)?;
         let all: f64 = means.iter().sum();
         let own = ["stage", "mean, µs", "of an update"];
         let mut table = Table::new(self.head(&own, |label| format!("p50, µs: {label}")));
@@ -248,6 +271,23 @@ impl Document {
             table.push([rung.name.into(), figure(rung.m_frames_per_s), share]);
         }
         Ok(table.text())
+    }
+
+    /// A rung of that ladder, of the first.
+    fn of_peak(&self, name: &str) -> Said {
+        let ladder = roofline::ladder(&self.now).map_err(|error| unknown(&format!("{error:#}")))?;
+        let rung = ladder.iter().find(|rung| rung.name == name);
+        let shares = rung.zip(ladder.first());
+        let (rung, top) = shares.ok_or_else(|| missing("roofline", name))?;
+        Ok(format!("{:.0} %", 100.0 * rung.m_frames_per_s / top.m_frames_per_s))
+    }
+
+    /// A kernel over a slot, of its core's peak.
+    fn kernel_of_peak(&self, name: &str) -> Said {
+        let set = self.now.widest().ok_or_else(|| missing("kernels", "widest"))?;
+        let kernel = set.of_size(roofline::HIDDEN, 672).find(|kernel| kernel.name == name);
+        let kernel = kernel.ok_or_else(|| missing("kernels", name))?;
+        Ok(format!("{:.0} %", kernel.percent_of_peak))
     }
 
     /// The machines whose kernels were measured, by their labels.

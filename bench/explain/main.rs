@@ -1,7 +1,8 @@
-//! `make throughput-doc`: `docs/throughput.md` and its pictures, rendered from the committed results.
+//! `make throughput-doc`: `docs/throughput.md`, its pictures, and the tables in `results/bench/throughput.md`,
+//! rendered from the committed results.
 //!
-//! The prose is in `throughput.md` beside this file; every figure in it is looked up in the JSON files of
-//! `results/bench`, so none can be stale or invented. As a test, without `--bench`, nothing is written,
+//! The prose is in `throughput.md` and `tables.md` beside this file; every figure in it is looked up in the
+//! JSON files of `results/bench`, so none can be stale or invented. As a test, without `--bench`, nothing is written,
 //! and the committed files have to be what would be.
 
 #[path = "../common/bars.rs"]
@@ -46,9 +47,12 @@ fn main() -> Result<()> {
 
 /// Every file with its text.
 fn render(root: &Path) -> Result<Vec<(PathBuf, String)>> {
-    let document = Document::read(&root.join("results/bench"))?;
-    let docs = root.join("docs");
-    let mut files = vec![(docs.join("throughput.md"), document.text()?)];
+    let (docs, results) = (root.join("docs"), root.join("results/bench"));
+    let document = Document::read(&results)?;
+    let mut files = vec![
+        (docs.join("throughput.md"), document.text()?),
+        (results.join("throughput.md"), document.tables()?),
+    ];
     for (name, picture) in pictures::all(&document)? {
         files.push((docs.join(format!("throughput/{name}.svg")), picture.svg()?));
     }

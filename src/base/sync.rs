@@ -1,6 +1,6 @@
 //! The only switch between the processor's atomics and loom's model of them.
 //!
-//! Owns: the atomic types, fences and the futex from which `shm/{ring,weights,doorbell,board}.rs` are
+//! Owns: the atomic types, fences and the futex from which `shm/{ring,cells,doorbell,board}.rs` are
 //! made. Knows nothing of what they protect. Only `tests/model` is built with `--cfg loom`; the package
 //! itself never links loom.
 

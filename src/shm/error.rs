@@ -6,9 +6,9 @@ use nix::errno::Errno;
 use shared_memory::ShmemError;
 
 use super::SHM_DIR;
+use super::cells::CorruptCell;
 use super::layout::LayoutError;
 use super::ring::CorruptRing;
-use super::weights::CorruptCell;
 
 /// What can go wrong with a segment.
 #[derive(Debug, thiserror::Error)]

@@ -4,6 +4,7 @@
 //! that they mean the same layout. Touches no memory. Called by `segment.rs`, and by whoever shows a
 //! layout to a person.
 
+use super::weights;
 use crate::base::span::{Cursor, Span, product};
 use crate::rollout::{RolloutShape, SlotLayout, fields};
 use crate::state::{Counters, SCORE_WINDOW};
@@ -23,8 +24,8 @@ pub const STATUS_BYTES: usize = LINE_BYTES;
 pub const DOORBELL_BYTES: usize = LINE_BYTES;
 /// The two indices of a ring, a line each.
 pub const RING_STATE_BYTES: usize = 2 * LINE_BYTES;
-/// The index of the cell in use and the two cells' heads, a line each.
-pub const WEIGHTS_STATE_BYTES: usize = 3 * LINE_BYTES;
+/// Of two cells: the index of the one in use and both heads, a line each.
+pub const CELLS_STATE_BYTES: usize = 3 * LINE_BYTES;
 
 /// Goes up whenever the meaning of a byte changes without moving anything.
 const LAYOUT_REVISION: usize = 3;
@@ -182,15 +183,15 @@ fn place_all(shape: &SegmentShape) -> Option<Layout> {
     let slot = SlotLayout::of(&shape.rollout)?;
     let ring = place_ring(&slot, shape.slots_per_actor)?;
     let n_workers = shape.n_actors.checked_add(1)?;
-    let cell_bytes = product(&[shape.n_params.div_ceil(2), size_of::<u64>()])?;
+    let cell_bytes = product(&[weights::n_words(shape.n_params), size_of::<u64>()])?;
     let mut cursor = Cursor::default();
     let header = cursor.place(PAGE_BYTES, HEADER_BYTES)?;
     let board = cursor.place(PAGE_BYTES, product(&[n_workers.checked_add(1)?, STATUS_BYTES])?)?;
     let learner_doorbell = cursor.place(LINE_BYTES, DOORBELL_BYTES)?;
-    let weights_state = cursor.place(PAGE_BYTES, WEIGHTS_STATE_BYTES)?;
+    let weights_state = cursor.place(PAGE_BYTES, CELLS_STATE_BYTES)?;
     let weights_cells =
         [cursor.place(LINE_BYTES, cell_bytes)?, cursor.place(LINE_BYTES, cell_bytes)?];
-    let state_head = cursor.place(PAGE_BYTES, WEIGHTS_STATE_BYTES)?;
+    let state_head = cursor.place(PAGE_BYTES, CELLS_STATE_BYTES)?;
     let state_bytes = product(&[StateWords::of(shape)?.n_words, size_of::<u64>()])?;
     let state_cells =
         [cursor.place(LINE_BYTES, state_bytes)?, cursor.place(LINE_BYTES, state_bytes)?];
@@ -229,7 +230,7 @@ pub struct StateWords {
 impl StateWords {
     /// The parts for a segment of this shape; `None` where a number would overflow.
     pub fn of(shape: &SegmentShape) -> Option<StateWords> {
-        let n_param_words = shape.n_params.div_ceil(2);
+        let n_param_words = weights::n_pairs(shape.n_params);
         let consumed = size_of::<Counters>() / size_of::<u64>() + 1;
         let returns = consumed.checked_add(shape.n_actors)?;
         let params = returns.checked_add(SCORE_WINDOW)?;

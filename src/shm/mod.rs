@@ -62,13 +62,13 @@
 //! - **R4** Indices never go back and never wrap; a replacement continues from those in the segment.
 //! - **R5** `0 ≤ head − tail ≤ n_slots`; checked by each side before it trusts them.
 //!
-//! Weights, and the learner's state likewise
+//! Weights, and the learner's state likewise: two cells of words each
 //! - **W1** Only the writer writes them.
 //! - **W2** The cell in use is never written to: the other one is filled, then the index is flipped. A reader
 //!   that finds it marked as being written has found damage, and says so instead of waiting for an end.
 //! - **W3** A cell's sequence is odd from before its first word is written until after its last one; every
 //!   write has numbers of its own, also after a writer died in the middle.
-//! - **W4** The published version never goes back.
+//! - **W4** The version of the cell in use never goes back.
 //! - **W5** The state of an update is whole before the weights of that update are published: what an actor
 //!   has acted with is never ahead of what a replaced learner goes on from.
 //!
@@ -82,6 +82,7 @@
 //!   is the only one with several writers.
 
 pub mod board;
+pub mod cells;
 #[cfg(feature = "faults")]
 pub mod checks;
 mod consumer;

@@ -8,19 +8,20 @@ use std::fs::File;
 use rustix::mm::MprotectFlags;
 
 use super::board::Board;
+use super::cells::CellsRegion;
 #[cfg(feature = "faults")]
 use super::checks;
 use super::doorbell::Doorbell;
 use super::error::SegmentError;
 use super::header::SegmentHeader;
-use super::layout::{self, Layout, LayoutError, SegmentShape};
+use super::layout::{self, Layout, LayoutError, SegmentShape, Span};
 use super::memory::Memory;
 use super::ring::RingState;
 use super::roles::{Held, Roles};
 use super::shared::Shared;
 use super::slot::SlotPtr;
 use super::state::{StateReader, StateWriter};
-use super::weights::{self, WeightsReader, WeightsRegion, WeightsWriter};
+use super::weights::{WeightsReader, WeightsWriter};
 use crate::state::LearnerState;
 #[cfg(feature = "faults")]
 use crate::telemetry::SelfChecks;
@@ -220,21 +221,17 @@ impl Segment {
         self.shared(self.layout.ring_region(actor).offset + self.layout.ring.state.offset)
     }
 
-    fn weights_region(&self) -> WeightsRegion<'_> {
-        let n_words = weights::n_words(self.layout.shape.n_params);
-        WeightsRegion {
-            state: self.shared(self.layout.weights_state.offset),
-            cells: self.layout.weights_cells.map(|cell| self.shared_slice(cell.offset, n_words)),
-        }
+    fn weights_region(&self) -> CellsRegion<'_> {
+        self.cells(self.layout.weights_state, self.layout.weights_cells)
     }
 
-    fn state_region(&self) -> WeightsRegion<'_> {
-        let [first, _] = self.layout.state_cells;
-        let n_words = first.n_bytes / size_of::<u64>();
-        WeightsRegion {
-            state: self.shared(self.layout.state_head.offset),
-            cells: self.layout.state_cells.map(|cell| self.shared_slice(cell.offset, n_words)),
-        }
+    fn state_region(&self) -> CellsRegion<'_> {
+        self.cells(self.layout.state_head, self.layout.state_cells)
+    }
+
+    fn cells(&self, state: Span, cells: [Span; 2]) -> CellsRegion<'_> {
+        let words = |cell: Span| self.shared_slice(cell.offset, cell.n_bytes / size_of::<u64>());
+        CellsRegion { state: self.shared(state.offset), cells: cells.map(words) }
     }
 
     pub(super) fn slot(&self, actor: usize, index: u64) -> SlotPtr<'_> {

@@ -4,11 +4,11 @@
 //! Whoever audits the casts of `segment.rs` reads this list.
 
 use super::board::{ActorStatus, LearnerStatus, Orders};
+use super::cells::CellsState;
 use super::doorbell::Doorbell;
 use super::header::SegmentHeader;
 use super::layout;
 use super::ring::RingState;
-use super::weights::WeightsState;
 use crate::base::sync::AtomicU64;
 
 const _: () = {
@@ -18,7 +18,7 @@ const _: () = {
     assert!(size_of::<ActorStatus>() == layout::STATUS_BYTES);
     assert!(size_of::<Doorbell>() == layout::DOORBELL_BYTES);
     assert!(size_of::<RingState>() == layout::RING_STATE_BYTES);
-    assert!(size_of::<WeightsState>() == layout::WEIGHTS_STATE_BYTES);
+    assert!(size_of::<CellsState>() == layout::CELLS_STATE_BYTES);
 };
 
 /// Types that may lie in the segment outside of slots.
@@ -42,4 +42,4 @@ unsafe impl Shared for Doorbell {}
 // SAFETY: M3; two atomic words.
 unsafe impl Shared for RingState {}
 // SAFETY: M3; five atomic words.
-unsafe impl Shared for WeightsState {}
+unsafe impl Shared for CellsState {}

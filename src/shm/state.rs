@@ -1,31 +1,32 @@
 //! The learner's state in shared memory: where its replacement goes on, and what checkpoints are made of.
 //!
-//! Owns: which word of a cell means what. The cells are those of `weights.rs`, so a learner killed while
-//! it writes leaves the state before it whole. Written by the learner once an update, before it
+//! Owns: which word of a cell means what. The cells are those of `cells.rs`, so a learner killed while it
+//! writes leaves the state before it whole. Written by the learner once an update, before it
 //! publishes the weights: what an actor can have acted with is never ahead of what a replacement finds.
 //! Made by `segment.rs` for the learner (one [`StateWriter`]) and the supervisor (a [`StateReader`]).
 
 use crate::base::faults::{self, Point};
-use crate::base::sync::{AtomicU64, Ordering};
 use crate::state::{Counters, LearnerState, OptimizerState, RecentReturns, StateView};
 
+use super::cells::{CellsReader, CellsRegion, CellsWriter, CorruptCell};
 use super::layout::{SegmentShape, StateWords};
-use super::weights::{CorruptCell, WeightsReader, WeightsRegion, WeightsWriter};
+use super::weights::set_params;
 
 /// Words of [`Counters`]; the optimiser's step count stands behind them.
 const N_COUNTERS: usize = size_of::<Counters>() / size_of::<u64>();
 
 /// The only writer of the state.
 pub struct StateWriter<'a> {
-    cells: WeightsWriter<'a>,
+    cells: CellsWriter<'a>,
     words: StateWords,
 }
 
 impl<'a> StateWriter<'a> {
     /// Continues where the previous writer stopped.
-    pub fn attach(region: WeightsRegion<'a>, shape: &SegmentShape) -> Self {
+    pub fn attach(region: CellsRegion<'a>, shape: &SegmentShape) -> Self {
         let words = words_of(shape);
-        StateWriter { cells: WeightsWriter::attach(region, 2 * words.n_words), words }
+        assert_eq!(region.n_words(), words.n_words);
+        StateWriter { cells: CellsWriter::attach(region), words }
     }
 
     /// Makes `state` the one to go on from. `consumed` says for each ring how many slots it is the
@@ -42,9 +43,10 @@ impl<'a> StateWriter<'a> {
         let at = write.set_words(at, consumed);
         assert_eq!(at, words.returns, "there is one ring an actor");
         let at = write.set_words(at, state.recent_returns.iter().map(|x| x.to_bits()));
-        let at = write.fill_from(at, state.params);
+        let at = set_params(&write, at, state.params);
         faults::reach(Point::MidState);
-        let at = state.optimizer.moments().fold(at, |at, moment| write.fill_from(at, moment));
+        let moments = state.optimizer.moments();
+        let at = moments.fold(at, |at, moment| set_params(&write, at, moment));
         assert_eq!(at, words.n_words, "vectors have the lengths of the segment's shape");
         write.commit();
     }
@@ -52,7 +54,7 @@ impl<'a> StateWriter<'a> {
 
 /// A reader of the state.
 pub struct StateReader<'a> {
-    cells: WeightsReader<'a>,
+    cells: CellsReader<'a>,
     words: StateWords,
     shape: SegmentShape,
 }
@@ -68,10 +70,10 @@ pub struct SavedState {
 
 impl<'a> StateReader<'a> {
     /// A reader of the state in `region`.
-    pub fn attach(region: WeightsRegion<'a>, shape: &SegmentShape) -> Self {
+    pub fn attach(region: CellsRegion<'a>, shape: &SegmentShape) -> Self {
         let words = words_of(shape);
-        let cells = WeightsReader::attach(region, 2 * words.n_words);
-        StateReader { cells, words, shape: *shape }
+        assert_eq!(region.n_words(), words.n_words);
+        StateReader { cells: CellsReader::attach(region), words, shape: *shape }
     }
 
     /// The newest whole state; `None` if it is not newer than the one read last.
@@ -79,8 +81,11 @@ impl<'a> StateReader<'a> {
     /// # Errors
     /// [`CorruptCell`].
     pub fn read_if_newer(&mut self) -> Result<Option<SavedState>, CorruptCell> {
-        let mut cell = vec![0_u64; self.words.n_words];
-        let version = self.cells.read_with(|words| copy_words(words, &mut cell))?;
+        let mut cell = Vec::with_capacity(self.words.n_words);
+        let version = self.cells.read_with(|look| {
+            cell.clear();
+            cell.extend(look.words(0));
+        })?;
         Ok(version.map(|_| self.decode(&cell)))
     }
 
@@ -104,13 +109,6 @@ impl<'a> StateReader<'a> {
 
 fn words_of(shape: &SegmentShape) -> StateWords {
     StateWords::of(shape).expect("a segment exists only of a shape that can be addressed")
-}
-
-/// Relaxed: the sequence around them decides whether they belong together.
-fn copy_words(words: &[AtomicU64], copy: &mut [u64]) {
-    for (value, word) in copy.iter_mut().zip(words) {
-        *value = word.load(Ordering::Relaxed);
-    }
 }
 
 #[cfg(test)]
@@ -170,7 +168,7 @@ mod tests {
         segment.state_writer().unwrap().save(before.as_view(), [1, 2, 3]);
         let mut dying = segment.state_writer().unwrap();
         let first = dying.words.params;
-        dying.cells.begin(1).fill_from(first, &[f32::NAN; 5]);
+        set_params(&dying.cells.begin(1), first, &[f32::NAN; 5]);
         drop(dying);
         let read = segment.state_reader().read_if_newer().unwrap().unwrap();
         assert_eq!((read.state, read.consumed), (before, vec![1, 2, 3]));

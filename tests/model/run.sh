@@ -27,7 +27,7 @@ if cargo +nightly miri setup >/dev/null 2>&1 </dev/null; then
   cargo +nightly miri test --locked --tests
   step 'Miri: the segment, its casts and its rollouts'
   (cd ../.. && cargo +nightly miri test --locked --lib -- \
-    shm::tests shm::ring shm::weights shm::doorbell shm::board shm::state rollout)
+    shm::tests shm::ring shm::cells shm::weights shm::doorbell shm::board shm::state rollout)
 else
   printf '\nSKIPPED: Miri is not ready: `rustup component add --toolchain nightly miri rust-src`, then run this again.\n' >&2
 fi

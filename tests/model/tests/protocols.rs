@@ -1,11 +1,12 @@
-//! The protocols under concurrency: the ring, the weights, the doorbell.
+//! The protocols under concurrency: the ring, the two cells and the weights in them, the doorbell.
 
 use std::time::Duration;
 
 use shm_model::machine::{Arc, UnsafeCell, explore, thread};
+use shm_model::shm::cells::{CellsReader, CellsRegion, CellsState, CellsWriter};
 use shm_model::shm::doorbell::Doorbell;
 use shm_model::shm::ring::{RingConsumer, RingProducer, RingState};
-use shm_model::shm::weights::{WeightsReader, WeightsRegion, WeightsState, WeightsWriter, n_words};
+use shm_model::shm::weights::{WeightsReader, WeightsWriter, n_words};
 use shm_model::base::sync::{AtomicU64, Ordering};
 
 /// A ring whose slots are plain memory: any access that the protocol does not order is a data race, which
@@ -169,45 +170,55 @@ fn ring_gives_unreleased_slots_to_the_next_consumer() {
     });
 }
 
-/// Three parameters: one full word and one half.
-const N_PARAMS: usize = 3;
+/// Words of a cell: two can be of different writes.
+const N_WORDS: usize = 2;
 
-struct Weights {
-    state: WeightsState,
+struct Cells {
+    state: CellsState,
     cells: [Vec<AtomicU64>; 2],
 }
 
-impl Weights {
-    fn new() -> Arc<Weights> {
-        let words = || (0..n_words(N_PARAMS)).map(|_| AtomicU64::new(0)).collect();
-        Arc::new(Weights { state: WeightsState::default(), cells: [words(), words()] })
+impl Cells {
+    fn new(n_words: usize) -> Arc<Cells> {
+        let words = || (0..n_words).map(|_| AtomicU64::new(0)).collect();
+        Arc::new(Cells { state: CellsState::default(), cells: [words(), words()] })
     }
 
-    fn region(&self) -> WeightsRegion<'_> {
-        WeightsRegion { state: &self.state, cells: [&self.cells[0], &self.cells[1]] }
+    fn region(&self) -> CellsRegion<'_> {
+        CellsRegion { state: &self.state, cells: [&self.cells[0], &self.cells[1]] }
     }
 
-    fn writer(&self) -> WeightsWriter<'_> {
-        WeightsWriter::attach(self.region(), N_PARAMS)
+    fn writer(&self) -> CellsWriter<'_> {
+        CellsWriter::attach(self.region())
     }
 
-    fn publish(&self, version: u64) {
-        self.writer().publish(version, &params(version));
+    fn write(&self, version: u64) {
+        write_with(&mut self.writer(), version);
     }
 }
 
-fn params(version: u64) -> [f32; N_PARAMS] {
-    [version as f32; N_PARAMS]
+/// A write whose words all say `version`.
+fn write_with(writer: &mut CellsWriter, version: u64) {
+    let write = writer.begin(version);
+    write.set_words(0, [version; N_WORDS]);
+    write.commit();
 }
 
-/// Reads `n_reads` times: all parameters are of the version that they come with, which only goes up.
-fn read_checked(weights: &Weights, n_reads: usize) {
-    let mut reader = WeightsReader::attach(weights.region(), N_PARAMS);
-    let (mut read, mut newest) = ([0.0; N_PARAMS], None);
+/// All words, if there are newer ones, and their version.
+fn read(reader: &mut CellsReader) -> Option<(u64, Vec<u64>)> {
+    let mut copy = Vec::new();
+    let version = reader.read_with(|look| copy = look.words(0).collect()).unwrap()?;
+    Some((version, copy))
+}
+
+/// Reads `n_reads` times: all words are of the version that they come with, which only goes up.
+fn read_checked(cells: &Cells, n_reads: usize) {
+    let mut reader = CellsReader::attach(cells.region());
+    let mut newest = None;
     for _ in 0..n_reads {
-        if let Some(version) = reader.read_if_newer(&mut read).unwrap() {
+        if let Some((version, words)) = read(&mut reader) {
             assert!(Some(version) > newest, "version {version} after {newest:?}");
-            assert_eq!(read, params(version), "torn");
+            assert_eq!(words, [version; N_WORDS], "torn");
             newest = Some(version);
         }
     }
@@ -219,83 +230,103 @@ fn read_checked(weights: &Weights, n_reads: usize) {
 /// The reader is the spawned thread: of each word loom remembers the last access only, and would not try
 /// a writer's store before a reader's load if the writer itself had loaded the word in between.
 fn beside_reader(
-    weights: &Arc<Weights>,
-    read: impl FnOnce(&Weights) + Send + 'static,
-    write: impl FnOnce(&Weights),
+    cells: &Arc<Cells>,
+    read: impl FnOnce(&Cells) + Send + 'static,
+    write: impl FnOnce(&Cells),
 ) {
     let reading = {
-        let weights = weights.clone();
-        thread::spawn(move || read(&weights))
+        let cells = cells.clone();
+        thread::spawn(move || read(&cells))
     };
-    write(weights);
+    write(cells);
     reading.join().unwrap();
 }
 
 #[test]
-fn weights_are_never_torn_and_never_go_back() {
+fn cells_are_never_torn_and_never_go_back() {
     explore(|| {
-        let weights = Weights::new();
-        weights.publish(1);
+        let cells = Cells::new(N_WORDS);
+        cells.write(1);
         beside_reader(
-            &weights,
-            |weights| read_checked(weights, 2),
-            |weights| {
-                let mut writer = weights.writer();
-                (2..=3).for_each(|version| writer.publish(version, &params(version)));
+            &cells,
+            |cells| read_checked(cells, 2),
+            |cells| {
+                let mut writer = cells.writer();
+                (2..=3).for_each(|version| write_with(&mut writer, version));
             },
         );
-        read_checked(&weights, 1);
+        read_checked(&cells, 1);
     });
 }
 
 #[test]
-fn weights_are_unpublished_until_the_first_version_is_whole() {
+fn cells_are_unwritten_until_the_first_version_is_whole() {
     explore(|| {
-        let weights = Weights::new();
-        beside_reader(&weights, |weights| read_checked(weights, 2), |weights| weights.publish(1));
+        let cells = Cells::new(N_WORDS);
+        beside_reader(&cells, |cells| read_checked(cells, 2), |cells| cells.write(1));
     });
 }
 
 #[test]
-fn weights_never_make_a_reader_wait_for_one_publication() {
+fn cells_never_make_a_reader_wait_for_one_write() {
     explore(|| {
-        let weights = Weights::new();
-        weights.publish(1);
-        let read = |weights: &Weights| {
-            let mut reader = WeightsReader::attach(weights.region(), N_PARAMS);
-            let version = reader.read_if_newer(&mut [0.0; N_PARAMS]).unwrap();
+        let cells = Cells::new(N_WORDS);
+        cells.write(1);
+        let read = |cells: &Cells| {
+            let mut reader = CellsReader::attach(cells.region());
+            let version = read(&mut reader).map(|(version, _)| version);
             assert!(version >= Some(1), "version 1 was there before");
             assert_eq!(reader.n_retries(), 0);
         };
-        beside_reader(&weights, read, |weights| weights.publish(2));
+        beside_reader(&cells, read, |cells| cells.write(2));
     });
 }
 
 #[test]
-fn weights_stay_readable_when_the_writer_dies() {
+fn cells_stay_readable_when_the_writer_dies() {
     explore(|| {
-        let weights = Weights::new();
-        weights.publish(1);
-        let die = |weights: &Weights| weights.writer().begin(2).fill(&params(2)[..2]);
-        beside_reader(&weights, |weights| read_checked(weights, 1), die);
-        let mut reader = WeightsReader::attach(weights.region(), N_PARAMS);
-        let mut read = [0.0; N_PARAMS];
-        assert_eq!((reader.read_if_newer(&mut read), read), (Ok(Some(1)), params(1)));
+        let cells = Cells::new(N_WORDS);
+        cells.write(1);
+        let die = |cells: &Cells| _ = cells.writer().begin(2).set_words(0, [2]);
+        beside_reader(&cells, |cells| read_checked(cells, 1), die);
+        let mut reader = CellsReader::attach(cells.region());
+        assert_eq!(read(&mut reader), Some((1, vec![1; N_WORDS])));
     });
 }
 
 #[test]
-fn weights_are_whole_again_with_the_next_writer() {
+fn cells_are_whole_again_with_the_next_writer() {
     explore(|| {
-        let weights = Weights::new();
-        weights.publish(1);
-        weights.publish(2);
-        let die_and_be_replaced = |weights: &Weights| {
-            weights.writer().begin(3).fill(&params(3)[..2]);
-            weights.publish(4);
+        let cells = Cells::new(N_WORDS);
+        cells.write(1);
+        cells.write(2);
+        let die_and_be_replaced = |cells: &Cells| {
+            cells.writer().begin(3).set_words(0, [3]);
+            cells.write(4);
         };
-        beside_reader(&weights, |weights| read_checked(weights, 2), die_and_be_replaced);
-        assert_eq!(WeightsReader::attach(weights.region(), N_PARAMS).version(), Ok(Some(4)));
+        beside_reader(&cells, |cells| read_checked(cells, 2), die_and_be_replaced);
+        assert_eq!(CellsReader::attach(cells.region()).version(), Ok(Some(4)));
+    });
+}
+
+/// The last parameter has half a word.
+#[test]
+fn weights_are_all_of_the_version_that_they_come_with() {
+    const N_PARAMS: usize = 3;
+    let params = |version: u64| [version as f32; N_PARAMS];
+    explore(move || {
+        let cells = Cells::new(n_words(N_PARAMS));
+        let read = move |cells: &Cells| {
+            let mut reader = WeightsReader::attach(cells.region(), N_PARAMS);
+            let mut read = [0.0; N_PARAMS];
+            if let Some(version) = reader.read_if_newer(&mut read).unwrap() {
+                assert_eq!(read, params(version), "torn");
+            }
+        };
+        beside_reader(&cells, read, move |cells| {
+            let mut writer = WeightsWriter::attach(cells.region(), N_PARAMS);
+            (1..=3).for_each(|version| writer.publish(version, &params(version)));
+        });
     });
 }
 

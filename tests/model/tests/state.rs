@@ -4,9 +4,10 @@
 use shm_model::base::faults::die_during;
 use shm_model::machine::{Arc, explore_within, thread};
 use shm_model::rollout::RolloutShape;
+use shm_model::shm::cells::{CellsRegion, CellsState};
 use shm_model::shm::layout::{SegmentShape, StateWords};
 use shm_model::shm::state::{SavedState, StateReader, StateWriter};
-use shm_model::shm::weights::{WeightsReader, WeightsRegion, WeightsState, WeightsWriter, n_words};
+use shm_model::shm::weights::{WeightsReader, WeightsWriter, n_words};
 use shm_model::state::{Counters, LearnerState, OptimizerState, SCORE_WINDOW};
 use shm_model::base::sync::AtomicU64;
 
@@ -22,18 +23,18 @@ const SHAPE: SegmentShape = SegmentShape {
 
 /// Two cells and their heads.
 struct Region {
-    state: WeightsState,
+    state: CellsState,
     cells: [Vec<AtomicU64>; 2],
 }
 
 impl Region {
     fn new(n_words: usize) -> Region {
         let words = || (0..n_words).map(|_| AtomicU64::new(0)).collect();
-        Region { state: WeightsState::default(), cells: [words(), words()] }
+        Region { state: CellsState::default(), cells: [words(), words()] }
     }
 
-    fn borrow(&self) -> WeightsRegion<'_> {
-        WeightsRegion { state: &self.state, cells: [&self.cells[0], &self.cells[1]] }
+    fn borrow(&self) -> CellsRegion<'_> {
+        CellsRegion { state: &self.state, cells: [&self.cells[0], &self.cells[1]] }
     }
 }
 

@@ -2,6 +2,8 @@
 
 #[path = "../../../../src/shm/board.rs"]
 pub mod board;
+#[path = "../../../../src/shm/cells.rs"]
+pub mod cells;
 #[path = "../../../../src/shm/doorbell.rs"]
 pub mod doorbell;
 #[path = "../../../../src/shm/layout.rs"]
