@@ -14,7 +14,7 @@ use super::checks;
 use super::doorbell::Doorbell;
 use super::error::SegmentError;
 use super::header::SegmentHeader;
-use super::layout::{self, Layout, LayoutError, SegmentShape, Span};
+use super::layout::{self, Layout, LayoutError, SegmentShape};
 use super::memory::Memory;
 use super::ring::RingState;
 use super::roles::{Held, Roles};
@@ -22,6 +22,7 @@ use super::shared::Shared;
 use super::slot::SlotPtr;
 use super::state::{StateReader, StateWriter};
 use super::weights::{WeightsReader, WeightsWriter};
+use crate::base::span::Span;
 use crate::state::LearnerState;
 #[cfg(feature = "faults")]
 use crate::telemetry::SelfChecks;

@@ -42,9 +42,9 @@ pub struct MetricsRow {
     pub rho_mean: f64,
     /// Largest unclipped importance ratio of the interval.
     pub rho_max: f64,
-    /// Share of ratios above `rho_bar`, 0 to 1.
+    /// Share of ratios above `rho_bar` by more than rounding, 0 to 1.
     pub rho_clipped: f64,
-    /// KL(μ ‖ π) from behaviour to target policy, nats.
+    /// KL(μ ‖ π) from behaviour to target policy, nats, estimated from the actions taken.
     pub kl: f64,
     /// 1 − Var(vs − V) / Var(vs), of the baseline against the V-trace targets.
     pub explained_variance: f64,
