@@ -7,3 +7,4 @@ pub mod latency;
 pub mod seeds;
 pub mod suggest;
 pub mod sync;
+pub mod units;

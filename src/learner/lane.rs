@@ -89,6 +89,7 @@ impl<'run, 'seg, S: MessageSink> Lane<'run, 'seg, S> {
             self.apply(grad_norm)?;
             self.release();
         }
+        lock(self.hub).count_rest(&mut self.clock);
         Ok(())
     }
 
