@@ -259,13 +259,16 @@ struct RatioRow {
     cells: [String; 5],
 }
 
+/// A name, a column of the metrics, and how its values are written.
+type Figure = (&'static str, Column, fn(f64) -> String);
+
 /// Without a ratio there is no table.
 fn ratio_rows(rows: &[MetricsRow]) -> Vec<RatioRow> {
-    let row = |(name, column, write): (&'static str, Column, fn(f64) -> String)| {
+    let row = |(name, column, write): Figure| {
         let Quantiles { min, p10, p50, p90, max } = Quantiles::of(rows.iter().filter_map(column))?;
         Some(RatioRow { name, cells: [min, p10, p50, p90, max].map(write) })
     };
-    let figures: [(&'static str, Column, fn(f64) -> String); 4] = [
+    let figures: [Figure; 4] = [
         ("smallest", |r| r.rho_min, short),
         ("mean", |r| r.rho_mean, short),
         ("largest", |r| r.rho_max, short),
