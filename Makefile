@@ -23,7 +23,7 @@ endif
 PERF_BUILD = $(filter --features torch,$(BUILD)) --target-dir target/perf
 
 .DEFAULT_GOAL := help
-.PHONY: help train report test test-default test-faults test-release test-png test-model test-torch test-tensorboard test-tools \
+.PHONY: help train report submission test test-default test-faults test-release test-png test-model test-torch test-tensorboard test-tools \
 	test-pytorch test-under-load check fuzz audit lint doc tensorboard bench-throughput throughput-doc bench-kernels bench-micro \
 	bench-peers perf seeds soak storm libtorch build build-torch clean
 
@@ -73,7 +73,7 @@ test-tensorboard: ## What a run writes for TensorBoard, read by TensorBoard; ski
 		exit $$status; \
 	fi
 
-test-tools: ## Tests of the tools that fetch and of bench/peers, without a network
+test-tools: ## Tests of the tools that fetch or pack and of bench/peers, without a network
 	$(PYTHON) -m unittest discover --start-directory tools --pattern 'test_*.py'
 	$(PYTHON) -m unittest discover --start-directory bench/peers --pattern 'test_*.py'
 
@@ -134,6 +134,9 @@ build-torch: libtorch ## The binary with the libtorch learner: target/torch/rele
 
 report: ## Render a run's report again with PNG pictures, or compare runs (ARGS="RUN RUN --out DIR")
 	$(CARGO) run --release --features png --target-dir target/png -- report $(ARGS)
+
+submission: ## One .zip of code, report, settings and the page on throughput (ARGS=results/RUN)
+	@$(PYTHON) tools/submission.py $(ARGS)
 
 tensorboard: ## TensorBoard on results/, installed into third_party (180 MB) on first use
 	@$(PYTHON) tools/tensorboard.py --show results

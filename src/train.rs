@@ -282,13 +282,13 @@ fn summarise(
     frames_before: u64,
 ) -> Summary {
     let (learner, state) = (&outcome.totals.learner, &outcome.checkpoint.state);
-    let train_s = seconds(outcome.totals.train_ns());
-    let Counters { frames, updates, .. } = state.counters;
-    let solved = state.counters.solved();
+    let train_s = outcome.totals.train_ns().map_or(f64::NAN, seconds);
+    let (Counters { frames, updates, .. }, solved) = (state.counters, state.counters.solved());
     Summary {
         env: config.env.clone(),
         seed: config.seed,
         learner: config.learner.learner_name().into(),
+        kernels: config.kernels_name(),
         learner_threads: config.n_learner_threads(),
         max_learner_threads: config.max_learner_threads(),
         ring_batches: config.ring_batches(),
@@ -300,7 +300,7 @@ fn summarise(
         frames_before,
         frames_produced: state.counters.frames_produced_before,
         updates,
-        frames_per_s: (frames - frames_before) as f64 / train_s.max(f64::MIN_POSITIVE),
+        frames_per_s: (frames - frames_before) as f64 / train_s,
         solved: solved.is_some(),
         solved_frames: solved.map(|(frames, _)| frames),
         solved_s: solved.map(|(_, ns)| seconds(ns)),

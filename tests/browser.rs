@@ -155,7 +155,7 @@ fn the_page_that_compares_runs() {
 fn a_broken_page_is_noticed() {
     let Some(browser) = browser() else { return };
     let root = TempDir::new().unwrap();
-    let run = synthetic_run::write(&root.path().join("run"), 20, |row| row.kl = f64::NAN);
+    let run = synthetic_run::write(&root.path().join("run"), 20, |row| row.kl = Some(f64::NAN));
     let page = report::render(&run, Pictures::Svg, &mut |_| ()).unwrap();
     assert_eq!(open(&browser, &page).seen["kl_frames"].points, 0);
     let html = fs::read_to_string(&page).unwrap();

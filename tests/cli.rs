@@ -90,7 +90,7 @@ fn settings_that_cannot_work_are_refused_by_name_value_and_remedy() {
         ),
         (
             "[loss.entropy_cost]\nover_frames = -1",
-            ["bad.toml:2: `over_frames = -1`", "expected u64"],
+            ["bad.toml:2: `over_frames = -1`", "expected a whole number, 0 or more"],
         ),
         ("[loss.entropy_cost]\nstart = inf", ["loss.entropy_cost.start = inf", "0.0 to 1000"]),
         ("[optimizer]\nmax_grad_norm = 0.0", ["optimizer.max_grad_norm = 0", "to"]),
@@ -109,8 +109,13 @@ fn settings_that_cannot_work_are_refused_by_name_value_and_remedy() {
 fn files_that_are_no_configuration_are_refused_by_line_and_text() {
     let folder = tempfile::tempdir().unwrap();
     for (toml, expected) in [
-        ("seed = 1\nlearning_speed = 3", ["bad.toml:2:", "unknown field `learning_speed`"]),
-        ("[actors]\n\ncuont = 3", ["bad.toml:3:", "unknown field `cuont`"]),
+        ("seed = 1\nlearning_speed = 3", ["bad.toml:2:", "no such setting: learning_speed"]),
+        ("seed = 1\nlearning_rate = 3", ["bad.toml:2:", "mean \"optimizer.learning_rate.start\"?"]),
+        (
+            "[actors]\n\ncuont = 3",
+            ["bad.toml:3:", "no such setting: cuont, did you mean \"count\"?"],
+        ),
+        ("[actor]\ncount = 3", ["bad.toml:1:", "no such setting: actor, did you mean \"actors\"?"]),
         ("[optimizer]\nbetas = [0.9, 0.9, 0.9]", ["bad.toml: ", "optimizer.betas"]),
         ("seed = \"one\"", ["bad.toml:1: `seed = \"one\"`", "expected"]),
         ("seed = -4", ["bad.toml:1: `seed = -4`", "expected"]),
@@ -137,6 +142,7 @@ fn assignments_that_name_no_setting_or_no_value_are_refused_by_name() {
         ("seed=", ["--set seed=: ", "NAME=VALUE"]),
         ("loss.discuont=0.9", ["no such setting", "did you mean \"loss.discount\"?"]),
         ("learning_rate.start=1", ["no such setting", "\"optimizer.learning_rate.start\"?"]),
+        ("lr=1", ["no such setting", "did you mean \"optimizer.learning_rate.start\"?"]),
         ("optimizer.learning_rate=0.1", ["it is a table of", "optimizer.learning_rate.start"]),
         ("quux=1", ["--set quux: no such setting;", "`impala config`"]),
         ("seed=one", ["--set seed=one: invalid type: string", "seed is 0 to"]),
@@ -155,6 +161,23 @@ fn assignments_that_name_no_setting_or_no_value_are_refused_by_name() {
         let printed = impala(&["config", "--set", assignment]);
         assert_eq!(printed.status.code(), Some(2), "{assignment}");
     }
+}
+
+#[test]
+fn a_flag_that_a_setting_is_meant_by_leads_to_the_setting() {
+    for (flag, setting) in [
+        ("--lr", "optimizer.learning_rate.start"),
+        ("--learning-rate", "optimizer.learning_rate.start"),
+        ("--discount", "loss.discount"),
+    ] {
+        let output = impala(&["train", flag, "0.1"]);
+        let message = text(&output.stderr);
+        assert_eq!(output.status.code(), Some(2), "{message}");
+        assert!(message.contains(&format!("--set {setting}=VALUE")), "{flag}: {message}");
+        assert!(!message.contains("similar argument"), "{flag}: {message}");
+    }
+    let message = text(&impala(&["train", "--learner-thread", "2"]).stderr);
+    assert!(message.contains("--learner-threads"), "a flag there is: {message}");
 }
 
 #[test]
@@ -293,17 +316,20 @@ fn a_run_learns_and_leaves_all_its_files(threads: usize) {
         summary.actors.iter().map(|actor| actor.frames).sum::<u64>()
     );
     assert!(summary.collected_during_updates > 0.0 && summary.collected_during_updates <= 1.0);
-    assert!(summary.rho.min > 0.0 && summary.rho.min <= 1.0 && summary.rho.max >= 1.0);
+    let (rho, policy_lag) = (summary.rho.unwrap(), summary.policy_lag.unwrap());
+    assert!(rho.min > 0.0 && rho.min <= 1.0 && rho.max >= 1.0, "{rho:?}");
     assert_eq!(summary.learner_threads, threads);
-    assert!(threads > 1 || summary.gradient_lag.max == 0, "nobody else changes the weights");
-    assert!(summary.gradient_lag.mean <= summary.policy_lag.mean);
+    let gradient_lag = summary.gradient_lag.unwrap();
+    assert!(threads > 1 || gradient_lag.max == 0, "nobody else changes the weights");
+    assert!(gradient_lag.mean <= policy_lag.mean);
     stages_add_up(&summary);
 
     let rows = rows(&run_dir);
     assert!((150..=210).contains(&rows.len()), "{} rows", rows.len());
     assert!(rows.windows(2).all(|pair| pair[0].frames < pair[1].frames));
     assert_eq!(rows.last().unwrap().frames, summary.frames);
-    assert!(rows.last().unwrap().entropy > 0.0 && rows.last().unwrap().entropy <= 2.0_f64.ln());
+    let entropy = rows.last().unwrap().entropy.unwrap();
+    assert!(entropy > 0.0 && entropy <= 2.0_f64.ln(), "{entropy}");
 
     let config = Config::from_file(&run_dir.join("config.toml")).unwrap();
     assert_eq!((config.seed, config.frames), (3, 400_000));
@@ -320,10 +346,12 @@ fn stages_add_up(summary: &Summary) {
     let latencies = Stage::LEARNER.map(|stage| summary.latency_us[stage.tag()]);
     let total_us: f64 = latencies.iter().map(|latency| latency.mean * latency.count as f64).sum();
     let share = total_us / 1e6 / (summary.train_s * summary.learner_threads as f64);
-    // Histograms keep two digits; before the first update there is the wait for the first slot.
-    assert!((0.95..1.05).contains(&share), "stages are {share} of {} s", summary.train_s);
+    // Histograms keep two digits, whose errors cancel.
+    assert!((0.995..1.005).contains(&share), "stages are {share} of {} s", summary.train_s);
+    // What a thread does after its last update is measured once more.
+    let counts = summary.updates..=summary.updates + summary.learner_threads as u64;
     for (stage, latency) in Stage::LEARNER.iter().zip(latencies) {
-        assert_eq!(latency.count, summary.updates, "{stage:?}");
+        assert!(counts.contains(&latency.count), "{stage:?}: {}", latency.count);
         assert!(latency.mean > 0.0, "{stage:?} is timed");
     }
 }

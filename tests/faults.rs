@@ -317,7 +317,7 @@ mod points {
     fn ten_losses_in_a_row_that_are_not_finite_take_training_back() {
         let run = Run::with("learner:loss:nan@20..29", &[]);
         let told = [
-            "10 updates in a row were not finite: update 20 had the losses policy NaN",
+            "10 updates in a row without a finite one: update 20 had the losses policy NaN",
             "weights and optimiser go back to what they were after update ",
         ];
         run.assert_ended(0, &told).assert_files_whole();

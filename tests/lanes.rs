@@ -9,7 +9,7 @@ use std::thread;
 use std::time::Duration;
 
 use impala::actor::collector::Collector;
-use impala::base::latency::{RunClock, StageClock};
+use impala::base::latency::{RunClock, Stage, StageClock, StageHistograms};
 use impala::base::seeds::{Stream, stream_seed};
 use impala::config::{ActorSettings, Config, LossSettings, Schedule};
 use impala::learner::hub::{Gradient, Hub};
@@ -23,7 +23,7 @@ use impala::shm::layout::SegmentShape;
 use impala::shm::weights::WeightsReader;
 use impala::shm::{Producer, Segment};
 use impala::state::{LearnerState, OptimizerState, SCORE_WINDOW};
-use impala::telemetry::{LearnerFigures, Message, Progress};
+use impala::telemetry::{LearnerFigures, Message, Progress, SlotRecord, Unlearned};
 
 /// Long enough never to matter.
 const LONG: Duration = Duration::from_secs(60);
@@ -33,19 +33,26 @@ const LONG: Duration = Duration::from_secs(60);
 struct LastWords(Arc<Mutex<Words>>);
 
 /// The last progress, what all reports add up to, and how many rows each had.
-type Words = (Progress, LearnerFigures, Vec<usize>);
+#[derive(Default)]
+struct Words {
+    progress: Progress,
+    figures: LearnerFigures,
+    n_rows: Vec<usize>,
+    latencies: StageHistograms,
+    slots: Vec<SlotRecord>,
+}
 
 impl MessageSink for LastWords {
     fn send(&mut self, message: Message) -> Result<(), LearnerError> {
         let mut words = self.0.lock().unwrap();
-        match message {
-            Message::Report(report) => {
-                words.0 = report.progress;
-                words.1.add(&report).unwrap();
-                words.2.push(report.rows.len());
-            }
-            Message::Finished(_) => {}
+        let Message::Report(report) = message else { return Ok(()) };
+        words.progress = report.progress;
+        words.figures.add(&report).unwrap();
+        words.n_rows.push(report.rows.len());
+        for (stage, encoded) in &report.latency {
+            words.latencies.add(*stage, &encoded.decode().unwrap());
         }
+        words.slots.extend(report.slots);
         Ok(())
     }
 }
@@ -174,7 +181,9 @@ impl<'seg> OneHub<'seg> {
         let mut batch = SlotBatch::default();
         self.producer.claim(LONG).unwrap().publish(policy_version);
         assert!(self.intake.take(&mut batch, &mut self.clock));
-        let (version, sums, entropy_cost) = (0, PassSums::default(), 0.0);
+        let mut sums = PassSums::default();
+        (sums.losses.entropy, sums.off_policy.n_learned) = (10.0, 20);
+        let (version, entropy_cost) = (0, 0.0);
         let mut gradient = Gradient { values, version, sums, total_loss, entropy_cost };
         let then = self.hub.apply(&mut gradient, &batch, &mut self.clock);
         self.intake.release(&mut batch);
@@ -237,7 +246,9 @@ fn a_streak_of_updates_that_are_not_finite_ends_the_learner_with_a_diagnosis() {
     let error = error.to_string();
     let norm = clip_grad_norm(&mut vec![0.5; hub.n_params], f32::MAX);
     let finite = format!("finite one was {norm}");
-    for part in ["update 4 ", "losses policy 0", "norm NaN", &finite, "rate of 0.00"] {
+    // As in metrics.csv: 20 frames of half a nat each.
+    let losses = "losses policy 0, critic 0, entropy 0.5 a frame";
+    for part in ["update 4 ", losses, "norm NaN", &finite, "rate of 0.00"] {
         assert!(error.contains(part), "no {part:?} in {error}");
     }
 }
@@ -274,7 +285,7 @@ fn a_supervisor_that_takes_no_report_stops_nobody() {
     let segment = segment(&config);
     let mut hub = OneHub::new(&config, &segment);
     let words = hub.words.clone();
-    let sent = || words.0.lock().unwrap().2.clone();
+    let sent = || words.0.lock().unwrap().n_rows.clone();
     for _ in 0..450 {
         hub.apply(1e-3, 0.0).unwrap();
     }
@@ -288,6 +299,54 @@ fn a_supervisor_that_takes_no_report_stops_nobody() {
     let sent = sent();
     assert!(sent.iter().all(|n_rows| *n_rows <= 100), "none is larger than the channel: {sent:?}");
     assert_eq!(sent.iter().sum::<usize>(), 455, "no row is lost: {sent:?}");
+}
+
+/// What is documented as measured once a rollout is so for those that no update learned from, too.
+#[test]
+fn what_a_dropped_rollout_measured_counts_and_why_it_was_dropped_is_logged() {
+    let loss = LossSettings { max_policy_lag: 0, ..LossSettings::default() };
+    let config = Config { loss, log_slots: true, ..config(1) };
+    let segment = segment(&config);
+    let mut hub = OneHub::new(&config, &segment);
+    hub.apply(1e-3, 0.0).unwrap();
+    // Of the weights before those, so that it is left out as the next one is taken.
+    hub.producer.claim(LONG).unwrap().publish(0);
+    hub.apply(f32::NAN, 0.0).unwrap();
+    let mut batch = SlotBatch::default();
+    hub.producer.claim(LONG).unwrap().publish(1);
+    assert!(hub.intake.take(&mut batch, &mut hub.clock));
+    hub.hub.leave(&batch);
+    hub.hub.finish().unwrap();
+    let words = hub.words.0.lock().unwrap();
+    for stage in [Stage::ActorClaim, Stage::ActorAct, Stage::ActorEnv, Stage::HandOver] {
+        assert_eq!(words.latencies.get(stage).len(), 4, "{stage:?}");
+    }
+    let unlearned: Vec<_> = words.slots.iter().map(|slot| slot.unlearned).collect();
+    let why = [Unlearned::TooOld, Unlearned::NotFinite, Unlearned::Overtaken].map(Some);
+    assert_eq!(unlearned, [&[None], &why[..]].concat());
+    assert!(words.slots.iter().all(|slot| slot.update.is_none() == slot.unlearned.is_some()));
+    assert_eq!(segment.board().learner().rollouts_dropped.get(), 1);
+}
+
+/// The stages are all of a lane's time, also where it waited and no update followed.
+#[test]
+fn the_last_wait_counts() {
+    const WAITED: Duration = Duration::from_millis(200);
+    let config = config(2);
+    let segment = segment(&config);
+    let words = LastWords::default();
+    let learner = Learner::new(&config, &segment, RunClock::starting_at(0), words.clone()).unwrap();
+    thread::scope(|scope| {
+        scope.spawn(|| learner.run().unwrap());
+        thread::sleep(WAITED);
+        segment.board().order_stop();
+        segment.learner_doorbell().ring();
+    });
+    let words = words.0.lock().unwrap();
+    let waits = words.latencies.get(Stage::Wait);
+    assert_eq!(waits.len(), 2, "of each lane");
+    assert!(waits.min() >= WAITED.as_nanos() as u64 / 2, "{} ns", waits.min());
+    assert_eq!((words.figures.policy_lag(), words.progress.policy_lag_mean), (None, None));
 }
 
 /// Two batches of one slot each, whose gradients are both of the first weights, applied one after the
@@ -316,7 +375,8 @@ fn two_gradients_of_the_first_weights(config: &Config) -> (Progress, LearnerFigu
         intake.release(batch);
     }
     hub.finish().unwrap();
-    let (progress, figures, _) = words.0.lock().unwrap().clone();
+    let words = words.0.lock().unwrap();
+    let (progress, figures) = (words.progress, words.figures.clone());
     assert_eq!(segment.weights_reader().version(), Ok(Some(progress.updates)));
     (progress, figures, segment.board().learner().rollouts_dropped.get())
 }
@@ -325,7 +385,7 @@ fn two_gradients_of_the_first_weights(config: &Config) -> (Progress, LearnerFigu
 fn what_other_lanes_did_meanwhile_counts_as_lag() {
     let (progress, figures, n_dropped) = two_gradients_of_the_first_weights(&config(2));
     assert_eq!(progress.updates, 2);
-    for lag in [figures.policy_lag(), figures.gradient_lag()] {
+    for lag in [figures.policy_lag(), figures.gradient_lag()].map(Option::unwrap) {
         assert_eq!((lag.mean, lag.max), (0.5, 1), "{lag:?}");
     }
     assert_eq!(n_dropped, 0);
@@ -337,7 +397,7 @@ fn a_gradient_that_became_too_old_meanwhile_is_dropped_and_counted() {
     let config = Config { loss, ..config(2) };
     let (progress, figures, n_dropped) = two_gradients_of_the_first_weights(&config);
     assert_eq!(progress.updates, 1);
-    assert_eq!((figures.policy_lag().max, n_dropped), (0, 1));
+    assert_eq!((figures.policy_lag().unwrap().max, n_dropped), (0, 1));
     assert_eq!(progress.frames, 20, "a dropped rollout is not learned from");
 }
 
@@ -354,7 +414,7 @@ fn several_lanes_learn_every_frame_once() {
     let config = Config { frames: 40_000, ..config(2) };
     let words = LastWords::default();
     learn(&config, words.clone()).unwrap();
-    let progress = words.0.lock().unwrap().0;
+    let progress = words.0.lock().unwrap().progress;
     assert_eq!(progress.frames, progress.updates * 20);
     // The other lane may hold one batch more when the budget is spent.
     assert!((40_000..=40_020).contains(&progress.frames), "{progress:?}");

@@ -66,9 +66,13 @@ fn frames_schedule_optimiser_rows_and_histograms_go_on() {
     let (before, after) = (summary(&first), summary(&second));
     assert!(after.frames >= 80_000 && after.updates > before.updates);
     assert!(after.frames_produced > before.frames_produced && after.wall_s > before.wall_s);
-    let n_updates = |run: &Summary| run.latency_us["backward"].count;
-    assert_eq!(n_updates(&before), before.updates);
-    assert_eq!(n_updates(&after), after.updates - before.updates, "as all times, of its own part");
+    // A thread that another one's last update overtook has measured once more.
+    let is_of = |run: &Summary, n_updates: u64| {
+        let n_threads = run.learner_threads as u64;
+        (n_updates..=n_updates + n_threads).contains(&run.latency_us["backward"].count)
+    };
+    assert!(is_of(&before, before.updates));
+    assert!(is_of(&after, after.updates - before.updates), "as all times, of its own part");
     let (then, now) = (rows(&first), rows(&second));
     assert_eq!(now[..then.len()], then, "the first part's rows come first");
     assert!(now.is_sorted_by_key(|row| row.frames) && now.is_sorted_by(|a, b| a.time_s < b.time_s));
@@ -129,7 +133,7 @@ fn times_go_on_and_what_the_process_did_is_its_own() {
     let per_s = n_learned / summary.train_s;
     assert!((summary.frames_per_s / per_s - 1.0).abs() < 1e-6, "of this part");
     let lags = rows.iter().map(|row| row.policy_lag_max);
-    assert!(summary.policy_lag.max >= lags.max().unwrap());
+    assert!(summary.policy_lag.unwrap().max >= lags.max().unwrap());
     let collected: u64 = summary.actors.iter().map(|actor| actor.frames).sum();
     let produced_before = long.state.counters.frames_produced_before;
     assert_eq!(summary.frames_produced, produced_before + collected);

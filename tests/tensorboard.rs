@@ -44,7 +44,7 @@ fn read(python: &Path, run: &RunDir) -> Value {
 /// What a column of a diverged run may hold.
 fn change(row: &mut MetricsRow) {
     if row.updates == 20 {
-        row.kl = f64::NAN;
+        row.kl = Some(f64::NAN);
     }
 }
 

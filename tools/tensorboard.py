@@ -3,7 +3,7 @@
 
 The packages pinned in tools/tensorboard.txt are installed with pip into a folder of this checkout (180 MB);
 nothing else is touched. To undo it, delete third_party/tensorboard. Run it as often as you like: where all
-is in place it does nothing. With `--show RUNS` it then starts TensorBoard on a folder of runs.
+is in place it does nothing. With `--show RUNS` it then starts TensorBoard on a folder of runs, each of them once.
 
 Without a network: PIP_NO_INDEX=1 PIP_FIND_LINKS=/folder/of/wheels. Mirrors and proxies: pip's own settings
 count.
@@ -21,8 +21,10 @@ import argparse
 import fcntl
 import os
 import shutil
+import signal
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -34,6 +36,9 @@ LOCK = ROOT / "third_party" / ".tensorboard.lock"
 FINISHED = HOME / PINS.name
 
 READY, NOT_AS_PINNED, NOT_MADE = 0, 1, 3
+
+# How soon a new run is seen, s: TensorBoard itself looks every five.
+LOOK_AGAIN = 5
 
 
 class Problem(Exception):
@@ -87,6 +92,40 @@ def run(command, what_failed):
     raise Problem(NOT_MADE, f"{what_failed}. It said:\n{said}")
 
 
+def show(runs):
+    """Runs TensorBoard on links to the runs, until it ends; returns its exit code.
+
+    On the folder itself it would list the link `latest` as a run of its own, since it follows links.
+    """
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+    with tempfile.TemporaryDirectory(prefix="impala-tensorboard-") as links:
+        link_runs(Path(runs), Path(links))
+        board = subprocess.Popen([HOME / "bin" / "tensorboard", "--logdir", links])
+        try:
+            while True:
+                try:
+                    return board.wait(timeout=LOOK_AGAIN)
+                except subprocess.TimeoutExpired:
+                    link_runs(Path(runs), Path(links))
+        except KeyboardInterrupt:  # TensorBoard had it too.
+            return board.wait()
+        finally:
+            board.terminate()
+
+
+def link_runs(runs, links):
+    """Makes a link for each folder of events that has none. `os.walk` passes the links below `runs` over."""
+    for folder, below, files in os.walk(runs):
+        if not any(name.startswith("events.out.tfevents.") for name in files):
+            continue
+        below.clear()
+        name = os.path.relpath(folder, runs)
+        link = links / (runs.resolve().name if name == os.curdir else name)
+        if not link.is_symlink():
+            link.parent.mkdir(parents=True, exist_ok=True)
+            link.symlink_to(os.path.abspath(folder), target_is_directory=True)
+
+
 def say(message):
     print(f"tensorboard: {message}", file=sys.stderr, flush=True)
 
@@ -108,7 +147,7 @@ def main():
         say("stopped; the next run begins anew")
         return 130
     if arguments.show is not None:
-        os.execv(HOME / "bin" / "tensorboard", ["tensorboard", "--logdir", arguments.show])
+        return show(arguments.show)
     print(f"TensorBoard is ready: {HOME}")
     return READY
 

@@ -35,12 +35,13 @@ class Checkout(unittest.TestCase):
             wheel.writestr("tensorboard.py", content)
             wheel.writestr(f"{info}/METADATA", "Metadata-Version: 2.1\nName: tensorboard\nVersion: 1.0\n")
             wheel.writestr(f"{info}/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
+            wheel.writestr(f"{info}/entry_points.txt", "[console_scripts]\ntensorboard = tensorboard:main\n")
             wheel.writestr(f"{info}/RECORD", "")
 
-    def run_tool(self, **settings):
+    def run_tool(self, *arguments, **settings):
         environ = {k: v for k, v in os.environ.items() if not k.startswith(("PIP_", "VIRTUAL_ENV"))}
         offline = {"PIP_NO_INDEX": "1", "PIP_FIND_LINKS": str(self.wheels)}
-        return subprocess.run([sys.executable, str(self.root / "tools/tensorboard.py")],
+        return subprocess.run([sys.executable, str(self.root / "tools/tensorboard.py"), *arguments],
                               env={**environ, **offline, **settings}, stdout=subprocess.PIPE,
                               stderr=subprocess.STDOUT, universal_newlines=True)
 
@@ -75,6 +76,23 @@ class Checkout(unittest.TestCase):
         self.assert_ends(1, "not what tools/tensorboard.txt pins")
         self.assertFalse(self.imports_it())
         self.assert_ends(1, "not what tools/tensorboard.txt pins")
+
+    def test_each_run_is_shown_once_and_the_link_to_the_newest_is_none(self):
+        for name in ("run-1", "run-2", "of-others/run-3"):
+            (self.root / "results" / name).mkdir(parents=True)
+            (self.root / "results" / name / "events.out.tfevents.1.impala").write_text("")
+        (self.root / "results/no-run").mkdir()
+        os.symlink("run-2", self.root / "results/latest")
+        self.make_wheel("import os, sys\ndef main():\n"
+                        "    walk = os.walk(sys.argv[2], followlinks=True)\n"
+                        "    runs = sorted(os.path.relpath(at, sys.argv[2]) for at, _, files in walk if files)\n"
+                        "    print('runs:', *runs)\n")
+        digest = hashlib.sha256(self.wheel.read_bytes()).hexdigest()
+        self.pins.write_text(f"tensorboard==1.0 --hash=sha256:{digest}\n")
+        shown = self.run_tool("--show", str(self.root / "results"))
+        self.assertIn("runs: of-others/run-3 run-1 run-2\n", shown.stdout)
+        self.assertEqual(shown.returncode, 0)
+        self.assertIn("runs: run-2\n", self.run_tool("--show", str(self.root / "results/latest")).stdout)
 
     def test_no_network(self):
         self.assert_ends(3, "network", "PIP_INDEX_URL", PIP_FIND_LINKS="", PIP_NO_INDEX="",

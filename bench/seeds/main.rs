@@ -163,7 +163,7 @@ fn run_seed(folder: &Path, seed: u64, flags: &[String]) -> Result<Row> {
         greedy_min: eval.min,
         stayed_solved: stayed_solved(&run_dir, &summary)?,
         frames_per_s: summary.frames_per_s,
-        policy_lag_mean: summary.policy_lag.mean,
+        policy_lag_mean: summary.mean_policy_lag(),
     })
 }
 

@@ -91,8 +91,10 @@ fn append(group: &'static str, runs: &[Run], rows: &mut Vec<Row>) {
     push("memory growth, first to last sample", "MB", &|run| {
         run.pss_mb.last().unwrap_or(&0.0) - run.pss_mb.first().unwrap_or(&0.0)
     });
-    push("policy lag, mean", "updates", &|run| run.summary.policy_lag.mean);
-    push("policy lag, largest", "updates", &|run| run.summary.policy_lag.max as f64);
+    push("policy lag, mean", "updates", &|run| run.summary.mean_policy_lag());
+    push("policy lag, largest", "updates", &|run| {
+        run.summary.policy_lag.map_or(f64::NAN, |lag| lag.max as f64)
+    });
     push("learner waiting for slots", "% of its time", &|run| {
         let threads_s = run.summary.learner_threads as f64 * run.summary.train_s;
         100.0 * run.summary.learner_wait_s / threads_s

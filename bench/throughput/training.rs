@@ -88,7 +88,7 @@ fn sample(frames_per_s: f64, usage: &Usage, summary: &Summary, measured: Duratio
         m_frames_per_s: frames_per_s / 1e6,
         cpu_s_per_m_frames: usage.cpu_s / measured.as_secs_f64() / (frames_per_s / 1e6),
         pss_mb: usage.largest_pss_mb(),
-        policy_lag: summary.policy_lag.mean,
+        policy_lag: summary.mean_policy_lag(),
         disturbance: usage.disturbance,
     }
 }

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, anyhow, bail};
 use clap::value_parser;
+use impala::base::units::{number_of, score};
 use impala::config::Config;
 use impala::env::{EnvArgs, Registry};
 use impala::kernels::Simd;
@@ -150,7 +151,7 @@ fn draw(args: &Args, player: &Player, env: &str, show: Show) -> anyhow::Result<(
     let line = || ProgressLine::new(show, "drawing", "frames", film.n_frames() as u64);
     let say = |path: &Path| {
         if !args.json {
-            say!("{}: {} frames", path.display(), film.n_frames());
+            say!("{}: {}", path.display(), number_of(film.n_frames() as u64, "frame"));
         }
     };
     if let Some(path) = &args.gif {
@@ -176,10 +177,13 @@ fn as_json(evaluation: &Evaluation) -> Result<String, Failure> {
 fn as_text(evaluation: &Evaluation) -> String {
     let Evaluation { env, actions, frames, summary, .. } = evaluation;
     let EvalSummary { episodes, mean, standard_error, min, max } = summary;
-    let error = if standard_error.is_nan() { "–".into() } else { format!("{standard_error:.2}") };
+    let (episodes, frames) =
+        (number_of(*episodes, &format!("{actions} episode")), number_of(*frames, "frame"));
     let mut text = format!(
-        "{env}: {episodes} {actions} episodes of a policy that learned from {frames} frames\n\
-         score {mean:.1} ± {error} (mean ± standard error), min {min}, max {max}"
+        "{env}: {episodes} of a policy that learned from {frames}\n\
+         score {} ± {} (mean ± standard error), min {min}, max {max}",
+        score(*mean),
+        score(*standard_error),
     );
     for line in histogram_lines(&histogram(evaluation.returns, MAX_BINS)) {
         text.push('\n');

@@ -17,7 +17,9 @@ mod train;
 use std::io::{ErrorKind, Write};
 use std::process::ExitCode;
 
+use clap::error::{ContextKind, ContextValue, ErrorKind as Mistake};
 use clap::{ArgAction, Parser, Subcommand};
+use impala::config::meant_setting;
 use impala::sinks::terminal::Show;
 
 /// Exit status for a mistake of the user's: found before anything was started.
@@ -79,7 +81,7 @@ impl Cli {
 fn main() -> ExitCode {
     let process_start_ns = impala::base::latency::monotonic_ns();
     impala::os::process::keep_files_private();
-    let cli = Cli::parse();
+    let cli = Cli::try_parse().unwrap_or_else(|error| with_setting(error).exit());
     let show = cli.show();
     if cli.verbose {
         log_to_stderr();
@@ -101,6 +103,25 @@ fn main() -> ExitCode {
     };
     eprintln!("impala: {}", printable(&error.to_string()));
     status
+}
+
+/// Commands that take any setting.
+const TAKES_SETTINGS: [&str; 3] = ["train", "config", "inspect"];
+
+/// Of a flag that there is not, but for whose name there is a setting, says how that is given.
+fn with_setting(mut error: clap::Error) -> clap::Error {
+    let flag = match (error.kind(), error.get(ContextKind::InvalidArg)) {
+        (Mistake::UnknownArgument, Some(ContextValue::String(flag))) => flag.clone(),
+        _ => return error,
+    };
+    let takes_settings = std::env::args().any(|word| TAKES_SETTINGS.contains(&word.as_str()));
+    if let Some(setting) = meant_setting(flag.trim_start_matches('-')).filter(|_| takes_settings) {
+        // The flag that is spelled most like it is another one.
+        error.remove(ContextKind::SuggestedArg);
+        let tip = format!("a setting has no flag of its own: '--set {setting}=VALUE'");
+        error.insert(ContextKind::Suggested, ContextValue::StyledStrs(vec![tip.into()]));
+    }
+    error
 }
 
 /// Writes a line to stdout. A reader that has seen enough, such as `head`, is no error; a full disk is.

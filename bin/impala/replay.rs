@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use anyhow::anyhow;
+use impala::base::units::number_of;
 use impala::revisit::replay::{Replayed, replay};
 use impala::sinks::terminal::{ProgressLine, Show};
 
@@ -32,7 +33,7 @@ pub fn run(args: &Args, show: Show) -> Result<(), Failure> {
     drop(line);
     let replayed = replayed.map_err(|error| Failure::Usage(error.into()))?;
     let Replayed { updates, rollouts, n_different, n_compared } = replayed;
-    let learned = format!("update {updates} after {rollouts} rollouts");
+    let learned = format!("update {updates} after {}", number_of(rollouts as u64, "rollout"));
     if n_different == 0 {
         say!("{learned}: all {n_compared} weights and moments equal the run's, bit for bit");
         return Ok(());

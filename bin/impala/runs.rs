@@ -4,6 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::anyhow;
+use impala::base::units::score;
 use impala::report::read::RunData;
 use impala::revisit::live::Life;
 use impala::run::dir::RunDir;
@@ -131,7 +132,7 @@ fn print_table(runs: &[Listed]) {
         say!(
             "{:name_chars$}  {:>8}  {:>12}  {:>12}  {:11}  {}",
             run.run,
-            or_dash(run.score_last100.map(|score| format!("{score:.1}"))),
+            or_dash(run.score_last100.map(score)),
             or_dash(run.frames.map(|frames| frames.to_string())),
             or_dash(run.frames_per_s.map(|speed| format!("{speed:.0}"))),
             run.state,

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use anyhow::anyhow;
 use clap::ValueEnum;
+use impala::base::units::{number_of, score};
 use impala::config::{Config, Layers, LearnerKind};
 use impala::revisit::resume::Resumption;
 use impala::sinks::terminal::{Show, rate};
@@ -160,21 +161,14 @@ fn set<T: Clone>(setting: &mut T, flag: &Option<T>) {
 fn print_result(trained: &TrainedRun) {
     let summary = &trained.summary;
     say!("{}", outcome_line(summary, &trained.reason));
-    say!(
-        "{} frames learned in {:.2} s: {}, {} updates in all, mean policy lag {:.1}",
-        summary.frames_of_this_part(),
-        summary.train_s,
-        rate(summary.frames_per_s, "frames"),
-        summary.updates,
-        summary.policy_lag.mean
-    );
+    say!("{}", speed_line(summary));
     if let Some(eval) = &summary.eval {
         say!(
-            "greedy score over {} episodes: mean {:.1}, min {:.0}, max {:.0}",
-            eval.episodes,
-            eval.mean,
-            eval.min,
-            eval.max
+            "greedy score over {}: mean {}, min {}, max {}",
+            number_of(eval.episodes, "episode"),
+            score(eval.mean),
+            score(eval.min),
+            score(eval.max)
         );
     }
     if trained.report.exists() {
@@ -186,10 +180,26 @@ fn print_result(trained: &TrainedRun) {
     }
 }
 
+fn speed_line(summary: &Summary) -> String {
+    let frames = number_of(summary.frames_of_this_part(), "frame");
+    let updates = number_of(summary.updates, "update");
+    let Some(lag) = summary.policy_lag else {
+        return format!("{frames} learned, {updates} in all");
+    };
+    let speed = rate(summary.frames_per_s, "frames");
+    let lag = lag.mean;
+    let train_s = summary.train_s;
+    format!(
+        "{frames} learned in {train_s:.2} s: {speed}, {updates} in all, mean policy lag {lag:.1}"
+    )
+}
+
 fn outcome_line(summary: &Summary, reason: &str) -> String {
     let Summary { env, seed, learner, .. } = summary;
     let solved = match (summary.solved_frames, summary.solved_s) {
-        (Some(frames), Some(seconds)) => format!("solved after {frames} frames, {seconds:.2} s"),
+        (Some(frames), Some(seconds)) => {
+            format!("solved after {}, {seconds:.2} s", number_of(frames, "frame"))
+        }
         _ => "not solved".into(),
     };
     format!("{env}, seed {seed}, {learner} learner: {solved}; ended because {reason}")

@@ -14,6 +14,7 @@ use std::time::Duration;
 
 use crate::base::faults::{self, Point};
 use crate::base::latency::monotonic_ns;
+use crate::base::units::number_of;
 use crate::config::Config;
 use crate::env::EnvError;
 use crate::os::process::{leave_words, remark};
@@ -41,8 +42,8 @@ pub enum ActorError {
     Segment(#[from] SegmentError),
     /// No rollout can be collected that has only numbers in it.
     #[error(
-        "{n_in_a_row} rollouts in a row had a NaN or infinite observation or reward: {last}; mend the \
-         environment, or bear more with supervision.max_bad_rollouts"
+        "{} in a row had a NaN or infinite observation or reward: {last}; mend the environment, or bear more \
+         with supervision.max_bad_rollouts", number_of(*n_in_a_row, "rollout")
     )]
     BadNumbers {
         /// Rollouts in a row.

@@ -8,3 +8,4 @@ pub mod seeds;
 pub mod span;
 pub mod suggest;
 pub mod sync;
+pub mod units;

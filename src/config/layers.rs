@@ -10,10 +10,10 @@ use std::path::Path;
 use toml::{Table, Value};
 
 use super::Config;
+use super::advice::{did_you_mean_setting, in_words};
 use super::error::ConfigError;
 use super::presets::preset;
 use crate::base::input::read_text_at_most;
-use crate::base::suggest::did_you_mean;
 
 /// Every setting with a long comment is far below this.
 const MAX_FILE_BYTES: u64 = 1 << 20;
@@ -130,7 +130,7 @@ fn check_name(name: &str) -> Result<(), ConfigError> {
     let table = format!("{name}.");
     let below: Vec<&str> = settings().filter(|known| known.starts_with(&table)).collect();
     let suggestion = match below[..] {
-        [] => did_you_mean(name, settings()),
+        [] => did_you_mean_setting(name),
         _ => format!(", it is a table of {}", below.join(", ")),
     };
     Err(ConfigError::NoSuchSetting { name: name.into(), suggestion })
@@ -146,7 +146,7 @@ fn read(path: &Path) -> Result<Table, ConfigError> {
     let table = toml::from_str(&text).map_err(refused)?;
     // A list that is too long is refused here only, by its name instead of its line.
     let refused = |error: toml::de::Error| {
-        let message = error.to_string().trim_end().replace('\n', " ");
+        let message = in_words(&error.to_string().trim_end().replace('\n', " "));
         ConfigError::Read { path: path.into(), source: std::io::Error::other(message) }
     };
     from_table(&table).map(|_| table).map_err(refused)
@@ -187,5 +187,5 @@ fn parse_error(path: &Path, text: &str, error: &toml::de::Error) -> ConfigError 
 }
 
 fn one_line(error: &toml::de::Error) -> String {
-    error.message().replace('\n', " ")
+    in_words(&error.message().replace('\n', " "))
 }

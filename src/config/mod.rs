@@ -6,6 +6,7 @@
 //! resolved copy lies in every run folder as `config.toml` and reproduces the run's settings. Knows
 //! nothing of processes or memory.
 
+mod advice;
 mod dotted;
 mod error;
 mod layers;
@@ -22,6 +23,7 @@ use crate::network::{NetworkSpec, Torso};
 use crate::os::process;
 use crate::space::Spec;
 
+pub use advice::meant_setting;
 pub use dotted::dotted;
 pub use error::ConfigError;
 pub use layers::Layers;
@@ -321,6 +323,11 @@ impl Config {
     pub fn simd(&self) -> Result<Simd, ConfigError> {
         Simd::named(&self.kernels)
             .map_err(|error| value("kernels", &self.kernels, error.to_string()))
+    }
+
+    /// Name of the kernels that run: what `auto` stands for is known.
+    pub fn kernels_name(&self) -> String {
+        self.simd().map_or_else(|_| self.kernels.clone(), |simd| simd.name().to_owned())
     }
 
     /// Frames between two rows of `metrics.csv`.

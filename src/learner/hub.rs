@@ -7,7 +7,8 @@
 
 use std::ops::ControlFlow;
 
-use super::intake::{SlotBatch, policy_lag, slot_record};
+use super::intake::{LeftOut, SlotBatch, policy_lag};
+use super::losses::Losses;
 use super::meters::{Meters, Update};
 use super::optim::{Optimizer, UpdateRule, clip_grad_norm};
 use super::pass::PassSums;
@@ -18,12 +19,13 @@ use crate::base::finite::all_finite;
 use crate::base::latency::{RunClock, Stage, StageClock, monotonic_ns};
 use crate::config::Config;
 use crate::os::process::remark;
+use crate::rollout::RolloutHeader;
 use crate::shm::board::{Board, LearnerStatus, Phase};
 use crate::shm::state::{SavedState, StateWriter};
 use crate::shm::weights::WeightsWriter;
 use crate::shm::{Held, Segment};
 use crate::state::{Counters, StateView};
-use crate::telemetry::{Exit, Message, SlotUse};
+use crate::telemetry::{Exit, Message, SlotRecord, Unlearned};
 
 /// Reports that may wait to be taken. The channel holds two of the largest, and whoever sends into a full one
 /// waits: a supervisor that stands still must not stop the learner.
@@ -127,19 +129,19 @@ impl<'seg, S: MessageSink> Hub<'seg, S> {
         batch: &SlotBatch,
         clock: &mut StageClock,
     ) -> Result<ControlFlow<()>, LearnerError> {
-        self.status.rollouts_dropped.add(batch.n_left_out);
+        self.count_taken(batch);
         if self.is_too_old(batch) {
-            self.log_slots(batch, None);
+            self.log_slots(batch, Err(Unlearned::TooOld));
             self.status.rollouts_dropped.add(batch.slots.len() as u64);
             return Ok(ControlFlow::Continue(()));
         }
         let grad_norm = clip_grad_norm(gradient.values, self.config.optimizer.max_grad_norm);
         let Some(update) = self.optimise(gradient, grad_norm, batch) else {
-            self.log_slots(batch, None);
+            self.log_slots(batch, Err(Unlearned::NotFinite));
             return self.skip(gradient, grad_norm, batch).map(ControlFlow::Continue);
         };
         self.count_rollouts(batch);
-        self.log_slots(batch, Some(gradient));
+        self.log_slots(batch, Ok(gradient));
         clock.lap(Stage::Optimizer);
         self.publish(self.n_frames(batch));
         clock.lap(Stage::Publish);
@@ -150,8 +152,13 @@ impl<'seg, S: MessageSink> Hub<'seg, S> {
 
     /// Notes a batch that comes after the last update.
     pub fn leave(&mut self, batch: &SlotBatch) {
-        self.status.rollouts_dropped.add(batch.n_left_out);
-        self.log_slots(batch, None);
+        self.count_taken(batch);
+        self.log_slots(batch, Err(Unlearned::Overtaken));
+    }
+
+    /// Counts what a lane did after its last update.
+    pub fn count_rest(&mut self, clock: &mut StageClock) {
+        self.meters.count_rest(&clock.take());
     }
 
     /// Frames learned from.
@@ -178,11 +185,22 @@ impl<'seg, S: MessageSink> Hub<'seg, S> {
         lags.max() > Some(self.config.loss.max_policy_lag)
     }
 
-    /// Counts what the batch's headers say. Lag is counted here, where it can grow no more.
+    /// Counts what the headers say of all that was taken, be it learned from or not.
+    fn count_taken(&mut self, batch: &SlotBatch) {
+        self.status.rollouts_dropped.add(batch.left_out.len() as u64);
+        for slot in &batch.left_out {
+            self.meters.count_taken(&slot.header, slot.taken_ns);
+        }
+        for slot in &batch.slots {
+            self.meters.count_taken(slot.rollout().header, batch.taken_ns);
+        }
+    }
+
+    /// Counts what is learned from. Lag is counted here, where it can grow no more.
     fn count_rollouts(&mut self, batch: &SlotBatch) {
         for slot in &batch.slots {
             let (rollout, lag) = (slot.rollout(), policy_lag(self.weights.version(), slot));
-            self.meters.count_slot(rollout.header, lag, batch.taken_ns);
+            self.meters.count_lag(lag);
             let consumed = &mut self.consumed[slot.actor()];
             #[cfg(feature = "faults")]
             self.status.checks.on_learned(slot.is_whole(), slot.index(), *consumed);
@@ -193,18 +211,24 @@ impl<'seg, S: MessageSink> Hub<'seg, S> {
         }
     }
 
-    /// Notes what was learned from the batch, if the run logs that; `None` if it was left out.
-    fn log_slots(&mut self, batch: &SlotBatch, learned: Option<&Gradient>) {
+    /// Notes what was learned from the batch, or why nothing was, if the run logs that.
+    fn log_slots(&mut self, batch: &SlotBatch, learned: Result<&Gradient, Unlearned>) {
         if !self.config.log_slots {
             return;
         }
-        let used = learned.map(|gradient| SlotUse {
-            update: self.meters.updates() + 1,
-            gradient_version: gradient.version,
-            entropy_cost: gradient.entropy_cost,
+        let too_old = |slot: &LeftOut| SlotRecord {
+            unlearned: Some(Unlearned::TooOld),
+            ..slot_record(slot.actor, &slot.header)
+        };
+        let update = self.meters.updates() + 1;
+        let records = batch.slots.iter().map(|slot| SlotRecord {
+            update: learned.ok().map(|_| update),
+            gradient_version: learned.ok().map(|gradient| gradient.version),
+            entropy_cost: learned.ok().map(|gradient| gradient.entropy_cost),
+            unlearned: learned.err(),
+            ..slot_record(slot.actor(), slot.rollout().header)
         });
-        let records = batch.slots.iter().map(|slot| slot_record(slot, used));
-        self.meters.log_slots(batch.left_out.iter().copied().chain(records));
+        self.meters.log_slots(batch.left_out.iter().map(too_old).chain(records));
     }
 
     /// Takes one step of the optimiser; `None`, and nothing has changed, where loss, gradient or what comes
@@ -262,7 +286,7 @@ impl<'seg, S: MessageSink> Hub<'seg, S> {
         self.status.skipped_updates.add(1);
         let last = NotFinite {
             update: self.meters.updates() + 1,
-            losses: gradient.sums.losses,
+            losses: mean_losses(&gradient.sums),
             grad_norm,
             last_grad_norm: self.last_grad_norm,
             learning_rate: self.learning_rate(),
@@ -371,4 +395,17 @@ impl<'seg, S: MessageSink> Hub<'seg, S> {
     fn frames_produced(&self) -> u64 {
         self.board.actors().iter().map(|actor| actor.frames.get()).sum()
     }
+}
+
+/// Means over the learned frames, as `metrics.csv` has them.
+fn mean_losses(PassSums { losses, off_policy }: &PassSums) -> Losses {
+    let n_learned = off_policy.n_learned.max(1) as f64;
+    let Losses { policy, critic, entropy } = losses;
+    Losses { policy: policy / n_learned, critic: critic / n_learned, entropy: entropy / n_learned }
+}
+
+/// Which slot the log is about.
+fn slot_record(actor: usize, header: &RolloutHeader) -> SlotRecord {
+    let RolloutHeader { generation, sequence, policy_version, .. } = *header;
+    SlotRecord { actor, generation, sequence, policy_version, ..SlotRecord::default() }
 }

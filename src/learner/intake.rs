@@ -13,11 +13,11 @@ use super::pulse::Pulse;
 use crate::base::latency::{Stage, StageClock, monotonic_ns};
 use crate::base::sync::{AtomicBool, Ordering};
 use crate::config::Config;
+use crate::rollout::RolloutHeader;
 use crate::shm::board::{Board, LearnerStatus, Phase};
 use crate::shm::doorbell::Doorbell;
 use crate::shm::weights::WeightsReader;
 use crate::shm::{Consumer, Segment, SegmentError, TakenSlot};
-use crate::telemetry::{SlotRecord, SlotUse};
 
 /// How long a waiting lane sleeps before it looks at the stop flag and says that it lives.
 const WAIT_TIMEOUT: Duration = Duration::from_millis(50);
@@ -34,9 +34,18 @@ pub struct SlotBatch<'seg> {
     /// Slots published and not yet taken when the batch was complete.
     pub n_ready: usize,
     /// Slots that were left out while it was gathered, because their policy was too old.
-    pub n_left_out: u64,
-    /// The same slots; told only to a run that logs its slots.
-    pub left_out: Vec<SlotRecord>,
+    pub left_out: Vec<LeftOut>,
+}
+
+/// What is known of a slot that was taken, and handed back without being learned from.
+#[derive(Clone, Copy, Debug)]
+pub struct LeftOut {
+    /// Whose rollout it held.
+    pub actor: usize,
+    /// What that rollout told of itself.
+    pub header: RolloutHeader,
+    /// When the wait for it had ended, ns.
+    pub taken_ns: u64,
 }
 
 /// The rings, and whose turn it is to take from them.
@@ -45,7 +54,6 @@ pub struct Intake<'seg> {
     max_policy_lag: u64,
     /// Slots that are handed back together, where the run is deterministic.
     round: Option<Round<'seg>>,
-    logs_slots: bool,
     board: Board<'seg>,
     status: &'seg LearnerStatus,
     pulse: Pulse<'seg>,
@@ -73,9 +81,7 @@ struct Gathering<'seg> {
     /// For the version published last.
     weights: WeightsReader<'seg>,
     /// Slots that were left out since the last batch.
-    n_left_out: u64,
-    /// The same slots, for the log.
-    left_out: Vec<SlotRecord>,
+    left_out: Vec<LeftOut>,
 }
 
 impl<'seg> Intake<'seg> {
@@ -100,7 +106,6 @@ impl<'seg> Intake<'seg> {
             batch_slots: config.loss.batch_slots,
             max_policy_lag: config.loss.max_policy_lag,
             round: config.deterministic.then(|| Round::of(config.n_slots())),
-            logs_slots: config.log_slots,
             board,
             status: board.learner(),
             pulse: Pulse::new(&board.learner().vitals, config.n_learner_threads()),
@@ -110,7 +115,6 @@ impl<'seg> Intake<'seg> {
                 slots: Vec::with_capacity(config.loss.batch_slots),
                 next_ring: 0,
                 weights: segment.weights_reader(),
-                n_left_out: 0,
                 left_out: Vec::new(),
             }),
             is_closed: AtomicBool::new(false),
@@ -126,10 +130,9 @@ impl<'seg> Intake<'seg> {
                 return false;
             }
             batch.taken_ns = clock.last_ns();
-            self.gather(&mut gathering);
+            self.gather(&mut gathering, batch.taken_ns);
         }
         std::mem::swap(&mut batch.slots, &mut gathering.slots);
-        batch.n_left_out = std::mem::take(&mut gathering.n_left_out);
         batch.left_out.clear();
         std::mem::swap(&mut batch.left_out, &mut gathering.left_out);
         batch.n_ready = self.n_ready();
@@ -193,31 +196,29 @@ impl<'seg> Intake<'seg> {
     }
 
     /// Takes slots from one ring after the other until the batch is complete or all are empty.
-    fn gather(&self, gathering: &mut Gathering<'seg>) {
+    fn gather(&self, gathering: &mut Gathering<'seg>, taken_ns: u64) {
         let mut n_empty = 0;
         while gathering.slots.len() < self.batch_slots && n_empty < self.rings.len() {
             let ring = gathering.next_ring;
             gathering.next_ring = (ring + 1) % self.rings.len();
             let taken = lock(&self.rings[ring]).try_take();
             match taken {
-                Some(slot) => self.admit(slot, gathering),
+                Some(slot) => self.admit(slot, gathering, taken_ns),
                 None => n_empty += 1,
             }
         }
     }
 
     /// Puts a taken slot into the batch, or hands it back if its policy is too old.
-    fn admit(&self, slot: TakenSlot<'seg>, gathering: &mut Gathering<'seg>) {
+    fn admit(&self, slot: TakenSlot<'seg>, gathering: &mut Gathering<'seg>, taken_ns: u64) {
         // Where they are damaged, the lane that reads them next says so.
         let newest = gathering.weights.version().ok().flatten();
         let lag = policy_lag(newest, &slot);
         if lag <= self.max_policy_lag {
             gathering.slots.push(slot);
         } else {
-            gathering.n_left_out += 1;
-            if self.logs_slots {
-                gathering.left_out.push(slot_record(&slot, None));
-            }
+            let (actor, header) = (slot.actor(), *slot.rollout().header);
+            gathering.left_out.push(LeftOut { actor, header, taken_ns });
             lock(&self.rings[slot.actor()]).release(slot);
         }
     }
@@ -235,20 +236,6 @@ impl<'seg> Intake<'seg> {
 impl Round<'_> {
     fn of(n_slots: usize) -> Self {
         Round { n_slots, learned: Mutex::new(Vec::with_capacity(n_slots)) }
-    }
-}
-
-/// What the log says of a slot.
-pub fn slot_record(slot: &TakenSlot, used: Option<SlotUse>) -> SlotRecord {
-    let header = slot.header();
-    SlotRecord {
-        actor: slot.actor(),
-        generation: header.generation,
-        sequence: header.sequence,
-        policy_version: header.policy_version,
-        update: used.map(|used| used.update),
-        gradient_version: used.map(|used| used.gradient_version),
-        entropy_cost: used.map(|used| used.entropy_cost),
     }
 }
 

@@ -86,6 +86,7 @@ impl<'run, 'seg, S: MessageSink> Lane<'run, 'seg, S> {
             self.apply()?;
             self.release();
         }
+        lock(self.hub).count_rest(&mut self.clock);
         Ok(())
     }
 

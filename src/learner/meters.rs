@@ -72,12 +72,18 @@ struct RowSums {
 }
 
 impl RowSums {
-    fn lag_mean(&self) -> f64 {
-        self.lag_sum as f64 / self.n_slots.max(1) as f64
+    /// None before a slot was learned from.
+    fn lag_mean(&self) -> Option<f64> {
+        (self.n_slots > 0).then(|| self.lag_sum as f64 / self.n_slots as f64)
     }
 
-    fn per_frame(&self, sum: f64) -> f64 {
-        sum / self.sums.off_policy.n_learned.max(1) as f64
+    /// None where no frame was learned from, such as in a row of a single step that only resets.
+    fn of_frames(&self, value: f64) -> Option<f64> {
+        (self.sums.off_policy.n_learned > 0).then_some(value)
+    }
+
+    fn per_frame(&self, sum: f64) -> Option<f64> {
+        self.of_frames(sum / self.sums.off_policy.n_learned as f64)
     }
 
     fn per_update(&self, sum: f64) -> f64 {
@@ -170,22 +176,26 @@ impl Meters {
         self.counters.solved_frames > 0
     }
 
-    /// Counts one slot that was taken into a batch at `taken_ns` and whose policy is `lag` updates old
-    /// as its gradient is applied.
-    pub fn count_slot(&mut self, header: &RolloutHeader, lag: u64, taken_ns: u64) {
+    /// Counts one rollout that was taken at `taken_ns`, whether or not an update learns from it.
+    pub fn count_taken(&mut self, header: &RolloutHeader, taken_ns: u64) {
         let (start_ns, end_ns) = (header.claimed_ns, header.published_ns);
         let first_frame_ns = self.report.sums.first_frame_ns.get_or_insert(start_ns);
         *first_frame_ns = start_ns.min(*first_frame_ns);
         self.overlap.add_collect(Interval { start_ns, end_ns });
-        self.policy_lag.saturating_record(lag);
-        self.row.n_slots += 1;
-        self.row.lag_sum += lag;
-        self.row.lag_max = self.row.lag_max.max(lag);
         self.latency.record(Stage::ActorClaim, header.claim_wait_ns);
         self.latency.record(Stage::ActorReadWeights, header.read_weights_ns);
         self.latency.record(Stage::ActorAct, header.act_ns);
         self.latency.record(Stage::ActorEnv, header.env_ns);
         self.latency.record(Stage::HandOver, taken_ns.saturating_sub(header.published_ns));
+    }
+
+    /// Counts one slot that is learned from and whose policy is `lag` updates old as its gradient is
+    /// applied.
+    pub fn count_lag(&mut self, lag: u64) {
+        self.policy_lag.saturating_record(lag);
+        self.row.n_slots += 1;
+        self.row.lag_sum += lag;
+        self.row.lag_max = self.row.lag_max.max(lag);
     }
 
     /// Notes what became of slots.
@@ -218,6 +228,14 @@ impl Meters {
         }
     }
 
+    /// Counts the time that a lane spent in each stage after its last update. It belongs to the lane's time
+    /// and to no update.
+    pub fn count_rest(&mut self, stage_ns: &[u64; Stage::ALL.len()]) {
+        for stage in Stage::LEARNER.into_iter().filter(|stage| stage_ns[*stage as usize] > 0) {
+            self.latency.record(stage, stage_ns[stage as usize]);
+        }
+    }
+
     /// Whether the current row covers its interval.
     pub fn row_is_due(&self) -> bool {
         self.counters.frames - self.row.start_frames >= self.row_interval_frames
@@ -229,7 +247,7 @@ impl Meters {
             return;
         }
         let row = self.finished_row(now_ns, frames_produced);
-        self.last_lag_mean = Some(row.policy_lag_mean);
+        self.last_lag_mean = self.row.lag_mean();
         self.report.rows.push(row);
         let ratios = &self.row.sums.off_policy;
         self.report.sums.merge(&LearnerSums {
@@ -283,7 +301,7 @@ impl Meters {
             updates: self.counters.updates,
             score_last100: self.score.last100(),
             // The first row of a long run takes long.
-            policy_lag_mean: self.last_lag_mean.unwrap_or_else(|| self.row.lag_mean()),
+            policy_lag_mean: self.last_lag_mean.or_else(|| self.row.lag_mean()),
         }
     }
 
@@ -307,16 +325,16 @@ impl Meters {
             policy_loss: row.per_frame(losses.policy),
             critic_loss: row.per_frame(losses.critic),
             entropy: row.per_frame(losses.entropy),
-            rho_min: off_policy.rho_min,
+            rho_min: row.of_frames(off_policy.rho_min),
             rho_mean: row.per_frame(off_policy.rho_sum),
-            rho_max: off_policy.rho_max,
+            rho_max: row.of_frames(off_policy.rho_max),
             rho_clipped: row.per_frame(off_policy.n_clipped as f64),
             kl: row.per_frame(off_policy.kl_sum),
-            explained_variance: off_policy.explained_variance(),
+            explained_variance: row.of_frames(off_policy.explained_variance()),
             grad_norm: row.per_update(row.grad_norm),
             learning_rate: row.learning_rate,
             entropy_cost: row.entropy_cost,
-            policy_lag_mean: row.lag_mean(),
+            policy_lag_mean: row.lag_mean().unwrap_or(f64::NAN),
             policy_lag_max: row.lag_max,
             gradient_lag_mean: row.per_update(row.gradient_lag as f64),
             ring_occupancy: row.per_update(row.n_ready as f64),

@@ -26,6 +26,7 @@ use std::sync::{Mutex, MutexGuard};
 use std::thread;
 
 use crate::base::latency::{RunClock, monotonic_ns};
+use crate::base::units::number_of;
 use crate::config::{Config, ConfigError};
 use crate::shm::{Segment, SegmentError};
 use crate::telemetry::Message;
@@ -50,7 +51,7 @@ pub enum LearnerError {
     )]
     NoState,
     /// No update is finite any more.
-    #[error("{n_in_a_row} updates in a row were not finite: {last}")]
+    #[error("{} in a row without a finite one: {last}", number_of(*n_in_a_row, "update"))]
     Diverged {
         /// Updates in a row.
         n_in_a_row: u64,
@@ -70,7 +71,7 @@ pub enum LearnerError {
 pub struct NotFinite {
     /// Which update it would have been.
     pub update: u64,
-    /// Losses summed over its batch.
+    /// Losses, means over the learned frames of its batch.
     pub losses: Losses,
     /// Norm of its gradient.
     pub grad_norm: f32,
@@ -86,8 +87,8 @@ impl fmt::Display for NotFinite {
         let Losses { policy, critic, entropy } = losses;
         write!(
             f,
-            "update {update} had the losses policy {policy}, critic {critic}, entropy {entropy} and a \
-             gradient of norm {grad_norm} (that of the last finite one was {last_grad_norm}) at a learning \
+            "update {update} had the losses policy {policy}, critic {critic}, entropy {entropy} a frame \
+             and a gradient of norm {grad_norm} (that of the last finite one was {last_grad_norm}) at a learning \
              rate of {learning_rate}"
         )
     }

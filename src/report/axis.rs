@@ -170,9 +170,19 @@ fn linear_text(value: f64, step: f64) -> String {
     units::trim_zeros(&format!("{:.decimals$}", value / unit)) + suffix
 }
 
-/// Powers of ten, at most eight of them; below two decades also their double and fivefold.
+/// Powers of ten, at most eight of them, and between those as many as have room: over a few decades their
+/// threefold, over less their double and fivefold. Over less than one decade the steps are even, since there a
+/// power of ten may lie nowhere.
 fn log_ticks(lo: f64, hi: f64) -> Vec<(f64, String)> {
-    let factors: &[f64] = if hi - lo < 2.0 { &[1.0, 2.0, 5.0] } else { &[1.0] };
+    let factors: &[f64] = match hi - lo {
+        ..0.7 => {
+            let even = linear_ticks(10f64.powf(lo), 10f64.powf(hi), 0.0);
+            return even.into_iter().map(|(value, text)| (value.log10(), text)).collect();
+        }
+        ..3.0 => &[1.0, 2.0, 5.0],
+        ..5.0 => &[1.0, 3.0],
+        _ => &[1.0],
+    };
     let stride = ((hi - lo) / 8.0).ceil().max(1.0) as usize;
     (lo.floor() as i32..=hi.ceil() as i32)
         .step_by(stride)
@@ -234,7 +244,11 @@ mod tests {
     #[test]
     fn log_and_percentile_ticks() {
         let ratio = Axis::tight("ρ", Scale::Log, [0.01, 100.0, 0.0, -3.0]);
-        assert_eq!(texts(&ratio), ["0.01", "0.1", "1", "10", "100"]);
+        assert_eq!(texts(&ratio)[..5], ["0.01", "0.03", "0.1", "0.3", "1"]);
+        let wide = Axis::tight("ρ", Scale::Log, [1e-3, 1e3]);
+        assert_eq!(texts(&wide), ["0.001", "0.01", "0.1", "1", "10", "100", "1k"]);
+        let close = Axis::tight("ρ", Scale::Log, [0.71, 1.5]);
+        assert_eq!(texts(&close), ["0.8", "1", "1.2", "1.4"], "what lies between powers of ten");
         let narrow = Axis::tight("µs", Scale::Log, [100.0, 1000.0]);
         assert_eq!(texts(&narrow), ["100", "200", "500", "1k"]);
         let percentiles = Axis::tight("p", Scale::Percentile, [0.0, 0.9995]);

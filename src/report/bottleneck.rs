@@ -60,7 +60,7 @@ pub fn diagnose(summary: &Summary, n_cores: Option<usize>) -> Diagnosis {
     if limit == Limit::Unknown {
         return Diagnosis { limit, verdict, evidence: String::new(), advice: String::new() };
     }
-    let lag = lag(&summary.policy_lag);
+    let lag = summary.policy_lag.as_ref().map(lag).unwrap_or_default();
     let evidence = [figures.waiting(), figures.largest_stage(), figures.cores(), lag].join(" ");
     Diagnosis { limit, verdict, evidence, advice: figures.advice(limit) }
 }
@@ -327,6 +327,7 @@ mod tests {
         let latency = |us: f64| LatencySummary { count: 10_000, mean: us, ..Default::default() };
         let wait_us = stages_us.iter().find(|(s, _)| *s == Stage::Wait).map_or(0.0, |(_, us)| *us);
         Summary {
+            kernels: "avx2".to_owned(),
             env: "CartPole-v1".to_owned(),
             seed: 1,
             learner: "native".to_owned(),
@@ -352,8 +353,8 @@ mod tests {
                 .iter()
                 .map(|(s, us)| (s.tag().to_owned(), latency(*us)))
                 .collect(),
-            policy_lag: LagSummary { mean: 2.1, p50: 2, p99: 5, max: 9 },
-            gradient_lag: LagSummary::default(),
+            policy_lag: Some(LagSummary { mean: 2.1, p50: 2, p99: 5, max: 9 }),
+            gradient_lag: Some(LagSummary::default()),
             rho: Default::default(),
             memory: None,
             actors: vec![actor; actors],
@@ -470,7 +471,7 @@ mod tests {
     #[test]
     fn high_lag_is_said_to_cost_frames() {
         let mut summary = run(&[(Stage::Backward, 900.0)], 4, busy_actor(2.0, 1.0, 7.0));
-        summary.policy_lag.mean = 8.4;
+        summary.policy_lag = Some(LagSummary { mean: 8.4, ..LagSummary::default() });
         assert!(text(&summary, Some(8)).contains("fewer slots for each actor"));
     }
 
@@ -481,7 +482,7 @@ mod tests {
         let mut broken =
             run(&[(Stage::Backward, 900.0)], 1, busy_actor(f64::NAN, 1.0, f64::INFINITY));
         (broken.train_s, broken.learner_wait_s) = (f64::NAN, f64::NAN);
-        broken.policy_lag.mean = f64::NAN;
+        broken.policy_lag = None;
         let text = text(&broken, Some(2));
         assert!(!text.contains("NaN") && !text.contains("inf"), "{text}");
     }

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use super::points::is_drawable;
 use super::read::RunData;
+use super::resolved::resolved;
 use super::series::{Column, Over};
 use crate::config::dotted;
 use crate::run::dir::RunDir;
@@ -25,7 +26,13 @@ impl Compared {
     /// Reads a run for a page that will lie in `folder`.
     pub fn read(run: &RunDir, folder: &Path) -> Compared {
         let data = RunData::read(run);
-        let settings = dotted(&data.config);
+        let mut settings = dotted(&data.config);
+        // Runs that did the same are of one group, however that was asked for.
+        for (name, ran) in data.summary.as_ref().into_iter().flat_map(resolved) {
+            settings.entry(name.to_owned()).and_modify(|stated| {
+                *stated = if stated.starts_with('"') { format!("\"{ran}\"") } else { ran };
+            });
+        }
         let report = relative(&run.report(), folder).to_string_lossy().into_owned();
         Compared { data, settings, report }
     }

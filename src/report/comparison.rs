@@ -135,10 +135,10 @@ const FIGURES: [Figure; 7] = [
     Figure { name: "greedy score", of: |s| s.eval.map(|eval| eval.mean), write: short },
     Figure { name: "last 100 episodes", of: |s| s.score_last100, write: short },
     Figure { name: "frames/s", of: |s| Some(s.frames_per_s), write: short },
-    Figure { name: "policy lag, updates", of: |s| Some(s.policy_lag.mean), write: short },
+    Figure { name: "policy lag, updates", of: |s| s.policy_lag.map(|lag| lag.mean), write: short },
     Figure {
         name: "memory",
-        of: |s| s.memory.as_ref().map(|memory| memory.total_bytes() as f64),
+        of: |s| s.memory.and_then(|memory| memory.total_bytes()).map(|bytes| bytes as f64),
         write: |bytes| megabytes(bytes as u64),
     },
 ];

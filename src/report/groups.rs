@@ -124,20 +124,21 @@ fn grouped(runs: &[Compared], differing: &[String]) -> Vec<Group> {
 /// A longer name would fill a legend.
 const MAX_LETTERS: usize = 48;
 
-/// Groups are called by the settings that make them where a legend has room for that, else by their
-/// environments where each has one of its own, else by numbers: a table has the settings.
+/// Of a longer value the middle is left out.
+const MAX_VALUE_LETTERS: usize = 20;
+
+/// Groups are called by the settings that make them where a legend has room for that; else by their
+/// environments where each has one of its own; else by as few of the settings as tell them apart. A table has
+/// all settings.
 fn names(groups: &[Group], differing: &[String], runs: &[Compared]) -> Vec<String> {
     if differing.is_empty() {
         return vec!["all runs".to_owned(); groups.len()];
     }
     let keys: Vec<&str> = differing.iter().map(|key| short_key(key, runs)).collect();
-    let by_settings = |group: &Group| {
-        let pairs = keys.iter().zip(&group.values).map(|(key, value)| format!("{key} {value}"));
-        pairs.collect::<Vec<_>>().join(", ")
-    };
-    let by_settings: Vec<String> = groups.iter().map(by_settings).collect();
-    if by_settings.iter().all(|name| name.chars().count() <= MAX_LETTERS) {
-        return by_settings;
+    let all: Vec<usize> = (0..keys.len()).collect();
+    let by_all = names_by(groups, &keys, &all, str::to_owned);
+    if by_all.iter().all(|name| name.chars().count() <= MAX_LETTERS) {
+        return by_all;
     }
     let env = differing.iter().position(|key| key == ENV);
     let env_of = |group: &Group| Some(group.values[env?].trim_matches('"').to_owned());
@@ -145,7 +146,60 @@ fn names(groups: &[Group], differing: &[String], runs: &[Compared]) -> Vec<Strin
     if envs.len() == groups.len() {
         return groups.iter().filter_map(env_of).collect();
     }
-    (1..=groups.len()).map(|number| format!("group {number}")).collect()
+    told_apart(names_by(groups, &keys, &telling(groups), shortened))
+}
+
+/// Names of these of the settings, with their values as `write` has them.
+fn names_by(
+    groups: &[Group],
+    keys: &[&str],
+    chosen: &[usize],
+    write: fn(&str) -> String,
+) -> Vec<String> {
+    let name = |group: &Group| {
+        let pair = |&k: &usize| format!("{} {}", keys[k], write(&group.values[k]));
+        chosen.iter().map(pair).collect::<Vec<_>>().join(", ")
+    };
+    groups.iter().map(name).collect()
+}
+
+/// As few settings as tell all groups apart: one after the other the one that tells most of them apart.
+fn telling(groups: &[Group]) -> Vec<usize> {
+    let n_told = |chosen: &[usize]| {
+        let values = |group: &Group| chosen.iter().map(|&k| group.values[k].clone()).collect();
+        groups.iter().map(values).collect::<BTreeSet<Vec<String>>>().len()
+    };
+    let n_keys = groups.first().map_or(0, |group| group.values.len());
+    let mut chosen: Vec<usize> = Vec::new();
+    while n_told(&chosen) < groups.len() && chosen.len() < n_keys {
+        let others = (0..n_keys).filter(|k| !chosen.contains(k));
+        // Of equally good ones the first.
+        let best = others.rev().max_by_key(|&k| n_told(&[&chosen[..], &[k]].concat()));
+        chosen.extend(best);
+    }
+    chosen.sort_unstable();
+    chosen
+}
+
+fn shortened(value: &str) -> String {
+    let letters: Vec<char> = value.chars().collect();
+    if letters.len() <= MAX_VALUE_LETTERS {
+        return value.to_owned();
+    }
+    let n_kept = MAX_VALUE_LETTERS / 2;
+    let ends = [&letters[..n_kept - 1], &['…'], &letters[letters.len() - n_kept..]];
+    ends.concat().into_iter().collect()
+}
+
+/// Names that shortening has made alike get a number.
+fn told_apart(names: Vec<String>) -> Vec<String> {
+    let is_alone = |name: &String| names.iter().filter(|other| *other == name).count() == 1;
+    let number = |i: usize| names[..=i].iter().filter(|other| **other == names[i]).count();
+    let told = |(i, name): (usize, &String)| match is_alone(name) {
+        true => name.clone(),
+        false => format!("{name} ({})", number(i)),
+    };
+    names.iter().enumerate().map(told).collect()
 }
 
 /// As much of a setting's dotted name as no other setting ends in: `discount`, `entropy_cost.start`.
@@ -188,6 +242,33 @@ mod tests {
             two(&[("env", "\"A\""), ("b", long)], &[("env", "\"B\""), ("b", "")]),
             ["A", "B"]
         );
-        assert_eq!(two(&[("b", long)], &[("b", &long[1..])]), ["group 1", "group 2"]);
+        assert_eq!(
+            two(&[("b", long)], &[("b", &long[1..])]),
+            ["b a name th…s room for", "b  name tha…s room for"]
+        );
+        let alike =
+            [format!("same begin {long} same end"), format!("same begin of {long} same end")];
+        assert_eq!(
+            two(&[("b", &alike[0])], &[("b", &alike[1])]),
+            ["b same begi…r same end (1)", "b same begi…r same end (2)"]
+        );
+    }
+
+    /// Eight groups of three settings each of which the names would be too long.
+    #[test]
+    fn many_groups_are_named_by_what_differs_and_by_no_number() {
+        let of = |slots: usize, hidden: &str| {
+            let slots = slots.to_string();
+            let wide = format!("[{hidden}, {hidden}, {hidden}, {hidden}, {hidden}, {hidden}]");
+            run(&[("actors.slots", &slots), ("network.hidden", &wide), ("network.copy", &wide)])
+        };
+        let runs: Vec<_> =
+            (1..=4).flat_map(|slots| ["64", "256"].map(|hidden| of(slots, hidden))).collect();
+        let differing = differing(&runs);
+        let names = names(&grouped(&runs, &differing), &differing, &runs);
+        assert_eq!(names[0], "slots 1, copy [64, 64, …4, 64, 64]");
+        assert_eq!(names[7], "slots 4, copy [256, 256… 256, 256]");
+        assert!(names.iter().all(|name| !name.contains("group")), "{names:?}");
+        assert_eq!(names.iter().collect::<BTreeSet<_>>().len(), 8);
     }
 }

@@ -9,10 +9,13 @@ use super::DrawnSection;
 use super::bottleneck::{self, Diagnosis};
 use super::loops::{actor_loop_s, learner_loop_s};
 use super::palette;
+use super::quantiles::Quantiles;
 use super::read::RunData;
+use super::resolved::resolved;
+use super::series::Column;
 use super::units::{DASH, counted, grouped, megabytes, micros, percent, seconds, short};
 use crate::base::latency::Stage;
-use crate::telemetry::{ActorSummary, Exit, LatencySummary, MemorySummary, Summary};
+use crate::telemetry::{ActorSummary, Exit, LatencySummary, MemorySummary, MetricsRow, Summary};
 
 /// The same page twice.
 pub struct Pages {
@@ -39,10 +42,11 @@ pub fn pages(run: &RunData, sections: &[DrawnSection]) -> askama::Result<Pages> 
         tiles: tiles(run),
         diagnosis,
         sections,
+        ratios: ratio_rows(&run.rows),
         stages: stage_groups(run),
         waits: waits(summary),
         troubles: summary.map(troubles).unwrap_or_default(),
-        settings: settings(&run.config),
+        settings: settings(&run.config, summary),
         system: system(run),
         notes: &run.notes,
     };
@@ -69,6 +73,7 @@ struct Page<'a> {
     tiles: Vec<Tile>,
     diagnosis: Option<Diagnosis>,
     sections: &'a [DrawnSection],
+    ratios: Vec<RatioRow>,
     stages: Vec<StageGroup>,
     waits: Vec<Wait>,
     troubles: Vec<Fact>,
@@ -108,15 +113,21 @@ fn lead(run: &RunData) -> String {
         return "A run of an IMPALA engine: actor processes play, one learner improves the policy they play with.".to_owned();
     };
     format!(
-        "{} {} played {} and passed what they saw through shared memory to one learner ({}), which \
+        "{} played {} and passed what they saw through shared memory to one learner ({}), which \
          improved the policy with IMPALA and kept sending it back. It learned from {} in {}.",
-        summary.actors.len(),
-        if summary.actors.len() == 1 { "actor process" } else { "actor processes" },
+        counted(summary.actors.len() as u64, "actor process"),
         summary.env,
-        summary.learner,
+        backend(summary),
         counted(summary.frames, "frame"),
         counted(summary.updates, "update"),
     )
+}
+
+/// What computed: backend, kernels and threads.
+fn backend(summary: &Summary) -> String {
+    let Summary { learner, kernels, learner_threads, .. } = summary;
+    let kernels = if kernels.is_empty() { String::new() } else { format!(", {kernels} kernels") };
+    format!("{learner} backend{kernels}, {}", counted(*learner_threads as u64, "thread"))
 }
 
 /// Of a resumed run, which figures are of the earlier run too.
@@ -207,20 +218,24 @@ fn wall(summary: &Summary) -> Tile {
 }
 
 fn lag(summary: &Summary) -> Tile {
-    let lag = summary.policy_lag;
+    const LABEL: &str = "Policy lag";
+    let Some(lag) = summary.policy_lag else {
+        return Tile::new(LABEL, DASH.to_owned(), "no rollout was learned from".to_owned());
+    };
     let detail = format!("updates in the mean; p99 {}, largest {}", lag.p99, lag.max);
-    Tile::new("Policy lag", short(lag.mean), detail)
+    Tile::new(LABEL, short(lag.mean), detail)
 }
 
 fn memory(memory: &MemorySummary) -> Tile {
+    let known = |bytes: Option<u64>| bytes.map_or_else(|| DASH.to_owned(), megabytes);
     let detail = format!(
         "at the end; supervisor {}, learner {}, actors {}; at most {}",
-        megabytes(memory.supervisor_bytes),
-        megabytes(memory.learner_bytes),
-        megabytes(memory.actors_bytes),
+        known(memory.supervisor_bytes),
+        known(memory.learner_bytes),
+        known(memory.actors_bytes),
         megabytes(memory.peak_bytes),
     );
-    Tile::new("Memory", megabytes(memory.total_bytes()), detail)
+    Tile::new("Memory", known(memory.total_bytes()), detail)
 }
 
 /// What can still be said of a run without a summary.
@@ -235,6 +250,31 @@ fn tiles_of_last_row(run: &RunData) -> Vec<Tile> {
         Tile::new("Frames", short(row.frames as f64), "learned from so far".to_owned()),
         Tile::new("Time", seconds(row.time_s), "until the last row".to_owned()),
     ]
+}
+
+/// A figure of the importance ratios, and what it was over the intervals of the run.
+struct RatioRow {
+    name: &'static str,
+    /// Lowest, 10 %, median, 90 %, highest.
+    cells: [String; 5],
+}
+
+/// A name, a column of the metrics, and how its values are written.
+type Figure = (&'static str, Column, fn(f64) -> String);
+
+/// Without a ratio there is no table.
+fn ratio_rows(rows: &[MetricsRow]) -> Vec<RatioRow> {
+    let row = |(name, column, write): Figure| {
+        let Quantiles { min, p10, p50, p90, max } = Quantiles::of(rows.iter().filter_map(column))?;
+        Some(RatioRow { name, cells: [min, p10, p50, p90, max].map(write) })
+    };
+    let figures: [Figure; 4] = [
+        ("smallest", |r| r.rho_min, short),
+        ("mean", |r| r.rho_mean, short),
+        ("largest", |r| r.rho_max, short),
+        ("share clipped", |r| r.rho_clipped, percent),
+    ];
+    figures.into_iter().filter_map(row).collect()
 }
 
 /// The stages of one loop.
@@ -390,9 +430,13 @@ struct SettingGroup {
 /// Heading of the settings outside any table, which come first.
 const TOP_LEVEL: &str = "general";
 
-fn settings(config: &toml::Table) -> Vec<SettingGroup> {
+fn settings(config: &toml::Table, summary: Option<&Summary>) -> Vec<SettingGroup> {
     let mut groups = vec![SettingGroup { name: TOP_LEVEL.to_owned(), facts: Vec::new() }];
     collect_settings(config, 0, &mut groups);
+    for (name, ran) in summary.into_iter().flat_map(resolved) {
+        let stated = groups[0].facts.iter_mut().find(|fact| fact.name == name && fact.value != ran);
+        stated.into_iter().for_each(|fact| fact.value = format!("{ran} (set: {})", fact.value));
+    }
     groups.retain(|group| !group.facts.is_empty());
     groups
 }

@@ -59,7 +59,7 @@ const ENTROPY: Measure = Measure {
     caption: "Look for a group that falls to 0 early: it stopped exploring.",
     y_name: "entropy, nats",
     scale: Scale::FromZero,
-    column: |r| Some(r.entropy),
+    column: |r| r.entropy,
 };
 const CRITIC: Measure = Measure {
     id: "critic_loss",
@@ -67,7 +67,7 @@ const CRITIC: Measure = Measure {
     caption: "Look for lines that level off; a group that rises again loses what it had learned.",
     y_name: "loss per frame",
     scale: Scale::FromZero,
-    column: |r| Some(r.critic_loss),
+    column: |r| r.critic_loss,
 };
 const EXPLAINED: Measure = Measure {
     id: "explained_variance",
@@ -75,7 +75,7 @@ const EXPLAINED: Measure = Measure {
     caption: "Look for a rise towards 1.",
     y_name: "explained variance",
     scale: Scale::FromZero,
-    column: |r| Some(r.explained_variance),
+    column: |r| r.explained_variance,
 };
 const LAG: Measure = Measure {
     id: "policy_lag",
@@ -91,7 +91,7 @@ const KL: Measure = Measure {
     caption: "What the lag amounted to.",
     y_name: "KL(μ ‖ π), nats",
     scale: Scale::FromZero,
-    column: |r| Some(r.kl),
+    column: |r| r.kl,
 };
 const CLIPPED: Measure = Measure {
     id: "rho_clipped",
@@ -99,7 +99,7 @@ const CLIPPED: Measure = Measure {
     caption: "Near a half even without lag, because half of all ratios lie above 1.",
     y_name: "clipped",
     scale: Scale::Share,
-    column: |r| Some(r.rho_clipped),
+    column: |r| r.rho_clipped,
 };
 const THROUGHPUT: Measure = Measure {
     id: "throughput",

@@ -16,23 +16,26 @@ mod groups;
 mod html;
 mod loops;
 mod measures;
+mod pace;
 mod palette;
 mod plots;
 #[cfg(feature = "png")]
 mod png;
 mod points;
 mod processes;
+mod quantiles;
 pub mod read;
 mod readout;
+mod resolved;
 mod series;
 mod spread;
 mod stages;
-mod units;
 
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use crate::base::units;
 use crate::run::dir::RunDir;
 use chart::Chart;
 use groups::Groups;

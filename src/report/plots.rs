@@ -5,6 +5,7 @@
 
 use super::axis::Scale;
 use super::chart::{Layer, Mark, Panel};
+use super::pace::Pace;
 use super::palette::Colour;
 use super::points::{Point, curve};
 use super::read::RunData;
@@ -20,7 +21,7 @@ pub fn sections(run: &RunData) -> Vec<Section> {
             title: "Did it learn?",
             intro: "The score of an episode is its undiscounted sum of rewards. The losses say how the \
                     learner got there; their sizes matter less than that they stay finite and settle.",
-            plots: vec![score(run), losses(rows), entropy(rows)],
+            plots: vec![score(run), losses(rows), critic_loss(rows), entropy(rows)],
         },
         Section {
             title: "How far apart were actors and learner?",
@@ -41,6 +42,7 @@ pub fn sections(run: &RunData) -> Vec<Section> {
                     add up to all of its time.",
             plots: vec![
                 throughput(rows),
+                stages::assigned(rows),
                 stages::shares(rows),
                 stages::times(rows),
                 stages::percentiles(run),
@@ -74,21 +76,27 @@ fn score(run: &RunData) -> Plot {
 }
 
 fn losses(rows: &[MetricsRow]) -> Plot {
-    let caption = "Total = policy + cost · critic − cost · entropy. Look for a critic loss that falls and \
-                   levels off; a jump late in the run announces a collapse of the policy.";
-    over_run(rows, ("loss", "Losses", caption), |over| {
+    let caption = "Total = policy + cost · critic − cost · entropy. Look for lines that settle; a jump late in \
+                   the run announces a collapse of the policy.";
+    over_run(rows, ("loss", "Policy loss and total loss", caption), |over| {
         let losses = vec![
-            line(rows, over, "critic", Colour::Orange, |r| Some(r.critic_loss)),
-            line(rows, over, "policy", Colour::Blue, |r| Some(r.policy_loss)),
-            line(rows, over, "total", Colour::Ink, |r| Some(r.total_loss)),
+            line(rows, over, "policy", Colour::Blue, |r| r.policy_loss),
+            line(rows, over, "total", Colour::Ink, |r| r.total_loss),
         ];
-        // In one panel with them it would press the others flat: it is not small where they are.
-        let entropy = vec![line(rows, over, "entropy", Colour::Green, |r| Some(r.entropy))];
-        vec![
-            Panel::fit("loss per frame", Scale::Linear, losses),
-            Panel::fit("entropy, nats", Scale::FromZero, entropy),
-        ]
+        vec![Panel::fit("loss per frame", Scale::Linear, losses)]
     })
+}
+
+/// Apart from the others, and by powers of ten: it begins so high that all that follows would be one flat line.
+fn critic_loss(rows: &[MetricsRow]) -> Plot {
+    let caption = "Half the squared distance from the V-trace target. Look for a line that falls by a power of \
+                   ten and more, and levels off; a rise late in the run says that returns have changed.";
+    single(
+        rows,
+        ("critic_loss", "Critic loss", caption),
+        ("loss per frame", Scale::Log, "critic"),
+        |r| r.critic_loss.and_then(positive),
+    )
 }
 
 fn entropy(rows: &[MetricsRow]) -> Plot {
@@ -98,7 +106,7 @@ fn entropy(rows: &[MetricsRow]) -> Plot {
         rows,
         ("entropy", "Entropy of the target policy", caption),
         ("entropy, nats", Scale::FromZero, "entropy of π"),
-        |r| Some(r.entropy),
+        |r| r.entropy,
     )
 }
 
@@ -109,9 +117,7 @@ fn explained_variance(rows: &[MetricsRow]) -> Plot {
     let words = ("explained_variance", "Variance explained by the critic", caption);
     over_run(rows, words, |over| {
         let layers = vec![
-            line(rows, over, "of the V-trace targets", Colour::Blue, |r| {
-                Some(r.explained_variance)
-            }),
+            line(rows, over, "of the V-trace targets", Colour::Blue, |r| r.explained_variance),
             level("perfect", 1.0),
         ];
         vec![Panel::fit("explained variance", Scale::FromZero, layers)]
@@ -122,14 +128,13 @@ fn importance_ratio(rows: &[MetricsRow]) -> Plot {
     let caption = "Look for a mean near 1 and a narrow band: actors and learner then agree; near a half is \
                    clipped even so, because half of all ratios lie above 1.";
     over_run(rows, ("importance_ratio", "Importance ratios", caption), |over| {
-        let smallest = |r: &MetricsRow| positive(r.rho_min);
+        let smallest = |r: &MetricsRow| r.rho_min.and_then(positive);
         let ratios = vec![
-            band(rows, over, "smallest to largest", smallest, |r| positive(r.rho_max)),
+            band(rows, over, "smallest to largest", smallest, |r| r.rho_max.and_then(positive)),
             level("on-policy", 1.0),
-            line(rows, over, "mean ratio", Colour::Blue, |r| positive(r.rho_mean)),
+            line(rows, over, "mean ratio", Colour::Blue, |r| r.rho_mean.and_then(positive)),
         ];
-        let clipped =
-            vec![line(rows, over, "share clipped", Colour::Orange, |r| Some(r.rho_clipped))];
+        let clipped = vec![line(rows, over, "share clipped", Colour::Orange, |r| r.rho_clipped)];
         vec![
             Panel::fit("π(a|x) / μ(a|x)", Scale::Log, ratios),
             Panel::fit("clipped", Scale::Share, clipped),
@@ -160,7 +165,7 @@ fn kl(rows: &[MetricsRow]) -> Plot {
         rows,
         ("kl", "Distance from behaviour to target policy", caption),
         ("KL(μ ‖ π), nats", Scale::FromZero, "mean of the interval"),
-        |r| Some(r.kl),
+        |r| r.kl,
     )
 }
 
@@ -198,14 +203,23 @@ fn learning_rate(rows: &[MetricsRow]) -> Plot {
 }
 
 fn throughput(rows: &[MetricsRow]) -> Plot {
-    let caption = "Look for a level line; the two curves lie together unless rollouts pile up or are dropped. \
-                   Dips are restarts, or other programs taking the cores.";
-    over_run(rows, ("throughput", "Throughput", caption), |over| {
+    let pace = Pace::of(rows);
+    let caption = format!(
+        "{}Look for a level line; the two curves lie together unless rollouts pile up or are dropped. Dips are \
+         restarts, or other programs taking the cores.",
+        pace.as_ref().map(Pace::remark).unwrap_or_default()
+    );
+    over_run(rows, ("throughput", "Throughput", &caption), |over| {
+        let ends = [rows.first(), rows.last()].map(|row| row.map_or(0.0, |row| over.of(row)));
+        let mut layers = Vec::new();
+        layers.extend(pace.iter().map(|pace| {
+            let [lower, upper] = pace.middle.map(|value| ends.map(|at| (at, value)).to_vec());
+            Layer::new("eight of ten intervals", Colour::Blue, Mark::Band(lower, upper))
+        }));
         let collected = Mark::Line(produced(rows, over));
-        let layers = vec![
-            Layer::new("collected by the actors", Colour::Orange, collected),
-            line(rows, over, "learned from", Colour::Blue, |r| Some(r.frames_per_s)),
-        ];
+        layers.push(Layer::new("collected by the actors", Colour::Orange, collected));
+        layers.push(line(rows, over, "learned from", Colour::Blue, |r| Some(r.frames_per_s)));
+        layers.extend(pace.iter().map(|pace| level("mean", pace.mean)));
         vec![Panel::fit("frames per second", Scale::FromZero, layers)]
     })
 }

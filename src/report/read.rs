@@ -19,6 +19,7 @@ use serde::de::DeserializeOwned;
 use super::points::is_drawable;
 use crate::base::input::{open_regular, read_at_most, read_text_at_most};
 use crate::base::latency::Stage;
+use crate::base::units::number_of;
 use crate::run::dir::RunDir;
 use crate::run::meta::Meta;
 use crate::telemetry::{MetricsRow, ProcessSample, Summary};
@@ -151,10 +152,8 @@ impl RunData {
         let (rows, n_undrawable) = self.read_rows(path, text);
         self.rows = rows;
         if n_undrawable > 0 {
-            self.note(
-                path,
-                &format!("{n_undrawable} value(s) are not finite or too large, and not plotted"),
-            );
+            let values = number_of(n_undrawable as u64, "value");
+            self.note(path, &format!("{values} left out of the plots: not finite, or too large"));
         }
     }
 
@@ -205,7 +204,8 @@ impl RunData {
             }
         }
         if n_broken > 0 {
-            self.note(path, &format!("{n_broken} unreadable row(s) left out"));
+            let rows = number_of(n_broken, "unreadable row");
+            self.note(path, &format!("{rows} left out"));
         }
         (rows, n_undrawable)
     }
@@ -230,10 +230,8 @@ impl RunData {
             }
         }
         if n_broken > 0 {
-            self.note(
-                path,
-                &format!("{n_broken} unreadable interval(s) left out ({first_reason})"),
-            );
+            let intervals = number_of(n_broken, "unreadable interval");
+            self.note(path, &format!("{intervals} left out ({first_reason})"));
         }
     }
 

@@ -43,6 +43,22 @@ pub fn times(rows: &[MetricsRow]) -> Plot {
     })
 }
 
+/// Mean time of gathering and of the two directions through the network, without all other stages.
+pub fn assigned(rows: &[MetricsRow]) -> Plot {
+    const ASSIGNED: [Stage; 3] = [Stage::Backward, Stage::Forward, Stage::Batching];
+    let caption = "Look for how they stand to each other: forward reads the network once, backward about twice, \
+                   and batching should be next to nothing.";
+    let words = ("batching_forward_backward", "Batching, forward and backward", caption);
+    over_run(rows, words, |over| {
+        let layers = ASSIGNED.iter().filter_map(|stage| {
+            let (_, colour, column) = STAGES.iter().find(|(of, ..)| of == stage)?;
+            let time = rows.iter().filter_map(|row| Some((over.of(row), positive(column(row))?)));
+            Some(Layer::new(stage.tag(), *colour, Mark::Line(curve(time))))
+        });
+        vec![Panel::fit("time per update, µs", Scale::Log, layers.collect())]
+    })
+}
+
 /// Steps of a stacked plot: each is drawn with two corners for every stage, so few are enough.
 const MAX_STEPS: usize = 200;
 

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use indicatif::{HumanDuration, ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle};
 
+use crate::base::units::{DASH, number_of, score};
 use crate::telemetry::Progress;
 
 /// Without a bar there is a line this often: few enough for a log file.
@@ -195,7 +196,10 @@ impl Terminal {
 }
 
 fn with_repeats(text: &str, n_held: u64) -> String {
-    if n_held == 0 { text.to_owned() } else { format!("{text} ({n_held} times more)") }
+    match n_held {
+        0 => text.to_owned(),
+        _ => format!("{text} ({} more)", number_of(n_held, "time")),
+    }
 }
 
 /// A closed stderr must not end a training run.
@@ -204,8 +208,8 @@ fn write_line(text: &str) {
 }
 
 fn figures(progress: &Progress) -> String {
-    let score = progress.score_last100.map_or("–".into(), |score| format!("{score:.1}"));
-    format!("score {score}, policy lag {:.1}", progress.policy_lag_mean)
+    let lag = progress.policy_lag_mean.map_or(DASH.into(), |lag| format!("{lag:.1}"));
+    format!("score {}, policy lag {lag}", score(progress.score_last100.unwrap_or(f64::NAN)))
 }
 
 /// A rate with its unit, in three digits.
@@ -276,6 +280,17 @@ mod tests {
         let text = line.plain(2_000, "");
         assert!(text.starts_with("training: 2000 of 4000 frames (50 %), 0.01 frames/s"), "{text}");
         assert!(text.contains(", 200") && text.ends_with(" s left"), "{text}");
+    }
+
+    #[test]
+    fn figures_have_the_digits_of_their_scale_and_a_dash_for_none() {
+        assert_eq!(figures(&Progress::default()), "score –, policy lag –");
+        let progress = Progress {
+            score_last100: Some(0.966),
+            policy_lag_mean: Some(0.0),
+            ..Progress::default()
+        };
+        assert_eq!(figures(&progress), "score 0.966, policy lag 0.0");
     }
 
     #[test]

@@ -150,12 +150,18 @@ impl<'a> Keeper<'a> {
             Remedy::GoBackTo(goal) if goal == newest => &self.state,
             _ => &self.state_before,
         };
+        let mut counters = last.counters;
         // Versions never go back (W4): what is taken back counts as one more update.
-        let counters = Counters { updates: n_updates(&last) + 1, ..last.counters };
+        counters.updates += u64::from(remedy != Remedy::Stop);
         self.state = LearnerState { counters, recent_returns: last.recent_returns, ..goal.clone() };
         self.state_before = self.state.clone();
-        self.segment.put_state(&self.state, consumed)?;
-        self.n_rollbacks += u64::from(remedy != Remedy::Stop);
+        if remedy == Remedy::Stop {
+            // Nobody learns from here on. What stands in the segment is passed over as if it had been read.
+            _ = self.saved.read_if_newer();
+        } else {
+            self.segment.put_state(&self.state, consumed)?;
+            self.n_rollbacks += 1;
+        }
         Ok(Some(remedy))
     }
 
@@ -170,5 +176,39 @@ impl<'a> Keeper<'a> {
         self.frames_before_segment = self.state.counters.frames;
         self.n_resets += 1;
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::run::sizes::Sizes;
+
+    /// A run that diverges, goes back, and diverges again at once: only going back counts as an update.
+    #[test]
+    fn a_run_that_ends_diverged_counts_no_update_that_was_not_made() {
+        let folder = tempfile::tempdir().unwrap();
+        let run = RunDir::create_at(&folder.path().join("run")).unwrap();
+        let config = Config::default();
+        let segment = Segment::heap(&Sizes::of(&config).unwrap().segment).unwrap();
+        let consumed = || vec![0; config.actors.count];
+        let state = fresh_state(&config).unwrap();
+        segment.put_state(&state, consumed()).unwrap();
+        let clock = RunClock::starting_at(0);
+        let mut keeper = Keeper::new(&config, &run, clock, &segment, 0).unwrap();
+        let learned = |updates: u64| {
+            let counters = Counters { updates, ..state.counters };
+            let params = vec![f32::MAX; state.params.len()];
+            let hopeless = LearnerState { counters, params, ..state.clone() };
+            segment.put_state(&hopeless, consumed()).unwrap();
+        };
+        learned(3);
+        assert_eq!(keeper.go_back().unwrap(), Some(Remedy::GoBackTo(0)));
+        assert_eq!(keeper.checkpoint(0).state.counters.updates, 4);
+        learned(5);
+        assert_eq!(keeper.go_back().unwrap(), Some(Remedy::Stop));
+        let last = keeper.checkpoint(0).state;
+        assert_eq!((last.counters.updates, last.params), (5, state.params), "sound weights");
+        assert_eq!(keeper.reliability().rollbacks, 1);
     }
 }

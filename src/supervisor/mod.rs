@@ -7,13 +7,14 @@
 //!
 //! Here is the loop, and all that is decided in it: who is started again, killed or given up, and when the
 //! run ends. The files beside it decide nothing: `events` waits, `crew` forks and kills, `life` is what a
-//! forked process does, `channel` brings the learner's messages, `recorder` writes them down, and `keeper`
+//! forked process does, `exit_report` says how it ended, `channel` brings the learner's messages, `recorder` writes them down, and `keeper`
 //! has the states that training can go back to.
 
 mod channel;
 mod crew;
 pub mod divergence;
 mod events;
+mod exit_report;
 pub mod final_eval;
 mod keeper;
 mod life;
@@ -28,6 +29,7 @@ use std::io;
 use tracing::debug;
 
 use crate::base::latency::{RunClock, monotonic_ns};
+use crate::base::units::number_of;
 use crate::config::{Config, ConfigError, SupervisionSettings};
 use crate::os::process::{Death, EXIT_DIVERGED, EXIT_SEGMENT};
 use crate::os::signals::CaughtSignals;
@@ -239,9 +241,9 @@ impl<'a> Supervisor<'a> {
             ),
             Some(Remedy::GoBackTo(goal_updates)) => {
                 self.crew.places[LEARNER].begin_anew();
-                let exit_report = self.crew.places[LEARNER].exit_report().unwrap_or_default();
+                let why = exit_report::together(self.crew.places[LEARNER].exit_report());
                 self.recorder.note(&format!(
-                    "{exit_report}; weights and optimiser go back to what they were after update {goal_updates}"
+                    "{why}; weights and optimiser go back to what they were after update {goal_updates}"
                 ));
             }
         }
@@ -252,8 +254,9 @@ impl<'a> Supervisor<'a> {
     fn restart_or_give_up(&mut self, place: usize) {
         let decision = self.crew.places[place].decide_restart(&self.policy, monotonic_ns());
         let role = self.crew.places[place].role();
-        let exit_report =
-            self.crew.places[place].exit_report().unwrap_or("a process that could not be forked");
+        let exit_report = self.crew.places[place].exit_report();
+        let exit_report = exit_report
+            .map_or_else(|| "a process that could not be forked".into(), ToString::to_string);
         match decision {
             Decision::RestartAfter(pause_ns) => {
                 let pause = if pause_ns == 0 {
@@ -267,8 +270,9 @@ impl<'a> Supervisor<'a> {
             Decision::GiveUp => {
                 let SupervisionSettings { max_restarts, restart_window_s, .. } =
                     self.config.supervision;
+                let deaths = number_of(max_restarts as u64, "death");
                 self.recorder.note(&format!(
-                    "{exit_report}; given up after more than {max_restarts} deaths in {restart_window_s} s \
+                    "{exit_report}; given up after more than {deaths} in {restart_window_s} s \
                      (supervision.max_restarts)"
                 ));
                 match role {
@@ -296,10 +300,8 @@ impl<'a> Supervisor<'a> {
 
     /// Ends the run in order, as failed.
     fn fail(&mut self, why: &str) {
-        let exit_reports: Vec<&str> =
-            self.crew.places.iter().filter_map(Place::exit_report).collect();
-        let exit_reports = exit_reports.join("; ");
-        self.trouble = Some(format!("{why} ({exit_reports})"));
+        let exit_reports = self.crew.places.iter().filter_map(Place::exit_report);
+        self.trouble = Some(format!("{why} ({})", exit_report::together(exit_reports)));
         self.order_stop();
     }
 
@@ -367,14 +369,14 @@ impl<'a> Supervisor<'a> {
         let n_actors = actors.filter(|place| place.is_in_use()).count();
         if n_actors * self.config.actors.slots_per_actor < self.config.loss.batch_slots {
             self.fail(&format!(
-                "actors died too often: the {n_actors} that are left cannot fill a batch of {} slots",
-                self.config.loss.batch_slots
+                "actors died too often: the {n_actors} that are left cannot fill a batch of {}",
+                number_of(self.config.loss.batch_slots as u64, "slot")
             ));
         } else if self.config.deterministic {
             self.fail("an actor died too often: a deterministic run learns from all rings in turn");
         } else {
-            let n_places = self.config.actors.count;
-            self.recorder.note(&format!("training goes on with {n_actors} of {n_places} actors"));
+            let actors = number_of(self.config.actors.count as u64, "actor");
+            self.recorder.note(&format!("training goes on with {n_actors} of {actors}"));
         }
     }
 

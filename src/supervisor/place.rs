@@ -5,6 +5,7 @@
 
 use std::io;
 
+use super::exit_report::ExitReport;
 use super::restart::{Decision, History, RestartPolicy};
 use crate::os::process::{Death, Ended, Worker};
 
@@ -37,8 +38,8 @@ pub struct Place {
     started_ns: u64,
     /// When the next one shall be, ns.
     due_ns: Option<u64>,
-    /// How the last one ended, in words.
-    exit_report: Option<String>,
+    /// How the last one ended.
+    exit_report: Option<ExitReport>,
 }
 
 impl Place {
@@ -72,8 +73,8 @@ impl Place {
     }
 
     /// How the last process ended: who, how, and its last words.
-    pub fn exit_report(&self) -> Option<&str> {
-        self.exit_report.as_deref()
+    pub fn exit_report(&self) -> Option<&ExitReport> {
+        self.exit_report.as_ref()
     }
 
     /// Replacements so far: how many processes had this place before the present one.
@@ -131,7 +132,8 @@ impl Place {
         let pid = worker.pid();
         let Ended { death, last_words } = worker.reap()?;
         let words = if last_words.is_empty() { String::new() } else { format!(": {last_words}") };
-        self.exit_report = Some(format!("{} (pid {pid}) {death}{words}", self.role));
+        self.exit_report =
+            Some(ExitReport::new(self.role.to_string(), pid, format!("{death}{words}")));
         Ok(Some(death))
     }
 

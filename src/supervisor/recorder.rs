@@ -37,9 +37,10 @@ pub struct Totals {
 }
 
 impl Totals {
-    /// From the begin of the first learner's loop to the end of what the last one reported, ns.
-    pub fn train_ns(&self) -> u64 {
-        self.reported.map_or(0, |reported| reported.end_ns - reported.start_ns)
+    /// From the begin of the first learner's loop to the end of what the last one reported, ns; `None` if
+    /// none reported.
+    pub fn train_ns(&self) -> Option<u64> {
+        self.reported.map(|reported| reported.end_ns - reported.start_ns)
     }
 }
 
@@ -154,7 +155,9 @@ impl<'a> Recorder<'a> {
             sample(name, place.worker()?.pid(), place.n_restarts())
         });
         let samples: Vec<ProcessSample> = own.into_iter().chain(workers).collect();
-        self.totals.memory.get_or_insert_default().add(&samples);
+        if !samples.is_empty() {
+            self.totals.memory.get_or_insert_default().add(&samples);
+        }
         if let Err(error) = self.sinks.files.append_samples(&samples) {
             self.sinks.terminal.note(&format!("{error}; training goes on"));
         }

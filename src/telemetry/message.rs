@@ -72,15 +72,15 @@ impl LearnerSums {
         self.collected_ns += other.collected_ns;
     }
 
-    /// Importance ratios of all rows; zeros before the first.
-    pub fn rho(&self) -> Spread {
-        let Some((min, max)) = self.rho_bounds else { return Spread::default() };
-        Spread { min, mean: self.rho_sum / self.n_ratios.max(1) as f64, max }
+    /// Importance ratios of all rows; `None` before the first.
+    pub fn rho(&self) -> Option<Spread> {
+        let (min, max) = self.rho_bounds?;
+        Some(Spread { min, mean: self.rho_sum / self.n_ratios.max(1) as f64, max })
     }
 
-    /// Share of the update time in which at least one actor was collecting, 0 to 1; 0 without updates.
+    /// Share of the update time in which at least one actor was collecting, 0 to 1; NaN without updates.
     pub fn collected_during_updates(&self) -> f64 {
-        self.collected_ns as f64 / self.update_ns.max(1) as f64
+        self.collected_ns as f64 / self.update_ns as f64
     }
 }
 
@@ -93,8 +93,9 @@ pub struct Progress {
     pub updates: u64,
     /// Mean return of the last 100 episodes.
     pub score_last100: Option<f64>,
-    /// Mean policy lag of the newest row, in updates; of the first one while it is not finished.
-    pub policy_lag_mean: f64,
+    /// Mean policy lag of the newest row, in updates; of the first one while it is not finished. `None`
+    /// before the first update.
+    pub policy_lag_mean: Option<f64>,
 }
 
 /// What all learners of a run did, added up from their reports.
@@ -137,13 +138,13 @@ impl LearnerFigures {
         Ok(())
     }
 
-    /// Policy lag of all slots learned from.
-    pub fn policy_lag(&self) -> LagSummary {
+    /// Policy lag of all slots learned from; `None` if there were none.
+    pub fn policy_lag(&self) -> Option<LagSummary> {
         LagSummary::of(&self.policy_lag)
     }
 
-    /// Gradient lag of all updates.
-    pub fn gradient_lag(&self) -> LagSummary {
+    /// Gradient lag of all updates; `None` if there were none.
+    pub fn gradient_lag(&self) -> Option<LagSummary> {
         LagSummary::of(&self.gradient_lag)
     }
 }
@@ -182,11 +183,20 @@ mod tests {
         whole.add(&report(&[3, 9, 1, 2_000_000, 4])).unwrap();
         assert_eq!(figures.sums, whole.sums);
         assert_eq!(figures.policy_lag(), whole.policy_lag());
-        assert_eq!(figures.policy_lag().p50, 4);
-        assert!(figures.policy_lag().max >= MAX_LAG, "{:?}", figures.policy_lag());
-        assert_eq!(figures.sums.rho(), Spread { min: 1.0, mean: 2_000_017.0 / 5.0, max: 2e6 });
+        let lag = figures.policy_lag().unwrap();
+        assert!(lag.p50 == 4 && lag.max >= MAX_LAG, "{lag:?}");
+        let rho = Spread { min: 1.0, mean: 2_000_017.0 / 5.0, max: 2e6 };
+        assert_eq!(figures.sums.rho(), Some(rho));
         assert_eq!(figures.sums.collected_during_updates(), 2_000_017.0 / 50.0);
         assert_eq!(figures.sums.first_frame_ns, Some(1));
-        assert_eq!(figures.gradient_lag(), LagSummary::default(), "there was none");
+        assert_eq!(figures.gradient_lag(), None, "there was none");
+    }
+
+    #[test]
+    fn of_a_learner_without_updates_nothing_is_known() {
+        let figures = LearnerFigures::default();
+        assert_eq!((figures.policy_lag(), figures.gradient_lag()), (None, None));
+        assert_eq!(figures.sums.rho(), None);
+        assert!(figures.sums.collected_during_updates().is_nan());
     }
 }

@@ -5,7 +5,8 @@ use serde::{Deserialize, Serialize};
 /// One row of `metrics.csv`: everything measured over one reporting interval (a fixed number of
 /// consumed frames). `docs/metrics.md` documents each column; a test compares the names.
 ///
-/// Means are over the updates of the interval unless said otherwise; losses are per learned frame.
+/// Means are over the updates of the interval unless said otherwise; losses are per learned frame, and
+/// `None` where no frame was learned from.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct MetricsRow {
     /// Seconds from process start to the end of the interval.
@@ -29,25 +30,25 @@ pub struct MetricsRow {
     /// Mean return of the last 100 finished episodes (of all, while there are fewer).
     pub score_last100: Option<f64>,
     /// policy_loss + baseline_cost · critic_loss − entropy_cost · entropy.
-    pub total_loss: f64,
+    pub total_loss: Option<f64>,
     /// Policy-gradient loss, −log π(a|x) · pg_advantage.
-    pub policy_loss: f64,
+    pub policy_loss: Option<f64>,
     /// Critic (baseline) loss, ½ (vs − V(x))².
-    pub critic_loss: f64,
+    pub critic_loss: Option<f64>,
     /// Entropy of the target policy, nats.
-    pub entropy: f64,
+    pub entropy: Option<f64>,
     /// Smallest unclipped importance ratio π(a|x)/μ(a|x) of the interval.
-    pub rho_min: f64,
+    pub rho_min: Option<f64>,
     /// Mean unclipped importance ratio.
-    pub rho_mean: f64,
+    pub rho_mean: Option<f64>,
     /// Largest unclipped importance ratio of the interval.
-    pub rho_max: f64,
+    pub rho_max: Option<f64>,
     /// Share of ratios above `rho_bar` by more than rounding, 0 to 1.
-    pub rho_clipped: f64,
+    pub rho_clipped: Option<f64>,
     /// KL(μ ‖ π) from behaviour to target policy, nats, estimated from the actions taken.
-    pub kl: f64,
+    pub kl: Option<f64>,
     /// 1 − Var(vs − V) / Var(vs), of the baseline against the V-trace targets.
-    pub explained_variance: f64,
+    pub explained_variance: Option<f64>,
     /// Norm of the gradient of the summed loss, before clipping.
     pub grad_norm: f64,
     /// Learning rate of the last update of the interval.
@@ -107,6 +108,18 @@ impl ProcessSample {
     }
 }
 
+/// Why no update learned from a slot that the learner took.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Unlearned {
+    /// Its policy was older than `loss.max_policy_lag`, as it was taken or as its gradient was applied.
+    TooOld,
+    /// Loss, gradient or the weights after the update would have been NaN or infinite.
+    NotFinite,
+    /// Another thread made the last update first.
+    Overtaken,
+}
+
 /// One slot that the learner took, and what it did with it: a line of `slots.csv`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct SlotRecord {
@@ -118,22 +131,13 @@ pub struct SlotRecord {
     pub sequence: u64,
     /// Version of the weights that were acted with.
     pub policy_version: u64,
-    /// The update that learned from it, which is the version that it made; `None` for a slot that was left
-    /// out.
+    /// The update that learned from it, which is the version that it made; `None` for a slot that none
+    /// learned from.
     pub update: Option<u64>,
     /// Version of the weights that the gradient is at.
     pub gradient_version: Option<u64>,
     /// Weight of the entropy bonus.
     pub entropy_cost: Option<f64>,
-}
-
-/// What a slot was used for.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct SlotUse {
-    /// The update that learned from it.
-    pub update: u64,
-    /// Version of the weights that the gradient is at.
-    pub gradient_version: u64,
-    /// Weight of the entropy bonus.
-    pub entropy_cost: f64,
+    /// Why no update learned from it, where that is so.
+    pub unlearned: Option<Unlearned>,
 }

@@ -58,16 +58,17 @@ pub struct LatencySummary {
 }
 
 impl LatencySummary {
-    /// The summary of a histogram of nanoseconds; all zero if it is empty.
+    /// The summary of a histogram of nanoseconds. Of an empty one nothing but the count is known.
     pub fn of(histogram_ns: &Histogram<u64>) -> LatencySummary {
-        let at_us = |quantile| histogram_ns.value_at_quantile(quantile) as f64 / 1e3;
+        let us = |ns: f64| if histogram_ns.is_empty() { f64::NAN } else { ns / 1e3 };
+        let at_us = |quantile| us(histogram_ns.value_at_quantile(quantile) as f64);
         LatencySummary {
             count: histogram_ns.len(),
-            mean: histogram_ns.mean() / 1e3,
+            mean: us(histogram_ns.mean()),
             p50: at_us(0.5),
             p90: at_us(0.9),
             p99: at_us(0.99),
-            max: histogram_ns.max() as f64 / 1e3,
+            max: us(histogram_ns.max() as f64),
         }
     }
 }
@@ -87,14 +88,14 @@ pub struct LagSummary {
 }
 
 impl LagSummary {
-    /// The summary of a histogram; all zero if it is empty.
-    pub fn of(lag: &Histogram<u64>) -> LagSummary {
-        LagSummary {
+    /// The summary of a histogram; `None` if it is empty.
+    pub fn of(lag: &Histogram<u64>) -> Option<LagSummary> {
+        (!lag.is_empty()).then(|| LagSummary {
             mean: lag.mean(),
             p50: lag.value_at_quantile(0.5),
             p99: lag.value_at_quantile(0.99),
             max: lag.max(),
-        }
+        })
     }
 }
 
@@ -161,29 +162,31 @@ pub struct ActorSummary {
     pub bad_rollouts: u64,
 }
 
-/// Memory of all processes (PSS).
+/// Memory of all processes (PSS). What was in no sample is `None`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MemorySummary {
     /// Largest sum over the processes of any sample, bytes.
     pub peak_bytes: u64,
     /// The supervisor's in the last sample in which the learner lived, bytes.
-    pub supervisor_bytes: u64,
+    pub supervisor_bytes: Option<u64>,
     /// The learner's then, bytes.
-    pub learner_bytes: u64,
+    pub learner_bytes: Option<u64>,
     /// All actors' then, bytes.
-    pub actors_bytes: u64,
+    pub actors_bytes: Option<u64>,
 }
 
 impl MemorySummary {
-    /// All processes in the last sample.
-    pub fn total_bytes(&self) -> u64 {
-        self.supervisor_bytes + self.learner_bytes + self.actors_bytes
+    /// All processes in the last sample in which the learner lived.
+    pub fn total_bytes(&self) -> Option<u64> {
+        let others = self.supervisor_bytes.unwrap_or(0) + self.actors_bytes.unwrap_or(0);
+        self.learner_bytes.map(|learner| learner + others)
     }
 
     /// Takes in one sample of all processes.
     pub fn add(&mut self, samples: &[ProcessSample]) {
-        let sum = |role: &str| -> u64 {
-            samples.iter().filter(|s| s.role() == role).map(|s| s.pss_bytes).sum()
+        let sum = |role: &str| {
+            let of_role = samples.iter().filter(|sample| sample.role() == role);
+            of_role.map(|sample| sample.pss_bytes).reduce(|sum, bytes| sum + bytes)
         };
         self.peak_bytes = self.peak_bytes.max(samples.iter().map(|s| s.pss_bytes).sum());
         // The learner may have ended before its last message was read.
@@ -204,6 +207,9 @@ pub struct Summary {
     pub seed: u64,
     /// Learner that ran: `native` or `torch`.
     pub learner: String,
+    /// Instruction set of the matrix kernels that ran; empty in summaries of before it was noted.
+    #[serde(default)]
+    pub kernels: String,
     /// Threads that the learner ran.
     pub learner_threads: usize,
     /// Threads that the settings would have let it run.
@@ -220,7 +226,7 @@ pub struct Summary {
     /// Seconds from process start until the first rollout began to be collected.
     #[serde(deserialize_with = "null_is_nan")]
     pub startup_s: f64,
-    /// Seconds from the begin of the first learner's loop to the end of the last one's.
+    /// Seconds from the begin of the first learner's loop to the end of the last one's; NaN if none told.
     #[serde(deserialize_with = "null_is_nan")]
     pub train_s: f64,
     /// Frames consumed by learning.
@@ -232,7 +238,7 @@ pub struct Summary {
     pub frames_produced: u64,
     /// Learner updates.
     pub updates: u64,
-    /// [`Summary::frames_of_this_part`] / `train_s`.
+    /// [`Summary::frames_of_this_part`] / `train_s`; NaN without that.
     #[serde(deserialize_with = "null_is_nan")]
     pub frames_per_s: f64,
     /// Whether the mean of the last 100 finished training episodes reached the threshold.
@@ -249,13 +255,13 @@ pub struct Summary {
     pub eval: Option<EvalSummary>,
     /// Latency of each stage by tag, µs; of this part of a resumed run.
     pub latency_us: BTreeMap<String, LatencySummary>,
-    /// Policy lag of all consumed slots, as their gradients were applied.
-    pub policy_lag: LagSummary,
+    /// Policy lag of all consumed slots, as their gradients were applied; `None` if there were none.
+    pub policy_lag: Option<LagSummary>,
     /// Updates between the weights that a gradient was computed at and those that it changed; 0 with one
-    /// learner thread.
-    pub gradient_lag: LagSummary,
-    /// Unclipped importance ratios of all learned frames.
-    pub rho: Spread,
+    /// learner thread, `None` without updates.
+    pub gradient_lag: Option<LagSummary>,
+    /// Unclipped importance ratios of all learned frames; `None` if there were none.
+    pub rho: Option<Spread>,
     /// Memory of all processes; `null` where the run ended before it was sampled.
     pub memory: Option<MemorySummary>,
     /// One entry an actor.
@@ -263,7 +269,8 @@ pub struct Summary {
     /// Seconds the learner's threads waited for slots, added up.
     #[serde(deserialize_with = "null_is_nan")]
     pub learner_wait_s: f64,
-    /// Share of the learner's update time in which at least one actor was collecting, 0 to 1.
+    /// Share of the learner's update time in which at least one actor was collecting, 0 to 1; NaN without
+    /// updates.
     #[serde(deserialize_with = "null_is_nan")]
     pub collected_during_updates: f64,
     /// Rollouts left out of learning because their policy lag exceeded `loss.max_policy_lag`.
@@ -274,6 +281,11 @@ pub struct Summary {
 }
 
 impl Summary {
+    /// Mean policy lag of the slots learned from, in updates; NaN if there were none.
+    pub fn mean_policy_lag(&self) -> f64 {
+        self.policy_lag.map_or(f64::NAN, |lag| lag.mean)
+    }
+
     /// Frames learned from in `train_s`: all but those of the earlier parts of a resumed run.
     pub fn frames_of_this_part(&self) -> u64 {
         self.frames.saturating_sub(self.frames_before)
@@ -340,6 +352,29 @@ mod tests {
             &[sample("supervisor", 5), sample("actor0", 400), sample("learner", 0)];
         memory.add(rest);
         assert_eq!(memory.peak_bytes, 405);
-        assert_eq!((memory.learner_bytes, memory.total_bytes()), (20, 321));
+        assert_eq!((memory.learner_bytes, memory.total_bytes()), (Some(20), Some(321)));
+    }
+
+    #[test]
+    fn what_was_not_measured_is_null_and_not_nought() {
+        let of_supervisor = ProcessSample {
+            process: "supervisor".into(),
+            pss_bytes: 1,
+            ..ProcessSample::default()
+        };
+        let mut memory = MemorySummary::default();
+        memory.add(&[of_supervisor]);
+        let empty = Histogram::<u64>::new(2).unwrap();
+        assert_eq!(memory.total_bytes(), None);
+        assert_eq!(LagSummary::of(&empty), None);
+        let memory = serde_json::to_value(memory).unwrap();
+        let latency = serde_json::to_value(LatencySummary::of(&empty)).unwrap();
+        for (object, names) in [
+            (&memory, &["supervisor_bytes", "learner_bytes", "actors_bytes"][..]),
+            (&latency, &["mean", "p50", "p90", "p99", "max"]),
+        ] {
+            names.iter().for_each(|name| assert!(object[name].is_null(), "{name}: {object}"));
+        }
+        assert_eq!((&memory["peak_bytes"], &latency["count"]), (&1.into(), &0.into()));
     }
 }

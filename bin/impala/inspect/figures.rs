@@ -1,6 +1,7 @@
 //! What is shown of a running run, as text and series: two snapshots, and what the run's files say.
 
 use impala::base::latency::Stage;
+use impala::base::units::{plural, score};
 use impala::report::read::RunData;
 use impala::revisit::live::{LiveRun, Snapshot};
 use impala::shm::view::{RingSigns, WorkerSigns};
@@ -71,7 +72,10 @@ impl Figures {
         let span = Span { seconds, end_ns: now.taken_ns };
         let n_threads = live.learner_threads();
         let learner = worker("learner".into(), n_threads, [&before.learner, &now.learner], span);
-        processes.push(with_ring(learner, format!("{} updates", count(now.updates as f64))));
+        processes.push(with_ring(
+            learner,
+            format!("{} {}", count(now.updates as f64), plural(now.updates, "update")),
+        ));
         for (actor, (signs, ring)) in now.actors.iter().zip(&now.rings).enumerate() {
             let cells = worker(format!("actor {actor}"), 1, [&before.actors[actor], signs], span);
             processes.push(with_ring(cells, occupancy(ring, now.slots_per_actor)));
@@ -111,13 +115,14 @@ fn progress(data: &RunData, now: &Snapshot) -> String {
             let [done, budget] = [frames as f64, budget as f64].map(count);
             format!("{done} of {budget} frames ({percent:.0} %)")
         }
-        _ => format!("{} frames", count(frames as f64)),
+        _ => format!("{} {}", count(frames as f64), plural(frames, "frame")),
     };
     let Some(MetricsRow { time_s, score_last100, .. }) = data.rows.last() else {
         return format!("{progress}, no row in metrics.csv yet");
     };
-    let score = score_last100.map_or("no score yet".into(), |score| format!("score {score:.1}"));
-    format!("{progress} after {time_s:.1} s, {score}")
+    let scored =
+        score_last100.map_or("no score yet".into(), |mean| format!("score {}", score(mean)));
+    format!("{progress} after {time_s:.1} s, {scored}")
 }
 
 /// The time between two snapshots.

@@ -1,6 +1,7 @@
 //! What lies where in the shared memory, as a table with a line between regions.
 
 use impala::base::span::Span;
+use impala::base::units::number_of;
 use impala::config::Config;
 use impala::rollout::fields;
 use impala::run::sizes::Sizes;
@@ -39,16 +40,15 @@ pub fn print(config: &Config) -> anyhow::Result<()> {
 fn headline(config: &Config, layout: &Layout) -> String {
     let shape = &layout.shape;
     format!(
-        "{}: {} bytes of shared memory ({:.2} MB) for {} actors, {} slot(s) each of {} steps × {} \
-         environments, and {} parameters\n",
+        "{}: {} bytes of shared memory ({:.2} MB) for {}, {} each of {} × {}, and {}\n",
         config.env,
         layout.total_bytes,
         layout.total_bytes as f64 / 1e6,
-        shape.n_actors,
-        shape.slots_per_actor,
-        shape.rollout.unroll_length,
-        shape.rollout.n_envs,
-        shape.n_params,
+        number_of(shape.n_actors as u64, "actor"),
+        number_of(shape.slots_per_actor as u64, "slot"),
+        number_of(shape.rollout.unroll_length as u64, "step"),
+        number_of(shape.rollout.n_envs as u64, "environment"),
+        number_of(shape.n_params as u64, "parameter"),
     )
 }
 

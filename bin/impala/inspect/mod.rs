@@ -25,7 +25,7 @@ use crate::config::Sources;
 #[derive(clap::Args)]
 #[command(after_help = "Examples:\n  \
     impala inspect                                 the newest run, once, as plain text\n  \
-    impala inspect --watch                         the same as a screen; q leaves it\n  \
+    impala inspect --watch                         the same as a screen; arrows scroll, q leaves\n  \
     impala inspect --layout                        offsets and sizes in shared memory\n  \
     impala inspect --layout --set actors.count=16  the same for other settings")]
 pub struct Args {

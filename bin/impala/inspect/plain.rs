@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use impala::base::units::{number_of, score};
 use impala::report::read::RunData;
 use impala::revisit::live::{Life, LiveRun};
 use impala::run::dir::RunDir;
@@ -26,8 +27,8 @@ pub fn print_live(run: &RunDir, live: &LiveRun) -> anyhow::Result<()> {
     say!("");
     let stages: Vec<_> = figures.stages.into_iter().map(|stage| stage.cells).collect();
     print_table(STAGE_TITLES, &stages);
-    say!("\nscore      {}", series(&figures.scores));
-    say!("frames/s   {}", series(&figures.speeds));
+    say!("\nscore      {}", series(&figures.scores, score));
+    say!("frames/s   {}", series(&figures.speeds, count));
     Ok(())
 }
 
@@ -48,21 +49,22 @@ pub fn print_end(run: &RunDir) -> anyhow::Result<()> {
     say!("{folder} is not running: {reason}");
     let Some(summary) = &data.summary else {
         let frames = data.rows.last().map_or(0, |row| row.frames);
-        say!("no summary; {} rows of metrics.csv reach to {frames} frames", data.rows.len());
+        let rows = number_of(data.rows.len() as u64, "row");
+        say!("no summary; metrics.csv: {rows}, until frame {frames}");
         return Ok(());
     };
-    let score = summary.score_last100.map_or("–".into(), |score| format!("{score:.1}"));
     say!(
-        "{}, seed {}: {} frames in {:.2} s, {} frames/s{}, score {score} (mean of the last 100){}",
+        "{}, seed {}: {} in {:.2} s, {} frames/s{}, score {} (mean of the last 100){}",
         summary.env,
         summary.seed,
-        summary.frames_of_this_part(),
+        number_of(summary.frames_of_this_part(), "frame"),
         summary.train_s,
         count(summary.frames_per_s),
         match summary.frames_before {
             0 => String::new(),
             before => format!(", after {before} of an earlier run"),
         },
+        score(summary.score_last100.unwrap_or(f64::NAN)),
         if summary.solved { ", solved" } else { "" },
     );
     if run.report().is_file() {
@@ -88,7 +90,7 @@ fn print_table<const N: usize>(titles: [&str; N], rows: &[[String; N]]) {
 }
 
 /// A series in blocks, with its smallest and largest value.
-fn series(values: &[f64]) -> String {
+fn series(values: &[f64], write: fn(f64) -> String) -> String {
     const BLOCKS: [char; 8] = ['▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
     let finite: Vec<f64> = values.iter().copied().filter(|value| value.is_finite()).collect();
     let min = finite.iter().copied().fold(f64::INFINITY, f64::min);
@@ -98,5 +100,5 @@ fn series(values: &[f64]) -> String {
     }
     let height = |value: f64| ((value - min) / (max - min).max(f64::MIN_POSITIVE) * 7.0) as usize;
     let blocks = resampled(&finite, SERIES_CHARS).into_iter().map(|value| BLOCKS[height(value)]);
-    format!("{} {} to {}", blocks.collect::<String>(), count(min), count(max))
+    format!("{} {} to {}", blocks.collect::<String>(), write(min), write(max))
 }

@@ -3,6 +3,7 @@
 use std::io;
 use std::time::Duration;
 
+use impala::base::units::score;
 use impala::report::read::RunData;
 use impala::revisit::live::{LiveRun, Snapshot};
 use impala::run::dir::RunDir;
@@ -63,11 +64,13 @@ fn show(
 ) -> io::Result<Leave> {
     let mut before = live.snapshot();
     let mut now = before.clone();
+    let mut first_row = 0;
     loop {
         let figures = Figures::of(live, &before, &now, &RunData::read(run));
-        terminal.draw(|frame| draw(frame, &figures))?;
+        terminal.draw(|frame| first_row = draw(frame, &figures, first_row))?;
         match wishes.wait(REFRESH)? {
             Wish::Go => {}
+            Wish::Scroll(n_lines) => first_row = first_row.saturating_add_signed(n_lines as isize),
             Wish::Leave => return Ok(Leave::Asked),
             Wish::Gone => return Ok(Leave::TerminalGone),
         }
@@ -84,7 +87,9 @@ fn advanced(before: Snapshot, now: Snapshot, next: Snapshot) -> (Snapshot, Snaps
     if is_whole || now == before { (now, next) } else { (before, next) }
 }
 
-fn draw(frame: &mut Frame, figures: &Figures) {
+/// Draws all, the processes from the `first_row`-th on; returns from which on they were drawn, as the last ones
+/// stay at the bottom.
+fn draw(frame: &mut Frame, figures: &Figures, first_row: usize) -> usize {
     let stage_lines = figures.stages.len() as u16 + TITLE_LINES;
     let room = frame.area().height.saturating_sub(2);
     // What does not fit is left out of both tables, half of the room at least being the stages'.
@@ -99,15 +104,20 @@ fn draw(frame: &mut Frame, figures: &Figures) {
     .areas(frame.area());
     let headline = figures.headline.within(usize::from(head.width));
     frame.render_widget(Line::from(headline).bold(), head);
-    let n_hidden = draw_processes(frame, processes, figures);
+    let first_row = first_row.min(n_hidden(figures.processes.len(), processes));
+    draw_processes(frame, processes, figures, first_row);
     let [stages, series] =
         Layout::horizontal([Constraint::Length(46), Constraint::Min(20)]).spacing(1).areas(below);
-    let n_hidden = n_hidden + draw_stages(frame, stages, figures);
-    let [score, speed] = Layout::vertical([Constraint::Fill(1), Constraint::Fill(1)]).areas(series);
-    draw_series(frame, score, "score, last 100", &figures.scores, Color::Green);
-    draw_series(frame, speed, "frames/s", &figures.speeds, Color::Cyan);
-    let hidden = if n_hidden > 0 { "; a higher terminal shows the hidden rows" } else { "" };
-    frame.render_widget(Line::from(format!("q leaves; the run goes on{hidden}")).dim(), foot);
+    let n_hidden_stages = draw_stages(frame, stages, figures);
+    let [above, below] = Layout::vertical([Constraint::Fill(1), Constraint::Fill(1)]).areas(series);
+    draw_series(frame, above, ("score, last 100", score), &figures.scores, Color::Green);
+    draw_series(frame, below, ("frames/s", count), &figures.speeds, Color::Cyan);
+    let scrolls =
+        if n_hidden(figures.processes.len(), processes) > 0 { "; ↑ ↓ scroll" } else { "" };
+    let hidden = if n_hidden_stages > 0 { "; a higher terminal shows all stages" } else { "" };
+    let keys = format!("q leaves, the run goes on{scrolls}{hidden}");
+    frame.render_widget(Line::from(keys).dim(), foot);
+    first_row
 }
 
 /// Columns as wide as what is in them, so that narrow terminals hold them all.
@@ -118,17 +128,20 @@ fn columns<const N: usize>(titles: &[&str; N], rows: &[&[String; N]]) -> [Constr
     })
 }
 
-/// The first processes that fit; returns how many do not.
-fn draw_processes(frame: &mut Frame, area: Rect, figures: &Figures) -> usize {
-    let n_hidden = n_hidden(figures.processes.len(), area);
-    let n_shown = figures.processes.len() - n_hidden;
-    let shown: Vec<_> = figures.processes.iter().take(n_shown).collect();
+/// As many processes as fit, from the `first_row`-th on.
+fn draw_processes(frame: &mut Frame, area: Rect, figures: &Figures, first_row: usize) {
+    let n_processes = figures.processes.len();
+    let n_hidden = n_hidden(n_processes, area);
+    let n_shown = n_processes - n_hidden;
+    let shown: Vec<_> = figures.processes.iter().skip(first_row).take(n_shown).collect();
     let title = match n_hidden {
         0 => "processes and rings".into(),
-        _ => format!("processes and rings, the last {n_hidden} hidden"),
+        _ => {
+            let (from, to) = (first_row + 1, first_row + n_shown);
+            format!("processes and rings, {from} to {to} of {n_processes}")
+        }
     };
     draw_table(frame, area, title, PROCESS_TITLES, &shown);
-    n_hidden
 }
 
 /// The stages that fit, without those that took the least time in all; returns how many do not.
@@ -164,13 +177,20 @@ fn draw_table<const N: usize>(
     frame.render_widget(table.block(titled(title)), area);
 }
 
-fn draw_series(frame: &mut Frame, area: Rect, title: &str, values: &[f64], colour: Color) {
+/// A series under its title and its newest value, in the words of `write`.
+fn draw_series(
+    frame: &mut Frame,
+    area: Rect,
+    (title, write): (&str, fn(f64) -> String),
+    values: &[f64],
+    colour: Color,
+) {
     let finite: Vec<f64> = values.iter().copied().filter(|value| value.is_finite()).collect();
     let Some(newest) = finite.last() else {
         frame.render_widget(Paragraph::new(NONE_YET).dim().block(titled(title)), area);
         return;
     };
-    let block = titled(format!("{title}: {}", count_or_score(*newest)));
+    let block = titled(format!("{title}: {}", write(*newest)));
     let shown = resampled(&finite, usize::from(block.inner(area).width));
     let min = shown.iter().copied().fold(f64::INFINITY, f64::min).min(0.0);
     let max = shown.iter().copied().fold(f64::NEG_INFINITY, f64::max);
@@ -179,10 +199,6 @@ fn draw_series(frame: &mut Frame, area: Rect, title: &str, values: &[f64], colou
     let heights = shown.iter().map(|value| ((value - min) * scale) as u64);
     let sparkline = Sparkline::default().data(heights).max(1000).style(Style::new().fg(colour));
     frame.render_widget(sparkline.block(block), area);
-}
-
-fn count_or_score(value: f64) -> String {
-    if value.abs() < 1e4 { format!("{value:.1}") } else { count(value) }
 }
 
 fn titled<'a>(title: impl Into<Line<'a>>) -> Block<'a> {
@@ -228,9 +244,15 @@ mod tests {
     }
 
     fn drawn(figures: &Figures) -> String {
+        drawn_from(figures, 0).0
+    }
+
+    /// What is drawn from this row on, and the row from which on it really is.
+    fn drawn_from(figures: &Figures, first_row: usize) -> (String, usize) {
         let mut terminal = Terminal::new(TestBackend::new(80, 24)).unwrap();
-        terminal.draw(|frame| draw(frame, figures)).unwrap();
-        terminal.backend().to_string()
+        let mut drawn_row = 0;
+        terminal.draw(|frame| drawn_row = draw(frame, figures, first_row)).unwrap();
+        (terminal.backend().to_string(), drawn_row)
     }
 
     #[test]
@@ -265,15 +287,26 @@ mod tests {
         let few = drawn(&widest(6, &tags));
         let n_hidden = tags.len() - 12;
         let said = format!("{n_hidden} small hidden");
-        for text in ["actor 5", &said, "hidden rows"].iter().chain(&tags[n_hidden..]) {
+        for text in ["actor 5", &said, "shows all stages"].iter().chain(&tags[n_hidden..]) {
             assert!(few.contains(text), "no {text:?} in\n{few}");
         }
         assert!(!few.contains(tags[1]), "{few}");
         let many = drawn(&widest(40, &tags));
-        for text in ["actor 8 ", "the last 31 hidden", tags[tags.len() - 1]] {
+        for text in ["actor 8 ", "1 to 9 of 40", "↑ ↓ scroll", tags[tags.len() - 1]] {
             assert!(many.contains(text), "no {text:?} in\n{many}");
         }
         let all = drawn(&widest(6, &tags[..12]));
-        assert!(!all.contains("hidden"), "{all}");
+        assert!(!all.contains("hidden") && !all.contains("scroll"), "{all}");
+    }
+
+    #[test]
+    fn what_forty_actors_do_can_be_scrolled_to() {
+        let figures = widest(42, &Stage::ALL.map(Stage::tag));
+        let (lower, row) = drawn_from(&figures, 20);
+        assert!(lower.contains("21 to 29 of 42") && lower.contains("actor 20 "), "{lower}");
+        assert!(row == 20 && !lower.contains("supervisor"), "{lower}");
+        let (end, row) = drawn_from(&figures, usize::MAX);
+        assert!(end.contains("34 to 42 of 42") && end.contains("actor 41 "), "{end}");
+        assert_eq!(row, 33, "one step up from the end is one row up");
     }
 }

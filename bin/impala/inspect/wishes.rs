@@ -27,6 +27,8 @@ const CTRL_C: u8 = 0x03;
 pub enum Wish {
     /// Nothing but that the screen be up to date, also in a new size.
     Go,
+    /// To see the processes that stand so many lines below, or above where it is negative.
+    Scroll(i32),
     /// The user wants to leave.
     Leave,
     /// There is no terminal any more to show anything on.
@@ -88,13 +90,39 @@ pub fn is_gone(error: &io::Error) -> bool {
     error.raw_os_error() == Some(nix::errno::Errno::EIO as i32)
 }
 
-/// q, Ctrl-C, or Escape on its own: with more behind it, it is the beginning of another key.
+/// Keys that scroll, as a terminal sends them in either of its modes, and by how many lines.
+const SCROLLING: [(&[u8], i32); 8] = [
+    (b"\x1b[A", -1),
+    (b"\x1bOA", -1),
+    (b"k", -1),
+    (b"\x1b[B", 1),
+    (b"\x1bOB", 1),
+    (b"j", 1),
+    (b"\x1b[5~", -10),
+    (b"\x1b[6~", 10),
+];
+
+/// q, Ctrl-C, or Escape on its own leaves: with more behind it, it is the beginning of another key.
 fn wish_of(bytes: &[u8]) -> Wish {
     let leaves = match bytes {
         [ESCAPE, more @ ..] => more.is_empty(),
         keys => keys.contains(&b'q') || keys.contains(&CTRL_C),
     };
-    if leaves { Wish::Leave } else { Wish::Go }
+    match lines_of(bytes) {
+        _ if leaves => Wish::Leave,
+        0 => Wish::Go,
+        n_lines => Wish::Scroll(n_lines),
+    }
+}
+
+/// By how many lines these keys scroll: one that is held down comes several times at once.
+fn lines_of(mut bytes: &[u8]) -> i32 {
+    let mut n_lines = 0;
+    while let [_, rest @ ..] = bytes {
+        let key = SCROLLING.iter().find_map(|(key, n)| Some((bytes.strip_prefix(*key)?, n)));
+        (bytes, n_lines) = key.map_or((rest, n_lines), |(rest, n)| (rest, n_lines + n));
+    }
+    n_lines
 }
 
 #[cfg(test)]
@@ -104,6 +132,15 @@ mod tests {
     #[test]
     fn three_keys_leave_and_no_others() {
         assert_eq!([&b"q"[..], b"\x1b", b"\x03", b"xq"].map(wish_of), [Wish::Leave; 4]);
-        assert_eq!([&b"x"[..], b"\x1b[A", b"\x1b[24;3q", b" "].map(wish_of), [Wish::Go; 4]);
+        assert_eq!([&b"x"[..], b"\x1b[C", b"\x1b[24;3q", b" "].map(wish_of), [Wish::Go; 4]);
+    }
+
+    #[test]
+    fn arrows_and_pages_scroll_as_often_as_they_come() {
+        for (bytes, n_lines) in
+            [(&b"\x1b[A"[..], -1), (b"\x1bOB", 1), (b"jjk", 1), (b"\x1b[6~\x1b[6~\x1b[A", 19)]
+        {
+            assert_eq!(wish_of(bytes), Wish::Scroll(n_lines), "{bytes:?}");
+        }
     }
 }

@@ -1,7 +1,7 @@
 //! Numbers as a person reads them: few digits, a unit, and a dash for what was not measured.
 //!
 //! Number and unit are joined by a no-break space, so that no line ends between them.
-//! Pure functions from numbers to text. Used by the page, the plots' ticks and the bottleneck paragraph.
+//! Pure functions from numbers to text. Used by the pages and their plots, by messages and by the terminal.
 
 /// What stands for a value that is absent or not finite.
 pub const DASH: &str = "–";
@@ -76,9 +76,35 @@ pub fn percent(share: f64) -> String {
     }
 }
 
-/// `1 update`, `2 updates`.
+/// `1 update`, `2 updates` on a page.
 pub fn counted(n: u64, noun: &str) -> String {
-    format!("{}\u{a0}{noun}{}", grouped(n), if n == 1 { "" } else { "s" })
+    format!("{}\u{a0}{}", grouped(n), plural(n, noun))
+}
+
+/// `1 update`, `2 updates` on a terminal, where a number may be copied.
+pub fn number_of(n: u64, noun: &str) -> String {
+    format!("{n} {}", plural(n, noun))
+}
+
+/// The noun for so many: `core` for one, `cores` for none and for two.
+pub fn plural(n: u64, noun: &str) -> String {
+    match noun {
+        _ if n == 1 => noun.to_owned(),
+        _ if noun.ends_with(['s', 'x']) || noun.ends_with("ch") => format!("{noun}es"),
+        _ => format!("{noun}s"),
+    }
+}
+
+/// A score: three significant digits at least, and always a decimal, so that `0.966` is not `1.0`.
+pub fn score(value: f64) -> String {
+    if !value.is_finite() {
+        return DASH.to_owned();
+    }
+    match value.abs() {
+        10.0.. | 0.0 => format!("{value:.1}"),
+        1e-3.. => padded_digits(value),
+        _ => scientific(value, 2),
+    }
 }
 
 /// Three significant digits without an exponent; zeros that say nothing are left away.
@@ -168,6 +194,31 @@ mod tests {
         assert_eq!(plain(percent(0.0031)), "0.3 %");
         assert_eq!(micros(4100.4), "4,100");
         assert_eq!(micros(4.8), "4.80");
+    }
+
+    #[test]
+    fn one_of_a_thing_is_no_plural() {
         assert_eq!(plain(counted(1, "update")), "1 update");
+        assert_eq!(plain(counted(1_200, "update")), "1,200 updates");
+        let words = [(0, "core"), (1, "core"), (2, "process"), (1200, "batch")];
+        let words = words.map(|(n, noun)| number_of(n, noun));
+        assert_eq!(words, ["0 cores", "1 core", "2 processes", "1200 batches"]);
+    }
+
+    #[test]
+    fn a_score_has_the_digits_that_its_scale_needs() {
+        for (value, text) in [
+            (500.0, "500.0"),
+            (-87.34, "-87.3"),
+            (9.75, "9.75"),
+            (1.0, "1.00"),
+            (0.966, "0.966"),
+            (-0.0421, "-0.0421"),
+            (0.0, "0.0"),
+            (1.5e-5, "1.5e-5"),
+            (f64::NAN, DASH),
+        ] {
+            assert_eq!(score(value), text, "{value}");
+        }
     }
 }

@@ -1,0 +1,15 @@
+//! What a run did where its settings left that open: `auto`, or 0 threads.
+//!
+//! Owns which settings can be open. The tables of settings and the groups of runs that are compared ask.
+
+use crate::telemetry::Summary;
+
+/// Settings that can be open, and what ran. An older summary does not tell of all.
+pub fn resolved(summary: &Summary) -> impl Iterator<Item = (&'static str, String)> {
+    let ran = [
+        ("learner", summary.learner.clone()),
+        ("learner_threads", summary.learner_threads.to_string()),
+        ("kernels", summary.kernels.clone()),
+    ];
+    ran.into_iter().filter(|(_, ran)| !ran.is_empty())
+}
