@@ -5,6 +5,8 @@ use std::path::PathBuf;
 use anyhow::anyhow;
 use clap::ValueEnum;
 use impala::config::{Config, Layers, LearnerKind};
+use impala::report::learning;
+use impala::report::read::RunData;
 use impala::revisit::resume::Resumption;
 use impala::sinks::terminal::{Show, rate};
 use impala::telemetry::{Exit, Summary};
@@ -177,12 +179,21 @@ fn print_result(trained: &TrainedRun) {
             eval.max
         );
     }
+    print_learning(trained);
     if trained.report.exists() {
         say!("report: {}", trained.report.display());
     }
     let is_cut_short = matches!(summary.exit, Exit::Interrupted | Exit::Failed);
     if is_cut_short && trained.run.checkpoint().exists() {
         say!("go on with: impala train --resume {}", trained.run.path().display());
+    }
+}
+
+/// Says so where a run came to its end and to nothing.
+fn print_learning(trained: &TrainedRun) {
+    let learning = learning::judge(&RunData::read(&trained.run).rows, &trained.summary);
+    if trained.summary.exit == Exit::Finished && learning.is_failure() {
+        say!("{learning}");
     }
 }
 
