@@ -29,8 +29,11 @@ use crate::sinks::terminal::{Show, Terminal};
 use crate::state::checkpoint::CheckpointError;
 use crate::state::{Counters, LearnerState};
 use crate::supervisor::final_eval;
+use crate::supervisor::place::Role;
 use crate::supervisor::{ActorFigures, RunOutcome, Supervisor, SupervisorError};
-use crate::telemetry::{ActorSummary, EvalSummary, Exit, LatencySummary, LearnerFigures, Summary};
+use crate::telemetry::{
+    ActorSummary, CoreSummary, EvalSummary, Exit, LatencySummary, LearnerFigures, Summary,
+};
 
 /// Where the files of a run go.
 #[derive(Clone, Debug)]
@@ -285,13 +288,6 @@ fn summarise(
     let train_s = outcome.totals.train_ns().map_or(f64::NAN, seconds);
     let (Counters { frames, updates, .. }, solved) = (state.counters, state.counters.solved());
     Summary {
-        env: config.env.clone(),
-        seed: config.seed,
-        learner: config.learner.learner_name().into(),
-        kernels: config.kernels_name(),
-        learner_threads: config.n_learner_threads(),
-        max_learner_threads: config.max_learner_threads(),
-        ring_batches: config.ring_batches(),
         exit: outcome.exit,
         wall_s: seconds(run_clock.since_start_ns(monotonic_ns())),
         startup_s: startup_s(learner, run_clock),
@@ -305,18 +301,38 @@ fn summarise(
         solved_frames: solved.map(|(frames, _)| frames),
         solved_s: solved.map(|(_, ns)| seconds(ns)),
         score_last100: state.score(),
-        score_threshold: config.spec().ok().and_then(|spec| spec.reward_threshold),
         eval,
         latency_us: latencies(&outcome.totals.latency),
         policy_lag: learner.policy_lag(),
         gradient_lag: learner.gradient_lag(),
         rho: learner.sums.rho(),
         memory: outcome.totals.memory,
-        actors: outcome.actors.iter().map(actor_summary).collect(),
+        actors: actor_summaries(outcome),
         learner_wait_s: seconds(outcome.learner_wait_ns),
+        learner_cores: outcome.totals.cores.summary(&Role::Learner.tag()),
+        cores_of_others: outcome.totals.cores.of_others(),
         collected_during_updates: learner.sums.collected_during_updates(),
         rollouts_dropped: outcome.rollouts_dropped,
         reliability: outcome.reliability,
+        ..settings(config)
+    }
+}
+
+/// What a summary says of the settings, and nothing else yet.
+fn settings(config: &Config) -> Summary {
+    Summary {
+        env: config.env.clone(),
+        seed: config.seed,
+        learner: config.learner.learner_name().into(),
+        kernels: config.kernels_name(),
+        learner_threads: config.n_learner_threads(),
+        max_learner_threads: config.max_learner_threads(),
+        ring_batches: config.ring_batches(),
+        slots_per_actor: config.actors.slots_per_actor,
+        batch_slots: config.loss.batch_slots,
+        deterministic: config.deterministic,
+        score_threshold: config.spec().ok().and_then(|spec| spec.reward_threshold),
+        ..Summary::default()
     }
 }
 
@@ -331,7 +347,13 @@ fn latencies(latency: &StageHistograms) -> BTreeMap<String, LatencySummary> {
     Stage::ALL.into_iter().map(summary).collect()
 }
 
-fn actor_summary(figures: &ActorFigures) -> ActorSummary {
+fn actor_summaries(outcome: &RunOutcome) -> Vec<ActorSummary> {
+    let cores = |actor| outcome.totals.cores.summary(&Role::Actor(actor).tag());
+    let actors = outcome.actors.iter().enumerate();
+    actors.map(|(actor, figures)| actor_summary(figures, cores(actor))).collect()
+}
+
+fn actor_summary(figures: &ActorFigures, cores: Option<CoreSummary>) -> ActorSummary {
     ActorSummary {
         frames: figures.frames,
         rollouts: figures.rollouts,
@@ -339,6 +361,7 @@ fn actor_summary(figures: &ActorFigures) -> ActorSummary {
         act_s: seconds(figures.act_ns),
         env_s: seconds(figures.env_ns),
         read_weights_s: seconds(figures.read_weights_ns),
+        cores,
         waits: figures.n_waits,
         weights_retries: figures.weights_retries,
         restarts: figures.n_restarts,

@@ -38,6 +38,7 @@ const WORD_RULES: [WordRule; 10] = [
         words: &["thread"],
         allowed_in: &[
             "src/base/sync.rs",
+            "src/os/cores.rs",
             "src/os/process.rs",
             "src/shm/tests.rs",
             "src/learner/mod.rs",
@@ -214,7 +215,7 @@ fn every_promise_names_tests_that_exist() {
 }
 
 /// Requirements of `docs/reliability.md`.
-const N_PROMISES: usize = 32;
+const N_PROMISES: usize = 35;
 
 fn unheld_promises(document: &str) -> Vec<String> {
     let has_line = |n: usize| document.contains(&format!("\n| R{n} | "));

@@ -242,8 +242,8 @@ fn a_run_that_evaluates_is_ending_and_neither_running_nor_killed() {
 fn pid_and_restarts(seen: &str, worker: &str) -> (i32, u64) {
     let row = seen.lines().find_map(|line| line.strip_prefix(worker)).unwrap();
     let cells: Vec<&str> = row.split_whitespace().collect();
-    // What waits is shown as a number and a per cent sign, what is waited for as number and unit.
-    let share = cells.iter().position(|cell| *cell == "%").unwrap();
+    // Waiting, and having no core, are shown as a number and a per cent sign each.
+    let share = cells.iter().rposition(|cell| *cell == "%").unwrap();
     (cells[0].parse().unwrap(), cells[share + 1].parse().unwrap())
 }
 

@@ -350,6 +350,9 @@ fn the_markdown_page_is_the_same_with_links() {
         "What would help most",
         "| `backward` | losses and gradient |",
         "| actor 3 | a free slot in its ring |",
+        "| without a core | share | on a core |",
+        "It learned: the score rose from",
+        "| load at the start | threads that ran or wanted to:",
         "| learner: unroll_length | 20 |",
         "| ended because | the frame budget was consumed |",
     ] {
@@ -505,6 +508,8 @@ fn the_page_stands_alone_and_tells_the_run() {
         "236,800 frames; the mean of 100 episodes reached 475",
         "mean of 100 episodes, from 500 to 500",
         "What would help most",
+        "It learned: the score rose from",
+        "other programs used",
         "largest stage was backward",
         "<td>actor 3</td>",
         "stop_when_solved",
@@ -671,10 +676,10 @@ fn a_damaged_header_is_said() {
     for (damaged, said) in [
         (
             metrics.replacen(header, &renamed, 1),
-            names(n_columns - 1) + "`score_last100` is missing",
+            names(n_columns - 1) + "<code>score_last100</code> is missing",
         ),
-        (metrics.replacen(header, "\u{1}garbage", 1), names(0) + "`time_s` is missing"),
-        (without_rows, names(0) + "`time_s` is missing"),
+        (metrics.replacen(header, "\u{1}garbage", 1), names(0) + "<code>time_s</code> is missing"),
+        (without_rows, names(0) + "<code>time_s</code> is missing"),
         (String::new(), "metrics.csv: it is empty".to_owned()),
     ] {
         fs::write(run.metrics(), damaged).unwrap();

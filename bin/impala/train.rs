@@ -6,6 +6,8 @@ use anyhow::anyhow;
 use clap::ValueEnum;
 use impala::base::units::{number_of, score};
 use impala::config::{Config, Layers, LearnerKind};
+use impala::report::learning;
+use impala::report::read::RunData;
 use impala::revisit::resume::Resumption;
 use impala::sinks::terminal::{Show, rate};
 use impala::telemetry::{Exit, Summary};
@@ -171,6 +173,7 @@ fn print_result(trained: &TrainedRun) {
             score(eval.max)
         );
     }
+    print_learning(trained);
     if trained.report.exists() {
         say!("report: {}", trained.report.display());
     }
@@ -192,6 +195,14 @@ fn speed_line(summary: &Summary) -> String {
     format!(
         "{frames} learned in {train_s:.2} s: {speed}, {updates} in all, mean policy lag {lag:.1}"
     )
+}
+
+/// Says so where a run came to its end and to nothing.
+fn print_learning(trained: &TrainedRun) {
+    let learning = learning::judge(&RunData::read(&trained.run).rows, &trained.summary);
+    if trained.summary.exit == Exit::Finished && learning.is_failure() {
+        say!("{learning}");
+    }
 }
 
 fn outcome_line(summary: &Summary, reason: &str) -> String {

@@ -5,17 +5,20 @@
 
 use std::fmt;
 
-use super::loops::{StageTime, actor_loop_s, finite, learner_loop_s, learner_stages, ratio};
-use super::units::{micros, percent, seconds, three_digits};
-use crate::base::latency::Stage;
-use crate::telemetry::{ActorSummary, LagSummary, Summary};
+use super::advice::{Advice, Advisor, Change, LAG_COSTS_FRAMES, WORTH};
+use super::loops::{finite, ratio};
+use super::shares::{Cores, Shares};
+use super::units::{counted, micros, percent, seconds, three_digits};
+use crate::telemetry::{LagSummary, Summary};
 
 /// What a run could not have more of.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Deserialize)]
 pub enum Limit {
     /// Too little was measured to say.
     Unknown,
-    /// All cores had work all the time.
+    /// Other programs had the cores that it wanted.
+    Others,
+    /// All cores had work of this run all the time.
     Cores,
     /// The actors waited for the learner.
     Learner,
@@ -23,8 +26,10 @@ pub enum Limit {
     Actors,
     /// Neither waited for the other to speak of.
     Balanced,
-    /// Each waited for the other, because there is room for one batch only.
+    /// Each waited for the other, because that was asked for, or there is room for one batch only.
     Turns,
+    /// Each waited for the other much of the time, though neither had to.
+    HandOver,
 }
 
 /// The judgement; displayed, it is one paragraph.
@@ -33,36 +38,38 @@ pub struct Diagnosis {
     /// What limited the run.
     pub limit: Limit,
     /// The same as a sentence.
-    pub verdict: &'static str,
+    pub verdict: String,
     /// Sentences with the figures it rests on.
     pub evidence: String,
     /// The single change that would help most, as a sentence.
     pub advice: String,
+    /// The same as settings, where it is a change of settings.
+    pub change: Option<Change>,
 }
 
-/// From this much of all cores at work, more work for one process is less for another. Below 1,
-/// because kernel, supervisor and the time-keeping itself take their part.
-const CORES_EXHAUSTED: f64 = 0.95;
+/// Others took the cores from this share on: of what the run wanted of them, and of the time in which it
+/// stood still for want of one. Everything else that was measured is then theirs as much as the run's.
+const OTHERS: f64 = 0.25;
 
-/// A loop that waits less than this has nothing to gain from a faster partner that the noise between
-/// two runs (about 10 %) would not hide.
-const WAITS: f64 = 0.1;
+/// A loop that waits less than this has nothing to gain from a faster partner that the noise between two
+/// runs would not hide.
+const WAITS: f64 = WORTH;
 
-/// Mean policy lag, in updates, from which CartPole-v1 took noticeably more frames to solve in
-/// simulation (lag 0: 127k frames, 4: 183k, 8: 230k; at 16 learning broke).
-const LAG_COSTS_FRAMES: f64 = 5.0;
+/// Who waits this much of its time is not what the other one waits for.
+const WAITS_MUCH: f64 = 0.4;
 
 /// Judges a run. `n_cores` is the number of cores it had, if known.
 pub fn diagnose(summary: &Summary, n_cores: Option<usize>) -> Diagnosis {
-    let figures = Figures::of(summary, n_cores);
-    let limit = figures.limit();
-    let verdict = limit.verdict();
-    if limit == Limit::Unknown {
-        return Diagnosis { limit, verdict, evidence: String::new(), advice: String::new() };
-    }
-    let lag = summary.policy_lag.as_ref().map(lag).unwrap_or_default();
-    let evidence = [figures.waiting(), figures.largest_stage(), figures.cores(), lag].join(" ");
-    Diagnosis { limit, verdict, evidence, advice: figures.advice(limit) }
+    let shares = Shares::of(summary, n_cores);
+    let limit = limit(summary, &shares);
+    let verdict = verdict(limit, summary, &shares);
+    let advisor = Advisor { summary, shares: &shares };
+    let Advice { text: advice, change } = advice(limit, &advisor);
+    let evidence = match limit {
+        Limit::Unknown => String::new(),
+        _ => evidence(&advisor),
+    };
+    Diagnosis { limit, verdict, evidence, advice, change }
 }
 
 impl fmt::Display for Diagnosis {
@@ -72,240 +79,138 @@ impl fmt::Display for Diagnosis {
     }
 }
 
-impl Limit {
-    fn verdict(self) -> &'static str {
-        match self {
-            Limit::Unknown => {
-                "Too little was measured to say what limited this run: the learner made no timed update."
-            }
-            Limit::Cores => "The processor cores limited this run.",
-            Limit::Learner => "The learner limited this run: the actors waited for it.",
-            Limit::Actors => "The actors limited this run: the learner waited for them.",
-            Limit::Balanced => "Learner and actors kept pace; neither limited the other much.",
-            Limit::Turns => {
-                "Learner and actors took turns: all rings together hold a single batch, so that nobody \
-                 collects while the learner updates."
-            }
+fn limit(summary: &Summary, shares: &Shares) -> Limit {
+    let (waiting, blocked, cores) = (shares.waiting(), shares.blocked(), &shares.cores);
+    let both_wait = |share| waiting >= share && blocked >= share;
+    let takes_turns = summary.deterministic || summary.ring_batches == 1;
+    if shares.largest.is_none() {
+        Limit::Unknown
+    } else if cores.lost.min(ratio(cores.taken, cores.used + cores.taken)) >= OTHERS {
+        Limit::Others
+    } else if cores.room() < 1.0 + WORTH {
+        Limit::Cores
+    } else if waiting < WAITS && blocked < WAITS {
+        Limit::Balanced
+    } else if takes_turns && both_wait(WAITS) {
+        Limit::Turns
+    } else if both_wait(WAITS_MUCH) {
+        Limit::HandOver
+    } else if waiting > blocked {
+        Limit::Actors
+    } else {
+        Limit::Learner
+    }
+}
+
+fn verdict(limit: Limit, summary: &Summary, shares: &Shares) -> String {
+    let Cores { used, without, taken, .. } = shares.cores;
+    match limit {
+        Limit::Unknown => {
+            "Too little was measured to say what limited this run: the learner made no timed update.".into()
+        }
+        Limit::Others => format!(
+            "Other programs took the cores: its threads had work and no core {} of the time that they wanted \
+             one, while others used {} of its cores.",
+            percent(ratio(without, used + without)),
+            three_digits(summary.cores_of_others.unwrap_or(taken))
+        ),
+        Limit::Cores => "The processor cores limited this run.".into(),
+        Limit::Learner => "The learner limited this run: the actors waited for it.".into(),
+        Limit::Actors => "The actors limited this run: the learner waited for them.".into(),
+        Limit::Balanced => "Learner and actors kept pace; neither limited the other much.".into(),
+        Limit::Turns if summary.deterministic => {
+            "Learner and actors took turns, as a deterministic run must: nobody collects while the learner \
+             updates."
+                .into()
+        }
+        Limit::Turns => {
+            "Learner and actors took turns: all rings together hold a single batch, so that nobody collects \
+             while the learner updates."
+                .into()
+        }
+        Limit::HandOver => {
+            "Learner and actors each waited for the other much of the time, so that neither limited the run: \
+             handing over did."
+                .into()
         }
     }
 }
 
-/// The figures the judgement rests on.
-struct Figures {
-    n_actors: usize,
-    n_learner_threads: usize,
-    may_have_more_threads: bool,
-    /// Whether all rings together hold one batch only.
-    is_single_batch: bool,
-    n_cores: Option<usize>,
-    /// Time of the learner's loops, waiting included, s.
-    learner_s: f64,
-    learner_wait_s: f64,
-    /// Time of all actors' loops, s.
-    actors_s: f64,
-    actors_blocked_s: f64,
-    act_s: f64,
-    env_s: f64,
-    /// Time in which all loops together had work to do, s.
-    busy_s: f64,
-    /// Mean number of processes that had work to do at one time.
-    n_busy: f64,
-    collected_during_updates: f64,
-    /// The learner's most expensive stage in which it works.
-    largest: Option<StageTime>,
-}
-
-impl Figures {
-    fn of(summary: &Summary, n_cores: Option<usize>) -> Figures {
-        let stages = learner_stages(summary);
-        let learner_s = learner_loop_s(summary);
-        let learner_wait_s = finite(summary.learner_wait_s).min(learner_s);
-        let sum = |part: fn(&ActorSummary) -> f64| {
-            summary.actors.iter().map(|a| finite(part(a))).sum::<f64>()
-        };
-        let (act_s, env_s) = (sum(|a| a.act_s), sum(|a| a.env_s));
-        let turn_s: f64 = stages.iter().filter(|s| s.stage == Stage::Turn).map(|s| s.total_s).sum();
-        let busy_s =
-            learner_s - learner_wait_s - turn_s + act_s + env_s + sum(|a| a.read_weights_s);
-        let train_s = finite(summary.train_s);
-        Figures {
-            n_actors: summary.actors.len(),
-            n_learner_threads: summary.learner_threads,
-            may_have_more_threads: summary.learner_threads < summary.max_learner_threads,
-            is_single_batch: summary.ring_batches == 1,
-            n_cores,
-            learner_s,
-            learner_wait_s,
-            actors_s: summary.actors.iter().map(|a| actor_loop_s(a, train_s)).sum(),
-            actors_blocked_s: sum(|a| a.blocked_s),
-            act_s,
-            env_s,
-            busy_s,
-            n_busy: ratio(busy_s, train_s),
-            collected_during_updates: summary.collected_during_updates,
-            largest: largest(&stages),
-        }
-    }
-
-    fn wait_share(&self) -> f64 {
-        ratio(self.learner_wait_s, self.learner_s)
-    }
-
-    fn blocked_share(&self) -> f64 {
-        ratio(self.actors_blocked_s, self.actors_s)
-    }
-
-    fn limit(&self) -> Limit {
-        let (wait, blocked) = (self.wait_share(), self.blocked_share());
-        if self.largest.is_none() {
-            Limit::Unknown
-        } else if self.n_cores.is_some_and(|n| self.n_busy >= CORES_EXHAUSTED * n as f64) {
-            Limit::Cores
-        } else if wait < WAITS && blocked < WAITS {
-            Limit::Balanced
-        } else if wait >= WAITS && blocked >= WAITS && self.is_single_batch {
-            Limit::Turns
-        } else if wait > blocked {
-            Limit::Actors
-        } else {
-            Limit::Learner
-        }
-    }
-
-    fn waiting(&self) -> String {
-        format!(
-            "The learner waited for rollouts {} of its time ({} of {}), the {} waited on full \
-             rings {} of theirs ({} of {}); while the learner updated, at least one actor was \
-             collecting {} of the time.",
-            percent(self.wait_share()),
-            seconds(self.learner_wait_s),
-            seconds(self.learner_s),
-            actors(self.n_actors),
-            percent(self.blocked_share()),
-            seconds(self.actors_blocked_s),
-            seconds(self.actors_s),
-            percent(self.collected_during_updates),
-        )
-    }
-
-    fn largest_stage(&self) -> String {
-        let Some(largest) = self.largest else {
-            return String::new();
-        };
-        format!(
-            "The learner's largest stage was {}: {} of its time, {} µs an update in the mean.",
-            largest.stage.tag(),
-            percent(ratio(largest.total_s, self.learner_s)),
-            micros(largest.mean_us),
-        )
-    }
-
-    fn cores(&self) -> String {
-        let machine = match self.n_cores {
-            Some(n) => format!("the machine gave them {n}"),
-            None => "how many cores they had is not known".to_owned(),
-        };
-        format!(
-            "On average {} processes had work to do at one time; {machine}{}.",
-            three_digits(self.n_busy),
-            if self.n_cores == Some(1) {
-                " core"
-            } else if self.n_cores.is_some() {
-                " cores"
-            } else {
-                ""
-            },
-        )
-    }
-
-    /// The one change that would help most.
-    fn advice(&self, limit: Limit) -> String {
-        match limit {
-            Limit::Unknown => String::new(),
-            Limit::Cores => format!(
-                "What would help most: more cores, or less computing for each frame, first of all in {}; \
-                 more actors would only share the same cores.",
-                self.largest_consumer()
-            ),
-            Limit::Learner if self.has_free_core() && self.may_have_more_threads => format!(
-                "What would help most: one more learner thread (`--learner-threads {}`), since {} cores had \
-                 nothing to do; more actors would only wait longer.",
-                self.n_learner_threads + 1,
-                three_digits(self.n_free().unwrap_or(0.0))
-            ),
-            Limit::Learner => format!(
-                "What would help most: {}; more actors would only wait longer.",
-                self.halve_largest()
-            ),
-            Limit::Actors if self.has_free_core() => format!(
-                "What would help most: one more actor, since {} cores had nothing to do.",
-                three_digits(self.n_free().unwrap_or(0.0))
-            ),
-            Limit::Actors => format!(
-                "What would help most: a cheaper {}, which took {} of the actors' busy time.",
-                self.actor_part(),
-                percent(ratio(self.act_s.max(self.env_s), self.act_s + self.env_s))
-            ),
-            Limit::Turns => "What would help most: room for a second batch, with twice as many slots an \
-                 actor (`--set actors.slots_per_actor=N`) or a batch half as large (`--batch-slots N`)."
-                .to_owned(),
-            Limit::Balanced => format!(
-                "What would help most: {}, with as much saved in the actors.",
-                self.halve_largest()
-            ),
-        }
-    }
-
-    /// Amdahl's law for a learner that never waits.
-    fn halve_largest(&self) -> String {
-        let Some(largest) = self.largest else {
-            return String::new();
-        };
-        let share = ratio(largest.total_s, self.learner_s);
-        let gain = 1.0 / (1.0 - share / 2.0) - 1.0;
-        format!(
-            "a cheaper {} (half its cost would let the learner do {} more updates)",
-            largest.stage.tag(),
-            percent(gain)
-        )
-    }
-
-    fn largest_consumer(&self) -> String {
-        let stage = self.largest.map_or(("the learner", 0.0), |s| (s.stage.tag(), s.total_s));
-        let parts = [("the actors' forward passes", self.act_s), ("the environments", self.env_s)];
-        let (name, total_s) =
-            parts.into_iter().fold(stage, |best, part| if part.1 > best.1 { part } else { best });
-        let name =
-            if name == stage.0 { format!("the learner's {name} stage") } else { name.to_owned() };
-        format!("{name} ({} of all busy time)", percent(ratio(total_s, self.busy_s)))
-    }
-
-    fn actor_part(&self) -> &'static str {
-        if self.act_s >= self.env_s { "forward pass" } else { "environment" }
-    }
-
-    fn n_free(&self) -> Option<f64> {
-        self.n_cores.map(|n| n as f64 - self.n_busy)
-    }
-
-    fn has_free_core(&self) -> bool {
-        self.n_free().is_some_and(|n| n >= 1.0)
+fn advice(limit: Limit, advisor: &Advisor) -> Advice {
+    match limit {
+        Limit::Unknown => Advice::default(),
+        Limit::Others => advisor.on_others(),
+        Limit::Cores => advisor.on_cores(),
+        Limit::Learner => advisor.on_learner(),
+        Limit::Actors => advisor.on_actors(),
+        Limit::Balanced => advisor.on_balance(),
+        Limit::Turns => advisor.on_turns(),
+        Limit::HandOver => advisor.on_hand_over(),
     }
 }
 
-/// Waiting is no work, neither for rollouts nor for another thread's turn.
-fn largest(stages: &[StageTime]) -> Option<StageTime> {
-    let is_work = |s: &&StageTime| !matches!(s.stage, Stage::Wait | Stage::Turn);
-    let busy = stages.iter().filter(is_work).filter(|s| s.total_s > 0.0);
-    busy.max_by(|a, b| a.total_s.total_cmp(&b.total_s)).copied()
+fn evidence(advisor: &Advisor) -> String {
+    let Advisor { summary, shares } = advisor;
+    let sentences = [
+        waiting(summary, shares),
+        largest_stage(shares),
+        cores(&shares.cores),
+        summary.policy_lag.as_ref().map(|of_run| lag(of_run, advisor)).unwrap_or_default(),
+    ];
+    sentences.join(" ").trim_end().to_owned()
 }
 
-fn lag(lag: &LagSummary) -> String {
+fn waiting(summary: &Summary, shares: &Shares) -> String {
+    format!(
+        "The learner waited for rollouts {} of its time ({} of {}), the {} waited on full \
+         rings {} of theirs ({} of {}); while the learner updated, at least one actor was \
+         collecting {} of the time.",
+        percent(shares.waiting()),
+        seconds(shares.learner_wait_s),
+        seconds(shares.learner_s),
+        actors(summary.actors.len()),
+        percent(shares.blocked()),
+        seconds(shares.actors_blocked_s),
+        seconds(shares.actors_s),
+        percent(summary.collected_during_updates),
+    )
+}
+
+fn largest_stage(shares: &Shares) -> String {
+    let Some(largest) = shares.largest else {
+        return String::new();
+    };
+    format!(
+        "The learner's largest stage was {}: {} of its time, {} µs an update in the mean.",
+        largest.stage.tag(),
+        percent(ratio(largest.total_s, shares.learner_s)),
+        micros(largest.mean_us),
+    )
+}
+
+fn cores(cores: &Cores) -> String {
+    let of = match cores.n_cores {
+        Some(n) => format!("of {}", counted(n as u64, "core")),
+        None => "of a number of cores that is not known".to_owned(),
+    };
+    let used = three_digits(cores.used);
+    if !cores.is_measured {
+        return format!("On average {used} {of} had work of this run, if nobody else had them.");
+    }
+    format!(
+        "On average its threads used {used} {of}, {} had work and no core, and other programs used {} in \
+         their place.",
+        three_digits(cores.without),
+        three_digits(cores.taken),
+    )
+}
+
+fn lag(lag: &LagSummary, advisor: &Advisor) -> String {
     let LagSummary { mean, p99, max, .. } = lag;
     let judgement = if finite(*mean) < LAG_COSTS_FRAMES {
-        "low enough to cost few frames"
+        "low enough to cost few frames".to_owned()
     } else {
-        "enough to cost frames in learning: fewer slots for each actor would lower it"
+        format!("enough to cost frames in learning: {}", advisor.against_lag())
     };
     format!(
         "The policy lag was {} updates in the mean (p99 {p99}, largest {max}), {judgement}.",
@@ -320,7 +225,8 @@ fn actors(n: usize) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::telemetry::{Exit, LatencySummary};
+    use crate::base::latency::Stage;
+    use crate::telemetry::{ActorSummary, Exit, LatencySummary};
 
     /// Ten seconds of a learner with these µs a stage of 10,000 updates, and of equal actors.
     fn run(stages_us: &[(Stage, f64)], actors: usize, actor: ActorSummary) -> Summary {
@@ -334,6 +240,9 @@ mod tests {
             learner_threads: 1,
             max_learner_threads: 4,
             ring_batches: 4,
+            slots_per_actor: 1,
+            batch_slots: 1,
+            deterministic: false,
             exit: Exit::Finished,
             wall_s: 10.5,
             startup_s: 0.1,
@@ -359,6 +268,8 @@ mod tests {
             memory: None,
             actors: vec![actor; actors],
             learner_wait_s: wait_us / 100.0,
+            learner_cores: None,
+            cores_of_others: None,
             collected_during_updates: 0.875,
             rollouts_dropped: 0,
             reliability: Default::default(),
@@ -381,79 +292,52 @@ mod tests {
         };
         let two_threads = || [learner(100.0, 500.0), vec![(Turn, 1000.0)]].concat();
         let (stages, n_actors, [act_s, env_s, blocked_s]) = match name {
-            "learner" | "learner, deterministic" => (learner(20.0, 300.0), 4, [2.0, 1.0, 7.0]),
+            "learner" | "learner, one batch" => (learner(20.0, 300.0), 4, [2.0, 1.0, 7.0]),
             "environments" => (learner(600.0, 250.0), 4, [1.0, 9.0, 0.0]),
             "two threads" => (two_threads(), 2, [2.0, 1.0, 7.0]),
             "starved" => (learner(600.0, 250.0), 1, [8.0, 2.0, 0.0]),
-            "turns" => (learner(500.0, 250.0), 1, [2.5, 2.0, 5.5]),
+            "starved, all actors" => (learner(600.0, 250.0), 256, [8.0, 2.0, 0.0]),
+            "turns" | "deterministic" => (learner(500.0, 250.0), 1, [2.5, 2.0, 5.5]),
+            "hand over" => (learner(500.0, 250.0), 4, [2.5, 2.0, 5.5]),
             _ => (learner(50.0, 450.0), 2, [5.0, 4.5, 0.5]),
         };
         let run = run(&stages, n_actors, busy_actor(act_s, env_s, blocked_s));
         let learner_threads = if name == "two threads" { 2 } else { 1 };
-        let max_learner_threads = if name.ends_with("deterministic") { 1 } else { n_actors };
-        let ring_batches = n_actors;
-        Summary { learner_threads, max_learner_threads, ring_batches, ..run }
+        let max_learner_threads = if name.ends_with("one batch") { 1 } else { n_actors };
+        let deterministic = name == "deterministic";
+        let ring_batches = if deterministic { 2 } else { n_actors };
+        Summary { learner_threads, max_learner_threads, ring_batches, deterministic, ..run }
     }
 
     /// Scenario, its cores, the judgement, and a phrase that the paragraph must hold.
-    const DIAGNOSES: [(&str, Option<usize>, Limit, &str); 24] = [
-        (
-            "learner",
-            Some(8),
-            Limit::Learner,
-            "waited for rollouts 2.0 % of its time (200 ms of 10 s)",
-        ),
+    #[rustfmt::skip]
+    const DIAGNOSES: [(&str, Option<usize>, Limit, &str); 28] = [
+        ("learner", Some(8), Limit::Learner, "waited for rollouts 2.0 % of its time (200 ms of 10 s)"),
         ("learner", Some(8), Limit::Learner, "full rings 70 % of theirs (28 s of 40 s)"),
         ("learner", Some(8), Limit::Learner, "collecting 88 % of the time"),
-        (
-            "learner",
-            Some(8),
-            Limit::Learner,
-            "largest stage was backward: 68 % of its time, 680 µs an update",
-        ),
-        (
-            "learner",
-            Some(8),
-            Limit::Learner,
-            "2.18 processes had work to do at one time; the machine gave them 8 cores",
-        ),
-        (
-            "learner",
-            Some(8),
-            Limit::Learner,
-            "2.1 updates in the mean (p99 5, largest 9), low enough",
-        ),
-        (
-            "learner",
-            Some(8),
-            Limit::Learner,
-            "one more learner thread (`--learner-threads 2`), since 5.82 cores had nothing to do",
-        ),
-        (
-            "learner, deterministic",
-            Some(8),
-            Limit::Learner,
-            "half its cost would let the learner do 52 % more updates",
-        ),
+        ("learner", Some(8), Limit::Learner, "largest stage was backward: 68 % of its time, 680 µs an update"),
+        ("learner", Some(8), Limit::Learner, "2.18 of 8 cores had work of this run, if nobody else had them"),
+        ("learner", Some(8), Limit::Learner, "2.1 updates in the mean (p99 5, largest 9), low enough"),
+        ("learner", Some(8), Limit::Learner, "thread (`--learner-threads 2`, up to 100 % more frames a second)"),
+        ("learner", Some(3), Limit::Learner, "thread (`--learner-threads 2`, up to 38 % more frames a second)"),
+        ("learner, one batch", Some(8), Limit::Learner, "half its cost would let the learner do 52 % more updates"),
         ("learner", Some(8), Limit::Learner, "more actors would only wait longer"),
-        ("learner", None, Limit::Learner, "cores they had is not known"),
+        ("learner", None, Limit::Learner, "a number of cores that is not known"),
         ("learner", Some(2), Limit::Cores, "the actors' forward passes (37 % of all busy time)"),
         ("learner", Some(2), Limit::Cores, "more actors would only share the same cores"),
         ("environments", Some(4), Limit::Cores, "the environments (82 % of all busy time)"),
-        ("environments", Some(5), Limit::Actors, "a cheaper environment, which took 90 % of"),
+        ("environments", Some(5), Limit::Actors, "(`--actors 5`, up to 14 % more frames a second)"),
         ("starved", Some(8), Limit::Actors, "waited for rollouts 60 %"),
         ("starved", Some(8), Limit::Actors, "the actor waited on full rings 0 %"),
-        ("starved", Some(8), Limit::Actors, "one more actor, since 6.6 cores had nothing to do"),
+        ("starved", Some(8), Limit::Actors, "for which there are cores (`--actors 2`, up to 100 % more"),
+        ("starved, all actors", Some(999), Limit::Actors, "a cheaper forward pass, which took 80 % of"),
         ("turns", Some(8), Limit::Turns, "hold a single batch"),
-        ("turns", Some(8), Limit::Turns, "--set actors.slots_per_actor=N"),
-        ("two threads", Some(8), Limit::Learner, "stage was forward: 25 % of its time"),
+        ("turns", Some(8), Limit::Turns, "(`--set actors.slots_per_actor=2`, up to 100 % more frames a second)"),
+        ("deterministic", Some(8), Limit::Turns, "as a deterministic run must"),
+        ("deterministic", Some(8), Limit::Turns, "(`--set deterministic=false`, up to 100 % more"),
+        ("hand over", Some(8), Limit::HandOver, "larger rings (`--set actors.slots_per_actor=2`, up to 100 % more"),
         ("two threads", Some(8), Limit::Learner, "a cheaper forward"),
-        (
-            "two threads",
-            Some(1),
-            Limit::Cores,
-            "the learner's forward stage (33 % of all busy time)",
-        ),
+        ("two threads", Some(1), Limit::Cores, "the learner's forward stage (33 % of all busy time)"),
         ("balanced", Some(4), Limit::Balanced, "kept pace"),
         ("balanced", Some(4), Limit::Balanced, "a cheaper backward"),
     ];
@@ -469,10 +353,38 @@ mod tests {
     }
 
     #[test]
-    fn high_lag_is_said_to_cost_frames() {
+    fn high_lag_names_what_can_still_be_changed() {
         let mut summary = run(&[(Stage::Backward, 900.0)], 4, busy_actor(2.0, 1.0, 7.0));
+        let lowered_by = |summary: &Summary| {
+            let text = text(summary, Some(8));
+            let (_, by) = text.split_once("to cost frames in learning: ").expect("a high lag");
+            by.split_once(" would lower it").expect("what lowers it").0.to_owned()
+        };
         summary.policy_lag = Some(LagSummary { mean: 8.4, ..LagSummary::default() });
-        assert!(text(&summary, Some(8)).contains("fewer slots for each actor"));
+        assert_eq!(lowered_by(&summary), "fewer actors");
+        summary.slots_per_actor = 2;
+        assert_eq!(lowered_by(&summary), "fewer slots for each actor");
+        (summary.slots_per_actor, summary.actors) = (1, summary.actors[..1].to_vec());
+        assert_eq!(lowered_by(&summary), "a larger batch");
+    }
+
+    /// A setting at its limit is not named, nor a thread for which there is no core.
+    #[test]
+    fn no_advice_that_cannot_be_followed() {
+        let mut turns = scenario("turns");
+        turns.slots_per_actor = 1_024;
+        assert!(!text(&turns, Some(8)).contains("--batch-slots"), "{}", text(&turns, Some(8)));
+        assert!(!text(&turns, Some(8)).contains("slots_per_actor="), "{}", text(&turns, Some(8)));
+        turns.batch_slots = 4;
+        assert!(text(&turns, Some(8)).contains("`--batch-slots 2`"), "{}", text(&turns, Some(8)));
+        let mut hand_over = scenario("hand over");
+        hand_over.slots_per_actor = 1_024;
+        assert!(!text(&hand_over, Some(8)).contains("slots_per_actor="));
+        let learner = scenario("learner");
+        for n_cores in 1..=2 {
+            let text = text(&learner, Some(n_cores));
+            assert!(!text.contains("more learner thread"), "{n_cores} cores: {text}");
+        }
     }
 
     #[test]

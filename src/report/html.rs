@@ -7,6 +7,7 @@ use askama::Template;
 
 use super::DrawnSection;
 use super::bottleneck::{self, Diagnosis};
+use super::learning::{self, Course, Learning};
 use super::loops::{actor_loop_s, learner_loop_s};
 use super::palette;
 use super::quantiles::Quantiles;
@@ -15,7 +16,10 @@ use super::resolved::resolved;
 use super::series::Column;
 use super::units::{DASH, counted, grouped, megabytes, micros, percent, seconds, short};
 use crate::base::latency::Stage;
-use crate::telemetry::{ActorSummary, Exit, LatencySummary, MemorySummary, MetricsRow, Summary};
+use crate::os::cores::MachineLoad;
+use crate::telemetry::{
+    ActorSummary, CoreSummary, Exit, LatencySummary, MemorySummary, MetricsRow, Summary,
+};
 
 /// The same page twice.
 pub struct Pages {
@@ -30,16 +34,18 @@ pub fn pages(run: &RunData, sections: &[DrawnSection]) -> askama::Result<Pages> 
     let summary = run.summary.as_ref();
     let n_cores = run.meta.as_ref().map(|meta| meta.n_cores);
     let diagnosis = summary.map(|summary| bottleneck::diagnose(summary, n_cores));
+    let learning = summary.map(|summary| learning::judge(&run.rows, summary));
     let page = Page {
         colours: palette::css(),
         style: STYLE,
         script: SCRIPT,
         title: summary.map_or_else(|| run.name.clone(), |s| format!("{}, seed {}", s.env, s.seed)),
         run_name: &run.name,
-        status: Status::of(run),
+        status: Status::of(run, learning.as_ref()),
         lead: lead(run),
         parts: parts(run),
         tiles: tiles(run),
+        learning,
         diagnosis,
         sections,
         ratios: ratio_rows(&run.rows),
@@ -51,6 +57,27 @@ pub fn pages(run: &RunData, sections: &[DrawnSection]) -> askama::Result<Pages> 
         notes: &run.notes,
     };
     Ok(Pages { html: page.render()?, markdown: MarkdownPage { page: &page }.render()? })
+}
+
+/// A piece of a text of ours, in which what a user types stands between backticks, as in Markdown.
+struct Span<'a> {
+    is_code: bool,
+    text: &'a str,
+}
+
+/// A text as a page shows it that does not know Markdown. A backtick without a partner stays one.
+fn spans(text: &str) -> Vec<Span<'_>> {
+    let mut spans = Vec::new();
+    let mut rest = text;
+    while let Some((before, (code, after))) =
+        rest.split_once('`').and_then(|(before, rest)| Some((before, rest.split_once('`')?)))
+    {
+        spans.push(Span { is_code: false, text: before });
+        spans.push(Span { is_code: true, text: code });
+        rest = after;
+    }
+    spans.push(Span { is_code: false, text: rest });
+    spans
 }
 
 /// Looks of every page.
@@ -71,6 +98,7 @@ struct Page<'a> {
     lead: String,
     parts: Option<String>,
     tiles: Vec<Tile>,
+    learning: Option<Learning>,
     diagnosis: Option<Diagnosis>,
     sections: &'a [DrawnSection],
     ratios: Vec<RatioRow>,
@@ -95,9 +123,16 @@ struct Status {
 }
 
 impl Status {
-    fn of(run: &RunData) -> Status {
+    /// A run that spent its budget and learned nothing has ended well in no way that matters.
+    fn of(run: &RunData, learning: Option<&Learning>) -> Status {
         let from_meta = run.meta.as_ref().and_then(|meta| meta.exit);
         let (word, class) = match from_meta.or(run.summary.as_ref().map(|summary| summary.exit)) {
+            Some(Exit::Finished) if learning.is_some_and(|l| l.course == Course::Lost) => {
+                ("Finished, and lost what it learned", "fair")
+            }
+            Some(Exit::Finished) if learning.is_some_and(Learning::is_failure) => {
+                ("Finished without learning", "bad")
+            }
             Some(Exit::Solved) => ("Solved", "good"),
             Some(Exit::Finished) => ("Finished", "good"),
             Some(Exit::Interrupted) => ("Interrupted", "fair"),
@@ -369,11 +404,15 @@ fn meaning(stage: Stage) -> &'static str {
 }
 
 /// What one process waited for.
+#[derive(Default)]
 struct Wait {
     process: String,
     waited_for: &'static str,
     time: String,
     share: String,
+    without_core: String,
+    without_core_share: String,
+    on_core_share: String,
     frames: String,
     rollouts: String,
     restarts: String,
@@ -391,6 +430,7 @@ fn waits(summary: Option<&Summary>) -> Vec<Wait> {
         frames: grouped(summary.frames_of_this_part()),
         rollouts: DASH.to_owned(),
         restarts: grouped(summary.reliability.learner_restarts),
+        ..Wait::of_cores(summary.learner_cores)
     };
     let actors = summary.actors.iter().enumerate().map(|(k, actor)| Wait {
         process: format!("actor {k}"),
@@ -400,8 +440,24 @@ fn waits(summary: Option<&Summary>) -> Vec<Wait> {
         frames: grouped(actor.frames),
         rollouts: grouped(actor.rollouts),
         restarts: grouped(actor.restarts),
+        ..Wait::of_cores(actor.cores)
     });
     std::iter::once(learner).chain(actors).collect()
+}
+
+impl Wait {
+    /// Waiting for a core, and nothing else yet.
+    fn of_cores(cores: Option<CoreSummary>) -> Wait {
+        let text = |value: fn(&CoreSummary) -> String| {
+            cores.as_ref().map_or_else(|| DASH.to_owned(), value)
+        };
+        Wait {
+            without_core: text(|cores| seconds(cores.without_core_s)),
+            without_core_share: text(|cores| percent(cores.without_core())),
+            on_core_share: text(|cores| percent(cores.on_core())),
+            ..Wait::default()
+        }
+    }
 }
 
 /// A name with its value.
@@ -492,8 +548,45 @@ fn system(run: &RunData) -> Vec<Fact> {
         Fact::new("compiler", &meta.rustc),
         Fact::new("processor", &meta.cpu_model),
         Fact::new("cores", meta.n_cores.to_string()),
+        Fact::new("load at the start", machine_load(&meta.load_at_start)),
+        Fact::new("load at the end", meta.load_at_end.as_ref().map_or(DASH.into(), machine_load)),
         Fact::new("kernel", &meta.kernel),
         Fact::new("host", &meta.host),
     ];
     from.into_iter().chain(facts).collect()
+}
+
+/// How busy a machine was, its run included.
+fn machine_load(load: &MachineLoad) -> String {
+    let average = load.load_average.map_or_else(
+        || DASH.to_owned(),
+        |[last, five, fifteen]| format!("{last} (1 min), {five} (5 min), {fifteen} (15 min)"),
+    );
+    let pressure = load
+        .cpu_pressure_percent
+        .map_or_else(|| DASH.to_owned(), |share| percent(share / 100.0) + " of the last 10\u{a0}s");
+    format!(
+        "threads that ran or wanted to: {average}; some thread wanted a core and had none: {pressure}"
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_stands_between_backticks_is_code() {
+        let shown = |text| {
+            let pieces = spans(text).into_iter();
+            let shown = pieces.map(|Span { is_code, text }| match is_code {
+                true => format!("<{text}>"),
+                false => text.to_owned(),
+            });
+            shown.collect::<String>()
+        };
+        assert_eq!(shown("one (`--a 2`), or `b`."), "one (<--a 2>), or <b>.");
+        assert_eq!(shown("`a`"), "<a>");
+        assert_eq!(shown("it`s"), "it`s");
+        assert_eq!(shown(""), "");
+    }
 }

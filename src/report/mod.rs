@@ -1,12 +1,13 @@
 //! The finished report: plots and one self-contained page, from the files of runs alone.
 //!
 //! [`render`] reads a run folder (`read`), draws its plots (`plots` of `series`, `stages` and `processes`,
-//! as `chart`s of `axis` and `points` in the colours of `palette`), judges what limited the run
-//! ([`bottleneck`], by how long its `loops` ran) and fills the page (`html`), as HTML and as Markdown. It may
-//! be called while a run runs, and after it was killed. [`compare`] reads many (`compared`), groups them
+//! as `chart`s of `axis` and `points` in the colours of `palette`), judges whether it learned
+//! ([`learning`]) and what limited it ([`bottleneck`] with [`advice`], by its `shares` of time and cores and
+//! how long its `loops` ran) and fills the page (`html`), as HTML and as Markdown. It may be called while a run runs, and after it was killed. [`compare`] reads many (`compared`), groups them
 //! (`groups` with `spread`), draws what they are compared by (`measures`) and fills a page of its own
 //! (`comparison`).
 
+pub mod advice;
 mod axis;
 pub mod bottleneck;
 mod chart;
@@ -14,6 +15,7 @@ mod compared;
 mod comparison;
 mod groups;
 mod html;
+pub mod learning;
 mod loops;
 mod measures;
 mod pace;
@@ -28,6 +30,7 @@ pub mod read;
 mod readout;
 mod resolved;
 mod series;
+mod shares;
 mod spread;
 mod stages;
 

@@ -12,6 +12,7 @@ use std::path::PathBuf;
 use crate::base::input::{open_regular, read_text_at_most};
 use crate::base::latency::monotonic_ns;
 use crate::config::{Config, ConfigError};
+use crate::os::cores::{CoreTime, core_times};
 use crate::os::process::start_ticks;
 use crate::run::dir::RunDir;
 use crate::run::sizes::Sizes;
@@ -113,6 +114,9 @@ pub struct Snapshot {
     pub learner: WorkerSigns,
     /// Each actor.
     pub actors: Vec<WorkerSigns>,
+    /// What the threads of each process got of the cores: the supervisor's, the learner's, each actor's;
+    /// `None` where the kernel does not tell.
+    pub cores: Vec<Option<CoreTime>>,
     /// Each actor's ring.
     pub rings: Vec<RingSigns>,
     /// Capacity of each ring, in slots.
@@ -150,16 +154,26 @@ impl LiveRun {
 
     /// What the board and the rings say now.
     pub fn snapshot(&self) -> Snapshot {
+        let (learner, actors) = (self.view.learner(), self.view.actors());
+        let workers = std::iter::once(&learner).chain(&actors).map(|worker| worker.pid);
+        let pids = std::iter::once(self.note.pid.into()).chain(workers);
         Snapshot {
             taken_ns: monotonic_ns(),
             stop_ordered: self.view.stop_ordered(),
             updates: self.view.updates(),
-            learner: self.view.learner(),
-            actors: self.view.actors(),
+            cores: pids.map(cores_of).collect(),
+            learner,
+            actors,
             rings: self.view.rings(),
             slots_per_actor: self.view.slots_per_actor(),
         }
     }
+}
+
+/// What a process got of the cores. A worker that has not begun says that its number is 0.
+fn cores_of(pid: u64) -> Option<CoreTime> {
+    let threads = core_times(u32::try_from(pid).ok()?);
+    (!threads.is_empty()).then(|| threads.into_iter().map(|(_, time)| time).sum())
 }
 
 /// Whether the segment is where the note says.

@@ -9,11 +9,12 @@ use std::time::Duration;
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
+use crate::os::cores::MachineLoad;
 use crate::os::process;
 use crate::telemetry::Exit;
 
 /// `meta.json`. Facts that could not be found out say `unknown`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Meta {
     /// Version of the package.
     pub version: String,
@@ -39,6 +40,12 @@ pub struct Meta {
     /// What the run's times count from, UTC, RFC 3339: `started`, less what its earlier parts took.
     #[serde(default)]
     pub time_origin: Timestamp,
+    /// How busy the machine was then.
+    #[serde(default)]
+    pub load_at_start: MachineLoad,
+    /// How busy it was at the end; `null` while it runs, and for ever after a kill.
+    #[serde(default)]
+    pub load_at_end: Option<MachineLoad>,
     /// When the run ended; `null` while it runs, and for ever after a kill.
     pub ended: Option<Timestamp>,
     /// How the run ended; `null` while it runs, and for ever after a kill.
@@ -63,6 +70,8 @@ impl Meta {
             resumed_from: None,
             started,
             time_origin: started,
+            load_at_start: MachineLoad::now(),
+            load_at_end: None,
             ended: None,
             exit: None,
             exit_reason: None,
@@ -79,6 +88,7 @@ impl Meta {
     /// The same run, ended now.
     pub fn end(&mut self, exit: Exit, reason: &str) {
         self.ended = Some(Timestamp::now());
+        self.load_at_end = Some(MachineLoad::now());
         self.exit = Some(exit);
         self.exit_reason = Some(reason.to_owned());
     }

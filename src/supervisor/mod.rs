@@ -7,10 +7,11 @@
 //!
 //! Here is the loop, and all that is decided in it: who is started again, killed or given up, and when the
 //! run ends. The files beside it decide nothing: `events` waits, `crew` forks and kills, `life` is what a
-//! forked process does, `exit_report` says how it ended, `channel` brings the learner's messages, `recorder` writes them down, and `keeper`
-//! has the states that training can go back to.
+//! forked process does, `channel` brings the learner's messages, `recorder` writes them down (`cores` adds up
+//! who had the processor), and `keeper` has the states that training can go back to.
 
 mod channel;
+mod cores;
 mod crew;
 pub mod divergence;
 mod events;
@@ -201,6 +202,7 @@ impl<'a> Supervisor<'a> {
 
     fn on_death(&mut self, place: usize) -> Result<(), SupervisorError> {
         self.pass_on_remarks();
+        self.recorder.close_account(&self.crew.places[place]);
         let reaped = self.crew.places[place].reap().map_err(refused("to reap a worker"))?;
         let Some(death) = reaped else { return Ok(()) };
         let role = self.crew.places[place].role();

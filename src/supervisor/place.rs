@@ -18,6 +18,16 @@ pub enum Role {
     Actor(usize),
 }
 
+impl Role {
+    /// Its name in the run's files.
+    pub fn tag(self) -> String {
+        match self {
+            Role::Learner => "learner".into(),
+            Role::Actor(actor) => format!("actor{actor}"),
+        }
+    }
+}
+
 impl std::fmt::Display for Role {
     fn fmt(&self, f: &mut std::fmt::Formatter) -> std::fmt::Result {
         match self {

@@ -4,8 +4,10 @@
 //! Owns the sinks while workers live. A write that fails becomes a note, and training goes on. Decides
 //! nothing, and knows no shared memory. Called by the supervisor.
 
-use super::place::{Place, Role};
+use super::cores::CoreLedger;
+use super::place::Place;
 use crate::base::latency::{Interval, RunClock, StageHistograms, monotonic_ns};
+use crate::os::cores::CoreTime;
 use crate::os::memory::pss_bytes;
 use crate::sinks::Sinks;
 use crate::sinks::files::FilesError;
@@ -34,6 +36,8 @@ pub struct Totals {
     pub latency: StageHistograms,
     /// Memory of all processes; none before the first sample.
     pub memory: Option<MemorySummary>,
+    /// What each process got of the cores.
+    pub cores: CoreLedger,
 }
 
 impl Totals {
@@ -139,27 +143,70 @@ impl<'a> Recorder<'a> {
         self.next_sample_ns = now_ns + interval_ns.max(run_ns / SAMPLES_OF_A_LONG_RUN);
     }
 
-    /// Records memory and restarts of every process that lives.
+    /// Records what every process that lives takes of the machine, and its restarts.
     pub fn sample(&mut self, places: &[Place]) {
-        let time_s = self.run_clock.since_start_ns(monotonic_ns()) as f64 / 1e9;
-        let sample = |process: String, pid, restarts| {
-            let pss_bytes = pss_bytes(pid)?;
-            Some(ProcessSample { time_s, process, pid, pss_bytes, restarts })
+        let own = Process {
+            name: "supervisor".into(),
+            pid: std::process::id(),
+            started_ns: self.run_clock.process_start_ns,
+            restarts: 0,
         };
-        let own = sample("supervisor".into(), std::process::id(), 0);
-        let workers = places.iter().filter_map(|place| {
-            let name = match place.role() {
-                Role::Learner => "learner".to_owned(),
-                Role::Actor(actor) => format!("actor{actor}"),
-            };
-            sample(name, place.worker()?.pid(), place.n_restarts())
-        });
-        let samples: Vec<ProcessSample> = own.into_iter().chain(workers).collect();
+        let workers = places.iter().filter_map(Process::of);
+        let samples = std::iter::once(own).chain(workers);
+        let now_ns = monotonic_ns();
+        let samples: Vec<ProcessSample> =
+            samples.filter_map(|process| self.sample_of(process, now_ns)).collect();
+        self.totals.cores.note_moment(now_ns);
         if !samples.is_empty() {
             self.totals.memory.get_or_insert_default().add(&samples);
         }
         if let Err(error) = self.sinks.files.append_samples(&samples) {
             self.sinks.terminal.note(&format!("{error}; training goes on"));
         }
+    }
+
+    /// Looks once more at a worker that has ended, before it is reaped: what it got of the cores is final.
+    pub fn close_account(&mut self, place: &Place) {
+        if let Some(process) = Process::of(place) {
+            self.look_at_cores(&process, monotonic_ns());
+        }
+    }
+
+    /// `None` of a process that has ended.
+    fn sample_of(&mut self, process: Process, now_ns: u64) -> Option<ProcessSample> {
+        let cores = self.look_at_cores(&process, now_ns);
+        let Process { name, pid, restarts, .. } = process;
+        let seconds = |ns: fn(CoreTime) -> u64| cores.map(|cores| ns(cores) as f64 / 1e9);
+        Some(ProcessSample {
+            time_s: self.run_clock.since_start_ns(now_ns) as f64 / 1e9,
+            process: name,
+            pid,
+            pss_bytes: pss_bytes(pid)?,
+            on_core_s: seconds(|cores| cores.on_core_ns),
+            without_core_s: seconds(|cores| cores.without_core_ns),
+            restarts,
+        })
+    }
+
+    fn look_at_cores(&mut self, process: &Process, now_ns: u64) -> Option<CoreTime> {
+        let Process { name, pid, started_ns, .. } = process;
+        self.totals.cores.look(name, *pid, *started_ns, now_ns)
+    }
+}
+
+/// A process that is looked at.
+struct Process {
+    name: String,
+    pid: u32,
+    started_ns: u64,
+    restarts: u64,
+}
+
+impl Process {
+    /// The worker in a place, if there is one.
+    fn of(place: &Place) -> Option<Process> {
+        let pid = place.worker()?.pid();
+        let (name, started_ns) = (place.role().tag(), place.started_ns());
+        Some(Process { name, pid, started_ns, restarts: place.n_restarts() })
     }
 }

@@ -12,6 +12,6 @@ pub use live_note::LiveNote;
 pub use message::{LearnerFigures, LearnerSums, Message, Progress, Report};
 pub use row::{MetricsRow, ProcessSample, SlotRecord, Unlearned};
 pub use summary::{
-    ActorSummary, EvalSummary, Exit, LagSummary, LatencySummary, MemorySummary, Reliability,
-    SelfChecks, Spread, Summary,
+    ActorSummary, CoreSummary, EvalSummary, Exit, LagSummary, LatencySummary, MemorySummary,
+    Reliability, SelfChecks, Spread, Summary,
 };

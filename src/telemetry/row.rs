@@ -97,6 +97,10 @@ pub struct ProcessSample {
     pub pid: u32,
     /// Memory, shared pages in equal parts for all who share them.
     pub pss_bytes: u64,
+    /// Time that its threads were on a core so far, added up, s; empty where the kernel does not tell.
+    pub on_core_s: Option<f64>,
+    /// Time in which they had work to do and no core to do it on, s.
+    pub without_core_s: Option<f64>,
     /// Times this process was started again so far.
     pub restarts: u64,
 }

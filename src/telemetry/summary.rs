@@ -132,6 +132,39 @@ pub struct EvalSummary {
     pub max: f64,
 }
 
+/// What a process got of the cores, over all that had its place. Every thread is looked at as often as
+/// memory is, and the first one also after its end.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct CoreSummary {
+    /// Seconds its threads were on a core, added up.
+    #[serde(deserialize_with = "null_is_nan")]
+    pub on_core_s: f64,
+    /// Seconds in which they had work to do and no core to do it on.
+    #[serde(deserialize_with = "null_is_nan")]
+    pub without_core_s: f64,
+    /// Seconds from their begin until they were last looked at, which the two are parts of; the rest they
+    /// slept.
+    #[serde(deserialize_with = "null_is_nan")]
+    pub watched_s: f64,
+}
+
+impl CoreSummary {
+    /// The share of its time that a mean thread was on a core, 0 to 1; 0 where none was watched.
+    pub fn on_core(&self) -> f64 {
+        self.share(self.on_core_s)
+    }
+
+    /// The share in which it had work to do and no core.
+    pub fn without_core(&self) -> f64 {
+        self.share(self.without_core_s)
+    }
+
+    fn share(&self, part_s: f64) -> f64 {
+        let share = part_s / self.watched_s;
+        if share.is_finite() { share.clamp(0.0, 1.0) } else { 0.0 }
+    }
+}
+
 /// What one actor did with its time.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct ActorSummary {
@@ -151,6 +184,9 @@ pub struct ActorSummary {
     /// Seconds spent copying weights.
     #[serde(deserialize_with = "null_is_nan")]
     pub read_weights_s: f64,
+    /// What it got of the cores; `null` where the kernel does not tell.
+    #[serde(default)]
+    pub cores: Option<CoreSummary>,
     /// Times the ring was full when the actor came to claim a slot.
     pub waits: u64,
     /// Reads of the weights that had to begin anew because the learner published meanwhile.
@@ -199,7 +235,7 @@ impl MemorySummary {
 }
 
 /// `summary.json`: the whole run in one object.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Summary {
     /// Gymnasium id of the environment.
     pub env: String,
@@ -218,6 +254,15 @@ pub struct Summary {
     /// Whole batches that all rings together hold.
     #[serde(default)]
     pub ring_batches: usize,
+    /// Slots of each ring.
+    #[serde(default)]
+    pub slots_per_actor: usize,
+    /// Slots that an update learns from.
+    #[serde(default)]
+    pub batch_slots: usize,
+    /// Whether actors and learner took turns, for the sake of equal runs.
+    #[serde(default)]
+    pub deterministic: bool,
     /// How the run ended.
     pub exit: Exit,
     /// Seconds from process start until this file was written.
@@ -269,6 +314,13 @@ pub struct Summary {
     /// Seconds the learner's threads waited for slots, added up.
     #[serde(deserialize_with = "null_is_nan")]
     pub learner_wait_s: f64,
+    /// What the learner's threads got of the cores; `null` where the kernel does not tell.
+    #[serde(default)]
+    pub learner_cores: Option<CoreSummary>,
+    /// How many of the cores that the run may use other programs used in the mean while it trained; `null` where the kernel
+    /// does not tell, or the run was too short to say.
+    #[serde(default)]
+    pub cores_of_others: Option<f64>,
     /// Share of the learner's update time in which at least one actor was collecting, 0 to 1; NaN without
     /// updates.
     #[serde(deserialize_with = "null_is_nan")]

@@ -9,8 +9,8 @@ use impala::run::meta::Meta;
 use impala::sinks::files::RunFiles;
 use impala::sinks::tensorboard::TensorBoard;
 use impala::telemetry::{
-    ActorSummary, EvalSummary, Exit, LagSummary, LatencySummary, MemorySummary, MetricsRow,
-    ProcessSample, Reliability, SlotRecord, Spread, Summary,
+    ActorSummary, CoreSummary, EvalSummary, Exit, LagSummary, LatencySummary, MemorySummary,
+    MetricsRow, ProcessSample, Reliability, SlotRecord, Spread, Summary,
 };
 
 pub const CONFIG: &str = r#"
@@ -142,6 +142,9 @@ pub fn summary(rows: &[MetricsRow], totals: &StageHistograms) -> Summary {
         learner_threads: 2,
         max_learner_threads: 4,
         ring_batches: 4,
+        slots_per_actor: 1,
+        batch_slots: 1,
+        deterministic: false,
         exit: Exit::Finished,
         wall_s: last.time_s + 0.021,
         startup_s: STARTUP_S,
@@ -170,6 +173,8 @@ pub fn summary(rows: &[MetricsRow], totals: &StageHistograms) -> Summary {
         memory: Some(memory()),
         actors: (0..4).map(|k| actor(k, train_s)).collect(),
         learner_wait_s: wait.count as f64 * wait.mean / 1e6,
+        learner_cores: Some(cores(2.0 * train_s, 0.9)),
+        cores_of_others: Some(0.2),
         collected_during_updates: 0.93,
         rollouts_dropped: 4,
         reliability: Reliability { checkpoints: 1, learner_restarts: 3, ..Reliability::default() },
@@ -189,6 +194,8 @@ pub fn sample(k: u64) -> Vec<ProcessSample> {
         process: process.to_owned(),
         pid,
         pss_bytes,
+        on_core_s: Some(k as f64 * 0.007),
+        without_core_s: Some(k as f64 * 0.001),
         restarts,
     };
     let actor = |i: u32| {
@@ -199,6 +206,12 @@ pub fn sample(k: u64) -> Vec<ProcessSample> {
     [of("supervisor", 100, 1_500_000, 0), learner].into_iter().chain((0..4).map(actor)).collect()
 }
 
+/// What a process got of the cores that wanted one this share of its time.
+fn cores(watched_s: f64, wanted: f64) -> CoreSummary {
+    let wanted_s = wanted * watched_s;
+    CoreSummary { on_core_s: 0.95 * wanted_s, without_core_s: 0.05 * wanted_s, watched_s }
+}
+
 fn actor(k: u64, train_s: f64) -> ActorSummary {
     ActorSummary {
         frames: 160_000 + k * 640,
@@ -207,6 +220,7 @@ fn actor(k: u64, train_s: f64) -> ActorSummary {
         act_s: train_s * 0.27,
         env_s: train_s * 0.11,
         read_weights_s: train_s * 0.004,
+        cores: Some(cores(train_s, 0.35)),
         waits: 1_000,
         weights_retries: 2,
         restarts: u64::from(k == 2),

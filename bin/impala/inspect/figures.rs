@@ -2,17 +2,21 @@
 
 use impala::base::latency::Stage;
 use impala::base::units::{plural, score};
+use impala::os::cores::CoreTime;
 use impala::report::read::RunData;
 use impala::revisit::live::{LiveRun, Snapshot};
 use impala::shm::view::{RingSigns, WorkerSigns};
 use impala::telemetry::{LatencySummary, MetricsRow};
 
 /// Titles of [`Figures::processes`].
-pub const PROCESS_TITLES: [&str; 8] =
-    ["process", "pid", "phase", "heartbeat", "frames/s", "waiting", "restarts", "ring"];
+pub const PROCESS_TITLES: [&str; 9] =
+    ["process", "pid", "phase", "beat", "frames/s", "waits", "no core", "died", "ring"];
 
 /// Titles of [`Figures::stages`].
 pub const STAGE_TITLES: [&str; 5] = ["stage, µs", "p50", "p90", "p99", "max"];
+
+/// Stands for what cannot be said.
+const UNKNOWN: &str = "–";
 
 /// Said in place of a series without a value.
 pub const NONE_YET: &str = "none in metrics.csv yet";
@@ -30,7 +34,7 @@ pub struct Figures {
     /// Environment, progress and score, in a line.
     pub headline: Headline,
     /// The supervisor, the learner, each actor; cells as [`PROCESS_TITLES`].
-    pub processes: Vec<[String; 8]>,
+    pub processes: Vec<[String; 9]>,
     /// Each stage that was measured.
     pub stages: Vec<StageRow>,
     /// Mean of the last 100 scores, row by row.
@@ -64,21 +68,23 @@ impl Figures {
     /// The figures of `now`, with rates since `before`.
     pub fn of(live: &LiveRun, before: &Snapshot, now: &Snapshot, data: &RunData) -> Figures {
         let seconds = (now.taken_ns - before.taken_ns) as f64 / 1e9;
-        let phase = if now.stop_ordered { "stopping" } else { "watching" };
-        let pid = live.supervisor_pid().to_string();
-        let none = || String::from("–");
-        let supervisor = ["supervisor".into(), pid, phase.into(), none(), none(), none(), none()];
-        let mut processes = vec![with_ring(supervisor, String::new())];
         let span = Span { seconds, end_ns: now.taken_ns };
+        let without_core = |process: usize, n_threads| {
+            without_core([before.cores[process], now.cores[process]], n_threads, seconds)
+        };
+        let phase = if now.stop_ordered { "stopping" } else { "watching" };
+        let [pid, phase] = [live.supervisor_pid().to_string(), phase.into()];
+        let none = || UNKNOWN.to_owned();
+        let supervisor = ["supervisor".into(), pid, phase, none(), none(), none(), none()];
+        let mut processes = vec![complete(supervisor, without_core(0, 1), String::new())];
         let n_threads = live.learner_threads();
         let learner = worker("learner".into(), n_threads, [&before.learner, &now.learner], span);
-        processes.push(with_ring(
-            learner,
-            format!("{} {}", count(now.updates as f64), plural(now.updates, "update")),
-        ));
+        let updates = format!("{} {}", count(now.updates as f64), plural(now.updates, "update"));
+        processes.push(complete(learner, without_core(1, n_threads), updates));
         for (actor, (signs, ring)) in now.actors.iter().zip(&now.rings).enumerate() {
             let cells = worker(format!("actor {actor}"), 1, [&before.actors[actor], signs], span);
-            processes.push(with_ring(cells, occupancy(ring, now.slots_per_actor)));
+            let ring = occupancy(ring, now.slots_per_actor);
+            processes.push(complete(cells, without_core(2 + actor, 1), ring));
         }
         let mut speeds: Vec<f64> = data.rows.iter().map(|row| row.frames_per_s).collect();
         if speeds.is_empty() && seconds > 0.0 {
@@ -94,9 +100,26 @@ impl Figures {
     }
 }
 
-fn with_ring(cells: [String; 7], ring: String) -> [String; 8] {
-    let [name, pid, phase, heartbeat, frames, waiting, restarts] = cells;
-    [name, pid, phase, heartbeat, frames, waiting, restarts, ring]
+/// The cells of a worker, and what is not seen in its signs.
+fn complete(cells: [String; 7], without_core: String, ring: String) -> [String; 9] {
+    let [name, pid, phase, beat, frames, waits, died] = cells;
+    [name, pid, phase, beat, frames, waits, without_core, died, ring]
+}
+
+/// The share of its time in which a mean thread had work to do and no core to do it on.
+fn without_core([before, now]: [Option<CoreTime>; 2], n_threads: usize, seconds: f64) -> String {
+    let (Some(before), Some(now)) = (before, now) else { return UNKNOWN.into() };
+    let waited_s = (now - before).without_core_ns as f64 / 1e9;
+    share(waited_s / n_threads as f64, seconds)
+}
+
+/// Of a span in which something was seen; a long wait is counted as it ends.
+fn share(part_s: f64, seconds: f64) -> String {
+    if seconds > 0.0 {
+        format!("{:.0} %", 100.0 * (part_s / seconds).min(1.0))
+    } else {
+        UNKNOWN.into()
+    }
 }
 
 fn headline(data: &RunData, now: &Snapshot) -> Headline {
@@ -142,16 +165,15 @@ fn worker(
     let age_ns = end_ns.saturating_sub(now.heartbeat_ns);
     let per_s = |count: u64| count as f64 / seconds;
     let frames_per_s = per_s(now.frames.saturating_sub(before.frames));
-    let waited_ns = now.wait_ns.saturating_sub(before.wait_ns);
-    let waiting = 1e-9 * per_s(waited_ns) / n_threads as f64;
-    let known = |text: String| if seconds > 0.0 { text } else { "–".into() };
+    let waited_s = now.wait_ns.saturating_sub(before.wait_ns) as f64 / 1e9;
+    let known = |text: String| if seconds > 0.0 { text } else { UNKNOWN.into() };
     [
         name,
         now.pid.to_string(),
         format!("{:?}", now.phase).to_lowercase(),
         duration(age_ns),
         known(count(frames_per_s)),
-        known(format!("{:.0} %", 100.0 * waiting.min(1.0))),
+        share(waited_s / n_threads as f64, seconds),
         now.restarts.to_string(),
     ]
 }
@@ -222,6 +244,17 @@ mod tests {
         };
         assert_eq!([waiting(1, 4.0), waiting(2, 2.0), waiting(4, 2.0)], ["50 %", "50 %", "25 %"]);
         assert_eq!(waiting(1, 1.0), "100 %", "a long wait is counted as it ends");
+    }
+
+    #[test]
+    fn the_share_without_a_core_is_that_of_a_mean_thread() {
+        let time = |without_core_ns| Some(CoreTime { on_core_ns: 1, without_core_ns });
+        let [before, now] = [time(1_000_000_000), time(2_000_000_000)];
+        let shown = |times, n_threads, seconds| without_core(times, n_threads, seconds);
+        assert_eq!(shown([before, now], 1, 2.0), "50 %");
+        assert_eq!(shown([before, now], 2, 2.0), "25 %");
+        assert_eq!(shown([now, before], 1, 2.0), "0 %", "another process has its place");
+        assert_eq!([shown([before, None], 1, 2.0), shown([before, now], 1, 0.0)], ["–", "–"]);
     }
 
     #[test]

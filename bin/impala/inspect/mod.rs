@@ -18,8 +18,8 @@ use crate::config::Sources;
 
 /// Look into a running run, or print the layout of its shared memory.
 ///
-/// Shows what each process does (phase, heartbeat, frames/s, share of its time waiting), how full the
-/// rings are, the percentiles of each stage, score and throughput. Looking changes nothing: the run's
+/// Shows what each process does (phase, last heartbeat, frames/s, the share of its time in which it waits, and
+/// in which it has work and no core, how often it died and was replaced), how full the rings are, the percentiles of each stage, score and throughput. Looking changes nothing: the run's
 /// memory is mapped read-only. Of a run that has ended the summary is printed, of one that is about to what
 /// it still does.
 #[derive(clap::Args)]

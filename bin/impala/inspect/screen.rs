@@ -219,7 +219,9 @@ mod tests {
     fn widest(n_processes: usize, stages: &[&str]) -> Figures {
         let process = |k| {
             let name = if k == 0 { "supervisor".into() } else { format!("actor {k}") };
-            [&name, "4194304", "collecting", "9999 ms", "99.9 M", "100 %", "999"].map(String::from)
+            let shares = ["100 %", "100 %"];
+            [&name, "4194304", "collecting", "9999 ms", "99.9 M", shares[0], shares[1], "999"]
+                .map(String::from)
         };
         let stage = |(k, name): (usize, &&str)| StageRow {
             cells: [name, "99999", "99999", "99999", "9999999"].map(String::from),
@@ -232,9 +234,9 @@ mod tests {
             },
             processes: (0..n_processes)
                 .map(process)
-                .map(|[name, pid, phase, heartbeat, frames, waiting, restarts]| {
+                .map(|[name, pid, phase, beat, frames, waits, without_core, died]| {
                     let ring = "99.9 M updates".into();
-                    [name, pid, phase, heartbeat, frames, waiting, restarts, ring]
+                    [name, pid, phase, beat, frames, waits, without_core, died, ring]
                 })
                 .collect(),
             stages: stages.iter().enumerate().map(stage).collect(),
