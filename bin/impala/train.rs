@@ -5,10 +5,11 @@ use std::path::PathBuf;
 use anyhow::anyhow;
 use clap::ValueEnum;
 use impala::config::{Config, Layers, LearnerKind};
+use impala::os::process::end_by;
 use impala::revisit::resume::Resumption;
 use impala::sinks::terminal::{Show, rate};
 use impala::telemetry::{Exit, Summary};
-use impala::train::{Destination, TrainedRun, resume, train};
+use impala::train::{Destination, Lost, TrainedRun, resume, train};
 
 use crate::Failure;
 use crate::config::Sources;
@@ -101,14 +102,17 @@ pub fn run(args: &Args, process_start_ns: u64, show: Show) -> Result<(), Failure
         if is_usage { Failure::Usage(error) } else { Failure::Run(error) }
     })?;
     print_result(&trained);
-    if let Some(error) = trained.unwritten {
+    if !trained.lost.is_empty() {
+        let lost: Vec<String> = trained.lost.iter().map(Lost::to_string).collect();
+        let lost = lost.join("; ");
         return Err(Failure::Run(anyhow!(
-            "the run is done, but not all of it is on disk: {error}"
+            "the run is done, but not all of it is on disk: lost {lost}"
         )));
     }
-    match trained.summary.exit {
-        Exit::Failed => Err(Failure::Run(anyhow!("{}", trained.reason))),
-        Exit::Finished | Exit::Solved | Exit::Interrupted => Ok(()),
+    match (trained.summary.exit, trained.signal) {
+        (Exit::Failed, _) => Err(Failure::Run(anyhow!("{}", trained.reason))),
+        (_, Some(signal)) => end_by(signal),
+        (_, None) => Ok(()),
     }
 }
 
@@ -170,11 +174,12 @@ fn print_result(trained: &TrainedRun) {
     );
     if let Some(eval) = &summary.eval {
         say!(
-            "greedy score over {} episodes: mean {:.1}, min {:.0}, max {:.0}",
+            "greedy score over {} episodes: mean {:.1}, min {:.0}, max {:.0}{}",
             eval.episodes,
             eval.mean,
             eval.min,
-            eval.max
+            eval.max,
+            eval.remark()
         );
     }
     if trained.report.exists() {

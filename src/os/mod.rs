@@ -1,5 +1,6 @@
 //! What is asked of Linux: processes, signals, what a process takes of the machine.
 
 pub mod memory;
+pub mod memory_limits;
 pub mod process;
 pub mod signals;

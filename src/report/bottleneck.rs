@@ -334,6 +334,7 @@ mod tests {
             max_learner_threads: 4,
             ring_batches: 4,
             exit: Exit::Finished,
+            signal: None,
             wall_s: 10.5,
             startup_s: 0.1,
             train_s: 10.0,
