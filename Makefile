@@ -8,8 +8,17 @@ LEARNER ?= native
 # Flags for the command behind a target, such as ARGS="--seed 7 --stop-when-solved".
 ARGS ?=
 
+# Where cargo builds. Absolute, because some of what is called here works in a folder of its own.
+ifdef CARGO_TARGET_DIR
+override CARGO_TARGET_DIR := $(abspath $(CARGO_TARGET_DIR))
+export CARGO_TARGET_DIR
+TARGET = $(CARGO_TARGET_DIR)
+else
+TARGET = target
+endif
+
 # The torch build lies apart from the default one, so that the two do not rebuild each other.
-TORCH_BUILD = --features torch --target-dir target/torch
+TORCH_BUILD = --features torch --target-dir $(TARGET)/torch
 
 ifeq ($(LEARNER),torch)
 BUILD = $(TORCH_BUILD)
@@ -20,7 +29,7 @@ SETUP =
 endif
 
 # Frame pointers let perf follow calls; the build with them lies apart from the others.
-PERF_BUILD = $(filter --features torch,$(BUILD)) --target-dir target/perf
+PERF_BUILD = $(filter --features torch,$(BUILD)) --target-dir $(TARGET)/perf
 
 .DEFAULT_GOAL := help
 .PHONY: help train report submission test test-default test-faults test-release test-png test-model test-torch test-tensorboard test-tools \
@@ -44,11 +53,11 @@ test-faults: ## Faults on purpose at every named point, and a short storm, in a 
 
 # Builds nothing after `make train`. Not in `make test`, since for that alone a release build would take too long.
 test-release: build ## The release build has no fault points
-	IMPALA_RELEASE=$(CURDIR)/target/release/impala $(CARGO) test --test faults a_release_build
+	IMPALA_RELEASE=$(abspath $(TARGET))/release/impala $(CARGO) test --test faults a_release_build
 
 # Built beside what `make report` builds.
 test-png: ## The report's PNG pictures: each drawing decodes and has its text
-	$(CARGO) test --features png --target-dir target/png --test report every_drawing_becomes_a_png
+	$(CARGO) test --features png --target-dir $(TARGET)/png --test report every_drawing_becomes_a_png
 
 test-model: ## Memory orderings: loom, the mutants that it must catch, Miri and ThreadSanitizer where there are
 	tests/model/run.sh
@@ -129,14 +138,14 @@ soak: ## An hour of training, watched for growth of memory and descriptors and d
 storm: ## A training run whose workers are killed and stopped at random, a minute (ARGS="--seconds 600")
 	$(CARGO) bench --features faults --bench storm -- $(ARGS)
 
-build: ## The binary without libtorch: target/release/impala
+build: ## The binary without libtorch: release/impala in target, or in CARGO_TARGET_DIR
 	$(CARGO) build --release
 
-build-torch: libtorch ## The binary with the libtorch learner: target/torch/release/impala
+build-torch: libtorch ## The binary with the libtorch learner: torch/release/impala in target, or in CARGO_TARGET_DIR
 	$(CARGO) build --release $(TORCH_BUILD)
 
 report: ## Render a run's report again with PNG pictures, or compare runs (ARGS="RUN RUN --out DIR")
-	$(CARGO) run --release --features png --target-dir target/png -- report $(ARGS)
+	$(CARGO) run --release --features png --target-dir $(TARGET)/png -- report $(ARGS)
 
 submission: ## One .zip of code, report, settings and the page on throughput (ARGS=results/RUN)
 	@$(PYTHON) tools/submission.py $(ARGS)

@@ -7,6 +7,7 @@ use std::error::Error;
 use impala::base::latency::monotonic_ns;
 use impala::config::{Config, Schedule};
 use impala::env::{ArgError, Env, NoArgs, NumpyRng, Registry, Transition};
+use impala::os::process::end_by;
 use impala::sinks::terminal::Show;
 use impala::space::{ActionSpace, ObsSpace, Spec};
 use impala::train::{Destination, train};
@@ -72,5 +73,9 @@ fn main() -> Result<(), Box<dyn Error>> {
     let trained = train(&config, &destination, process_start_ns, Show::on_stderr())?;
     println!("mean return of the last 100 episodes: {:?}", trained.summary.score_last100);
     println!("report: {}", trained.report.display());
-    Ok(())
+    match trained.signal {
+        // Whoever started this program sees that it was interrupted.
+        Some(signal) => end_by(signal),
+        None => Ok(()),
+    }
 }

@@ -18,7 +18,7 @@ if [ ${#targets[@]} -eq 0 ]; then
   mapfile -t targets < <(cargo +nightly fuzz list)
 fi
 
-export CARGO_TARGET_DIR="$PWD/target/fuzz"
+export CARGO_TARGET_DIR="${CARGO_TARGET_DIR:-$PWD/target}/fuzz"
 for target in "${targets[@]}"; do
   printf '\n=== %s, %s s\n' "$target" "$seconds"
   mkdir -p "fuzz/corpus/$target"

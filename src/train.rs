@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use nix::sys::signal::Signal;
 use tracing::debug;
 
 use crate::base::latency::{RunClock, Stage, StageHistograms, monotonic_ns};
@@ -19,6 +20,7 @@ use crate::revisit::resume::{Records, ResumeError, Resumption};
 use crate::run::checkpoints::inherit_best;
 use crate::run::dir::{RunDir, RunDirError, RunName};
 use crate::run::first_state::{create_segment, fresh_state};
+use crate::run::footprint::{TooLittleMemory, check_memory};
 use crate::run::meta::Meta;
 use crate::run::sizes::Sizes;
 use crate::shm::SegmentError;
@@ -55,8 +57,26 @@ pub struct TrainedRun {
     pub reason: String,
     /// The report's page.
     pub report: PathBuf,
-    /// Why a file of the run could not be written, such as a full disk; the rest is there.
-    pub unwritten: Option<Box<TrainError>>,
+    /// What of its end could not be written, because of a full disk for example; the rest is there.
+    pub lost: Vec<Lost>,
+    /// The first signal that asked for the end, also while results were written. Who was started by a shell
+    /// or a batch system ends with [`end_by`](crate::os::process::end_by), for them to see it.
+    pub signal: Option<Signal>,
+}
+
+/// A part of a run's end that is not on disk.
+#[derive(Debug)]
+pub struct Lost {
+    /// Which.
+    pub what: &'static str,
+    /// Why.
+    pub why: TrainError,
+}
+
+impl std::fmt::Display for Lost {
+    fn fmt(&self, f: &mut std::fmt::Formatter) -> std::fmt::Result {
+        write!(f, "{} ({})", self.what, self.why)
+    }
 }
 
 /// Why a run could not be made.
@@ -77,6 +97,9 @@ pub enum TrainError {
     /// The run cannot be resumed.
     #[error(transparent)]
     Resume(#[from] ResumeError),
+    /// There is too little memory.
+    #[error(transparent)]
+    Memory(#[from] TooLittleMemory),
     /// The shared segment cannot be made.
     #[error(transparent)]
     Segment(#[from] SegmentError),
@@ -105,6 +128,7 @@ impl TrainError {
             TrainError::Config(_)
             | TrainError::Descriptors(_)
             | TrainError::Threads(_)
+            | TrainError::Memory(_)
             | TrainError::RunDir(_)
             | TrainError::Resume(_) => true,
             TrainError::Segment(error) => matches!(error, Layout(_) | TooSmall { .. }),
@@ -171,7 +195,9 @@ fn run_from(
     if let Some(resumption) = resumption {
         meta.go_on_from(resumption.path(), run_clock.earlier_ns);
     }
-    let mut segment = create_segment(&Sizes::of(config)?.segment, state)?;
+    let sizes = Sizes::of(config)?;
+    check_memory(config, &sizes)?;
+    let mut segment = create_segment(&sizes.segment, state)?;
     debug!(bytes = segment.layout().total_bytes, "made the shared segment");
     let run = create_run_dir(config, destination, &meta)?;
     let mut sinks = create_sinks(config, &run, meta, show, state.counters.frames)?;
@@ -185,10 +211,12 @@ fn run_from(
         outcome.inspect_err(|error| drop(sinks.files.finish(Exit::Failed, &error.to_string())))?;
     debug!(reason = outcome.reason, "all workers have ended");
     let evaluation = evaluate(config, &mut outcome, &signals, &sinks.terminal, show);
-    let summary = summarise(config, &outcome, evaluation, run_clock, state.counters.frames);
-    let written = write_results(&run, &mut sinks.files, &summary, &outcome);
-    let (report, unwritten) = (run.report(), written.err().map(Box::new));
-    Ok(TrainedRun { run, summary, reason: outcome.reason, report, unwritten })
+    let mut summary = summarise(config, &outcome, evaluation, run_clock, state.counters.frames);
+    summary.signal = signals.first().map(|signal| signal.as_str().to_owned());
+    let lost = write_results(&run, &mut sinks.files, &summary, &mut outcome);
+    let report = run.report();
+    let signal = signals.first();
+    Ok(TrainedRun { run, summary, reason: outcome.reason, report, lost, signal })
 }
 
 /// What a run reports to, `frames_before` of whose budget an earlier part has learned from.
@@ -244,21 +272,30 @@ fn evaluate(
     evaluation
 }
 
-/// Writes what is known at the end. Each file is tried, however the one before it went.
+/// Writes what is known at the end, and says what could not be. Each file is tried, however the one before it
+/// went; but none where the folder is gone, in whose place a new one would look like a run.
 fn write_results(
     run: &RunDir,
     files: &mut RunFiles,
     summary: &Summary,
-    outcome: &RunOutcome,
-) -> Result<(), TrainError> {
-    let summary = files.write_summary(summary);
-    let meta = files.finish(outcome.exit, &outcome.reason);
-    let report = report::render(run, Pictures::Svg, &mut |_| ());
+    outcome: &mut RunOutcome,
+) -> Vec<Lost> {
+    if let Err(gone) = run.check_there() {
+        let what = "the last checkpoint, summary.json, the end of meta.json and the report";
+        return vec![Lost { what, why: gone.into() }];
+    }
+    let mut lost = Vec::new();
+    let mut note = |what, written: Result<(), TrainError>| {
+        lost.extend(written.err().map(|why| Lost { what, why }));
+    };
+    note("the last checkpoint", outcome.unsaved.take().map_or(Ok(()), |why| Err(why.into())));
+    note("summary.json", files.write_summary(summary).map_err(TrainError::from));
+    let ended = files.finish(outcome.exit, &outcome.reason);
+    note("the end of meta.json", ended.map_err(TrainError::from));
+    let rendered = report::render(run, Pictures::Svg, &mut |_| ());
+    note("the report", rendered.map(drop).map_err(TrainError::from));
     debug!(page = %run.report().display(), "rendered the report");
-    summary?;
-    meta?;
-    report?;
-    Ok(())
+    lost
 }
 
 fn create_run_dir(
@@ -289,6 +326,7 @@ fn summarise(
     let (Counters { frames, updates, .. }, solved) = (state.counters, state.counters.solved());
     Summary {
         exit: outcome.exit,
+        signal: None,
         wall_s: seconds(run_clock.since_start_ns(monotonic_ns())),
         startup_s: startup_s(learner, run_clock),
         train_s,

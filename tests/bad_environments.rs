@@ -76,6 +76,32 @@ impl Env for Bad {
     }
 }
 
+/// Steps of zero, for ever.
+struct Endless;
+
+impl Env for Endless {
+    type Obs = [f32; 1];
+    type Action = usize;
+    type Args = NoArgs;
+    const ID: &'static str = "Endless-v0";
+
+    fn spec(args: &NoArgs) -> Result<Spec, ArgError> {
+        Ok(Spec { id: Self::ID.into(), max_episode_steps: None, ..Bad::spec(args)? })
+    }
+
+    fn new(_: &NoArgs, _rng: NumpyRng) -> Self {
+        Endless
+    }
+
+    fn reset(&mut self, obs: &mut [f32; 1]) {
+        *obs = [0.0];
+    }
+
+    fn step(&mut self, _action: usize, _obs: &mut [f32; 1]) -> Transition {
+        Transition { reward: 0.5, ..Transition::default() }
+    }
+}
+
 /// Whether this process trains, and does not evaluate.
 fn is_in_actor() -> bool {
     std::fs::read_to_string("/proc/self/comm").unwrap().starts_with("impala-actor")
@@ -83,7 +109,7 @@ fn is_in_actor() -> bool {
 
 /// The child's part: some hundred rollouts.
 fn train_badly(folder: &Path) -> ExitCode {
-    let environments = Registry::default().with::<Bad>();
+    let environments = Registry::default().with::<Bad>().with::<Endless>();
     let mut config = Config { environments, env: Bad::ID.into(), ..Config::default() };
     (config.frames, config.actors.count, config.report.eval_episodes) = (150_000, 2, 0);
     config.supervision.max_restarts = 1_000;
@@ -95,6 +121,15 @@ fn train_badly(folder: &Path) -> ExitCode {
         "panics in the evaluation" => config.report.eval_episodes = 10,
         "hangs in the evaluation" => {
             (config.report.eval_episodes, config.supervision.hang_timeout_s) = (10, 1.0);
+        }
+        "never ends" => {
+            config.env = Endless::ID.into();
+            (config.report.eval_episodes, config.report.eval_max_steps) = (10, 300);
+        }
+        "never ends in time" => {
+            config.env = Endless::ID.into();
+            (config.report.eval_episodes, config.report.eval_max_s) = (10, 0.2);
+            config.report.eval_max_steps = 1_000_000_000;
         }
         "slow" => {
             (config.frames, config.actors.envs_per_actor) = (40, 2);
@@ -189,6 +224,26 @@ fn one_that_hangs_in_the_evaluation_costs_no_results() {
     case.assert_said(&["the final evaluation gave no sign of life for 1 s", "hang_timeout_s"]);
 }
 
+fn one_that_never_ends_is_cut_in_the_evaluation() {
+    let case = train_with("never ends");
+    assert_eq!(case.output.status.code(), Some(0), "{}", case.said());
+    let eval = case.summary.eval.unwrap();
+    assert_eq!((eval.episodes, eval.cut, eval.unfinished), (10, 10, 0));
+    assert_eq!((eval.min, eval.max), (150.0, 150.0));
+}
+
+fn one_that_never_ends_in_time_costs_no_results() {
+    let case = train_with("never ends in time");
+    assert_eq!(case.output.status.code(), Some(0), "{}", case.said());
+    assert_eq!((case.summary.exit, case.summary.eval), (Exit::Finished, None));
+    assert!(case.has_report, "{}", case.said());
+    assert!(
+        case.meta.contains("no episode ended within 0.2 s; raise report.eval_max_s"),
+        "{}",
+        case.meta
+    );
+}
+
 fn a_slow_one_is_not_taken_for_hung() {
     let case = train_with("slow");
     assert_eq!(case.output.status.code(), Some(0), "{}", case.said());
@@ -215,7 +270,7 @@ fn main() -> ExitCode {
     if let (Some(folder), Ok(_)) = (std::env::args().nth(1), std::env::var(BEHAVIOUR)) {
         return train_badly(folder.as_ref());
     }
-    let cases: [(&str, fn()); 7] = [
+    let cases: [(&str, fn()); 9] = [
         (
             "one_that_panics_is_named_and_its_actor_replaced",
             one_that_panics_is_named_and_its_actor_replaced,
@@ -235,6 +290,14 @@ fn main() -> ExitCode {
         (
             "one_that_hangs_in_the_evaluation_costs_no_results",
             one_that_hangs_in_the_evaluation_costs_no_results,
+        ),
+        (
+            "one_that_never_ends_is_cut_in_the_evaluation",
+            one_that_never_ends_is_cut_in_the_evaluation,
+        ),
+        (
+            "one_that_never_ends_in_time_costs_no_results",
+            one_that_never_ends_in_time_costs_no_results,
         ),
         ("a_slow_one_is_not_taken_for_hung", a_slow_one_is_not_taken_for_hung),
         ("a_process_with_threads_is_refused", a_process_with_threads_is_refused),

@@ -99,6 +99,14 @@ fn settings_that_cannot_work_are_refused_by_name_value_and_remedy() {
         ("learner_threads = 2\n[loss]\nbatch_slots = 3", ["learner_threads = 2", "at most 1"]),
         ("learner_threads = 65\n[actors]\ncount = 99", ["learner_threads = 65", "0 to 64"]),
         ("[report]\nrows = 0", ["report.rows = 0", "1 to"]),
+        ("[report]\neval_max_steps = 0", ["report.eval_max_steps = 0", "1 to"]),
+        ("[report]\neval_max_s = 0.0", ["report.eval_max_s = 0", "0.1 to"]),
+        // A rollout, and a batch, that one update would overdraw the budget with.
+        ("frames = 639", ["frames = 639", "must be 640 or more, the frames of one batch"]),
+        (
+            "frames = 300_000\n[loss]\nbatch_slots = 4096\n[actors]\nslots_per_actor = 1024",
+            ["frames = 300000", "must be 2621440 or more, the frames of one batch"],
+        ),
     ] {
         let message = refused_file(folder.path(), toml);
         assert!(expected.iter().all(|part| message.contains(part)), "{toml}: {message}");
@@ -246,8 +254,9 @@ fn a_preset_lies_between_the_defaults_and_what_the_user_says() {
 fn sizes_that_overflow_or_exceed_memory_are_refused() {
     let folder = tempfile::tempdir().unwrap();
     let run_dir = folder.path().join("run");
-    let flags = ["--actors", "256", "--envs-per-actor", "65536", "--unroll", "65536"];
-    let output = impala(&[&["train", "--run-dir", run_dir.to_str().unwrap()], &flags[..]].concat());
+    let sizes = ["--actors", "256", "--envs-per-actor", "65536", "--unroll", "65536"];
+    let flags = ["train", "--frames", "1000000000000", "--run-dir", run_dir.to_str().unwrap()];
+    let output = impala(&[&flags[..], &sizes[..]].concat());
     let message = text(&output.stderr);
     assert_eq!(output.status.code(), Some(2), "{message}");
     assert!(message.contains("bytes") && message.contains("fewer actors"), "{message}");

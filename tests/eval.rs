@@ -6,13 +6,16 @@ use std::process::{Command, Output};
 use impala::env::{EnvArgs, Registry};
 use impala::kernels::Simd;
 use impala::play::render::{HEIGHT_PX, WIDTH_PX};
-use impala::play::{Player, Selection};
+use impala::play::{Bounds, Player, Selection};
 use impala::state::checkpoint::Checkpoint;
 use serde_json::Value;
 use tempfile::TempDir;
 
 #[path = "common/untrained.rs"]
 mod untrained;
+
+/// As the command has them unless it is told otherwise.
+const BOUNDS: Bounds = Bounds { max_steps: 100_000, max_s: 600.0 };
 
 fn eval(folder: &Path, args: &[&str]) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_impala"));
@@ -41,7 +44,7 @@ fn json_has_the_scores_that_the_library_finds() {
         assert!(output.status.success(), "{}", text(&output.stderr));
         let found: Value = serde_json::from_slice(&output.stdout).unwrap();
         let player = Player::new(&checkpoint, &environments, &args, Simd::detect(), selection);
-        let returns = player.unwrap().returns(300, 7, |_| {}).unwrap();
+        let returns = player.unwrap().play(300, 7, BOUNDS, |_| {}).unwrap().returns;
         assert_eq!(found["returns"], serde_json::json!(returns));
         assert_eq!(found["actions"], selection.to_string());
         assert_eq!((&found["frames"], &found["episodes"]), (&640.into(), &300.into()));
@@ -49,6 +52,41 @@ fn json_has_the_scores_that_the_library_finds() {
         assert!((found["mean"].as_f64().unwrap() - mean).abs() < 1e-9);
         assert!(found["standard_error"].as_f64().unwrap() > 0.0);
     }
+}
+
+/// Of CartPole, whose episodes are longer than that as soon as a policy is any good.
+#[test]
+fn episodes_that_do_not_end_are_cut_or_left_and_told() {
+    let (folder, _) = with_policy();
+    let args = ["policy.safetensors", "--sampled", "--episodes", "250"];
+    let cut = eval(folder.path(), &[&args[..], &["--max-steps", "9"]].concat());
+    let said = text(&cut.stdout);
+    assert!(cut.status.success() && said.contains("CartPole-v1: 250 sampled"), "{said}");
+    assert!(
+        said.contains("max 9; ") && said.contains(" of them did not end and were cut"),
+        "{said}"
+    );
+    let late = eval(
+        folder.path(),
+        &["policy.safetensors", "--episodes", "1000000", "--max-seconds", "0.5", "--json"],
+    );
+    let found: Value = serde_json::from_slice(&late.stdout).unwrap();
+    let n_all = ["episodes", "unfinished"].map(|key| found[key].as_u64().unwrap());
+    assert!(n_all[0] > 0 && n_all[1] > 0 && n_all[0] + n_all[1] == 1_000_000, "{n_all:?}");
+    assert_eq!(found["returns"].as_array().unwrap().len() as u64, n_all[0]);
+    let none = eval(
+        folder.path(),
+        &["policy.safetensors", "--max-seconds", "0.001", "--episodes", "1000000"],
+    );
+    // On a fast machine the first ones may have ended even so.
+    let said = text(&none.stderr);
+    assert!(
+        none.status.success() || said.contains("ended within 0.001 s; raise --max-seconds"),
+        "{said}"
+    );
+    let gif = ["--episodes", "1", "--max-steps", "3", "--gif", "short.gif"];
+    let output = eval(folder.path(), &[&["policy.safetensors"], &gif[..]].concat());
+    assert!(text(&output.stdout).contains("short.gif: 4 frames"), "{}", text(&output.stdout));
 }
 
 #[test]
@@ -86,7 +124,7 @@ fn an_episode_becomes_a_gif_and_png_files_with_a_frame_a_moment() {
     let (environments, args) = (Registry::default(), EnvArgs::default());
     let player =
         Player::new(&checkpoint, &environments, &args, Simd::detect(), Selection::Greedy).unwrap();
-    let n_moments = player.moments(5).unwrap().len();
+    let n_moments = player.moments(5, 1_000).unwrap().len();
     let args = ["policy.safetensors", "--episodes", "1", "--seed", "5"];
     let output = eval(folder.path(), &[&args[..], &["--gif", "a.gif", "--frames", "png"]].concat());
     assert!(output.status.success(), "{}", text(&output.stderr));

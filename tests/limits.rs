@@ -107,6 +107,7 @@ fn a_full_disk_costs_files_and_not_the_training() {
     let end = "not solved; ended because the frame budget was consumed";
     assert_ended(&output, 1, &[warning, "training goes on", end]);
     let said = said(&output);
+    assert!(said.lines().last().unwrap().contains("not all of it is on disk: lost "), "{said}");
     let warnings = said.lines().filter(|line| line.contains("metrics.csv: No space")).count();
     assert!(warnings <= 3, "what is wrong again and again is said once a minute: {said}");
     let metrics = fs::read_to_string(place.path("metrics.csv")).unwrap();
@@ -153,13 +154,13 @@ fn a_disk_that_is_full_for_a_while_costs_what_was_due_then() {
                   cat /dev/zero >> mount/filler 2> /dev/null; sleep 0.1; done; \
                   rm mount/filler; before=$(newest); \
                   until [ \"$(newest)\" != \"$before\" ]; do sleep 0.1; done; \
-                  kill -INT $run; wait $run; status=$?; cat said mount/run/summary.json; \
+                  kill $run; wait $run; status=$?; cat said mount/run/summary.json; \
                   find mount -name '*.tmp'; exit $status";
     let Some(output) = place.with_mounts(script) else { return };
     assert_ended(
         &output,
-        0,
-        &["training goes on", "SIGINT: stopping", "\"exit\": \"interrupted\""],
+        143,
+        &["training goes on", "SIGTERM: stopping", "\"exit\": \"interrupted\""],
     );
     let said = said(&output);
     assert!(!said.contains("\"checkpoint_errors\": 0") && !said.contains(".tmp\n"), "{said}");
@@ -261,9 +262,146 @@ fn a_replacement_that_cannot_be_forked_is_tried_again() {
     let output = place.shell(wrapper, script);
     assert_ended(
         &output,
-        0,
+        143,
         &["was killed by SIGKILL; started again", "cannot be started", "started again in 0.1 s"],
     );
+}
+
+/// A limit of a control group, made up where the system has such groups mounted, in either version's file.
+#[test]
+fn too_little_memory_is_refused_before_anything_starts() {
+    let place = Place::new();
+    let points = "awk '{ for (i = 1; i < NF; i++) if ($i == \"-\" && ($(i+1) == \"cgroup2\" || \
+                  ($(i+1) == \"cgroup\" && $NF ~ /(^|,)memory(,|$)/))) print $5 }' /proc/self/mountinfo";
+    let limited = |bytes: u64, flags: &str| {
+        place.with_mounts(&format!(
+            "for point in $({points}); do mount -t tmpfs tmpfs $point && \
+             echo {bytes} | tee $point/memory.max > $point/memory.limit_in_bytes && any=yes; done; \
+             [ \"$any\" = yes ] || exit 77; exec $TRAIN --run-dir run{bytes} {flags}"
+        ))
+    };
+    let Some(output) = limited(4_000_000, "") else { return };
+    if output.status.code() == Some(77) {
+        return println!("SKIPPED: no control groups of memory are mounted here");
+    }
+    let message =
+        ["the run needs ", "4000000 are free of the 4000000 that ", "memory.", "raise that limit"];
+    assert_ended(&output, 2, &message);
+    assert!(!place.path("run4000000").exists());
+    // The learner's activations of one rollout are larger than that, the segment is not.
+    let wide = "--set network.hidden=[16,8192] --envs-per-actor 256";
+    let output = limited(300_000_000, wide).unwrap();
+    assert_ended(&output, 2, &["for the learner's activations", "of the 300000000 that"]);
+    assert_ended(&limited(300_000_001, "").unwrap(), 0, &["report: "]);
+}
+
+/// Some file systems sync no folder. Files are as safe as they make them, and no run fails for that.
+#[test]
+fn a_folder_that_cannot_be_synced_costs_nothing() {
+    let place = Place::new();
+    let source = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/limits/no_folder_sync.c");
+    let built = place.shell(&[], &format!("cc -shared -fPIC -o no_folder_sync.so {source}"));
+    assert!(built.status.success(), "{}", said(&built));
+    let train = |errno: i32| {
+        place.shell(&[], &format!(
+            "FOLDER_SYNC_ERRNO={errno} LD_PRELOAD=$PWD/no_folder_sync.so exec $TRAIN --run-dir run{errno}"
+        ))
+    };
+    for errno in [libc::EINVAL, libc::ENOTSUP] {
+        assert_ended(&train(errno), 0, &["report: "]);
+        let run = place.path(&format!("run{errno}"));
+        for file in ["checkpoint.safetensors", "checkpoints/best.safetensors"] {
+            assert!(run.join(file).exists(), "{errno}: no {file}");
+        }
+    }
+    let lost = "lost the last checkpoint";
+    assert_ended(&train(libc::EIO), 1, &[lost, "Input/output error"]);
+}
+
+/// Runs a training that never ends by itself, does something to its folder, and asks it to end.
+fn meddled_with(place: &Place, wrapper: &[&str], train: &str, meddle: &str) -> Output {
+    let script = format!(
+        "{train} --frames 10000000000 --set checkpoint.interval_s=0.2 --run-dir mount/run 2> said & run=$!; \
+         until [ -e mount/run/checkpoints/best.safetensors ]; do sleep 0.1; done; \
+         {meddle}; kill $run; wait $run; status=$?; cat said; exit $status"
+    );
+    place.shell(wrapper, &script)
+}
+
+fn assert_last_line(output: &Output, parts: &[&str]) {
+    let said = said(output);
+    let last = said.lines().last().unwrap();
+    assert!(parts.iter().all(|part| last.contains(part)), "{said}");
+}
+
+/// Whether it is deleted or renamed: nothing is put in its place that looks like a run.
+#[test]
+fn a_run_folder_that_is_gone_is_said_with_what_is_lost() {
+    for meddle in ["rm -rf mount/run", "mv mount/run mount/elsewhere"] {
+        let place = Place::new();
+        let output = meddled_with(&place, &[], "$TRAIN", meddle);
+        assert_ended(&output, 1, &["SIGTERM: stopping"]);
+        let lost = ["lost the last checkpoint, summary.json, ", "mount/run was deleted or renamed"];
+        assert_last_line(&output, &lost);
+        assert!(!place.path("mount/run").exists(), "{meddle}");
+    }
+}
+
+/// Root may write everywhere: it runs this as nobody.
+#[test]
+fn a_last_checkpoint_that_cannot_be_written_is_said() {
+    let place = Place::new();
+    for path in [place.path(""), place.path("mount")] {
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o777)).unwrap();
+    }
+    fs::copy(env!("CARGO_BIN_EXE_impala"), place.path("impala")).unwrap();
+    let as_nobody = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"];
+    let wrapper: &[&str] = if rustix::process::geteuid().is_root() { &as_nobody } else { &[] };
+    if !place.shell(wrapper, "./impala --version").status.success() {
+        return println!("SKIPPED: running as nobody needs `setpriv`");
+    }
+    let meddle = "chmod 555 mount/run/checkpoints";
+    let output = meddled_with(&place, wrapper, "./impala train --config settings.toml", meddle);
+    assert_ended(&output, 1, &["SIGTERM: stopping", "training goes on"]);
+    assert_last_line(&output, &["lost the last checkpoint", "Permission denied"]);
+    // What lies elsewhere is of the run's end all the same.
+    let summary = fs::read_to_string(place.path("mount/run/summary.json")).unwrap();
+    let summary: impala::telemetry::Summary = serde_json::from_str(&summary).unwrap();
+    let newest = place.path("mount/run/checkpoint.safetensors");
+    let newest = impala::state::checkpoint::Checkpoint::load(&newest).unwrap();
+    assert_eq!(newest.state.counters.frames, summary.frames);
+}
+
+/// Closed, full, or with a reader that has seen enough.
+#[test]
+fn no_stream_that_takes_nothing_costs_a_run() {
+    let place = Place::new();
+    let streams = ["2>/dev/full", "2>&-", "<&- >&- 2>&-", "2>&1 | head -2", "2>&1 | true"];
+    for (number, stream) in streams.into_iter().enumerate() {
+        for verbosity in ["-q", "", "-v"] {
+            let run = format!("run{number}{verbosity}");
+            let script = format!(
+                "{{ $TRAIN {verbosity} --frames 5000 --run-dir {run}; echo $? > status; }} {stream}; cat status"
+            );
+            let output = place.shell(&[], &script);
+            let status = fs::read_to_string(place.path("status")).unwrap();
+            assert_eq!(status, "0\n", "{verbosity} {stream}: {}", said(&output));
+            let summary = fs::read_to_string(place.path(&run).join("summary.json")).unwrap();
+            let summary: impala::telemetry::Summary = serde_json::from_str(&summary).unwrap();
+            let restarts = summary.actors.iter().map(|actor| actor.restarts).sum::<u64>();
+            assert_eq!(
+                (restarts, summary.reliability.learner_restarts),
+                (0, 0),
+                "{verbosity} {stream}"
+            );
+        }
+    }
+    for command in ["train --frames 5000 --run-dir full", "config", "completions bash", "runs ."] {
+        let output = place.shell(&[], &format!("exec $IMPALA {command} > /dev/full"));
+        assert_ended(&output, 1, &["cannot write to the standard output: No space left"]);
+        let output = place.shell(&[], &format!("exec $IMPALA {command} > /dev/full 2>&1"));
+        assert_ne!(output.status.code(), Some(101), "{command}");
+    }
 }
 
 fn shared_memory_names() -> HashSet<OsString> {

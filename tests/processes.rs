@@ -7,6 +7,7 @@ mod training;
 use std::collections::HashSet;
 use std::fs::File;
 use std::os::unix::fs::FileExt;
+use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::time::{Duration, Instant};
 
 use impala::base::span::Span;
@@ -21,6 +22,11 @@ use impala::telemetry::{Exit, MetricsRow, SlotRecord, Summary};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use training::{Training, wait_until};
+
+/// Exit codes, as a shell sees them, of a run that a signal asked to end.
+const BY_SIGHUP: Option<i32> = Some(128 + 1);
+const BY_SIGINT: Option<i32> = Some(128 + 2);
+const BY_SIGTERM: Option<i32> = Some(128 + 15);
 
 impl Training {
     /// Starts a run and waits for its five workers.
@@ -93,7 +99,9 @@ impl Training {
         let stderr = self.supervisor.stderr.as_mut().unwrap();
         std::io::Read::read_to_string(stderr, &mut said).unwrap();
         let summary = std::fs::read_to_string(self.run_dir.join("summary.json")).ok();
-        (status.code(), said, summary.map(|text| serde_json::from_str(&text).unwrap()))
+        // As a shell says it: a death by a signal is its number and 128.
+        let code = status.code().or_else(|| Some(128 + status.signal()?));
+        (code, said, summary.map(|text| serde_json::from_str(&text).unwrap()))
     }
 }
 
@@ -122,7 +130,7 @@ fn a_killed_actor_is_replaced_and_training_goes_on() {
     training.signal(Signal::SIGTERM);
     let (code, said, summary) = training.end();
     let summary = summary.unwrap();
-    assert_eq!(code, Some(0), "{said}");
+    assert_eq!(code, BY_SIGTERM, "{said}");
     assert!(said.contains("was killed by SIGKILL; started again"), "{said}");
     assert_eq!(summary.actors.iter().map(|actor| actor.restarts).collect::<Vec<_>>(), [0, 1, 0, 0]);
     assert!(summary.actors[1].rollouts > 0);
@@ -157,7 +165,7 @@ fn an_actor_that_dies_again_and_again_is_given_up() {
     kill_until_given_up(&training);
     training.signal(Signal::SIGTERM);
     let (code, said, summary) = training.end();
-    assert_eq!(code, Some(0), "{said}");
+    assert_eq!(code, BY_SIGTERM, "{said}");
     let told =
         ["; given up after more than 5 deaths in 30 s", "training goes on with 3 of 4 actors"];
     assert!(told.iter().all(|part| said.contains(part)), "{said}");
@@ -195,7 +203,7 @@ fn a_killed_learner_is_replaced_and_goes_on_from_its_last_update() {
     training.signal(Signal::SIGTERM);
     let (code, said, summary, rows) = training.end_with_rows();
     let summary = summary.unwrap();
-    assert_eq!(code, Some(0), "{said}");
+    assert_eq!(code, BY_SIGTERM, "{said}");
     assert!(said.contains("the learner (pid"), "{said}");
     let lost = "nothing is lost but updates under way";
     assert_eq!(said.matches(lost).count(), 2, "what is lost is said: {said}");
@@ -250,7 +258,7 @@ fn a_stopped_worker_is_replaced_after_the_time_out_and_not_before() {
     training.signal(Signal::SIGTERM);
     let (code, said, summary) = training.end();
     let reliability = summary.unwrap().reliability;
-    assert_eq!(code, Some(0), "{said}");
+    assert_eq!(code, BY_SIGTERM, "{said}");
     assert!(
         said.contains("gave no sign of life for 8 s (supervision.hang_timeout_s); killed"),
         "{said}"
@@ -272,7 +280,7 @@ fn a_stopped_supervisor_replaces_nobody() {
     assert_eq!(training.workers().into_iter().collect::<HashSet<_>>(), workers);
     training.signal(Signal::SIGTERM);
     let (code, said, summary) = training.end();
-    assert_eq!((code, summary.unwrap().reliability.hangs), (Some(0), 0), "{said}");
+    assert_eq!((code, summary.unwrap().reliability.hangs), (BY_SIGTERM, 0), "{said}");
 }
 
 /// Writes over the indices of the first ring, through the memory of a worker, then kills its actor: the
@@ -315,7 +323,7 @@ fn await_new_workers(training: &Training, before: &[Pid]) {
 fn assert_reset(training: Training, complaint: &str) {
     training.signal(Signal::SIGTERM);
     let (code, said, summary) = training.end();
-    assert_eq!(code, Some(0), "{said}");
+    assert_eq!(code, BY_SIGTERM, "{said}");
     assert!(said.contains(complaint), "{said}");
     assert!(said.contains("the shared segment was damaged; everything starts again"), "{said}");
     assert!(summary.unwrap().reliability.segment_resets >= 1);
@@ -378,10 +386,7 @@ fn mark_cell_in_use(learner: Pid, region: Span) -> std::io::Result<()> {
 /// Stops a process and waits until it stands still.
 fn stop(pid: Pid) {
     kill(pid, Signal::SIGSTOP).unwrap();
-    wait_until("a process to stand still", || {
-        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
-        stat.rsplit(')').next().unwrap().starts_with(" T")
-    });
+    wait_until("a process to stand still", || is_stopped(pid));
 }
 
 /// Waits until a learner whose actors stand still has nothing to do, and stops it: what it has saved is what
@@ -413,9 +418,12 @@ fn a_cell_in_use_that_is_marked_as_being_written_hangs_nobody() {
     }
 }
 
+/// And then as if the signal had ended it, for whoever started it to see.
 #[test]
 fn one_signal_stops_in_order_with_all_files() {
-    for signal in [Signal::SIGINT, Signal::SIGTERM] {
+    let endings =
+        [(Signal::SIGINT, BY_SIGINT), (Signal::SIGTERM, BY_SIGTERM), (Signal::SIGHUP, BY_SIGHUP)];
+    for (signal, ending) in endings {
         let training = Training::start();
         let workers = training.workers();
         let run_dir = training.run_dir.clone();
@@ -426,9 +434,136 @@ fn one_signal_stops_in_order_with_all_files() {
             assert!(run_dir.join(file).exists(), "{file}");
         }
         let (code, said, summary) = training.end();
-        assert_eq!(code, Some(0), "{said}");
-        assert_eq!(summary.unwrap().exit, Exit::Interrupted);
+        let summary = summary.unwrap();
+        assert_eq!((code, summary.exit), (ending, Exit::Interrupted), "{said}");
+        assert_eq!(summary.signal.as_deref(), Some(signal.as_str()));
     }
+}
+
+/// As `nohup` and a job that a script starts with `&` have it.
+#[test]
+fn signals_ignored_from_the_start_stay_ignored() {
+    let training = Training::start_from("trap '' HUP INT TSTP;", "", &[]);
+    wait_until("some training", || training.n_rows() > 1);
+    let workers = training.workers();
+    for signal in [Signal::SIGHUP, Signal::SIGINT, Signal::SIGTSTP] {
+        training.signal(signal);
+        let n_frames = training.n_frames();
+        wait_until("training after it", || training.n_frames() > n_frames);
+    }
+    assert_eq!(training.workers(), workers);
+    training.signal(Signal::SIGTERM);
+    let (code, said, summary) = training.end();
+    assert_eq!((code, summary.unwrap().signal.as_deref()), (BY_SIGTERM, Some("SIGTERM")), "{said}");
+    assert!(!said.contains("SIGHUP") && !said.contains("SIGINT"), "{said}");
+}
+
+/// Whose children end unasked, unless they take that back.
+#[test]
+fn a_parent_that_ignores_its_children_costs_no_results() {
+    let training = Training::start_from("trap '' CHLD;", "", &[]);
+    wait_until("some training", || training.n_rows() > 1);
+    let actor = training.replacement("impala-actor2", &[]);
+    kill(actor, Signal::SIGKILL).unwrap();
+    training.replacement("impala-actor2", &[actor]);
+    training.signal(Signal::SIGTERM);
+    let (code, said, summary) = training.end();
+    assert_eq!((code, summary.unwrap().actors[2].restarts), (BY_SIGTERM, 1), "{said}");
+    assert!(said.contains("was killed by SIGKILL; started again"), "{said}");
+}
+
+/// A mask is what the fork of a parent happened to have.
+#[test]
+fn signals_blocked_from_the_start_are_heard() {
+    let block = "set -- env --block-signal=TERM,USR1,CHLD \"$@\";";
+    let is_known = std::process::Command::new("env").args(["--block-signal=TERM", "true"]).status();
+    if !is_known.is_ok_and(|status| status.success()) {
+        return eprintln!("SKIPPED: this `env` cannot block signals");
+    }
+    let training = Training::start_from(block, "", &[]);
+    wait_until("some training", || training.n_rows() > 1);
+    let status = std::fs::read_to_string(format!("/proc/{}/status", training.pid())).unwrap();
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigBlk:")).unwrap();
+    let mask = u64::from_str_radix(mask.trim(), 16).unwrap();
+    assert_eq!(mask >> (Signal::SIGUSR1 as u32 - 1) & 1, 0, "{mask:x}");
+    training.signal(Signal::SIGTERM);
+    let (code, said, _) = training.end();
+    assert_eq!(code, BY_SIGTERM, "{said}");
+}
+
+fn is_stopped(pid: Pid) -> bool {
+    std::fs::read_to_string(format!("/proc/{pid}/stat"))
+        .is_ok_and(|stat| stat.rsplit(')').next().unwrap_or_default().starts_with(" T"))
+}
+
+impl Training {
+    /// In a process group of its own, as an interactive shell starts it: only such a one can be stopped by
+    /// the terminal.
+    fn start_as_job(settings: &str, flags: &[&str]) -> Self {
+        Self::start_as(|shell| _ = shell.process_group(0), "", settings, flags)
+    }
+
+    /// Ctrl-Z, until everybody stands still.
+    fn suspend(&self, others: &[Pid]) {
+        self.signal(Signal::SIGTSTP);
+        wait_until("all to stand still", || {
+            is_stopped(self.pid()) && others.iter().all(|pid| is_stopped(*pid))
+        });
+    }
+}
+
+#[test]
+fn ctrl_z_stops_all_processes_and_counts_as_nobodys_silence() {
+    let settings = "[supervision]\nhang_timeout_s = 4.0\n";
+    let training = Training::start_as_job(settings, &[]);
+    wait_until("some training", || training.n_rows() > 1);
+    let workers = training.workers();
+    training.suspend(&workers);
+    let (ticks, n_rows) = (processor_ticks(workers[0]), training.n_rows());
+    // Longer than anybody may be silent.
+    std::thread::sleep(Duration::from_secs(5));
+    assert_eq!((processor_ticks(workers[0]), training.n_rows()), (ticks, n_rows), "nobody trains");
+    let n_frames = training.n_frames();
+    training.signal(Signal::SIGCONT);
+    wait_until("training after it", || training.n_frames() > n_frames);
+    assert_eq!(training.workers(), workers, "nobody was replaced");
+    training.signal(Signal::SIGTERM);
+    let (code, said, summary) = training.end();
+    assert_eq!((code, summary.unwrap().reliability.hangs), (BY_SIGTERM, 0), "{said}");
+    assert!(said.contains("all processes stood still for "), "{said}");
+}
+
+/// Nor does the time for which an evaluation stands still.
+#[test]
+fn ctrl_z_stops_the_final_evaluation_too() {
+    let endless = ["--set", "report.eval_episodes=1_000_000"];
+    let training = Training::start_as_job("[supervision]\nhang_timeout_s = 4.0\n", &endless);
+    wait_until("some training", || training.n_rows() > 1);
+    training.signal(Signal::SIGINT);
+    let evaluation = training.replacement("impala-eval", &[]);
+    training.suspend(&[evaluation]);
+    std::thread::sleep(Duration::from_secs(5));
+    training.signal(Signal::SIGCONT);
+    wait_until("the evaluation to go on", || !is_stopped(evaluation));
+    training.signal(Signal::SIGINT);
+    let (code, said, summary) = training.end();
+    assert_eq!((code, summary.unwrap().exit), (BY_SIGINT, Exit::Interrupted), "{said}");
+    assert!(said.contains("SIGINT ended the final evaluation"), "{said}");
+}
+
+/// When memory runs out, the kernel takes one of those that can be replaced.
+#[test]
+fn workers_offer_themselves_to_be_killed_before_their_supervisor() {
+    let training = Training::start();
+    wait_until("some training", || training.n_rows() > 1);
+    let adjusted = |pid: Pid| -> i32 {
+        let text = std::fs::read_to_string(format!("/proc/{pid}/oom_score_adj")).unwrap();
+        text.trim().parse().unwrap()
+    };
+    let own = adjusted(training.pid());
+    assert!(training.workers().into_iter().all(|worker| adjusted(worker) == 1000.min(own + 500)));
+    training.signal(Signal::SIGTERM);
+    training.end();
 }
 
 #[test]
@@ -501,7 +636,7 @@ fn a_learner_without_slots_sleeps() {
     workers[1..].iter().for_each(|actor| kill(*actor, Signal::SIGCONT).unwrap());
     training.signal(Signal::SIGTERM);
     let (code, said, _) = training.end();
-    assert_eq!(code, Some(0), "{said}");
+    assert_eq!(code, BY_SIGTERM, "{said}");
 }
 
 /// A stopped learner hands no slot back: actors fill their rings and sleep. Who goes on before the time-out
@@ -523,7 +658,7 @@ fn actors_sleep_while_the_learner_is_stopped_and_go_on_with_it() {
     assert_eq!(training.workers(), workers, "nobody was replaced");
     training.signal(Signal::SIGTERM);
     let (code, said, summary) = training.end();
-    assert_eq!((code, summary.unwrap().reliability.hangs), (Some(0), 0), "{said}");
+    assert_eq!((code, summary.unwrap().reliability.hangs), (BY_SIGTERM, 0), "{said}");
 }
 
 #[test]
@@ -538,7 +673,7 @@ fn no_dead_worker_stays_in_the_process_table() {
         assert!(!std::path::Path::new(&format!("/proc/{worker}")).exists(), "{name} {worker}");
     }
     training.signal(Signal::SIGTERM);
-    assert_eq!(training.end().0, Some(0));
+    assert_eq!(training.end().0, BY_SIGTERM);
 }
 
 /// One SIGINT: the last checkpoint is of the last update, and the report is whole, also where a worker
@@ -556,7 +691,7 @@ fn an_interrupted_run_leaves_its_last_update_and_a_whole_report() {
     let report = std::fs::read_to_string(run.report()).unwrap();
     let (code, said, summary) = training.end();
     let summary = summary.unwrap();
-    assert_eq!((code, summary.exit), (Some(0), Exit::Interrupted), "{said}");
+    assert_eq!((code, summary.exit), (BY_SIGINT, Exit::Interrupted), "{said}");
     assert!(said.contains("did not stop in 3 s (supervision.stop_grace_s); killed"), "{said}");
     assert_eq!(checkpoint.state.counters.frames, summary.frames);
     assert_eq!(checkpoint.state.counters.updates, summary.updates);
@@ -579,7 +714,7 @@ fn a_signal_during_the_final_evaluation_costs_no_results() {
     assert!(run.report().exists(), "no report; {reason}");
     let (code, said, summary) = training.end();
     let summary = summary.unwrap();
-    assert_eq!((code, summary.exit, summary.eval), (Some(0), Exit::Interrupted, None), "{said}");
+    assert_eq!((code, summary.exit, summary.eval), (BY_SIGINT, Exit::Interrupted, None), "{said}");
     assert!(reason.contains("SIGINT ended the final evaluation"), "{reason}");
 }
 
@@ -596,7 +731,7 @@ fn a_second_signal_ends_everything_at_once() {
     assert!(is_alive(workers[4]), "the first signal leaves it its time");
     training.signal(Signal::SIGINT);
     let (code, said, summary) = training.end();
-    assert_eq!((code, summary.unwrap().exit), (Some(0), Exit::Interrupted), "{said}");
+    assert_eq!((code, summary.unwrap().exit), (BY_SIGINT, Exit::Interrupted), "{said}");
     assert!(said.contains("SIGINT again: all workers are killed"), "{said}");
     assert!(!is_alive(workers[4]));
 }

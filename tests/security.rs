@@ -16,7 +16,12 @@ use training::{Training, wait_until};
 impl Training {
     /// A run started with no mask at all, after something has been learned.
     fn without_mask() -> Self {
-        let training = Training::start_from("umask 0;", "eval_episodes = 3\n", &[]);
+        Self::with_mask("0")
+    }
+
+    fn with_mask(mask: &str) -> Self {
+        let prologue = format!("umask {mask};");
+        let training = Training::start_from(&prologue, "eval_episodes = 3\n", &[]);
         wait_until("rows of metrics", || training.n_rows() > 1);
         training
     }
@@ -113,9 +118,18 @@ fn each_end_of_the_channel_has_one_holder() {
     assert_eq!(holders, [1, 1, 0, 0, 0, 0], "supervisor and learner, an end each; actors none");
 }
 
+/// Reports are made to be shared, as far as the mask of their user allows; whose own rights no mask takes.
 #[test]
-fn memory_and_files_of_a_run_are_the_users_alone() {
-    let mut training = Training::without_mask();
+fn memory_and_checkpoints_are_the_users_alone_and_all_else_is_as_the_mask_says() {
+    for (mask, of_file, of_folder) in
+        [("0", 0o666, 0o777), ("027", 0o640, 0o750), ("0777", 0o600, 0o700)]
+    {
+        let training = Training::with_mask(mask);
+        assert_modes(training, of_file, of_folder);
+    }
+}
+
+fn assert_modes(mut training: Training, of_file: u32, of_folder: u32) {
     let pid = training.pids()[0];
     let segments =
         descriptors(pid).into_iter().filter(|(_, target)| target.starts_with("/dev/shm/"));
@@ -128,7 +142,13 @@ fn memory_and_files_of_a_run_are_the_users_alone() {
     let mut n_files = 0;
     let mut open = vec![training.run_dir.clone()];
     while let Some(path) = open.pop() {
-        assert_eq!(mode(&path) & 0o077, 0, "{}", path.display());
+        let is_checkpoint = path.extension().is_some_and(|extension| extension == "safetensors");
+        let expected = match path.is_dir() {
+            true => of_folder,
+            false if is_checkpoint => 0o600,
+            false => of_file,
+        };
+        assert_eq!(mode(&path), expected, "{}", path.display());
         if path.is_dir() {
             open.extend(fs::read_dir(&path).unwrap().map(|entry| entry.unwrap().path()));
         }

@@ -6,7 +6,7 @@
 
 COMMAND is run once for each actor process, 0.1 s after the start of every second run. Figures are
 medians over the runs, from each run's summary.json and from the kernel's account of its processes.
-Needs target/release/impala (`make build`).
+Needs the binary (`make build`).
 """
 
 # Owns the alternation and the table; knows of the engine only its command line, the order of its
@@ -14,6 +14,7 @@ Needs target/release/impala (`make build`).
 
 import argparse
 import json
+import os
 import resource
 import signal
 import statistics
@@ -24,7 +25,7 @@ import time
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-BINARY = ROOT / "target" / "release" / "impala"
+BINARY = Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target")).absolute() / "release" / "impala"
 # More frames than any run here consumes; it ends by a signal.
 SETTINGS = "frames = 100_000_000_000\n[report]\nrows = 1_000_000\neval_episodes = 0\n"
 SETTLING_S = 0.1

@@ -5,18 +5,19 @@
 
 use std::fs::File;
 use std::os::fd::AsFd;
-use std::os::unix::process::CommandExt;
+use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use impala::config::Config;
+use impala::os::signals::asking_to_end;
 use impala::revisit::live::LiveRun;
 use impala::run::dir::RunDir;
 use impala::telemetry::Summary;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use nix::sys::signal::{SigSet, Signal, kill};
+use nix::sys::signal::{Signal, kill};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use nix::unistd::Pid;
 use tempfile::TempDir;
@@ -122,15 +123,18 @@ impl EndlessRun {
     /// Asks the run to stop in order and waits until it has.
     ///
     /// # Errors
-    /// If it does not; it is then killed.
-    pub fn stop(&mut self) -> Result<ExitStatus> {
+    /// If it does not, in which case it is killed; if it had failed, with what it said.
+    pub fn stop(&mut self) -> Result<()> {
         let start = Instant::now();
         if !self.has_ended()? {
             kill(self.pid(), Signal::SIGTERM)?;
         }
         while start.elapsed() < PATIENCE {
             if let Some(status) = self.child.try_wait()? {
-                return Ok(status);
+                // A run that was stopped in order ends by the signal that asked for it.
+                let is_in_order = status.signal() == Some(Signal::SIGTERM as i32);
+                ensure!(is_in_order, "the run ended with {status}: {}", self.said());
+                return Ok(());
             }
             std::thread::sleep(TICK);
         }
@@ -155,8 +159,7 @@ impl Interrupt {
     /// # Errors
     /// If the system has no descriptor for them.
     pub fn catch() -> Result<Interrupt> {
-        let signals: SigSet =
-            [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP].into_iter().collect();
+        let signals = asking_to_end();
         signals.thread_block()?;
         let flags = SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC;
         Ok(Interrupt(SignalFd::with_flags(&signals, flags)?))

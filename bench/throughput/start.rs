@@ -47,8 +47,10 @@ fn to_help() -> Result<f64> {
 fn to_first_frame() -> Result<f64> {
     let folder = tempfile::tempdir()?;
     let (settings, run_dir) = (folder.path().join("bench.toml"), folder.path().join("run"));
-    let report = ReportSettings { rows: 1, eval_episodes: 0 };
-    let config = Config { frames: 1, report, ..Config::default() };
+    let report = ReportSettings { rows: 1, eval_episodes: 0, ..ReportSettings::default() };
+    let mut config = Config { report, ..Config::default() };
+    // One batch, and its end.
+    config.frames = (config.actors.envs_per_actor * config.actors.unroll_length) as u64;
     std::fs::write(&settings, config.to_toml())?;
     run(impala().args(["train", "--config"]).arg(&settings).arg("--run-dir").arg(&run_dir))?;
     Ok(read_summary(&run_dir)?.startup_s)

@@ -1,7 +1,5 @@
 //! `impala completions`: a script by which a shell completes our command line.
 
-use std::io::{self, Write};
-
 use clap::CommandFactory;
 use clap_complete::{Shell, generate};
 
@@ -22,5 +20,6 @@ pub struct Args {
 pub fn run(args: &Args) -> Result<(), Failure> {
     let mut script = Vec::new();
     generate(args.shell, &mut Cli::command(), "impala", &mut script);
-    io::stdout().write_all(&script).map_err(|error| Failure::Run(error.into()))
+    say!("{}", String::from_utf8_lossy(&script).trim_end());
+    Ok(())
 }

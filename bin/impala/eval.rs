@@ -10,7 +10,7 @@ use impala::env::{EnvArgs, Registry};
 use impala::kernels::Simd;
 use impala::play::render::Film;
 use impala::play::scores::{Bin, histogram, summarise};
-use impala::play::{Player, Selection};
+use impala::play::{Bounds, Player, Selection};
 use impala::run::dir::RunDir;
 use impala::sinks::terminal::{ProgressLine, Show};
 use impala::state::checkpoint::Checkpoint;
@@ -45,6 +45,12 @@ pub struct Args {
     /// Episode i is reset with this seed plus i.
     #[arg(long, default_value_t = 1_000_000, value_parser = value_parser!(u64).range(..1 << 62))]
     seed: u64,
+    /// Cut an episode that has not ended after this many steps; it counts with its return so far.
+    #[arg(long, value_name = "N", default_value_t = 100_000, value_parser = value_parser!(u64).range(1..=1_000_000_000))]
+    max_steps: u64,
+    /// Stop after this time; episodes that have not ended by then do not count.
+    #[arg(long, value_name = "S", default_value_t = 600.0, value_parser = seconds)]
+    max_seconds: f64,
     /// Draw actions from the policy's probabilities, as in training, instead of the most probable ones.
     #[arg(long)]
     sampled: bool,
@@ -88,10 +94,12 @@ pub fn run(args: &Args, show: Show) -> Result<(), Failure> {
         .map_err(|error| usage(error.into()))?;
 
     let mut line = ProgressLine::new(show, "evaluating", "episodes", args.episodes.into());
-    let returns =
-        player.returns(args.episodes as usize, args.seed, |played| line.set(played as u64, ""));
+    let bounds = Bounds { max_steps: args.max_steps, max_s: args.max_seconds };
+    let finished = |n_finished| line.set(n_finished as u64, "");
+    let played = player.play(args.episodes as usize, args.seed, bounds, finished);
     line.finish();
-    let returns = returns.map_err(|error| Failure::Run(error.into()))?;
+    let played = played.map_err(|error| Failure::Run(error.into()))?;
+    let summary = summarise(&played).ok_or_else(|| args.none_ended()).map_err(Failure::Run)?;
     let evaluation = Evaluation {
         env: &checkpoint.spec.id,
         checkpoint: &path,
@@ -99,8 +107,8 @@ pub fn run(args: &Args, show: Show) -> Result<(), Failure> {
         updates: checkpoint.state.counters.updates,
         actions: selection.to_string(),
         seed: args.seed,
-        summary: summarise(&returns).expect("at least one episode was played"),
-        returns: &returns,
+        summary,
+        returns: &played.returns,
     };
     let text = if args.json { as_json(&evaluation)? } else { as_text(&evaluation) };
     say!("{text}");
@@ -111,6 +119,22 @@ pub fn run(args: &Args, show: Show) -> Result<(), Failure> {
 fn env_args(checkpoint: &Checkpoint) -> EnvArgs {
     toml::from_str(&checkpoint.settings)
         .map_or_else(|_| EnvArgs::default(), |config: Config| config.env_args)
+}
+
+impl Args {
+    fn none_ended(&self) -> anyhow::Error {
+        anyhow!(
+            "none of {} episodes ended within {} s; raise --max-seconds, or lower --max-steps",
+            self.episodes,
+            self.max_seconds
+        )
+    }
+}
+
+/// A time that can be waited for.
+fn seconds(text: &str) -> Result<f64, &'static str> {
+    let seconds = text.parse().ok().filter(|seconds| (0.001..=1e6).contains(seconds));
+    seconds.ok_or("give a number of seconds from 0.001 to 1000000")
 }
 
 /// A picture that could not be written is refused before a long evaluation, not after it.
@@ -146,7 +170,7 @@ fn draw(args: &Args, player: &Player, env: &str, show: Show) -> anyhow::Result<(
     if args.gif.is_none() && args.frames.is_none() {
         return Ok(());
     }
-    let moments = player.moments(args.seed)?;
+    let moments = player.moments(args.seed, args.max_steps)?;
     let film = Film::new(env, &moments, args.every as usize);
     let line = || ProgressLine::new(show, "drawing", "frames", film.n_frames() as u64);
     let say = |path: &Path| {
@@ -176,14 +200,15 @@ fn as_json(evaluation: &Evaluation) -> Result<String, Failure> {
 
 fn as_text(evaluation: &Evaluation) -> String {
     let Evaluation { env, actions, frames, summary, .. } = evaluation;
-    let EvalSummary { episodes, mean, standard_error, min, max } = summary;
+    let EvalSummary { episodes, mean, standard_error, min, max, .. } = summary;
     let (episodes, frames) =
         (number_of(*episodes, &format!("{actions} episode")), number_of(*frames, "frame"));
     let mut text = format!(
         "{env}: {episodes} of a policy that learned from {frames}\n\
-         score {} ± {} (mean ± standard error), min {min}, max {max}",
+         score {} ± {} (mean ± standard error), min {min}, max {max}{}",
         score(*mean),
         score(*standard_error),
+        summary.remark(),
     );
     for line in histogram_lines(&histogram(evaluation.returns, MAX_BINS)) {
         text.push('\n');

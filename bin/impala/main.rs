@@ -20,6 +20,7 @@ use std::process::ExitCode;
 use clap::error::{ContextKind, ContextValue, ErrorKind as Mistake};
 use clap::{ArgAction, Parser, Subcommand};
 use impala::config::meant_setting;
+use impala::os::process::{keep_own_rights, unblock_signals};
 use impala::sinks::terminal::Show;
 
 /// Exit status for a mistake of the user's: found before anything was started.
@@ -80,7 +81,8 @@ impl Cli {
 
 fn main() -> ExitCode {
     let process_start_ns = impala::base::latency::monotonic_ns();
-    impala::os::process::keep_files_private();
+    keep_own_rights();
+    unblock_signals();
     let cli = Cli::try_parse().unwrap_or_else(|error| with_setting(error).exit());
     let show = cli.show();
     if cli.verbose {
@@ -101,7 +103,7 @@ fn main() -> ExitCode {
         Err(Failure::Usage(error)) => (error, ExitCode::from(EXIT_USAGE)),
         Err(Failure::Run(error)) => (error, ExitCode::FAILURE),
     };
-    eprintln!("impala: {}", printable(&error.to_string()));
+    complain(&printable(&error.to_string()));
     status
 }
 
@@ -124,11 +126,16 @@ fn with_setting(mut error: clap::Error) -> clap::Error {
     error
 }
 
+/// Writes a line to stderr, where that takes one: its user may have closed it, and the status says enough.
+fn complain(text: &str) {
+    let _ = writeln!(std::io::stderr(), "impala: {text}");
+}
+
 /// Writes a line to stdout. A reader that has seen enough, such as `head`, is no error; a full disk is.
 fn print_line(text: std::fmt::Arguments) {
     match writeln!(std::io::stdout(), "{text}") {
         Err(error) if error.kind() != ErrorKind::BrokenPipe => {
-            eprintln!("impala: cannot write to the standard output: {error}");
+            complain(&format!("cannot write to the standard output: {error}"));
             std::process::exit(EXIT_FAILURE);
         }
         _ => {}
@@ -151,6 +158,8 @@ fn log_to_stderr() {
         && std::io::IsTerminal::is_terminal(&std::io::stderr());
     tracing_subscriber::fmt()
         .with_writer(std::io::stderr)
+        // Else a line that cannot be written is complained of on the same stream, which panics.
+        .log_internal_errors(false)
         .with_timer(tracing_subscriber::fmt::time::uptime())
         .with_max_level(tracing::Level::DEBUG)
         .with_ansi(is_colourful)

@@ -6,12 +6,13 @@ use anyhow::anyhow;
 use clap::ValueEnum;
 use impala::base::units::{number_of, score};
 use impala::config::{Config, Layers, LearnerKind};
+use impala::os::process::end_by;
 use impala::report::learning;
 use impala::report::read::RunData;
 use impala::revisit::resume::Resumption;
 use impala::sinks::terminal::{Show, rate};
 use impala::telemetry::{Exit, Summary};
-use impala::train::{Destination, TrainedRun, resume, train};
+use impala::train::{Destination, Lost, TrainedRun, resume, train};
 
 use crate::Failure;
 use crate::config::Sources;
@@ -104,14 +105,17 @@ pub fn run(args: &Args, process_start_ns: u64, show: Show) -> Result<(), Failure
         if is_usage { Failure::Usage(error) } else { Failure::Run(error) }
     })?;
     print_result(&trained);
-    if let Some(error) = trained.unwritten {
+    if !trained.lost.is_empty() {
+        let lost: Vec<String> = trained.lost.iter().map(Lost::to_string).collect();
+        let lost = lost.join("; ");
         return Err(Failure::Run(anyhow!(
-            "the run is done, but not all of it is on disk: {error}"
+            "the run is done, but not all of it is on disk: lost {lost}"
         )));
     }
-    match trained.summary.exit {
-        Exit::Failed => Err(Failure::Run(anyhow!("{}", trained.reason))),
-        Exit::Finished | Exit::Solved | Exit::Interrupted => Ok(()),
+    match (trained.summary.exit, trained.signal) {
+        (Exit::Failed, _) => Err(Failure::Run(anyhow!("{}", trained.reason))),
+        (_, Some(signal)) => end_by(signal),
+        (_, None) => Ok(()),
     }
 }
 
@@ -166,11 +170,12 @@ fn print_result(trained: &TrainedRun) {
     say!("{}", speed_line(summary));
     if let Some(eval) = &summary.eval {
         say!(
-            "greedy score over {}: mean {}, min {}, max {}",
+            "greedy score over {}: mean {}, min {}, max {}{}",
             number_of(eval.episodes, "episode"),
             score(eval.mean),
             score(eval.min),
-            score(eval.max)
+            score(eval.max),
+            eval.remark()
         );
     }
     print_learning(trained);

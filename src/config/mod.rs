@@ -185,6 +185,11 @@ settings! {
         rows: u64 = 200, Integers(1, 1_000_000, "rows");
         /// Episodes of the greedy evaluation at the end; 0 for none.
         eval_episodes: u64 = 100, Integers(0, 1_000_000, "episodes");
+        /// Steps after which an episode of that evaluation is cut that does not end by itself. It counts with
+        /// its return so far.
+        eval_max_steps: u64 = 100_000, Integers(1, 1_000_000_000, "steps");
+        /// Time after which that evaluation ends. Episodes that have not ended by then do not count.
+        eval_max_s: f64 = 600.0, Reals(0.1, 1e6, "seconds");
     }
 }
 
@@ -279,6 +284,7 @@ impl Config {
         self.check_threshold(&spec)?;
         self.check_learner()?;
         self.check_batch(self.n_slots())?;
+        self.check_budget()?;
         self.check_threads()?;
         self.check_deterministic()
     }
@@ -438,6 +444,21 @@ impl Config {
              raise actors.count or actors.slots_per_actor for larger batches"
         );
         Err(value("loss.batch_slots", slots, remedy))
+    }
+
+    /// One update learns from a whole batch: a budget that is smaller would be overdrawn by it.
+    fn check_budget(&self) -> Result<(), ConfigError> {
+        let (slots, steps) = (self.loss.batch_slots as u64, self.actors.unroll_length as u64);
+        let envs = self.actors.envs_per_actor as u64;
+        let batch_frames = slots * steps * envs;
+        if batch_frames <= self.frames {
+            return Ok(());
+        }
+        let remedy = format!(
+            "must be {batch_frames} or more, the frames of one batch: loss.batch_slots {slots} × \
+             actors.envs_per_actor {envs} × actors.unroll_length {steps}; lower one of these for a smaller budget"
+        );
+        Err(value("frames", self.frames, remedy))
     }
 
     fn no_env(&self, error: &EnvError) -> ConfigError {

@@ -2,5 +2,6 @@
 
 pub mod cores;
 pub mod memory;
+pub mod memory_limits;
 pub mod process;
 pub mod signals;

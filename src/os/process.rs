@@ -6,12 +6,13 @@
 
 use std::ffi::CString;
 use std::io::{self, PipeReader, PipeWriter, Read, Write};
+use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::OnceLock;
 
 use nix::sys::prctl;
-use nix::sys::signal::{SigHandler, SigSet, Signal, kill, signal};
+use nix::sys::signal::{SigHandler, SigSet, Signal, kill, raise, signal};
 use nix::sys::wait::{WaitStatus, waitpid};
 use nix::unistd::{ForkResult, Pid, fork, getpid, getppid, setpgid};
 use rustix::fs::Mode;
@@ -78,10 +79,50 @@ pub fn survive_large_files() {
     debug_assert!(ignored.is_ok());
 }
 
-/// From now on nobody but the user may read what this process and its children write, whatever mask it
-/// was started with: a run's files hold its command line, and weights are read back by later runs.
-pub fn keep_files_private() {
-    umask(Mode::RWXG | Mode::RWXO);
+/// Makes sure that this process can ask how its children ended. A parent that ignores SIGCHLD has its children's
+/// children vanish unasked. A handler that there is stays.
+fn hear_of_children() {
+    if is_ignored(Signal::SIGCHLD) {
+        // SAFETY: no handler is installed, and the default one does nothing.
+        let restored = unsafe { signal(Signal::SIGCHLD, SigHandler::SigDfl) };
+        // Refused only for signals that do not exist or cannot be ignored, of which this is none.
+        debug_assert!(restored.is_ok());
+    }
+}
+
+/// From now on signals reach this process, whatever mask it was started with: that is what the fork of its
+/// parent happened to have, and nobody's wish. Who wants a signal ignored says so, and is heeded.
+pub fn unblock_signals() {
+    // Refused only for an operation that does not exist.
+    let _ = SigSet::all().thread_unblock();
+}
+
+/// Whether this process ignores a signal, as one that `nohup` or a script's `&` started does.
+pub fn is_ignored(signal: Signal) -> bool {
+    let mut action = MaybeUninit::<libc::sigaction>::uninit();
+    // SAFETY: without a new action the call only writes the present one to where it is told, which is
+    // memory of ours of that size.
+    let status = unsafe { libc::sigaction(signal as i32, std::ptr::null(), action.as_mut_ptr()) };
+    // SAFETY: the call has written it, for it has not failed.
+    status == 0 && unsafe { action.assume_init() }.sa_sigaction == libc::SIG_IGN
+}
+
+/// Ends this process as `ending` would have done, so that whoever started it sees what ended it: a shell
+/// leaves its loop, `make` and batch systems take the job for interrupted and not for done.
+pub fn end_by(ending: Signal) -> ! {
+    // SAFETY: no handler is installed.
+    let _ = unsafe { signal(ending, SigHandler::SigDfl) };
+    let _ = SigSet::from(ending).thread_unblock();
+    let _ = raise(ending);
+    // The signal has ended the process, unless it is one that ends none; then its number has to do.
+    std::process::exit(128 + ending as i32)
+}
+
+/// Leaves this process the user's own rights to the files that it makes, whatever mask it was started with;
+/// what others may is for that mask to say.
+pub fn keep_own_rights() {
+    let inherited = umask(Mode::empty());
+    umask(inherited & (Mode::RWXG | Mode::RWXO));
 }
 
 /// This process has threads that a forked child would lack, with whatever locks they hold.
@@ -186,8 +227,10 @@ impl Worker {
     /// [`TooManyThreads`]; what `fork` or `pidfd_open` report, such as a process limit reached.
     pub fn spawn(body: impl FnOnce() -> i32) -> io::Result<Worker> {
         check_one_thread().map_err(io::Error::other)?;
-        // Whatever is buffered now would be written twice, by the parent and by the child.
-        io::stdout().flush()?;
+        hear_of_children();
+        // Whatever is buffered now would be written twice, by the parent and by the child. A stream that
+        // takes nothing is no reason not to train.
+        let _ = io::stdout().flush();
         let (words, writer) = io::pipe()?;
         // A grandchild might keep the other end open: nobody waits for its words.
         rustix::io::ioctl_fionbio(&words, true)?;
@@ -232,6 +275,16 @@ impl Worker {
     /// Ends it at once, whatever it does.
     pub fn kill(&self) -> io::Result<()> {
         Ok(kill(self.pid, Signal::SIGKILL)?)
+    }
+
+    /// Has it stand still until it is told to go on.
+    pub fn pause(&self) -> io::Result<()> {
+        Ok(kill(self.pid, Signal::SIGSTOP)?)
+    }
+
+    /// Has it go on.
+    pub fn go_on(&self) -> io::Result<()> {
+        Ok(kill(self.pid, Signal::SIGCONT)?)
     }
 
     /// Waits for its end and clears it from the process table.
@@ -339,8 +392,24 @@ fn prepare_child(parent: Pid) -> io::Result<()> {
         return Err(io::Error::other("the supervisor is gone"));
     }
     setpgid(Pid::from_raw(0), Pid::from_raw(0))?;
+    offer_to_be_killed();
+    // Of a terminal that stops who writes in the background (`stty tostop`) it wants its last words said.
+    // SAFETY: no handler is installed; to ignore a signal touches nothing of ours.
+    unsafe { signal(Signal::SIGTTOU, SigHandler::SigIgn) }?;
     // The supervisor blocks the signals it reads from a descriptor; a child inherits the mask.
     Ok(SigSet::all().thread_unblock()?)
+}
+
+/// Where memory runs out the kernel kills whom this number is highest of: a worker can be replaced, its
+/// supervisor cannot. Half of the scale: what was set for all of a run, to spare or to offer it, still counts.
+fn offer_to_be_killed() {
+    const FILE: &str = "/proc/self/oom_score_adj";
+    let more = || {
+        let adjusted: i32 = std::fs::read_to_string(FILE).ok()?.trim().parse().ok()?;
+        std::fs::write(FILE, (adjusted + 500).min(1000).to_string()).ok()
+    };
+    // A system without that file chooses by size, as it would have.
+    let _ = more();
 }
 
 #[cfg(test)]

@@ -4,4 +4,4 @@ pub mod player;
 pub mod render;
 pub mod scores;
 
-pub use player::{Choice, EvalError, Moment, Player, Selection};
+pub use player::{Bounds, Choice, EvalError, Moment, Played, Player, Selection};

@@ -5,6 +5,7 @@
 //! `impala eval`.
 
 use crate::actor::policy::Policy;
+use crate::base::latency::monotonic_ns;
 use crate::env::{EnvArgs, EnvError, Registry, StepBuffer, VecEnv};
 use crate::kernels::Simd;
 use crate::rollout::StepKind;
@@ -75,6 +76,26 @@ pub struct Choice {
     pub probs: Vec<f32>,
 }
 
+/// When an episode that does not end by itself is ended, and when nobody waits for one any longer.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Bounds {
+    /// The most steps of an episode; one that has not ended then is cut, and counts with its return so far.
+    pub max_steps: u64,
+    /// The most seconds for all; episodes that have not ended then do not count.
+    pub max_s: f64,
+}
+
+/// What came of some episodes.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Played {
+    /// Undiscounted return of each that ended or was cut.
+    pub returns: Vec<f64>,
+    /// How many of these were cut.
+    pub n_cut: usize,
+    /// How many had neither ended nor been cut when the time was over.
+    pub n_unfinished: usize,
+}
+
 /// A trained network that plays.
 #[derive(Clone, Debug)]
 pub struct Player<'a> {
@@ -108,37 +129,48 @@ impl<'a> Player<'a> {
     }
 
     /// Plays `n_episodes` episodes, of which `i` is reset with `seed + i`, and calls `played` with the
-    /// number of finished ones after every step. Returns the undiscounted return of each.
+    /// number of finished ones after every step.
     ///
     /// # Errors
     /// If an environment fails.
-    pub fn returns(
+    pub fn play(
         &self,
         n_episodes: usize,
         seed: u64,
-        mut played: impl FnMut(usize),
-    ) -> Result<Vec<f64>, EvalError> {
-        let mut returns = Vec::with_capacity(n_episodes);
-        while returns.len() < n_episodes {
-            let n_parallel = MAX_PARALLEL_EPISODES.min(n_episodes - returns.len());
-            let n_before = returns.len();
-            let played = |n_finished| played(n_before + n_finished);
-            returns.extend(self.play(n_parallel, seed + n_before as u64, played)?);
+        bounds: Bounds,
+        mut finished: impl FnMut(usize),
+    ) -> Result<Played, EvalError> {
+        let end_ns = monotonic_ns().saturating_add((bounds.max_s * 1e9) as u64);
+        let mut all = Played::default();
+        while all.returns.len() < n_episodes && all.n_unfinished == 0 {
+            let n_before = all.returns.len();
+            let n_parallel = MAX_PARALLEL_EPISODES.min(n_episodes - n_before);
+            let is_late = |n_finished| {
+                finished(n_before + n_finished);
+                monotonic_ns() >= end_ns
+            };
+            let seed = seed + n_before as u64;
+            let played = self.play_beside(n_parallel, seed, bounds.max_steps, is_late)?;
+            all.returns.extend(played.returns);
+            all.n_cut += played.n_cut;
+            all.n_unfinished = played.n_unfinished;
         }
-        Ok(returns)
+        all.n_unfinished = n_episodes - all.returns.len();
+        Ok(all)
     }
 
-    /// Plays one episode, reset with `seed`, and returns every moment of it: one more than its steps.
+    /// Plays one episode, reset with `seed`, of `max_steps` at most, and returns every moment of it: one more
+    /// than its steps.
     ///
     /// # Errors
     /// If an environment fails.
-    pub fn moments(&self, seed: u64) -> Result<Vec<Moment>, EvalError> {
+    pub fn moments(&self, seed: u64, max_steps: u64) -> Result<Vec<Moment>, EvalError> {
         let (mut policy, mut envs) = self.seat(1, seed)?;
         let mut exchange = Exchange::new(&self.spec, 1);
         exchange.step.reset(&mut *envs)?;
         let (mut moments, mut step, mut score) = (Vec::new(), 0, 0.0);
         let is_over = |kinds: &[StepKind]| kinds[0].ends_episode();
-        while !is_over(&exchange.step.kinds) {
+        while !is_over(&exchange.step.kinds) && u64::from(step) < max_steps {
             let choice = Some(exchange.choose(&mut policy, self.selection));
             moments.push(Moment { step, score, obs: self.observed(&exchange), choice });
             exchange.step(&mut *envs)?;
@@ -149,28 +181,38 @@ impl<'a> Player<'a> {
         Ok(moments)
     }
 
-    /// One episode in each of `n_episodes` environments.
-    fn play(
+    /// One episode in each of `n_episodes` environments, cut after `max_steps`; until `is_late`, which hears the
+    /// number of those that have ended, says that the time is over.
+    fn play_beside(
         &self,
         n_episodes: usize,
         seed: u64,
-        mut played: impl FnMut(usize),
-    ) -> Result<Vec<f64>, EvalError> {
+        max_steps: u64,
+        mut is_late: impl FnMut(usize) -> bool,
+    ) -> Result<Played, EvalError> {
         let (mut policy, mut envs) = self.seat(n_episodes, seed)?;
         let mut exchange = Exchange::new(&self.spec, n_episodes);
         let mut playing = vec![true; n_episodes];
         let mut returns = vec![0.0; n_episodes];
         exchange.step.reset(&mut *envs)?;
-        while playing.contains(&true) {
+        let (mut n_steps, mut n_playing, mut is_over) = (0, n_episodes, false);
+        while n_playing > 0 && n_steps < max_steps && !is_over {
             exchange.act(&mut policy, self.selection);
             exchange.step(&mut *envs)?;
             for (episode, playing) in playing.iter_mut().enumerate().filter(|(_, on)| **on) {
                 returns[episode] += f64::from(exchange.step.rewards[episode]);
                 *playing = !exchange.step.kinds[episode].ends_episode();
             }
-            played(playing.iter().filter(|on| !**on).count());
+            n_steps += 1;
+            n_playing = playing.iter().filter(|on| **on).count();
+            is_over = is_late(n_episodes - n_playing);
         }
-        Ok(returns)
+        if n_steps == max_steps {
+            return Ok(Played { returns, n_cut: n_playing, n_unfinished: 0 });
+        }
+        let ended = returns.into_iter().zip(playing).filter(|(_, is_playing)| !is_playing);
+        let returns = ended.map(|(score, _)| score).collect();
+        Ok(Played { returns, n_cut: 0, n_unfinished: n_playing })
     }
 
     /// What the first environment says, of what the network takes.
@@ -253,14 +295,48 @@ mod tests {
         Player::new(checkpoint, environments, args, Simd::detect(), selection).unwrap()
     }
 
+    /// Of which CartPole, with at most 500 steps an episode, meets neither.
+    const BOUNDS: Bounds = Bounds { max_steps: 1_000, max_s: 1e6 };
+
+    fn with_player(check: impl FnOnce(Player)) {
+        let (checkpoint, environments) = (checkpoint(), Registry::default());
+        let args = EnvArgs::default();
+        let player = player(&checkpoint, &environments, &args, Selection::Sampled);
+        check(player);
+    }
+
+    #[test]
+    fn episodes_are_cut_after_their_steps_and_count() {
+        with_player(|player| {
+            let whole = player.play(300, 7, BOUNDS, |_| {}).unwrap();
+            assert_eq!((whole.returns.len(), whole.n_cut, whole.n_unfinished), (300, 0, 0));
+            let cut = player.play(300, 7, Bounds { max_steps: 15, ..BOUNDS }, |_| {}).unwrap();
+            // One point a step.
+            let expected: Vec<f64> = whole.returns.iter().map(|score| score.min(15.0)).collect();
+            let n_longer = whole.returns.iter().filter(|score| **score > 15.0).count();
+            assert_eq!((cut.returns, cut.n_cut, cut.n_unfinished), (expected, n_longer, 0));
+            assert!(n_longer > 10 && n_longer < 290);
+            assert_eq!(player.moments(7, 5).unwrap().len(), 6);
+        });
+    }
+
+    #[test]
+    fn episodes_that_time_runs_out_for_do_not_count() {
+        with_player(|player| {
+            let bounds = Bounds { max_s: 0.0, ..BOUNDS };
+            let played = player.play(300, 7, bounds, |_| {}).unwrap();
+            assert_eq!((played.returns.len(), played.n_cut, played.n_unfinished), (0, 0, 300));
+        });
+    }
+
     #[test]
     fn a_recorded_episode_is_the_one_that_is_scored() {
         let (checkpoint, environments) = (checkpoint(), Registry::default());
         let args = EnvArgs::default();
         let player = player(&checkpoint, &environments, &args, Selection::Greedy);
-        let returns = player.returns(3, 40, |_| {}).unwrap();
+        let returns = player.play(3, 40, BOUNDS, |_| {}).unwrap().returns;
         for (episode, score) in returns.into_iter().enumerate() {
-            let moments = player.moments(40 + episode as u64).unwrap();
+            let moments = player.moments(40 + episode as u64, BOUNDS.max_steps).unwrap();
             let last = moments.last().unwrap();
             assert_eq!((last.score, f64::from(last.step)), (score, score), "one point a step");
             assert!(last.choice.is_none() && moments.len() == last.step as usize + 1);
@@ -277,7 +353,8 @@ mod tests {
         let (checkpoint, environments) = (checkpoint(), Registry::default());
         let args = EnvArgs::default();
         let player = player(&checkpoint, &environments, &args, Selection::Sampled);
-        let moments: Vec<Moment> = (0..20).flat_map(|seed| player.moments(seed).unwrap()).collect();
+        let moments: Vec<Moment> =
+            (0..20).flat_map(|seed| player.moments(seed, 1_000).unwrap()).collect();
         let choices = moments.iter().filter_map(|moment| moment.choice.as_ref());
         assert!(choices.filter(|choice| choice.probs[choice.action] < 0.5).count() > 5);
     }

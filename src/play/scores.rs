@@ -1,13 +1,18 @@
 //! Statistics of the scores of some episodes.
 
+use super::player::Played;
 use crate::telemetry::EvalSummary;
 
-/// Number, mean with its standard error, smallest and largest of some returns; `None` for none.
-pub fn summarise(returns: &[f64]) -> Option<EvalSummary> {
+/// Number, mean with its standard error, smallest and largest of the returns of some episodes; `None` where
+/// none ended.
+pub fn summarise(played: &Played) -> Option<EvalSummary> {
+    let Played { returns, n_cut, n_unfinished } = played;
     let n_episodes = returns.len();
     let mean = returns.iter().sum::<f64>() / n_episodes as f64;
     (n_episodes > 0).then(|| EvalSummary {
         episodes: n_episodes as u64,
+        cut: *n_cut as u64,
+        unfinished: *n_unfinished as u64,
         mean,
         standard_error: standard_error(returns, mean),
         min: returns.iter().copied().fold(f64::INFINITY, f64::min),
@@ -80,12 +85,15 @@ mod tests {
 
     #[test]
     fn statistics_of_a_sample_by_hand() {
-        let summary = summarise(&[1.0, 2.0, 3.0, 6.0]).unwrap();
+        let all_ended = |returns: &[f64]| {
+            summarise(&Played { returns: returns.to_vec(), n_cut: 0, n_unfinished: 0 })
+        };
+        let summary = all_ended(&[1.0, 2.0, 3.0, 6.0]).unwrap();
         assert_eq!((summary.episodes, summary.mean, summary.min, summary.max), (4, 3.0, 1.0, 6.0));
         // Squares 4 + 1 + 0 + 9 over n - 1 = 3, over n = 4.
         assert!((summary.standard_error - (14.0f64 / 12.0).sqrt()).abs() < 1e-12);
-        assert!(summarise(&[5.0]).unwrap().standard_error.is_nan());
-        assert_eq!(summarise(&[]), None);
+        assert!(all_ended(&[5.0]).unwrap().standard_error.is_nan());
+        assert_eq!(all_ended(&[]), None);
     }
 
     #[test]

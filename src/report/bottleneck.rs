@@ -244,6 +244,7 @@ mod tests {
             batch_slots: 1,
             deterministic: false,
             exit: Exit::Finished,
+            signal: None,
             wall_s: 10.5,
             startup_s: 0.1,
             train_s: 10.0,

@@ -239,10 +239,11 @@ fn greedy(summary: &Summary) -> Tile {
         return Tile::new(LABEL, DASH.to_owned(), "the final policy was not evaluated".to_owned());
     };
     let detail = format!(
-        "mean of {}, from {} to {}",
+        "mean of {}, from {} to {}{}",
         counted(eval.episodes, "episode"),
         short(eval.min),
-        short(eval.max)
+        short(eval.max),
+        eval.remark()
     );
     Tile::new(LABEL, short(eval.mean), detail)
 }

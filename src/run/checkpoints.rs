@@ -13,7 +13,7 @@ use crate::config::{Config, ConfigError};
 use crate::network::NetworkSpec;
 use crate::space::Spec;
 use crate::state::LearnerState;
-use crate::state::checkpoint::{Checkpoint, CheckpointError};
+use crate::state::checkpoint::{Checkpoint, CheckpointError, copy};
 
 /// Writes and prunes the checkpoints of one run.
 pub struct Checkpoints {
@@ -90,7 +90,7 @@ impl Checkpoints {
     pub fn write(&mut self, checkpoint: &Checkpoint, now_ns: u64) -> Result<(), CheckpointError> {
         self.last_ns = now_ns;
         let updates = checkpoint.state.counters.updates;
-        if self.last_updates == Some(updates) {
+        if self.last_updates == Some(updates) && self.run.checkpoint().is_file() {
             return Ok(());
         }
         self.write_files(checkpoint).inspect_err(|_| self.n_failed += 1)?;
@@ -100,15 +100,16 @@ impl Checkpoints {
     }
 
     fn write_files(&mut self, checkpoint: &Checkpoint) -> Result<(), CheckpointError> {
+        // First, for it needs no further folder; and where the run's own is gone, none is made in its place.
+        let newest = self.run.checkpoint();
+        checkpoint.save(&newest)?;
         let folder = self.run.checkpoints();
         fs::create_dir_all(&folder)
             .map_err(|source| CheckpointError::Io { path: folder, source })?;
-        let path = self.run.checkpoint_after(checkpoint.state.counters.frames);
-        checkpoint.save(&path)?;
-        put_also(&path, &self.run.checkpoint())?;
+        copy(&newest, &self.run.checkpoint_after(checkpoint.state.counters.frames))?;
         let score = checkpoint.state.score();
         if score >= self.best_score || self.best_score.is_none() {
-            put_also(&path, &self.run.best_checkpoint())?;
+            copy(&newest, &self.run.best_checkpoint())?;
             self.best_score = score;
         }
         for old in self.run.numbered_checkpoints().iter().skip(self.keep) {
@@ -126,18 +127,7 @@ impl Checkpoints {
 pub fn inherit_best(run: &RunDir, best: &Path) -> Result<(), CheckpointError> {
     let folder = run.checkpoints();
     fs::create_dir_all(&folder).map_err(|source| CheckpointError::Io { path: folder, source })?;
-    put_also(best, &run.best_checkpoint())
-}
-
-/// Gives the file at `path` a second name in one step, or a copy of it where the file system has no links.
-fn put_also(path: &Path, name: &Path) -> Result<(), CheckpointError> {
-    let aside = name.with_extension("safetensors.tmp");
-    let _ = fs::remove_file(&aside);
-    fs::hard_link(path, &aside)
-        .or_else(|_| fs::copy(path, &aside).map(drop))
-        .and_then(|()| fs::rename(&aside, name))
-        .inspect_err(|_| drop(fs::remove_file(&aside)))
-        .map_err(|source| CheckpointError::Io { path: name.to_owned(), source })
+    copy(best, &run.best_checkpoint())
 }
 
 #[cfg(test)]
@@ -190,6 +180,41 @@ mod tests {
         assert_eq!((updates_in(&run.checkpoint()), updates_in(&run.best_checkpoint())), (5, 2));
         assert_eq!(fs::read_dir(run.checkpoints()).unwrap().count(), 3, "nothing else is left");
         assert_eq!((checkpoints.n_written(), checkpoints.n_failed()), (5, 0));
+    }
+
+    #[test]
+    fn what_is_done_to_one_file_is_done_to_no_other() {
+        let folder = tempfile::tempdir().unwrap();
+        let run = run(folder.path());
+        write(&mut checkpoints(&run), 1, 20.0);
+        let files = [run.checkpoint(), run.checkpoint_after(640), run.best_checkpoint()];
+        for (emptied, path) in files.iter().enumerate() {
+            fs::File::options().write(true).truncate(true).open(path).unwrap();
+            let are_whole = files[emptied + 1..].iter().all(|path| updates_in(path) == 1);
+            assert!(are_whole, "damaged together with {}", path.display());
+        }
+    }
+
+    #[test]
+    fn one_that_was_deleted_is_written_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let run = run(folder.path());
+        let mut checkpoints = checkpoints(&run);
+        write(&mut checkpoints, 1, 20.0);
+        fs::remove_file(run.checkpoint()).unwrap();
+        write(&mut checkpoints, 1, 20.0);
+        assert_eq!(updates_in(&run.checkpoint()), 1);
+    }
+
+    #[test]
+    fn a_run_folder_that_is_gone_is_not_made_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let run = run(folder.path());
+        let mut checkpoints = checkpoints(&run);
+        fs::remove_dir_all(run.path()).unwrap();
+        let checkpoint = checkpoints.checkpoint(state(1, 1.0), 1);
+        checkpoints.write(&checkpoint, SECOND_NS).unwrap_err();
+        assert!(!run.path().exists());
     }
 
     #[test]

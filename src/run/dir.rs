@@ -89,6 +89,9 @@ pub enum RunDirError {
         /// The system's answer.
         source: io::Error,
     },
+    /// The folder was there and is not any more.
+    #[error("{} was deleted or renamed while the run ran; what was written before is where it is now", .0.display())]
+    Gone(PathBuf),
     /// The folder to open has none of the files of a run.
     #[error(
         "{} is not a run folder (it has no meta.json, metrics.csv or summary.json); \
@@ -231,6 +234,15 @@ impl RunDir {
     /// Folder of the report's plots.
     pub fn plots(&self) -> PathBuf {
         self.path.join("plots")
+    }
+
+    /// Whether the folder of a run that has begun still lies where it was made: with the file that every run
+    /// begins with.
+    ///
+    /// # Errors
+    /// [`RunDirError::Gone`].
+    pub fn check_there(&self) -> Result<(), RunDirError> {
+        if self.meta().is_file() { Ok(()) } else { Err(RunDirError::Gone(self.path.clone())) }
     }
 
     fn holds_a_run(&self) -> bool {

@@ -9,6 +9,7 @@
 use std::collections::HashMap;
 use std::fs::File;
 use std::io::{Read, Write};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use safetensors::tensor::{Dtype, Metadata, SafeTensorError, SafeTensors, TensorView};
@@ -114,20 +115,12 @@ impl Checkpoint {
     /// # Errors
     /// If the file system refuses; then whatever was there before still is.
     pub fn save(&self, path: &Path) -> Result<(), CheckpointError> {
-        let temporary = path.with_extension("safetensors.tmp");
-        let refuse = |source| CheckpointError::Io { path: path.into(), source };
-        let write = || {
-            let mut file = File::create(&temporary)?;
+        put(path, |file| {
             file.write_all(&self.to_bytes())?;
             file.sync_all()?;
             faults::reach(Point::MidCheckpoint);
-            std::fs::rename(&temporary, path)
-        };
-        // On a full disk what has been written of it would only keep the disk full.
-        write().inspect_err(|_| drop(std::fs::remove_file(&temporary))).map_err(refuse)?;
-        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
-        let folder = File::open(folder.unwrap_or(Path::new("."))).map_err(refuse)?;
-        folder.sync_all().map_err(refuse)
+            Ok(())
+        })
     }
 
     /// Reads a file back.
@@ -219,6 +212,45 @@ impl Checkpoint {
         ];
         let numbers = numbers.into_iter().map(|(key, number)| (key, number.to_string()));
         texts.into_iter().chain(numbers).map(|(key, value)| (key.to_owned(), value)).collect()
+    }
+}
+
+/// Copies a checkpoint's file as [`Checkpoint::save`] writes one: what is done to one of the two afterwards is
+/// not done to the other. The file system may let them share their content until then.
+///
+/// # Errors
+/// As [`Checkpoint::save`].
+pub fn copy(from: &Path, to: &Path) -> Result<(), CheckpointError> {
+    put(to, |file| {
+        std::io::copy(&mut File::open(from)?, file)?;
+        file.sync_all()
+    })
+}
+
+/// Puts a file that `fill` writes and syncs in the place of what may be there. Its user alone may read it.
+fn put(
+    path: &Path,
+    fill: impl FnOnce(&mut File) -> std::io::Result<()>,
+) -> Result<(), CheckpointError> {
+    let temporary = path.with_extension("safetensors.tmp");
+    let mut private = File::options();
+    private.write(true).create(true).truncate(true).mode(0o600);
+    let write =
+        || fill(&mut private.open(&temporary)?).and_then(|()| std::fs::rename(&temporary, path));
+    // On a full disk what has been written of it would only keep the disk full.
+    write()
+        .inspect_err(|_| drop(std::fs::remove_file(&temporary)))
+        .and_then(|()| sync_folder_of(path))
+        .map_err(|source| CheckpointError::Io { path: path.into(), source })
+}
+
+/// Makes a file's name last. Some file systems, such as CIFS, vboxsf and some of FUSE, sync no folder and say
+/// so; a name is then as safe as they make it.
+fn sync_folder_of(path: &Path) -> std::io::Result<()> {
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+    match File::open(folder.unwrap_or(Path::new(".")))?.sync_all() {
+        Err(e) if matches!(e.raw_os_error(), Some(libc::EINVAL | libc::ENOTSUP)) => Ok(()),
+        synced => synced,
     }
 }
 

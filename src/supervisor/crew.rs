@@ -111,6 +111,22 @@ impl<'a> Crew<'a> {
         self.places.iter().filter_map(Place::worker).try_for_each(Worker::kill)
     }
 
+    /// Has everyone stand still.
+    ///
+    /// # Errors
+    /// As [`kill`](Self::kill).
+    pub fn pause_all(&self) -> io::Result<()> {
+        self.places.iter().filter_map(Place::worker).try_for_each(Worker::pause)
+    }
+
+    /// Has everyone go on.
+    ///
+    /// # Errors
+    /// As [`kill`](Self::kill).
+    pub fn go_on_all(&self) -> io::Result<()> {
+        self.places.iter().filter_map(Place::worker).try_for_each(Worker::go_on)
+    }
+
     /// Reaps everyone, who all were killed, and has the processes due again of the places that were not given
     /// up. None of them shall play the episodes of the ones before.
     ///

@@ -10,15 +10,16 @@ use std::time::Duration;
 use ipc_channel::ipc::{self, IpcReceiver, IpcSender};
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::signal::Signal;
 use serde::{Deserialize, Serialize};
 
 use super::watch::Watch;
 use crate::base::latency::monotonic_ns;
 use crate::base::seeds::{Stream, stream_seed};
-use crate::config::{Config, ConfigError};
+use crate::config::{Config, ConfigError, ReportSettings};
 use crate::os::process::{EXIT_ERROR, Ended, Worker, leave_words, set_process_name};
-use crate::os::signals::CaughtSignals;
-use crate::play::{EvalError, Player, Selection, scores};
+use crate::os::signals::{CaughtSignals, Request};
+use crate::play::{Bounds, EvalError, Player, Selection, scores};
 use crate::sinks::terminal::{ProgressLine, Show};
 use crate::state::checkpoint::Checkpoint;
 use crate::telemetry::EvalSummary;
@@ -34,12 +35,18 @@ pub enum Unevaluated {
     Hurry,
     /// Somebody wanted the end.
     #[error("{0} ended the final evaluation")]
-    Signal(&'static str),
+    Signal(Signal),
     /// An environment took too long for a step, seconds.
     #[error(
         "the final evaluation gave no sign of life for {0} s and was killed (supervision.hang_timeout_s)"
     )]
     Hung(f64),
+    /// No episode ended in time, seconds.
+    #[error(
+        "the final evaluation is without a result: no episode ended within {0} s; raise report.eval_max_s, or \
+         lower report.eval_max_steps"
+    )]
+    Endless(f64),
     /// Its process failed.
     #[error("the final evaluation {}: {}", .0.death, .0.last_words)]
     Death(Ended),
@@ -53,7 +60,7 @@ pub enum Unevaluated {
 enum Said {
     /// So many episodes are over.
     Played(u64),
-    /// What came of all.
+    /// What came of all; nothing where none ended.
     Done(Option<EvalSummary>),
 }
 
@@ -89,7 +96,10 @@ pub fn evaluate(
         return Err(why);
     }
     let ended = worker.reap()?;
-    audience.summary.ok_or(Unevaluated::Death(ended))
+    match audience.summary {
+        Some(None) => Err(Unevaluated::Endless(config.report.eval_max_s)),
+        summary => summary.ok_or(Unevaluated::Death(ended)),
+    }
 }
 
 fn failed(why: String) -> i32 {
@@ -138,14 +148,25 @@ impl Audience {
             if polled[0].any() == Some(true) {
                 return Ok(());
             }
-            if let Some(signal) = signals.take()? {
-                return Err(Unevaluated::Signal(signal));
+            match signals.take()? {
+                Some(Request::End(signal)) => return Err(Unevaluated::Signal(signal)),
+                Some(Request::Pause) => self.pause(worker, signals)?,
+                None => {}
             }
             self.watch.turn(monotonic_ns());
             if self.watch.is_hung(self.started_ns, self.heard_ns) {
                 return Err(Unevaluated::Hung(self.hang_timeout_s));
             }
         }
+    }
+
+    /// Stands still, with the worker, until somebody continues this process.
+    fn pause(&mut self, worker: &Worker, signals: &CaughtSignals) -> io::Result<()> {
+        worker.pause()?;
+        signals.pause();
+        worker.go_on()?;
+        self.watch.look_anew(monotonic_ns());
+        Ok(())
     }
 
     fn listen(&mut self) {
@@ -184,7 +205,8 @@ fn play(
     let (environments, args) = (&config.environments, &config.env_args);
     let player = Player::new(checkpoint, environments, args, config.simd()?, Selection::Greedy)?;
     let mut said_ns = monotonic_ns();
-    let played = |n_played: usize| {
+    let ReportSettings { eval_max_steps: max_steps, eval_max_s: max_s, .. } = config.report;
+    let finished = |n_played: usize| {
         let now_ns = monotonic_ns();
         if now_ns - said_ns >= INTERVAL.as_nanos() as u64 {
             said_ns = now_ns;
@@ -192,5 +214,6 @@ fn play(
             let _ = sender.send(Said::Played(n_played as u64));
         }
     };
-    Ok(scores::summarise(&player.returns(n_episodes, seed, played)?))
+    let bounds = Bounds { max_steps, max_s };
+    Ok(scores::summarise(&player.play(n_episodes, seed, bounds, finished)?))
 }

@@ -33,11 +33,12 @@ use crate::base::latency::{RunClock, monotonic_ns};
 use crate::base::units::number_of;
 use crate::config::{Config, ConfigError, SupervisionSettings};
 use crate::os::process::{Death, EXIT_DIVERGED, EXIT_SEGMENT};
-use crate::os::signals::CaughtSignals;
+use crate::os::signals::{CaughtSignals, Request};
 use crate::run::dir::RunDir;
 use crate::shm::state::SavedState;
 use crate::shm::{Segment, SegmentError};
 use crate::sinks::Sinks;
+use crate::state::checkpoint::CheckpointError;
 use crate::telemetry::{Exit, Message, Reliability};
 use divergence::Remedy;
 use place::{Place, Role};
@@ -161,9 +162,9 @@ impl<'a> Supervisor<'a> {
             }
         }
         self.take_messages();
-        self.write_checkpoint();
+        let unsaved = self.keeper.write_checkpoint().err();
         self.recorder.finish();
-        Ok(self.take_outcome())
+        Ok(self.take_outcome(unsaved))
     }
 
     /// Says in the run's folder where the segment can be looked into. A run goes on without that.
@@ -185,18 +186,38 @@ impl<'a> Supervisor<'a> {
         }
     }
 
-    /// The first signal asks for an orderly stop, the second ends everything at once.
+    /// The first signal asks for an orderly stop, the second ends everything at once; Ctrl-Z pauses.
     fn on_signal(&mut self) -> Result<(), SupervisorError> {
         let failed = refused("a signal to be read");
-        while let Some(name) = self.signals.take().map_err(&failed)? {
-            if self.stopping_since_ns.is_some() {
-                self.recorder.note(&format!("{name} again: all workers are killed"));
-                self.crew.kill_all().map_err(refused("to kill a worker"))?;
-                continue;
+        while let Some(request) = self.signals.take().map_err(&failed)? {
+            match request {
+                Request::Pause => self.pause().map_err(refused("to stop a worker"))?,
+                Request::End(signal) if self.stopping_since_ns.is_some() => {
+                    self.recorder.note(&format!("{signal} again: all workers are killed"));
+                    self.crew.kill_all().map_err(refused("to kill a worker"))?;
+                }
+                Request::End(signal) => {
+                    self.recorder.note(&format!("{signal}: stopping; once more to stop at once"));
+                    self.order_stop();
+                }
             }
-            self.recorder.note(&format!("{name}: stopping; once more to stop at once"));
-            self.order_stop();
         }
+        Ok(())
+    }
+
+    /// Stands still, with all workers, until somebody continues this process. That time is nobody's silence,
+    /// nor part of what workers may take to stop.
+    fn pause(&mut self) -> io::Result<()> {
+        let since_ns = monotonic_ns();
+        self.crew.pause_all()?;
+        self.signals.pause();
+        self.crew.go_on_all()?;
+        let now_ns = monotonic_ns();
+        self.watch.look_anew(now_ns);
+        self.stopping_since_ns =
+            self.stopping_since_ns.map(|stopping| stopping + now_ns - since_ns);
+        let paused_s = (now_ns - since_ns) as f64 / 1e9;
+        self.recorder.note(&format!("all processes stood still for {paused_s:.1} s, and go on"));
         Ok(())
     }
 
@@ -447,7 +468,7 @@ impl<'a> Supervisor<'a> {
         }
     }
 
-    fn take_outcome(&mut self) -> RunOutcome {
+    fn take_outcome(&mut self, unsaved: Option<CheckpointError>) -> RunOutcome {
         let (exit, reason) = match (&self.trouble, &self.outcome) {
             (Some(trouble), _) => (Exit::Failed, trouble.clone()),
             (None, Some(exit)) => (*exit, reason(*exit).into()),
@@ -464,6 +485,7 @@ impl<'a> Supervisor<'a> {
             actors: places.map(|(actor, place)| ActorFigures::of(actor, place)).collect(),
             learner_wait_ns: board.learner().wait_ns.get(),
             checkpoint,
+            unsaved,
             reliability: self.reliability(),
         }
     }

@@ -5,7 +5,7 @@
 use super::place::Place;
 use super::recorder::Totals;
 use crate::shm::board::ActorStatus;
-use crate::state::checkpoint::Checkpoint;
+use crate::state::checkpoint::{Checkpoint, CheckpointError};
 use crate::telemetry::{Exit, Reliability};
 
 /// What a run came to.
@@ -24,6 +24,8 @@ pub struct RunOutcome {
     pub learner_wait_ns: u64,
     /// Where training stood at the end, whether or not it could be written.
     pub checkpoint: Checkpoint,
+    /// Why the last checkpoint could not be written, where it could not.
+    pub unsaved: Option<CheckpointError>,
     /// What was saved, and what went wrong.
     pub reliability: Reliability,
 }

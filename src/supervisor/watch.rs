@@ -29,6 +29,11 @@ impl Watch {
         self.last_turn_ns = now_ns;
     }
 
+    /// Forgets all silence before `now_ns`: until then nobody could have given a sign of life.
+    pub fn look_anew(&mut self, now_ns: u64) {
+        (self.last_turn_ns, self.looking_since_ns) = (now_ns, now_ns);
+    }
+
     /// Whether a worker forked at `started_ns` whose last sign of life came at `heartbeat_ns` hangs.
     pub fn is_hung(&self, started_ns: u64, heartbeat_ns: u64) -> bool {
         let since_ns = started_ns.max(heartbeat_ns).max(self.looking_since_ns);
@@ -63,6 +68,14 @@ mod tests {
         assert!(is_hung(&watch, 100, 109));
         assert!(!is_hung(&watch, 112, 50), "the heartbeat is its predecessor's");
         assert!(is_hung(&watch, 101, 50), "one that never beat");
+    }
+
+    #[test]
+    fn time_in_which_all_stood_still_is_no_silence() {
+        let mut watch = looking(109);
+        watch.look_anew(109 * SECOND_NS + SECOND_NS / 2);
+        watch.turn(110 * SECOND_NS);
+        assert!(!is_hung(&watch, 50, 99), "eleven seconds, half a second of which counts");
     }
 
     #[test]

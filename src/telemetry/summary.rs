@@ -116,8 +116,14 @@ pub struct Spread {
 /// Result of the greedy evaluation at the end of a run.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct EvalSummary {
-    /// Number of episodes.
+    /// Number of episodes that ended, or were cut.
     pub episodes: u64,
+    /// Of these, how many had not ended by themselves after `report.eval_max_steps`, and were cut.
+    #[serde(default)]
+    pub cut: u64,
+    /// Episodes beside these that had neither ended nor been cut when the time was over.
+    #[serde(default)]
+    pub unfinished: u64,
     /// Mean return.
     #[serde(deserialize_with = "null_is_nan")]
     pub mean: f64,
@@ -162,6 +168,23 @@ impl CoreSummary {
     fn share(&self, part_s: f64) -> f64 {
         let share = part_s / self.watched_s;
         if share.is_finite() { share.clamp(0.0, 1.0) } else { 0.0 }
+    }
+}
+
+impl EvalSummary {
+    /// What is to be said of episodes that did not end by themselves: the end of a sentence, empty where all
+    /// did.
+    pub fn remark(&self) -> String {
+        let cut = match self.cut {
+            0 => String::new(),
+            n_cut => format!("; {n_cut} of them did not end and were cut"),
+        };
+        match self.unfinished {
+            0 => cut,
+            n_unfinished => {
+                format!("{cut}; {n_unfinished} more had not ended when the time was over")
+            }
+        }
     }
 }
 
@@ -265,6 +288,10 @@ pub struct Summary {
     pub deterministic: bool,
     /// How the run ended.
     pub exit: Exit,
+    /// The first signal that asked for an end, by its name, and by which the process then ended; `null`
+    /// without one.
+    #[serde(default)]
+    pub signal: Option<String>,
     /// Seconds from process start until this file was written.
     #[serde(deserialize_with = "null_is_nan")]
     pub wall_s: f64,

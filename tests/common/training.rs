@@ -23,11 +23,23 @@ impl Training {
     /// Starts a run with these settings and flags, by a shell that has run `prologue` before, such as
     /// `umask 0;`, and waits for its five workers.
     pub fn start_from(prologue: &str, settings: &str, flags: &[&str]) -> Self {
+        Self::start_as(|_| (), prologue, settings, flags)
+    }
+
+    /// The same by a process that `prepare` has changed.
+    pub fn start_as(
+        prepare: impl FnOnce(&mut Command),
+        prologue: &str,
+        settings: &str,
+        flags: &[&str],
+    ) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let run_dir = folder.path().join("run");
         let config = folder.path().join("settings.toml");
         std::fs::write(&config, format!("{SETTINGS}{settings}")).unwrap();
-        let supervisor = Command::new("sh")
+        let mut shell = Command::new("sh");
+        prepare(&mut shell);
+        let supervisor = shell
             .args(["-c", &format!("{prologue} exec \"$@\""), "sh"])
             .args([env!("CARGO_BIN_EXE_impala"), "train"])
             .args(["--run-dir", run_dir.to_str().unwrap()])

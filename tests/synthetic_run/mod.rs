@@ -146,6 +146,7 @@ pub fn summary(rows: &[MetricsRow], totals: &StageHistograms) -> Summary {
         batch_slots: 1,
         deterministic: false,
         exit: Exit::Finished,
+        signal: None,
         wall_s: last.time_s + 0.021,
         startup_s: STARTUP_S,
         train_s,
@@ -161,6 +162,8 @@ pub fn summary(rows: &[MetricsRow], totals: &StageHistograms) -> Summary {
         score_threshold: Some(475.0),
         eval: Some(EvalSummary {
             episodes: 100,
+            cut: 0,
+            unfinished: 0,
             mean: 500.0,
             standard_error: 0.0,
             min: 500.0,

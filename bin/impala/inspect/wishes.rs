@@ -9,12 +9,13 @@ use std::io::{self, IsTerminal, Read, stdin};
 use std::os::fd::AsFd;
 use std::time::Duration;
 
+use impala::os::signals::asking_to_end;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use nix::sys::signal::{SigSet, Signal};
+use nix::sys::signal::Signal;
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 
-/// Signals that ask to leave. They are read, so that they cannot end the process on a changed terminal.
-const ASKING_TO_LEAVE: [Signal; 3] = [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP];
+/// Tells that the terminal has a new size.
+const RESIZED: Signal = Signal::SIGWINCH;
 
 /// The byte of the Escape key, with which those of other keys begin.
 const ESCAPE: u8 = 0x1b;
@@ -44,8 +45,10 @@ pub struct Wishes {
 impl Wishes {
     /// Listens from now on.
     pub fn listen() -> io::Result<Wishes> {
+        // They are read, so that they cannot end the process on a changed terminal.
+        let mut listened = asking_to_end();
         // A new size of the terminal is a signal too.
-        let listened: SigSet = ASKING_TO_LEAVE.into_iter().chain([Signal::SIGWINCH]).collect();
+        listened.add(RESIZED);
         listened.thread_block()?;
         let signals =
             SignalFd::with_flags(&listened, SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC)?;
@@ -64,9 +67,8 @@ impl Wishes {
         poll(&mut polled, timeout)?;
         // A terminal that hangs up is readable too: what is read says so.
         let has_keys = polled[0].any().unwrap_or(true);
-        let leaves = self.signals.read_signal()?.is_some_and(|signal| {
-            ASKING_TO_LEAVE.iter().any(|asking| *asking as u32 == signal.ssi_signo)
-        });
+        let leaves =
+            self.signals.read_signal()?.is_some_and(|signal| signal.ssi_signo != RESIZED as u32);
         match leaves {
             true => Ok(Wish::Leave),
             false if has_keys => self.read_keys(),
