@@ -74,8 +74,8 @@ mod tests {
     fn time_in_which_all_stood_still_is_no_silence() {
         let mut watch = looking(109);
         watch.look_anew(109 * SECOND_NS + SECOND_NS / 2);
-        watch.turn(110 * SECOND_NS);
-        assert!(!is_hung(&watch, 50, 99), "eleven seconds, half a second of which counts");
+        watch.turn(110 * SECOND_NS + SECOND_NS / 4);
+        assert!(!is_hung(&watch, 50, 99), "of eleven seconds less than one counts");
     }
 
     #[test]
