@@ -143,3 +143,5 @@ pub mod revisit;
 pub mod supervisor;
 
 pub mod train;
+
+pub mod cli;

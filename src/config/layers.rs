@@ -14,6 +14,7 @@ use super::advice::{did_you_mean_setting, in_words};
 use super::error::ConfigError;
 use super::presets::preset;
 use crate::base::input::read_text_at_most;
+use crate::env::Registry;
 
 /// Every setting with a long comment is far below this.
 const MAX_FILE_BYTES: u64 = 1 << 20;
@@ -21,6 +22,8 @@ const MAX_FILE_BYTES: u64 = 1 << 20;
 /// Where settings come from, besides the defaults. Each goes over the one before; the preset goes first.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Layers<'a> {
+    /// The environments that may be named; without any, the engine's own.
+    pub environments: Option<&'a Registry>,
     /// The settings of a run that is resumed, which then stand for the defaults and the preset.
     pub earlier: Option<&'a Config>,
     /// The environment, whatever the others say of it.
@@ -58,6 +61,7 @@ impl Layers<'_> {
         if let Some(env) = self.env {
             config.env = env.into();
         }
+        config.environments = self.environments.cloned().unwrap_or_default();
         Ok(config)
     }
 

@@ -14,7 +14,8 @@ use std::path::{Path, PathBuf};
 use crate::actor::collector::{Collector, CollectorError};
 use crate::base::input::open_regular;
 use crate::base::latency::StageClock;
-use crate::config::{Config, ConfigError};
+use crate::config::{Config, ConfigError, Layers};
+use crate::env::Registry;
 use crate::learner::optim::{Optimizer, UpdateRule, clip_grad_norm};
 use crate::learner::pass::Pass;
 use crate::report::read::RunData;
@@ -89,14 +90,20 @@ pub struct Replayed {
     pub n_compared: usize,
 }
 
-/// Replays a run up to its newest checkpoint; `progress` is told how many updates have been made, and how
+/// Replays a run of one of these environments up to its newest checkpoint; `progress` is told how many updates have been made, and how
 /// many there are.
 ///
 /// # Errors
 /// If the run, its log or its checkpoint cannot be read, or the log lacks something.
-pub fn replay(path: &Path, mut progress: impl FnMut(u64, u64)) -> Result<Replayed, ReplayError> {
+pub fn replay(
+    path: &Path,
+    environments: &Registry,
+    mut progress: impl FnMut(u64, u64),
+) -> Result<Replayed, ReplayError> {
     let run = RunDir::open(path)?;
-    let config = Config::from_file(&run.config())?;
+    let (file, environments) = (run.config(), Some(environments));
+    let layers = Layers { file: Some(&file), environments, ..Layers::default() };
+    let config = layers.resolve()?;
     config.check()?;
     let checkpoint = load(&run.checkpoint(), &config)?;
     let slots = SlotLog::read(&run.slots())?;

@@ -2,12 +2,13 @@
 
 use std::path::PathBuf;
 
+use crate::base::units::number_of;
+use crate::env::Registry;
+use crate::revisit::replay::{Replayed, replay};
+use crate::sinks::terminal::{ProgressLine, Show};
 use anyhow::anyhow;
-use impala::base::units::number_of;
-use impala::revisit::replay::{Replayed, replay};
-use impala::sinks::terminal::{ProgressLine, Show};
 
-use crate::Failure;
+use super::Failure;
 
 /// Learn a run again, in one process, and see whether its weights come out to the last bit.
 ///
@@ -24,9 +25,9 @@ pub struct Args {
 }
 
 /// Replays and says what came of it.
-pub fn run(args: &Args, show: Show) -> Result<(), Failure> {
+pub fn run(args: &Args, environments: &Registry, show: Show) -> Result<(), Failure> {
     let mut line = None;
-    let replayed = replay(&args.run, |made, total| {
+    let replayed = replay(&args.run, environments, |made, total| {
         line.get_or_insert_with(|| ProgressLine::new(show, "replaying", "updates", total))
             .set(made, "");
     });

@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use impala::base::units::{number_of, score};
-use impala::report::read::RunData;
-use impala::revisit::live::{Life, LiveRun};
-use impala::run::dir::RunDir;
+use crate::base::units::{number_of, score};
+use crate::report::read::RunData;
+use crate::revisit::live::{Life, LiveRun};
+use crate::run::dir::RunDir;
 use nix::poll::{PollTimeout, poll};
 
 use super::figures::{Figures, NONE_YET, PROCESS_TITLES, STAGE_TITLES, count, resampled};

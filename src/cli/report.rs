@@ -2,12 +2,12 @@
 
 use std::path::{Path, PathBuf};
 
+use crate::report::{self, Pictures, Step};
+use crate::run::dir::RunDir;
+use crate::sinks::terminal::{Show, TaskLines};
 use anyhow::{Context, Result, anyhow, ensure};
-use impala::report::{self, Pictures, Step};
-use impala::run::dir::RunDir;
-use impala::sinks::terminal::{Show, TaskLines};
 
-use crate::Failure;
+use super::Failure;
 
 /// Render the report of a run again from its files, or compare many runs.
 ///

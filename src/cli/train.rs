@@ -2,20 +2,21 @@
 
 use std::path::PathBuf;
 
+use crate::base::units::{number_of, score};
+use crate::config::{Config, Layers, LearnerKind};
+use crate::env::Registry;
+use crate::os::process::end_by;
+use crate::report::learning;
+use crate::report::read::RunData;
+use crate::revisit::resume::Resumption;
+use crate::sinks::terminal::{Show, rate};
+use crate::telemetry::{Exit, Summary};
+use crate::train::{Destination, Lost, TrainedRun, resume, train};
 use anyhow::anyhow;
 use clap::ValueEnum;
-use impala::base::units::{number_of, score};
-use impala::config::{Config, Layers, LearnerKind};
-use impala::os::process::end_by;
-use impala::report::learning;
-use impala::report::read::RunData;
-use impala::revisit::resume::Resumption;
-use impala::sinks::terminal::{Show, rate};
-use impala::telemetry::{Exit, Summary};
-use impala::train::{Destination, Lost, TrainedRun, resume, train};
 
-use crate::Failure;
-use crate::config::Sources;
+use super::Failure;
+use super::config::Sources;
 
 /// Train an agent and leave a report.
 ///
@@ -87,10 +88,15 @@ enum Learner {
 }
 
 /// Trains and says what came of it.
-pub fn run(args: &Args, process_start_ns: u64, show: Show) -> Result<(), Failure> {
+pub fn run(
+    args: &Args,
+    environments: &Registry,
+    process_start_ns: u64,
+    show: Show,
+) -> Result<(), Failure> {
     let resumption = args.resume.as_deref().map(Resumption::open).transpose();
     let resumption = resumption.map_err(|error| Failure::Usage(error.into()))?;
-    let config = args.config(resumption.as_ref()).map_err(Failure::Usage)?;
+    let config = args.config(environments, resumption.as_ref()).map_err(Failure::Usage)?;
     let destination = match &args.run_dir {
         Some(path) => Destination::At(path.clone()),
         None => Destination::Below("results".into()),
@@ -120,13 +126,17 @@ pub fn run(args: &Args, process_start_ns: u64, show: Show) -> Result<(), Failure
 }
 
 impl Args {
-    fn config(&self, resumption: Option<&Resumption>) -> anyhow::Result<Config> {
+    fn config(
+        &self,
+        environments: &Registry,
+        resumption: Option<&Resumption>,
+    ) -> anyhow::Result<Config> {
         let earlier = match resumption.map(Resumption::settings).transpose() {
             // Settings of another version: those of the file stand for them.
             Err(_) if self.sources.has_file() => None,
             earlier => earlier?,
         };
-        let layers = Layers { earlier: earlier.as_ref(), ..self.sources.layers() };
+        let layers = Layers { earlier: earlier.as_ref(), ..self.sources.layers(environments) };
         let mut config = layers.resolve()?;
         set(&mut config.seed, &self.seed);
         set(&mut config.frames, &self.frames);

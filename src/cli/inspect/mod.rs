@@ -9,12 +9,13 @@ mod wishes;
 use std::io::IsTerminal;
 use std::path::PathBuf;
 
+use crate::env::Registry;
+use crate::revisit::live::{LiveError, LiveRun};
+use crate::run::dir::RunDir;
 use anyhow::anyhow;
-use impala::revisit::live::{LiveError, LiveRun};
-use impala::run::dir::RunDir;
 
-use crate::Failure;
-use crate::config::Sources;
+use super::Failure;
+use super::config::Sources;
 
 /// Look into a running run, or print the layout of its shared memory.
 ///
@@ -43,9 +44,9 @@ pub struct Args {
 }
 
 /// Shows what was asked for.
-pub fn run(args: &Args) -> Result<(), Failure> {
+pub fn run(args: &Args, environments: &Registry) -> Result<(), Failure> {
     if args.layout {
-        let config = args.sources.layers().resolve();
+        let config = args.sources.layers(environments).resolve();
         let config = config.map_err(|error| Failure::Usage(error.into()))?;
         return layout::print(&config).map_err(Failure::Usage);
     }

@@ -1,11 +1,11 @@
 //! What lies where in the shared memory, as a table with a line between regions.
 
-use impala::base::span::Span;
-use impala::base::units::number_of;
-use impala::config::Config;
-use impala::rollout::fields;
-use impala::run::sizes::Sizes;
-use impala::shm::layout::{Layout, STATUS_BYTES};
+use crate::base::span::Span;
+use crate::base::units::number_of;
+use crate::config::Config;
+use crate::rollout::fields;
+use crate::run::sizes::Sizes;
+use crate::shm::layout::{Layout, STATUS_BYTES};
 
 /// A stretch of the segment and whose it is.
 struct Row {

@@ -3,10 +3,10 @@
 use std::io;
 use std::time::Duration;
 
-use impala::base::units::score;
-use impala::report::read::RunData;
-use impala::revisit::live::{LiveRun, Snapshot};
-use impala::run::dir::RunDir;
+use crate::base::units::score;
+use crate::report::read::RunData;
+use crate::revisit::live::{LiveRun, Snapshot};
+use crate::run::dir::RunDir;
 use ratatui::Frame;
 use ratatui::layout::{Constraint, Layout, Rect};
 use ratatui::style::{Color, Style, Stylize};
@@ -210,7 +210,7 @@ mod tests {
     use ratatui::Terminal;
     use ratatui::backend::TestBackend;
 
-    use impala::base::latency::Stage;
+    use crate::base::latency::Stage;
 
     use super::super::figures::{Headline, StageRow};
     use super::*;

@@ -2,22 +2,22 @@
 
 use std::path::{Path, PathBuf};
 
+use crate::base::units::{number_of, score};
+use crate::config::Config;
+use crate::env::{EnvArgs, Registry};
+use crate::kernels::Simd;
+use crate::play::render::Film;
+use crate::play::scores::{Bin, histogram, summarise};
+use crate::play::{Bounds, Player, Selection};
+use crate::run::dir::RunDir;
+use crate::sinks::terminal::{ProgressLine, Show};
+use crate::state::checkpoint::Checkpoint;
+use crate::telemetry::EvalSummary;
 use anyhow::{Context, anyhow, bail};
 use clap::value_parser;
-use impala::base::units::{number_of, score};
-use impala::config::Config;
-use impala::env::{EnvArgs, Registry};
-use impala::kernels::Simd;
-use impala::play::render::Film;
-use impala::play::scores::{Bin, histogram, summarise};
-use impala::play::{Bounds, Player, Selection};
-use impala::run::dir::RunDir;
-use impala::sinks::terminal::{ProgressLine, Show};
-use impala::state::checkpoint::Checkpoint;
-use impala::telemetry::EvalSummary;
 use serde::Serialize;
 
-use crate::Failure;
+use super::Failure;
 
 /// Bars of the printed histogram.
 const MAX_BINS: usize = 12;
@@ -83,14 +83,14 @@ struct Evaluation<'a> {
 }
 
 /// Plays, prints the scores' statistics, draws.
-pub fn run(args: &Args, show: Show) -> Result<(), Failure> {
+pub fn run(args: &Args, environments: &Registry, show: Show) -> Result<(), Failure> {
     let usage = |error| Failure::Usage(error);
     check_gif(args).map_err(usage)?;
     let path = checkpoint_path(&args.run).map_err(usage)?;
     let checkpoint = Checkpoint::load(&path).map_err(|error| usage(error.into()))?;
     let selection = if args.sampled { Selection::Sampled } else { Selection::Greedy };
-    let (environments, env_args) = (Registry::default(), env_args(&checkpoint));
-    let player = Player::new(&checkpoint, &environments, &env_args, Simd::detect(), selection)
+    let env_args = env_args(&checkpoint);
+    let player = Player::new(&checkpoint, environments, &env_args, Simd::detect(), selection)
         .map_err(|error| usage(error.into()))?;
 
     let mut line = ProgressLine::new(show, "evaluating", "episodes", args.episodes.into());

@@ -2,10 +2,10 @@
 
 use std::path::PathBuf;
 
-use impala::config::{Layers, preset};
-use impala::env::Registry;
+use crate::config::{Layers, preset};
+use crate::env::Registry;
 
-use crate::Failure;
+use super::{Failure, known};
 
 /// Print every setting as a commented file for `impala train --config`.
 ///
@@ -30,26 +30,19 @@ pub struct Sources {
     /// Any one setting, such as loss.discount=0.995; may be given several times.
     #[arg(long, value_name = "NAME=VALUE")]
     set: Vec<String>,
-    #[arg(long, value_name = "ID", help = env_help())]
+    /// Id of the environment.
+    #[arg(long, value_name = "ID")]
     env: Option<String>,
     /// An argument of the environment, such as size=9; may be given several times.
     #[arg(long, value_name = "NAME=VALUE")]
     env_arg: Vec<String>,
 }
 
-/// The environments stand in the help: nobody should have to guess one to be told the others.
-fn env_help() -> String {
-    format!("Gymnasium id of the environment: {} [default: CartPole-v1]", known_envs())
-}
-
-fn known_envs() -> String {
-    Registry::default().ids().collect::<Vec<_>>().join(", ")
-}
-
 impl Sources {
     /// The settings in layers: defaults, the environment's preset, the file, then assignments.
-    pub fn layers(&self) -> Layers<'_> {
+    pub fn layers<'a>(&'a self, environments: &'a Registry) -> Layers<'a> {
         Layers {
+            environments: Some(environments),
             earlier: None,
             env: self.env.as_deref(),
             env_args: &self.env_arg,
@@ -73,13 +66,13 @@ impl Sources {
 }
 
 /// Prints the settings; those that cannot work are refused as `impala train` would.
-pub fn run(args: &Args) -> Result<(), Failure> {
-    let resolved = args.sources.layers().resolve();
+pub fn run(args: &Args, environments: &Registry) -> Result<(), Failure> {
+    let resolved = args.sources.layers(environments).resolve();
     let config = resolved.map_err(|error| Failure::Usage(error.into()))?;
     config.check().map_err(|error| Failure::Usage(error.into()))?;
     say!("# Settings of `impala train`. Any may be left out.");
     say!("# Order: default, preset of the environment, --config FILE, --set NAME=VALUE, flag.");
-    say!("# Environments: {}.", known_envs());
+    say!("# Environments: {}.", known(environments));
     let preset = preset(&config.env).unwrap_or_default();
     for line in preset.lines().take_while(|line| line.starts_with('#')) {
         say!("{line}");

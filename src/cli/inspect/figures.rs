@@ -1,12 +1,12 @@
 //! What is shown of a running run, as text and series: two snapshots, and what the run's files say.
 
-use impala::base::latency::Stage;
-use impala::base::units::{plural, score};
-use impala::os::cores::CoreTime;
-use impala::report::read::RunData;
-use impala::revisit::live::{LiveRun, Snapshot};
-use impala::shm::view::{RingSigns, WorkerSigns};
-use impala::telemetry::{LatencySummary, MetricsRow};
+use crate::base::latency::Stage;
+use crate::base::units::{plural, score};
+use crate::os::cores::CoreTime;
+use crate::report::read::RunData;
+use crate::revisit::live::{LiveRun, Snapshot};
+use crate::shm::view::{RingSigns, WorkerSigns};
+use crate::telemetry::{LatencySummary, MetricsRow};
 
 /// Titles of [`Figures::processes`].
 pub const PROCESS_TITLES: [&str; 9] =
@@ -223,7 +223,7 @@ pub fn resampled(series: &[f64], n_points: usize) -> Vec<f64> {
 
 #[cfg(test)]
 mod tests {
-    use impala::shm::board::Phase;
+    use crate::shm::board::Phase;
 
     use super::*;
 

@@ -9,7 +9,7 @@ use std::io::{self, IsTerminal, Read, stdin};
 use std::os::fd::AsFd;
 use std::time::Duration;
 
-use impala::os::signals::asking_to_end;
+use crate::os::signals::asking_to_end;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::Signal;
 use nix::sys::signalfd::{SfdFlags, SignalFd};

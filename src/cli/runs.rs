@@ -3,16 +3,16 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use crate::base::units::score;
+use crate::report::read::RunData;
+use crate::revisit::live::Life;
+use crate::run::dir::RunDir;
+use crate::telemetry::{Exit, MetricsRow, Summary};
 use anyhow::anyhow;
-use impala::base::units::score;
-use impala::report::read::RunData;
-use impala::revisit::live::Life;
-use impala::run::dir::RunDir;
-use impala::telemetry::{Exit, MetricsRow, Summary};
 use jiff::{Timestamp, Unit};
 use serde::Serialize;
 
-use crate::Failure;
+use super::Failure;
 
 /// List the runs below a folder: score, frames, speed, how each ended, age.
 ///

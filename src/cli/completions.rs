@@ -3,7 +3,7 @@
 use clap::CommandFactory;
 use clap_complete::{Shell, generate};
 
-use crate::{Cli, Failure};
+use super::{Cli, Failure};
 
 /// Print a script that lets a shell complete this command.
 #[derive(clap::Args)]
