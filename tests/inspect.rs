@@ -241,11 +241,18 @@ fn a_run_that_evaluates_is_ending_and_neither_running_nor_killed() {
 
 /// Process id and restarts that are shown of a worker.
 fn pid_and_restarts(seen: &str, worker: &str) -> (i32, u64) {
-    let row = seen.lines().find_map(|line| line.strip_prefix(worker)).unwrap();
-    let cells: Vec<&str> = row.split_whitespace().collect();
-    // Waiting, and having no core, are shown as a number and a per cent sign each.
-    let share = cells.iter().rposition(|cell| *cell == "%").unwrap();
-    (cells[0].parse().unwrap(), cells[share + 1].parse().unwrap())
+    let row = |beginning: &str| {
+        let row = seen.lines().find(|line| line.starts_with(beginning)).unwrap();
+        row.chars().collect::<Vec<char>>()
+    };
+    // Numbers end below the last letter of their title, whatever stands beside them.
+    let cell = |title: &str| {
+        let titles: String = row("process").iter().collect();
+        let end = titles.find(title).unwrap() + title.len();
+        let until_there: String = row(worker)[..end].iter().collect();
+        until_there.split_whitespace().next_back().unwrap().to_owned()
+    };
+    (cell("pid").parse().unwrap(), cell("died").parse().unwrap())
 }
 
 #[test]

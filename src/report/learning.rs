@@ -369,7 +369,7 @@ mod tests {
     /// What is named to look at is there to be set.
     #[test]
     fn every_setting_that_is_named_exists() {
-        let names = dotted(&toml::Table::try_from(&Config::default()).unwrap());
+        let names = dotted(&toml::Table::try_from(Config::default()).unwrap());
         for (_, change, ..) in COURSES {
             let (rows, summary) = run(change);
             let text = judge(&rows, &summary).to_string();
