@@ -227,7 +227,7 @@ fn create_sinks(
     show: Show,
     frames_before: u64,
 ) -> Result<Sinks, TrainError> {
-    let toml = config.to_toml();
+    let toml = format!("# {}\n\n{}", config.spec()?, config.to_toml());
     let tensorboard = TensorBoard::create(run, &meta, &toml)?;
     let files = RunFiles::create(run, meta, &toml)?;
     debug!(folder = %run.path().display(), "made the run's folder");

@@ -70,6 +70,7 @@ pub fn run(args: &Args, environments: &Registry) -> Result<(), Failure> {
     let resolved = args.sources.layers(environments).resolve();
     let config = resolved.map_err(|error| Failure::Usage(error.into()))?;
     config.check().map_err(|error| Failure::Usage(error.into()))?;
+    let spec = config.spec().map_err(|error| Failure::Usage(error.into()))?;
     say!("# Settings of `impala train`. Any may be left out.");
     say!("# Order: default, preset of the environment, --config FILE, --set NAME=VALUE, flag.");
     say!("# Environments: {}.", known(environments));
@@ -77,6 +78,7 @@ pub fn run(args: &Args, environments: &Registry) -> Result<(), Failure> {
     for line in preset.lines().take_while(|line| line.starts_with('#')) {
         say!("{line}");
     }
+    say!("# {spec}.");
     say!("\n{}", config.to_toml().trim_end());
     Ok(())
 }
