@@ -192,7 +192,7 @@ pub fn read(path: &str) -> String {
 /// Every Rust file below a folder of the repository.
 pub fn sources(folder: &str) -> Vec<Source> {
     let found = files_below(&root().join(folder), "rs");
-    assert!(found.len() > 2, "{folder} holds Rust files");
+    assert!(!found.is_empty(), "{folder} holds Rust files");
     found
 }
 

@@ -3,9 +3,9 @@
 use ndarray::{Array2, ArrayView2, ArrayViewMut2, NdFloat, s};
 use rand_core::Rng;
 
+use super::super::params::unit_f32;
 use super::{Seen, Slopes};
 use crate::kernels::Kernels;
-use crate::network::params::unit_f32;
 
 /// The softmax policy over A actions.
 #[derive(Debug)]
