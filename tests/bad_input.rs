@@ -313,21 +313,21 @@ fn a_sealed_checkpoint_of_another_version_or_shape_is_refused_with_what_differs(
     for (key, old, new, said) in [
         (
             "\"format\":",
-            "impala-2",
+            "impala-3",
             "impala-1",
-            "format is `impala-1`, this version reads `impala-2`",
+            "format is `impala-1`, this version reads `impala-3`",
         ),
         (
             "\"torso.2.weight\":",
             "[6,8]",
             "[8,6]",
-            "torso.2.weight` is F32 [6, 8], expected F32 [8, 8]",
+            "torso.2.weight` is F32 [8, 6], expected F32 [6, 8]",
         ),
         (
             "\"policy.weight\":",
             "[2,6]",
             "[6,2]",
-            "policy.weight` is F32 [2, 6], expected F32 [6, 6]",
+            "policy.weight` is F32 [6, 2], expected F32 [2, 6]",
         ),
         (
             "\"optimizer.square.torso.0.weight\":",
@@ -338,7 +338,9 @@ fn a_sealed_checkpoint_of_another_version_or_shape_is_refused_with_what_differs(
         ("\"value.bias\":", "F32", "I32", "`value.bias` is I32 [1], expected F32 [1]"),
         ("\"recent_returns\":", "F64", "I64", "`recent_returns` is I64 [100], expected F64 [100]"),
         ("\"optimizer.mean.value.bias\":", "bias", "bios", "it has no `optimizer.mean.value.bias`"),
-        ("\"env\":", "env", "enw", "its metadata has no `env`"),
+        ("\"spec\":", "spec", "spek", "its metadata has no `spec`"),
+        ("\"spec\":", "obs", "abs", "`spec` in its metadata cannot be read: "),
+        ("\"network\":", "[8,6]", "[8,7]", "torso.2.weight` is F32 [6, 8], expected F32 [7, 8]"),
         ("\"frames\":", "1000", "1e99", "`frames` in its metadata is `1e99`, not a number"),
     ] {
         let message = check_checkpoint(&with_header_text(key, old, new)).unwrap_err();
@@ -359,7 +361,10 @@ fn a_checkpoint_that_claims_a_huge_network_is_refused_by_its_header() {
     let tensor = |name: &str, shape: &str, begin: u64, end: u64| {
         format!(r#""{name}":{{"dtype":"F32","shape":{shape},"data_offsets":[{begin},{end}]}}"#)
     };
-    let file = |tensors: &[String]| with_header(&format!("{{{}}}", tensors.join(",")), 0);
+    // Of the format whose network follows from the shapes of its tensors.
+    let metadata = r#""__metadata__":{"format":"impala-2","env":"CartPole-v1"}"#;
+    let file =
+        |tensors: &[String]| with_header(&format!("{{{metadata},{}}}", tensors.join(",")), 0);
     let huge = 1u64 << 40;
     for (tensors, said) in [
         // As many values as its offsets say, none of them in the file.
@@ -403,6 +408,14 @@ fn a_checkpoint_that_claims_a_huge_network_is_refused_by_its_header() {
         let message = check_checkpoint(&file(&tensors)).unwrap_err();
         assert!(message.contains(said), "{message}");
     }
+    // Of the format that names its network.
+    let claim = serde_json::to_string(&NetworkSpec::mlp(4, &[1 << 40, 8], 2)).unwrap();
+    let spec = serde_json::to_string(&checkpoint().spec).unwrap();
+    let named = serde_json::json!({
+        "__metadata__": {"format": "impala-3", "spec": spec, "network": claim},
+    });
+    let message = check_checkpoint(&with_header(&named.to_string(), 0)).unwrap_err();
+    assert!(message.contains("its network has a layer of 1099511627776 units"), "{message}");
     let message = check_checkpoint(&u64::MAX.to_le_bytes()).unwrap_err();
     assert!(message.contains("not a safetensors file"), "{message}");
 }

@@ -360,7 +360,9 @@ fn a_last_checkpoint_that_cannot_be_written_is_said() {
     if !place.shell(wrapper, "./impala --version").status.success() {
         return println!("SKIPPED: running as nobody needs `setpriv`");
     }
-    let meddle = "chmod 555 mount/run/checkpoints";
+    // The run must have missed one before it is asked to end.
+    let meddle = "chmod 555 mount/run/checkpoints; \
+         for i in $(seq 300); do grep -q 'training goes on' said && break; sleep 0.1; done";
     let output = meddled_with(&place, wrapper, "./impala train --config settings.toml", meddle);
     assert_ended(&output, 1, &["SIGTERM: stopping", "training goes on"]);
     assert_last_line(&output, &["lost the last checkpoint", "Permission denied"]);
