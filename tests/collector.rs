@@ -26,7 +26,7 @@ fn config() -> Config {
 
 /// A collector with the run's initial weights, and those weights.
 fn collector(config: &Config) -> (Collector, Vec<f32>) {
-    let params = ParamLayout::new(&Sizes::of(&config).unwrap().network).init(config.seed);
+    let params = ParamLayout::new(&Sizes::of(config).unwrap().network).init(config.seed);
     let mut collector = Collector::new(config, 0, 0).unwrap();
     collector.params_mut().copy_from_slice(&params);
     (collector, params)

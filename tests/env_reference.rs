@@ -174,7 +174,7 @@ fn a_vector_ends_and_resets_on_the_rows_on_which_gymnasium_does() {
 fn vector_actions(player: &Player, lcg: &mut u32) -> Vec<i32> {
     let act = |e: usize| {
         *lcg = lcg_next(*lcg);
-        if e % 2 == 0 { (*lcg >> 31) as i32 } else { balance(&player.obs(e)) }
+        if e.is_multiple_of(2) { (*lcg >> 31) as i32 } else { balance(&player.obs(e)) }
     };
     (0..player.envs.n_envs()).map(act).collect()
 }

@@ -1,10 +1,12 @@
 //! The learner's gradients against finite differences, in f64: through the loss, the head and the network.
 
-mod common;
 #[path = "common/plain_kernels.rs"]
 mod plain_kernels;
+#[path = "common/random_batch.rs"]
+mod random_batch;
+#[path = "common/uniform.rs"]
+mod uniform;
 
-use common::{RandomBatch, Uniform};
 use impala::kernels::{Kernels, Simd};
 use impala::learner::losses::{ActorCritic, LossCosts, Losses, Targets};
 use impala::network::heads::Head;
@@ -15,6 +17,8 @@ use impala::rollout::Frames;
 use impala::space::{ActionSpace, Actions, Obs};
 use ndarray::{Array2, NdFloat};
 use plain_kernels::Plain;
+use random_batch::RandomBatch;
+use uniform::Uniform;
 
 const COSTS: LossCosts<f64> = LossCosts { baseline_cost: 0.5, entropy_cost: 0.01 };
 
@@ -162,10 +166,11 @@ fn learn_f32(kernels: Simd, problem: &Problem, spec: &NetworkSpec) -> (Losses, V
     let f32s = |values: &[f64]| values.iter().map(|v| *v as f32).collect::<Vec<f32>>();
     let random = &problem.random;
     let (obs, params) = (random.obs.mapv(|v| v as f32), f32s(&problem.params));
-    let (vs, pg, weights) = (f32s(&random.vs), f32s(&random.pg_advantages), f32s(&random.weights));
+    let (vs, rhos) = (f32s(&random.vs), f32s(&random.rhos));
+    let (pg, weights) = (f32s(&random.pg_advantages), f32s(&random.weights));
     let (n_trajectories, kinds) = (random.n_trajectories, &*random.kinds);
     let frames = Frames { n_trajectories, obs: Obs::Numbers(obs.view()), kinds };
-    let targets = Targets { vs: &vs, pg_advantages: &pg, weights: &weights };
+    let targets = Targets { vs: &vs, rhos: &rhos, pg_advantages: &pg, weights: &weights };
     let costs = LossCosts { baseline_cost: 0.5, entropy_cost: 0.01 };
     let mut grad = vec![0.0; params.len()];
     let mut stack = Stack::new(spec, kernels, random.actions.len(), random.obs.ncols());

@@ -84,13 +84,13 @@ fn config(learner_threads: usize) -> Config {
 
 /// Its segment, in this process alone, with the first weights published.
 fn segment(config: &Config) -> Segment {
-    let layout = ParamLayout::new(&Sizes::of(&config).unwrap().network);
+    let layout = ParamLayout::new(&Sizes::of(config).unwrap().network);
     let segment = Segment::heap(&SegmentShape {
         n_actors: config.actors.count,
         slots_per_actor: config.actors.slots_per_actor,
         n_params: layout.len(),
         n_moments: 1,
-        rollout: Sizes::of(&config).unwrap().rollout,
+        rollout: Sizes::of(config).unwrap().rollout,
     });
     let segment = segment.unwrap();
     let params = layout.init(stream_seed(config.seed, Stream::Weights));
@@ -113,7 +113,7 @@ fn act(config: &Config, segment: &Segment, is_over: &AtomicBool) {
     let mut producer = segment.producer(0, 0).unwrap();
     let (mut collector, weights) =
         (Collector::new(config, 0, 0).unwrap(), segment.weights_reader());
-    let params = ParamLayout::new(&Sizes::of(&config).unwrap().network);
+    let params = ParamLayout::new(&Sizes::of(config).unwrap().network);
     collector.params_mut().copy_from_slice(&params.init(7));
     while !is_over.load(Ordering::Relaxed) {
         if let Some(mut slot) = producer.claim(Duration::from_millis(1)) {

@@ -102,7 +102,7 @@ fn config(batch_slots: usize) -> Config {
 /// Rollouts of different actors.
 fn rollouts(config: &Config, n: u64) -> Vec<RolloutBuffer> {
     let collect = |actor| {
-        let mut slot = RolloutBuffer::new(Sizes::of(&config).unwrap().rollout);
+        let mut slot = RolloutBuffer::new(Sizes::of(config).unwrap().rollout);
         Collector::new(config, actor, 0).unwrap().collect(&mut slot.view_mut()).unwrap();
         slot
     };

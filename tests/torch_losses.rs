@@ -4,16 +4,16 @@
 //! terms are written down once more from logits and values, and autograd finds their derivatives.
 #![cfg(feature = "torch")]
 
-mod common;
+#[path = "common/uniform.rs"]
+mod uniform;
 
-use common::{RandomBatch, Uniform};
 use impala::kernels::Simd;
 use impala::learner::losses::{ActorCritic, LossCosts, Losses, Targets};
-use impala::network::NetworkSpec;
 use impala::network::heads::Head;
 use impala::space::{ActionSpace, Actions};
 use ndarray::Array2;
 use tch::{Kind, Tensor};
+use uniform::Uniform;
 
 /// Actions, then the steps of the batch.
 const SIZES: [(usize, usize); 4] = [(2, 640), (3, 1), (5, 37), (18, 200)];
@@ -65,14 +65,18 @@ fn by_hand(
 }
 
 fn assert_agree(n_actions: usize, n_steps: usize, costs: LossCosts<f32>) {
-    let spec = NetworkSpec::mlp(1, &[1], n_actions);
-    let random = RandomBatch::new(&spec, n_steps, 1, 3);
-    let f32s = |values: &[f64]| values.iter().map(|v| *v as f32).collect::<Vec<f32>>();
-    let (vs, pg, weights) = (f32s(&random.vs), f32s(&random.pg_advantages), f32s(&random.weights));
-    let targets = Targets { vs: &vs, pg_advantages: &pg, weights: &weights };
+    let mut random = Uniform::seeded(3);
+    let mut f32s =
+        |scale| -> Vec<f32> { random.vec(n_steps, scale).iter().map(|v| *v as f32).collect() };
+    let (vs, rhos, mut advantages) = (f32s(2.0), f32s(1.0), f32s(2.0));
+    let actions: Vec<i32> = (0..n_steps).map(|_| random.below(n_actions) as i32).collect();
+    // Every fourth row is masked, and V-trace leaves it no advantage.
+    let weights: Vec<f32> = (0..n_steps).map(|n| if n % 4 == 3 { 0.0 } else { 1.0 }).collect();
+    advantages.iter_mut().zip(&weights).for_each(|(advantage, weight)| *advantage *= weight);
+    let targets = Targets { vs: &vs, rhos: &rhos, pg_advantages: &advantages, weights: &weights };
     let outputs = Uniform::seeded(9).matrix(n_actions + 1, n_steps).mapv(|x| 3.0 * x as f32);
-    let (expected, d_expected) = by_autograd(&outputs, &random.actions, &targets, &costs);
-    let (found, d_found) = by_hand(&outputs, random.actions(), &targets, &costs);
+    let (expected, d_expected) = by_autograd(&outputs, &actions, &targets, &costs);
+    let (found, d_found) = by_hand(&outputs, Actions::of_indices(&actions), &targets, &costs);
     for (found, expected) in [
         (found.policy, expected.policy),
         (found.critic, expected.critic),

@@ -27,9 +27,9 @@ impl LoneLearner {
     /// # Errors
     /// If the configuration cannot work.
     pub fn new(config: &Config) -> Result<LoneLearner> {
-        let mut slot = RolloutBuffer::new(Sizes::of(&config)?.rollout);
+        let mut slot = RolloutBuffer::new(Sizes::of(config)?.rollout);
         let mut collector = Collector::new(config, 0, 0)?;
-        let layout = ParamLayout::new(&Sizes::of(&config)?.network);
+        let layout = ParamLayout::new(&Sizes::of(config)?.network);
         let params = layout.init(1);
         collector.params_mut().copy_from_slice(&params);
         collector.collect(&mut slot.view_mut())?;

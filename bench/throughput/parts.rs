@@ -80,9 +80,9 @@ fn env_only(config: &Config, effort: Effort) -> Result<Vec<f64>> {
 }
 
 fn actor_only(config: &Config, effort: Effort) -> Result<Vec<f64>> {
-    let mut slot = RolloutBuffer::new(Sizes::of(&config)?.rollout);
+    let mut slot = RolloutBuffer::new(Sizes::of(config)?.rollout);
     let mut collector = Collector::new(config, 0, 0)?;
-    let params = ParamLayout::new(&Sizes::of(&config)?.network).init(1);
+    let params = ParamLayout::new(&Sizes::of(config)?.network).init(1);
     collector.params_mut().copy_from_slice(&params);
     let n_frames = collector.frames_per_rollout();
     Ok(m_frames_per_s(effort, n_frames, || {
@@ -97,8 +97,8 @@ fn learner_only(config: &Config, effort: Effort) -> Result<Vec<f64>> {
 }
 
 fn weights(config: &Config, effort: Effort) -> Result<[Vec<f64>; 2]> {
-    let n_params = Sizes::of(&config)?.n_params();
-    let rollout = Sizes::of(&config)?.rollout;
+    let n_params = Sizes::of(config)?.n_params();
+    let rollout = Sizes::of(config)?.rollout;
     let shape = SegmentShape { n_actors: 1, slots_per_actor: 1, n_params, n_moments: 1, rollout };
     let segment = Segment::create(&shape)?;
     let (mut writer, mut reader) = (segment.weights_writer()?, segment.weights_reader());

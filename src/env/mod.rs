@@ -182,8 +182,11 @@ const BUILT_IN: &[Entry] = &[
 struct Entry {
     id: &'static str,
     spec: fn(&EnvArgs) -> Result<Spec, EnvError>,
-    make_vec: fn(&EnvArgs, usize, u64) -> Result<Box<dyn VecEnv>, EnvError>,
+    make_vec: MakeVec,
 }
+
+/// Arguments, E environments and a seed to a vector of them.
+type MakeVec = fn(&EnvArgs, usize, u64) -> Result<Box<dyn VecEnv>, EnvError>;
 
 impl Entry {
     const fn of<E: Env>() -> Self {

@@ -399,9 +399,7 @@ impl<'seg, S: MessageSink> Hub<'seg, S> {
 
 /// Means over the learned frames, as `metrics.csv` has them.
 fn mean_losses(PassSums { losses, off_policy }: &PassSums) -> Losses {
-    let n_learned = off_policy.n_learned.max(1) as f64;
-    let Losses { policy, critic, entropy } = losses;
-    Losses { policy: policy / n_learned, critic: critic / n_learned, entropy: entropy / n_learned }
+    losses.per(off_policy.n_learned.max(1) as f64)
 }
 
 /// Which slot the log is about.

@@ -1,8 +1,11 @@
 //! The loss of section 4.2 of the paper (arXiv 1802.01561), and its derivative by what a head says of each
 //! frame. Knows no action space and no network.
 
+use std::fmt;
+
 use ndarray::NdFloat;
 
+use crate::config::LossSettings;
 use crate::network::heads::{Seen, Slopes};
 
 /// What the losses are taken against: constants to the gradient.
@@ -10,6 +13,8 @@ use crate::network::heads::{Seen, Slopes};
 pub struct Targets<'a, R> {
     /// V-trace targets of the baseline, `[T, B]`.
     pub vs: &'a [R],
+    /// Importance ratios π(a|x)/μ(a|x), unclipped, `[T, B]`.
+    pub rhos: &'a [R],
     /// V-trace advantages of the policy gradient, `[T, B]`; 0 in masked rows, as V-trace leaves them.
     pub pg_advantages: &'a [R],
     /// 1 for a learned row, 0 for a masked one, `[T, B]`.
@@ -26,6 +31,16 @@ pub struct LossCosts<R> {
     pub entropy_cost: R,
 }
 
+impl LossCosts<f32> {
+    /// Those that a run was set to, before its first frame.
+    pub fn of(loss: &LossSettings) -> Self {
+        LossCosts {
+            baseline_cost: loss.baseline_cost,
+            entropy_cost: loss.entropy_cost.at(0) as f32,
+        }
+    }
+}
+
 /// Loss terms, each summed over the learned rows of a batch.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Losses {
@@ -39,8 +54,16 @@ pub struct Losses {
 
 impl Losses {
     /// The loss that the gradient belongs to.
-    pub fn total(&self, costs: &LossCosts<f64>) -> f64 {
-        self.policy + costs.baseline_cost * self.critic - costs.entropy_cost * self.entropy
+    pub fn total<R: NdFloat>(&self, costs: &LossCosts<R>) -> f64 {
+        let (baseline_cost, entropy_cost) =
+            (to_f64(costs.baseline_cost), to_f64(costs.entropy_cost));
+        self.policy + baseline_cost * self.critic - entropy_cost * self.entropy
+    }
+
+    /// Each divided by `n`.
+    pub fn per(&self, n: f64) -> Losses {
+        let Losses { policy, critic, entropy } = self;
+        Losses { policy: policy / n, critic: critic / n, entropy: entropy / n }
     }
 
     /// Adds those of another batch.
@@ -48,6 +71,13 @@ impl Losses {
         self.policy += other.policy;
         self.critic += other.critic;
         self.entropy += other.entropy;
+    }
+}
+
+impl fmt::Display for Losses {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        let Losses { policy, critic, entropy } = self;
+        write!(f, "policy {policy}, critic {critic}, entropy {entropy}")
     }
 }
 
@@ -74,7 +104,7 @@ impl<R: NdFloat> ActorCritic<R> {
         targets: &Targets<R>,
         costs: &LossCosts<R>,
     ) -> (Losses, Slopes<'_, R>) {
-        let Targets { vs, pg_advantages, weights } = *targets;
+        let Targets { vs, pg_advantages, weights, .. } = *targets;
         // The policy gradient: −log π(a|x) · advantage.
         self.by_log_pi.iter_mut().zip(pg_advantages).for_each(|(slope, &a)| *slope = -a);
         // The baseline: ½ (vs − V)².

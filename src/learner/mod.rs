@@ -84,10 +84,9 @@ pub struct NotFinite {
 impl fmt::Display for NotFinite {
     fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
         let NotFinite { update, losses, grad_norm, last_grad_norm, learning_rate } = self;
-        let Losses { policy, critic, entropy } = losses;
         write!(
             f,
-            "update {update} had the losses policy {policy}, critic {critic}, entropy {entropy} a frame \
+            "update {update} had the losses {losses} a frame \
              and a gradient of norm {grad_norm} (that of the last finite one was {last_grad_norm}) at a learning \
              rate of {learning_rate}"
         )

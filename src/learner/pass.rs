@@ -65,8 +65,6 @@ impl Pass {
         let n_slots = network.slots_per_pass(config.loss.batch_slots);
         let (n_steps, n_obs) = (n_slots * rollout.n_frames(), n_slots * rollout.n_observations());
         let kernels = config.simd()?;
-        let baseline_cost = config.loss.baseline_cost;
-        let entropy_cost = config.loss.entropy_cost.at(0) as f32;
         Ok(Pass {
             network,
             n_slots,
@@ -75,7 +73,7 @@ impl Pass {
             head: Head::new(&spec.actions, kernels, n_steps),
             targets: TargetBuilder::new(ReturnSettings::of(&config.loss), kernels, n_steps),
             loss: ActorCritic::new(n_steps),
-            costs: LossCosts { baseline_cost, entropy_cost },
+            costs: LossCosts::of(&config.loss),
             d_outputs: Array2::zeros((shape.n_outputs(), n_steps)),
         })
     }
@@ -87,9 +85,7 @@ impl Pass {
 
     /// The loss that the gradient of these terms belongs to.
     pub fn total_loss(&self, losses: &Losses) -> f64 {
-        let LossCosts { baseline_cost, entropy_cost } = self.costs;
-        let (baseline_cost, entropy_cost) = (baseline_cost.into(), entropy_cost.into());
-        losses.total(&LossCosts { baseline_cost, entropy_cost })
+        losses.total(&self.costs)
     }
 
     /// The learner's name: `native` or `torch`.

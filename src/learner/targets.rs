@@ -170,8 +170,8 @@ impl<K: Kernels<f32>> TargetBuilder<K> {
         };
         vtrace(&input, &self.settings.vtrace, &mut self.vs, &mut self.pg_advantages);
         let stats = self.stats(seen);
-        let targets =
-            Targets { vs: &self.vs, pg_advantages: &self.pg_advantages, weights: &self.weights };
+        let TargetBuilder { vs, rhos, pg_advantages, weights, .. } = self;
+        let targets = Targets { vs, rhos, pg_advantages, weights };
         (targets, stats)
     }
 

@@ -89,13 +89,13 @@ impl<'a> Hub<'a> {
         mut weights: Box<dyn Write + 'a>,
         figures: &'a Figures,
     ) -> Result<Self> {
-        let layout = ParamLayout::new(&Sizes::of(&config)?.network);
+        let layout = ParamLayout::new(&Sizes::of(config)?.network);
         let params = layout.init(stream_seed(config.seed, Stream::Weights));
         // The segment comes with the same weights as version 0, which the other ways cannot see.
         let version = 1;
         weights.publish(version, &params, &Vec::from_iter(0..config.actors.count));
         let optimizer = Optimizer::new(UpdateRule::of(&config.optimizer), layout.len());
-        let frames_per_slot = Sizes::of(&config)?.rollout.n_frames() as u64;
+        let frames_per_slot = Sizes::of(config)?.rollout.n_frames() as u64;
         Ok(Hub { config, weights, params, optimizer, version, frames_per_slot, figures })
     }
 

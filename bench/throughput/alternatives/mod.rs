@@ -102,7 +102,7 @@ struct Pieces<'a> {
 
 fn pieces<'a>(variant: Variant, config: &Config, segment: &'a Segment) -> Result<Pieces<'a>> {
     let n_actors = config.actors.count;
-    let n_params = Sizes::of(&config)?.n_params();
+    let n_params = Sizes::of(config)?.n_params();
     let rings = |waiting| Rings { segment, n_actors, waiting };
     let mut pieces = Pieces {
         transport: Box::new(rings(Waiting::Doorbell)),
@@ -113,7 +113,7 @@ fn pieces<'a>(variant: Variant, config: &Config, segment: &'a Segment) -> Result
         Variant::Lockstep => pieces.transport = Box::new(Lockstep(rings(Waiting::Doorbell))),
         Variant::Copied => {
             pieces.transport =
-                Box::new(Copied(rings(Waiting::Doorbell), Sizes::of(&config)?.rollout));
+                Box::new(Copied(rings(Waiting::Doorbell), Sizes::of(config)?.rollout));
         }
         Variant::MutexWeights => pieces.weights = Box::new(Mutexed::new(n_params)?),
         Variant::MessageWeights => pieces.weights = Box::new(Messaged::new(n_actors)?),

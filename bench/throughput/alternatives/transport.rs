@@ -269,7 +269,7 @@ impl Messages {
     pub fn new(config: &Config) -> Result<Messages> {
         let (sender, receiver) = bytes_channel()?;
         Ok(Messages {
-            shape: Sizes::of(&config)?.rollout,
+            shape: Sizes::of(config)?.rollout,
             n_slots: config.actors.slots_per_actor,
             sender,
             receiver: Mutex::new(receiver),

@@ -5,8 +5,8 @@ use impala::network::NetworkSpec;
 use impala::rollout::{Frames, StepKind};
 use impala::space::{Actions, Obs};
 use ndarray::Array2;
-use rand_core::{Rng, SeedableRng};
-use rand_xoshiro::Xoshiro256PlusPlus;
+
+use crate::uniform::Uniform;
 
 /// T·B steps of random numbers with every kind of row in them.
 pub struct RandomBatch {
@@ -15,33 +15,9 @@ pub struct RandomBatch {
     pub actions: Vec<i32>,
     pub kinds: Vec<StepKind>,
     pub vs: Vec<f64>,
+    pub rhos: Vec<f64>,
     pub pg_advantages: Vec<f64>,
     pub weights: Vec<f64>,
-}
-
-/// Uniform numbers in ±1.
-pub struct Uniform(Xoshiro256PlusPlus);
-
-impl Uniform {
-    pub fn seeded(seed: u64) -> Self {
-        Uniform(Xoshiro256PlusPlus::seed_from_u64(seed))
-    }
-
-    pub fn draw(&mut self) -> f64 {
-        (self.0.next_u64() >> 11) as f64 / (1u64 << 52) as f64 - 1.0
-    }
-
-    pub fn below(&mut self, n: usize) -> usize {
-        (self.0.next_u64() % n as u64) as usize
-    }
-
-    pub fn vec(&mut self, len: usize, scale: f64) -> Vec<f64> {
-        (0..len).map(|_| scale * self.draw()).collect()
-    }
-
-    pub fn matrix(&mut self, rows: usize, columns: usize) -> Array2<f64> {
-        Array2::from_shape_simple_fn((rows, columns), || self.draw())
-    }
 }
 
 impl RandomBatch {
@@ -61,6 +37,7 @@ impl RandomBatch {
             actions: (0..n).map(|_| random.below(spec.n_action_params) as i32).collect(),
             vs: random.vec(n, 2.0),
             pg_advantages: masked(random.vec(n, 2.0)),
+            rhos: random.vec(n, 1.0).iter().map(|x| x.exp()).collect(),
             weights,
             kinds,
         }
@@ -76,6 +53,7 @@ impl RandomBatch {
     }
 
     pub fn targets(&self) -> Targets<'_, f64> {
-        Targets { vs: &self.vs, pg_advantages: &self.pg_advantages, weights: &self.weights }
+        let RandomBatch { vs, rhos, pg_advantages, weights, .. } = self;
+        Targets { vs, rhos, pg_advantages, weights }
     }
 }
