@@ -89,7 +89,7 @@
 //! assert!((9..=12).contains(&steps) && obs[0] > 1.0);
 //! ```
 //!
-//! `Obs` and `Action` are the types that [`column`] lists: an array of numbers whose length is known when
+//! `Obs` and `Action` are the types that [`mod@column`] lists: an array of numbers whose length is known when
 //! compiled is the fastest. Id, time limit and threshold are those of the environment's `register(...)` call in
 //! `gymnasium/envs/__init__.py`. To be bit-exact, keep the types (`f64` state, cast only what is observed), the
 //! order of operations of every expression, and the order and number of random draws: those at reset as well
@@ -145,9 +145,9 @@ pub struct Transition {
 /// One environment, as Gymnasium's `Env` without its wrappers: no time limit, no autoreset, no check of
 /// actions. The vector adds those.
 pub trait Env: Sized + 'static {
-    /// What it writes an observation as; [`column`] lists the types.
+    /// What it writes an observation as; [`mod@column`] lists the types.
     type Obs: Observation + ?Sized;
-    /// What it takes an action as; [`column`] lists the types.
+    /// What it takes an action as; [`mod@column`] lists the types.
     type Action: Action;
     /// What a user may set of it; [`NoArgs`] for nothing.
     type Args: DeserializeOwned;

@@ -4,7 +4,7 @@
 //! values, of N frames. That matrix is all that a network and the rest of the engine know of each other. A
 //! network knows no action, no reward and no loss; what the P rows mean is for [`heads`] to say.
 //!
-//! [`native`] has hand-derived gradients on our own kernels; [`torch`](mod@torch) has libtorch's autograd.
+//! [`native`] has hand-derived gradients on our own kernels; `torch` has libtorch's autograd.
 
 pub mod heads;
 pub mod native;
