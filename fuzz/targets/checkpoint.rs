@@ -12,7 +12,7 @@ fuzz_target!(|bytes: &[u8]| {
     match Checkpoint::read(Path::new("made-up"), bytes) {
         Ok(checkpoint) => {
             let params = &checkpoint.state.params;
-            assert_eq!(params.len(), ParamLayout::new(&checkpoint.shape).len());
+            assert_eq!(params.len(), ParamLayout::new(&checkpoint.network).len());
             assert!(params.iter().all(|param| param.is_finite()));
         }
         Err(error) => assert!(error.to_string().starts_with("made-up: ")),

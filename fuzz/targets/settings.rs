@@ -7,7 +7,6 @@ use std::sync::LazyLock;
 
 use impala::run::sizes::Sizes;
 use impala::config::Config;
-use impala::network::params::ParamLayout;
 use impala::shm::layout::{Layout, SegmentShape};
 use libfuzzer_sys::fuzz_target;
 use tempfile::NamedTempFile;
