@@ -40,8 +40,8 @@ impl Env for Lamp {
         })
     }
 
-    fn new(args: &LampArgs, rng: NumpyRng) -> Self {
-        Lamp { distance: 0.0, step: if args.far { 0.2 } else { 0.1 }, rng }
+    fn new(args: &LampArgs, seed: u128) -> Self {
+        Lamp { distance: 0.0, step: if args.far { 0.2 } else { 0.1 }, rng: NumpyRng::new(seed) }
     }
 
     fn reset(&mut self, obs: &mut [f32; 1]) {

@@ -73,8 +73,8 @@
 //!         })
 //!     }
 //!
-//!     fn new(_: &NoArgs, rng: NumpyRng) -> Self {
-//!         Doors(rng, 0)
+//!     fn new(_: &NoArgs, seed: u128) -> Self {
+//!         Doors(NumpyRng::new(seed), 0)
 //!     }
 //!
 //!     fn reset(&mut self, obs: &mut [f32; 1]) {

@@ -45,9 +45,9 @@ impl Env for Bad {
         })
     }
 
-    fn new(_: &NoArgs, rng: NumpyRng) -> Self {
+    fn new(_: &NoArgs, seed: u128) -> Self {
         let behaviour = std::env::var(BEHAVIOUR).unwrap();
-        Bad { rng, n_steps: 0, behaviour }
+        Bad { rng: NumpyRng::new(seed), n_steps: 0, behaviour }
     }
 
     fn reset(&mut self, obs: &mut [f32; 1]) {
@@ -89,7 +89,7 @@ impl Env for Endless {
         Ok(Spec { id: Self::ID.into(), max_episode_steps: None, ..Bad::spec(args)? })
     }
 
-    fn new(_: &NoArgs, _rng: NumpyRng) -> Self {
+    fn new(_: &NoArgs, _: u128) -> Self {
         Endless
     }
 

@@ -8,7 +8,7 @@ use allocations::allocations;
 use impala::actor::collector::{Collector, NumberPlace};
 use impala::actor::policy::Policy;
 use impala::config::Config;
-use impala::env::{ArgError, Env, NoArgs, NumpyRng, Registry, Transition};
+use impala::env::{ArgError, Env, NoArgs, Registry, Transition};
 use impala::network::params::ParamLayout;
 use impala::rollout::StepKind;
 use impala::rollout::{Rollout, RolloutBuffer};
@@ -53,7 +53,7 @@ impl Env for Failing {
         })
     }
 
-    fn new(_: &NoArgs, _: NumpyRng) -> Self {
+    fn new(_: &NoArgs, _: u128) -> Self {
         Failing { n_steps: 0 }
     }
 

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use impala::base::latency::monotonic_ns;
 use impala::config::{Config, Layers};
-use impala::env::{ArgError, Env, NoArgs, NumpyRng, Registry, Transition};
+use impala::env::{ArgError, Env, NoArgs, Registry, Transition};
 use impala::report::bottleneck::{Diagnosis, Limit, diagnose};
 use impala::run::meta::Meta;
 use impala::sinks::terminal::Show;
@@ -46,7 +46,7 @@ impl Env for Waiting {
         })
     }
 
-    fn new(_: &NoArgs, _: NumpyRng) -> Self {
+    fn new(_: &NoArgs, _: u128) -> Self {
         Waiting(0)
     }
 

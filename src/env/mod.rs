@@ -66,8 +66,8 @@
 //!         })
 //!     }
 //!
-//!     fn new(args: &CorridorArgs, np_random: NumpyRng) -> Self {
-//!         Self { position: 0.0, length: args.length, np_random }
+//!     fn new(args: &CorridorArgs, seed: u128) -> Self {
+//!         Self { position: 0.0, length: args.length, np_random: NumpyRng::new(seed) }
 //!     }
 //!
 //!     fn reset(&mut self, obs: &mut [f32; 1]) {
@@ -82,7 +82,7 @@
 //!     }
 //! }
 //!
-//! let mut corridor = Corridor::new(&CorridorArgs::default(), NumpyRng::new(0));
+//! let mut corridor = Corridor::new(&CorridorArgs::default(), 0);
 //! let mut obs = [0.0];
 //! corridor.reset(&mut obs);
 //! let steps = 1 + (0..100).take_while(|_| !corridor.step(1, &mut obs).terminated).count();
@@ -160,9 +160,9 @@ pub trait Env: Sized + 'static {
     /// If it cannot be made with them.
     fn spec(args: &Self::Args) -> Result<Spec, ArgError>;
 
-    /// An environment that draws all its random numbers from `np_random`; to be reset before it is stepped.
+    /// An environment whose random numbers all follow from `seed`; to be reset before it is stepped.
     /// [`Env::spec`] has accepted the arguments.
-    fn new(args: &Self::Args, np_random: NumpyRng) -> Self;
+    fn new(args: &Self::Args, seed: u128) -> Self;
 
     /// Begins an episode and writes its first observation. The generator goes on across episodes.
     fn reset(&mut self, obs: &mut Self::Obs);
@@ -363,7 +363,7 @@ mod tests {
             })
         }
 
-        fn new(_: &NoArgs, _: NumpyRng) -> Self {
+        fn new(_: &NoArgs, _: u128) -> Self {
             Liar
         }
 

@@ -8,7 +8,7 @@
 use std::ops::Range;
 
 use super::column::{Action, Observation};
-use super::{Env, EnvError, NumpyRng, Transition};
+use super::{Env, EnvError, Transition};
 use crate::rollout::{EpisodeLog, StepKind};
 use crate::space::{Actions, ObsBuffer, ObsMut, Spec};
 
@@ -142,8 +142,8 @@ impl<E: Env> SyncVecEnv<E> {
     /// `n_envs` environments, number i seeded with `seed + i` as in Gymnasium's vectors. The spec is that of
     /// these arguments.
     pub(super) fn new(spec: Spec, args: &E::Args, n_envs: usize, seed: u64) -> Self {
-        let seeded = |i| NumpyRng::new(u128::from(seed) + i as u128);
-        let envs = (0..n_envs).map(|i| Episodic::new(E::new(args, seeded(i)))).collect();
+        let seed_of = |i| u128::from(seed) + i as u128;
+        let envs = (0..n_envs).map(|i| Episodic::new(E::new(args, seed_of(i)))).collect();
         let max_steps = spec.max_episode_steps.unwrap_or(u32::MAX);
         SyncVecEnv { spec, max_steps, envs, at_work: None, scratch: Vec::new() }
     }
@@ -276,7 +276,7 @@ fn step_kind(transition: &Transition, is_at_limit: bool) -> StepKind {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{ArgError, EnvArgs, NoArgs, Registry};
+    use super::super::{ArgError, EnvArgs, NoArgs, NumpyRng, Registry};
     use super::*;
     use crate::space::{ActionSpace, ObsSpace};
     use ndarray::{Array2, Array3, ArrayViewMut2, arr2, s};
@@ -312,8 +312,8 @@ mod tests {
             })
         }
 
-        fn new(_: &NoArgs, np_random: NumpyRng) -> Self {
-            Self { np_random, episode: 0, steps: 0, planned_steps: 0 }
+        fn new(_: &NoArgs, seed: u128) -> Self {
+            Self { np_random: NumpyRng::new(seed), episode: 0, steps: 0, planned_steps: 0 }
         }
 
         fn reset(&mut self, obs: &mut [f32; 2]) {
@@ -537,7 +537,7 @@ mod tests {
             })
         }
 
-        fn new(_: &PixelArgs, _: NumpyRng) -> Self {
+        fn new(_: &PixelArgs, _: u128) -> Self {
             Pixels { steps: 0 }
         }
 
@@ -579,7 +579,7 @@ mod tests {
             })
         }
 
-        fn new(_: &ReachArgs, _: NumpyRng) -> Self {
+        fn new(_: &ReachArgs, _: u128) -> Self {
             Reach
         }
 

@@ -113,6 +113,8 @@ mod tests {
         };
         assert!(with(|spec| spec.obs = ObsSpace::vector(0)).contains("no number"));
         assert!(with(|spec| spec.obs = ObsSpace::image(3, 0, 2)).contains("[3, 0, 2]"));
+        let black = |spec: &mut Spec| spec.obs = ObsSpace::Image { shape: [1, 2, 2], high: 0 };
+        assert!(with(black).contains("largest pixel is 0"));
         assert!(with(|spec| spec.obs = ObsSpace::bounded(&[[1.0, 1.0]])).contains("[1.0, 1.0]"));
         assert!(with(|spec| spec.actions = ActionSpace::Discrete(0)).contains("Discrete(0)"));
         assert!(with(|spec| spec.actions = ActionSpace::MultiDiscrete(vec![])).contains("[]"));

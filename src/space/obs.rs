@@ -28,6 +28,8 @@ pub enum ObsSpace {
     Image {
         /// Channels, height, width: `[C, H, W]`.
         shape: [usize; 3],
+        /// The largest pixel. The network sees 0 to this as 0 to 1.
+        high: u8,
     },
 }
 
@@ -44,14 +46,19 @@ impl ObsSpace {
 
     /// Pictures of u8.
     pub fn image(channels: usize, height: usize, width: usize) -> Self {
-        ObsSpace::Image { shape: [channels, height, width] }
+        ObsSpace::Image { shape: [channels, height, width], high: u8::MAX }
+    }
+
+    /// Pictures of bits, each 0 or 1: every channel says where one kind of thing is.
+    pub fn planes(channels: usize, height: usize, width: usize) -> Self {
+        ObsSpace::Image { shape: [channels, height, width], high: 1 }
     }
 
     /// The numbers of one observation.
     pub fn numbers(&self) -> Numbers {
         match self {
             ObsSpace::Vector { len, .. } => Numbers::new(Number::F32, *len),
-            ObsSpace::Image { shape } => Numbers::new(Number::U8, shape.iter().product()),
+            ObsSpace::Image { shape, .. } => Numbers::new(Number::U8, shape.iter().product()),
         }
     }
 
@@ -82,8 +89,11 @@ impl ObsSpace {
                 let wrong = bounds.iter().flatten().find(|bounds| !is_sound(bounds));
                 wrong.map(|wrong| format!("bounds {wrong:?}; they are finite, the lower one first"))
             }
-            ObsSpace::Image { shape } => {
-                shape.contains(&0).then(|| format!("pictures of {shape:?}; no side may be 0"))
+            ObsSpace::Image { shape, .. } if shape.contains(&0) => {
+                Some(format!("pictures of {shape:?}; no side may be 0"))
+            }
+            ObsSpace::Image { high, .. } => {
+                (*high == 0).then(|| "pictures whose largest pixel is 0".into())
             }
         }
     }
@@ -93,7 +103,8 @@ impl fmt::Display for ObsSpace {
     fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
         match self {
             ObsSpace::Vector { len, .. } => write!(f, "f32 [{len}]"),
-            ObsSpace::Image { shape } => write!(f, "u8 {shape:?}"),
+            ObsSpace::Image { shape, high: u8::MAX } => write!(f, "u8 {shape:?}"),
+            ObsSpace::Image { shape, high } => write!(f, "u8 {shape:?} of 0 to {high}"),
         }
     }
 }

@@ -61,8 +61,8 @@ impl Env for Acrobot {
         })
     }
 
-    fn new(_: &NoArgs, np_random: NumpyRng) -> Self {
-        Self { state: [0.0; 4], np_random }
+    fn new(_: &NoArgs, seed: u128) -> Self {
+        Self { state: [0.0; 4], np_random: NumpyRng::new(seed) }
     }
 
     fn reset(&mut self, obs: &mut [f32; 6]) {

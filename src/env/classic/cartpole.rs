@@ -72,8 +72,8 @@ impl Env for CartPole {
         })
     }
 
-    fn new(_: &NoArgs, np_random: NumpyRng) -> Self {
-        Self { state: [0.0; 4], np_random }
+    fn new(_: &NoArgs, seed: u128) -> Self {
+        Self { state: [0.0; 4], np_random: NumpyRng::new(seed) }
     }
 
     fn reset(&mut self, obs: &mut [f32; 4]) {
@@ -114,7 +114,7 @@ mod tests {
 
     /// Plays one episode until it is over; its steps and its last state.
     fn play(seed: u128, act: impl Fn(&[f32; 4]) -> usize) -> (u32, [f64; 4]) {
-        let mut cartpole = CartPole::new(&NoArgs {}, NumpyRng::new(seed));
+        let mut cartpole = CartPole::new(&NoArgs {}, seed);
         let mut obs = [0.0; 4];
         cartpole.reset(&mut obs);
         let mut steps = 1;

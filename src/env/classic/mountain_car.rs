@@ -51,8 +51,8 @@ impl Env for MountainCar {
         })
     }
 
-    fn new(_: &NoArgs, np_random: NumpyRng) -> Self {
-        Self { position: 0.0, velocity: 0.0, np_random }
+    fn new(_: &NoArgs, seed: u128) -> Self {
+        Self { position: 0.0, velocity: 0.0, np_random: NumpyRng::new(seed) }
     }
 
     fn reset(&mut self, obs: &mut [f32; 2]) {
