@@ -304,7 +304,7 @@ fn create_run_dir(
     meta: &Meta,
 ) -> Result<RunDir, RunDirError> {
     let create = |root: &Path| {
-        let learner = config.learner.learner_name();
+        let learner = config.learner_name();
         let name = RunName { env: &config.env, learner, seed: config.seed, started: meta.started };
         RunDir::create(root, name)
     };
@@ -361,7 +361,7 @@ fn settings(config: &Config) -> Summary {
     Summary {
         env: config.env.clone(),
         seed: config.seed,
-        learner: config.learner.learner_name().into(),
+        learner: config.learner_name().into(),
         kernels: config.kernels_name(),
         learner_threads: config.n_learner_threads(),
         max_learner_threads: config.max_learner_threads(),

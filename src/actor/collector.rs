@@ -100,7 +100,7 @@ impl Collector {
         let Sizes { spec, network, .. } = Sizes::with_spec(config, envs.spec().clone())?;
         let mut obs = ObsBuffer::zeros(&spec.obs, n_envs);
         envs.reset(obs.view_mut())?;
-        let kernels = config.simd()?;
+        let arithmetic = config.arithmetic()?;
         let action_seed = seed(Stream::Actions { actor, generation });
         Ok(Collector {
             n_envs,
@@ -108,7 +108,7 @@ impl Collector {
             envs,
             env_seed,
             n_collected: 0,
-            policy: Policy::new(&network, &spec.actions, kernels, n_envs, action_seed),
+            policy: Policy::new(&network, &spec.actions, arithmetic, n_envs, action_seed),
             obs,
         })
     }

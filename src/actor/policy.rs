@@ -10,8 +10,7 @@ use rand_xoshiro::Xoshiro256PlusPlus;
 
 use crate::kernels::Simd;
 use crate::network::heads::Head;
-use crate::network::native::NativeActing;
-use crate::network::{Acting, NetworkSpec};
+use crate::network::{self, Acting, Arithmetic, NetworkSpec};
 use crate::space::{ActionSpace, ActionsMut, Obs};
 
 /// A policy acting in E environments at once.
@@ -28,13 +27,13 @@ impl Policy {
     pub fn new(
         network: &NetworkSpec,
         actions: &ActionSpace,
-        kernels: Simd,
+        arithmetic: Arithmetic,
         n_envs: usize,
         seed: u64,
     ) -> Self {
         Policy {
-            network: Box::new(NativeActing::new(network, kernels, n_envs)),
-            head: Head::new(actions, kernels, n_envs),
+            network: network::acting(network, arithmetic, n_envs),
+            head: Head::new(actions, arithmetic.kernels, n_envs),
             outputs: Array2::zeros((network.n_action_params, n_envs)),
             rng: Xoshiro256PlusPlus::seed_from_u64(seed),
         }

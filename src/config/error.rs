@@ -69,4 +69,13 @@ pub enum ConfigError {
          or build with `cargo build --release --features torch`"
     )]
     NoTorch,
+    /// The network is one that libtorch alone computes, and that is not built in.
+    #[error(
+        "network.torso = {torso}: libtorch computes it, which this build lacks; use `make train LEARNER=torch`, \
+         build with `cargo build --release --features torch`, or choose another torso"
+    )]
+    TorsoNeedsTorch {
+        /// The torso, by name.
+        torso: &'static str,
+    },
 }

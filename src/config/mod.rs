@@ -19,9 +19,9 @@ use std::path::Path;
 use crate::env::{EnvArgs, EnvError, Registry, VecEnv};
 use crate::kernels::Simd;
 use crate::network::params::{MAX_LAYERS, MAX_WIDTH};
-use crate::network::{NetworkSpec, Torso};
+use crate::network::{Arithmetic, Backend, NetworkSpec, TorchOptions, Torso, native};
 use crate::os::process;
-use crate::space::Spec;
+use crate::space::{ObsSpace, Spec};
 
 pub use advice::meant_setting;
 pub use dotted::dotted;
@@ -69,8 +69,10 @@ settings! {
         kernels: String = "auto".into(), Text("auto, portable, or what the processor has of avx2, avx512");
         /// The actor processes and their rollouts.
         actors: ActorSettings = ActorSettings::default(), Table;
-        /// The policy and baseline network: a shared tanh torso with two linear heads.
+        /// The policy and baseline network: a torso that both share, with two linear heads.
         network: NetworkSettings = NetworkSettings::default(), Table;
+        /// What libtorch may do, where it computes the network.
+        torch: TorchSettings = TorchSettings::default(), Table;
         /// The loss, summed over a batch: policy gradient + baseline_cost · critic − entropy_cost · entropy.
         loss: LossSettings = LossSettings::default(), Table;
         /// The optimiser.
@@ -91,7 +93,7 @@ settings! {
 words! {
     /// Which implementation computes the learner's gradient.
     pub enum LearnerKind {
-        /// native for every network it supports (all of today's), else torch
+        /// native for every network it supports (mlp, and minatar on planes of bits), else torch
         Auto = "auto",
         /// hand-derived gradients on the built-in kernels
         Native = "native",
@@ -116,10 +118,41 @@ settings! {
 }
 
 settings! {
-    /// The policy and baseline network: a shared tanh torso with two linear heads.
+    /// The policy and baseline network: a torso that both share, with two linear heads.
     pub struct NetworkSettings {
-        /// Units of each hidden layer.
+        /// What makes features of an observation.
+        torso: TorsoKind = TorsoKind::Auto, Words(TorsoKind::WORDS);
+        /// Units of each hidden layer of an mlp.
         hidden: Vec<usize> = vec![64, 64], List((1, MAX_LAYERS as u64), (1, MAX_WIDTH as u64), "units");
+    }
+}
+
+words! {
+    /// What makes features of an observation.
+    pub enum TorsoKind {
+        /// mlp for numbers, minatar for planes of bits, impala-shallow for other pictures
+        Auto = "auto",
+        /// dense layers with tanh; pixels are taken as numbers
+        Mlp = "mlp",
+        /// one convolution, 3 × 3 × 16, and 128 units (Young and Tian 2019)
+        Minatar = "minatar",
+        /// three convolutions and 512 units (Mnih et al. 2015)
+        Nature = "nature",
+        /// two convolutions and 256 units (IMPALA, Figure 3 left)
+        ImpalaShallow = "impala-shallow",
+        /// fifteen convolutions with residual blocks and 256 units (IMPALA, Figure 3 right)
+        ImpalaDeep = "impala-deep",
+    }
+}
+
+settings! {
+    /// What libtorch may do, where it computes the network.
+    pub struct TorchSettings {
+        /// Pictures lie in memory with their channels innermost, which most convolutions compute faster with.
+        channels_last: bool = true, Flag;
+        /// The torso computes in bfloat16. Parameters, heads and gradients stay f32. Faster where the processor
+        /// has instructions for it; slower elsewhere.
+        bf16: bool = false, Flag;
     }
 }
 
@@ -227,16 +260,6 @@ settings! {
     }
 }
 
-impl LearnerKind {
-    /// The learner that runs: what `auto` stands for is known.
-    pub fn learner_name(self) -> &'static str {
-        match self {
-            LearnerKind::Auto | LearnerKind::Native => "native",
-            LearnerKind::Torch => "torch",
-        }
-    }
-}
-
 impl OptimizerKind {
     /// Numbers that it remembers for each parameter.
     pub fn n_moments(self) -> usize {
@@ -280,9 +303,8 @@ impl Config {
         self.check_limits()?;
         let spec = self.spec()?;
         self.simd()?;
-        self.network(&spec)?;
+        self.backend(&self.network(&spec)?)?;
         self.check_threshold(&spec)?;
-        self.check_learner()?;
         self.check_batch(self.n_slots())?;
         self.check_budget()?;
         self.check_threads()?;
@@ -303,14 +325,71 @@ impl Config {
     /// # Errors
     /// If it cannot take what the environment shows, say what it takes, or be that large.
     pub fn network(&self, spec: &Spec) -> Result<NetworkSpec, ConfigError> {
-        let torso = Torso::Mlp { hidden: self.network.hidden.clone() };
+        let torso = self.torso(&spec.obs);
         let network = NetworkSpec::of(spec, torso)
             .map_err(|unfit| value("env", &self.env, format!("{unfit}; choose another")))?;
         let hidden = || format!("{:?}", self.network.hidden);
-        match network.fault() {
-            None => Ok(network),
-            Some(fault) => Err(value("network.hidden", hidden(), fault)),
+        match (network.fault(), &network.torso) {
+            (None, _) => Ok(network),
+            (Some(fault), Torso::Mlp { .. }) => Err(value("network.hidden", hidden(), fault)),
+            (Some(fault), torso) => {
+                let remedy = format!("{} shows {fault}; choose auto or another torso", self.env);
+                Err(value("network.torso", torso.name(), remedy))
+            }
         }
+    }
+
+    /// The torso for such observations: what `auto` stands for is known.
+    fn torso(&self, obs: &ObsSpace) -> Torso {
+        match (self.network.torso, obs) {
+            (TorsoKind::Mlp, _) | (TorsoKind::Auto, ObsSpace::Vector { .. }) => {
+                Torso::Mlp { hidden: self.network.hidden.clone() }
+            }
+            (TorsoKind::Auto, ObsSpace::Image { high: 1, .. }) | (TorsoKind::Minatar, _) => {
+                Torso::Minatar
+            }
+            (TorsoKind::Nature, _) => Torso::Nature,
+            (TorsoKind::Auto | TorsoKind::ImpalaShallow, _) => Torso::ImpalaShallow,
+            (TorsoKind::ImpalaDeep, _) => Torso::ImpalaDeep,
+        }
+    }
+
+    /// Whose arithmetic the learner runs on: what `auto` stands for is known.
+    ///
+    /// # Errors
+    /// If this build lacks it, or it lacks the network.
+    pub fn backend(&self, network: &NetworkSpec) -> Result<Backend, ConfigError> {
+        let torso = network.torso.name();
+        let backend = match self.learner {
+            LearnerKind::Auto => Backend::of(network),
+            LearnerKind::Native => Backend::Native,
+            LearnerKind::Torch => Backend::Torch,
+        };
+        if backend == Backend::Native && !native::supports(network) {
+            let remedy =
+                format!("{torso} has no gradient of our own for such pictures; choose torch");
+            return Err(value("learner", "native", remedy));
+        }
+        match backend.is_built() {
+            true => Ok(backend),
+            false if self.learner == LearnerKind::Torch => Err(ConfigError::NoTorch),
+            false => Err(ConfigError::TorsoNeedsTorch { torso }),
+        }
+    }
+
+    /// Name of the learner that runs: what `auto` stands for is known.
+    pub fn learner_name(&self) -> &'static str {
+        let network = self.spec().and_then(|spec| self.network(&spec));
+        network.and_then(|network| self.backend(&network)).unwrap_or(Backend::Native).name()
+    }
+
+    /// How numbers are computed.
+    ///
+    /// # Errors
+    /// As [`Config::simd`].
+    pub fn arithmetic(&self) -> Result<Arithmetic, ConfigError> {
+        let TorchSettings { channels_last, bf16 } = self.torch;
+        Ok(Arithmetic { kernels: self.simd()?, torch: TorchOptions { channels_last, bf16 } })
     }
 
     /// `n_envs` environments, seeded from `seed` on, with observations as the network takes them.
@@ -350,13 +429,6 @@ impl Config {
             }
         }
         Ok(())
-    }
-
-    fn check_learner(&self) -> Result<(), ConfigError> {
-        match self.learner {
-            LearnerKind::Torch if !cfg!(feature = "torch") => Err(ConfigError::NoTorch),
-            _ => Ok(()),
-        }
     }
 
     /// A thread for which there is never a batch would only wait.

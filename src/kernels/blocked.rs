@@ -32,13 +32,14 @@ use std::ops::Range;
 
 use ndarray::{ArrayView1, ArrayView2, ArrayViewMut1, ArrayViewMut2, Axis};
 
+pub(super) use super::scatter::add_rows;
 use super::vector::{self, Span, Vector};
 use super::{Activation, check_layer};
 
 /// The most outputs in a block of a layer that `Product::tile` knows.
 pub(super) const MOST_ROWS: usize = 8;
 
-/// The most outputs in a block of a weight gradient that `add_row_products` knows.
+/// The most outputs in a block of a weight gradient that `add_products_of_rows` knows.
 pub(super) const MOST_GRADIENT_ROWS: usize = 4;
 
 /// Vectors that [`Vector::sums`] adds up together: the inputs in a block of a weight gradient.
@@ -84,6 +85,13 @@ impl Matrix {
         check_columns(view.is_empty(), view.ncols(), view.strides());
         let (first, row_stride) = (view.as_mut_ptr(), view.strides()[0]);
         Matrix { first, row_stride, column_stride: 1 }
+    }
+
+    /// A matrix that is read number by number, and so may lie in any order.
+    #[inline(always)]
+    fn of_any(view: &ArrayView2<f32>) -> Matrix {
+        let &[row_stride, column_stride] = view.strides() else { unreachable!("two axes") };
+        Matrix { first: view.as_ptr().cast_mut(), row_stride, column_stride }
     }
 
     #[inline(always)]
@@ -207,6 +215,43 @@ impl<V: Vector> Ends<V> for Slopes<V::Cpu> {
         // SAFETY: K2: the place is one of the result, whose shape the outputs have.
         let output = unsafe { V::load(self.cpu, self.outputs.at(row, column), span) };
         sum * output.neg_mul_add(output, V::splat(self.cpu, 1.0))
+    }
+}
+
+/// `c += a · b`.
+#[inline(always)]
+pub(super) fn add_product<V: Vector>(
+    cpu: V::Cpu,
+    a: ArrayView2<f32>,
+    b: ArrayView2<f32>,
+    mut c: ArrayViewMut2<f32>,
+) {
+    let ((rows, depth), (b_depth, columns)) = (a.dim(), b.dim());
+    assert_eq!((depth, c.dim()), (b_depth, (rows, columns)), "c[M,N] += a[M,K] · b[K,N]");
+    let result = Matrix::of_mut(&mut c);
+    let (left, right) = (Matrix::of_any(&a), Matrix::of(&b));
+    let product = Product { left, depth, right, result, rows, columns };
+    // SAFETY: K2: the shapes were checked above.
+    unsafe { product.run::<V>(cpu, Added { cpu, result }) }
+}
+
+/// `result + product`.
+#[derive(Clone, Copy)]
+struct Added<Cpu> {
+    cpu: Cpu,
+    result: Matrix,
+}
+
+impl<V: Vector> Ends<V> for Added<V::Cpu> {
+    #[inline(always)]
+    fn start(self, _row: usize) -> V {
+        V::splat(self.cpu, 0.0)
+    }
+
+    #[inline(always)]
+    unsafe fn finish(self, sum: V, (row, column, span): Place) -> V {
+        // SAFETY: K2: the place is one of the result.
+        sum + unsafe { V::load(self.cpu, self.result.at(row, column), span) }
     }
 }
 
@@ -348,7 +393,7 @@ pub(super) fn weight_gradient<V: Vector>(
         // SAFETY: K2: the shapes were checked above.
         unsafe {
             add_row_sums::<V>(cpu, left, sizes.0.clone(), dy.ncols(), db);
-            add_row_products::<V>(cpu, left, right, result, sizes);
+            add_products_of_rows::<V>(cpu, left, right, result, sizes);
         }
     }
 }
@@ -408,13 +453,32 @@ unsafe fn row_sums<V: Vector, const R: usize>(
     sums
 }
 
+/// `c += a · bᵀ`.
+#[inline(always)]
+pub(super) fn add_row_products<V: Vector>(
+    cpu: V::Cpu,
+    a: ArrayView2<f32>,
+    b: ArrayView2<f32>,
+    mut c: ArrayViewMut2<f32>,
+) {
+    let ((rows, depth), (columns, b_depth)) = (a.dim(), b.dim());
+    assert_eq!((depth, c.dim()), (b_depth, (rows, columns)), "c[M,N] += a[M,K] · b[N,K]ᵀ");
+    let (left, right, result) = (Matrix::of(&a), Matrix::of(&b), Matrix::of_mut(&mut c));
+    let group = group_rows::<V>(depth);
+    for first in (0..rows).step_by(group) {
+        let sizes = (first..rows.min(first + group), columns, depth);
+        // SAFETY: K2: the shapes were checked above.
+        unsafe { add_products_of_rows::<V>(cpu, left, right, result, sizes) };
+    }
+}
+
 /// `result[rows, columns] += left[rows, depth] · right[columns, depth]ᵀ`, block after block.
 ///
 /// # Safety
 ///
 /// The rows exist, and the three matrices have that many columns and that depth.
 #[inline(always)]
-unsafe fn add_row_products<V: Vector>(
+unsafe fn add_products_of_rows<V: Vector>(
     cpu: V::Cpu,
     left: Matrix,
     right: Matrix,
@@ -647,6 +711,17 @@ macro_rules! vector_kernels {
                     x: ndarray::ArrayView2<f32>,
                     dx: ndarray::ArrayViewMut2<f32>
                 )
+                add_product(
+                    a: ndarray::ArrayView2<f32>,
+                    b: ndarray::ArrayView2<f32>,
+                    c: ndarray::ArrayViewMut2<f32>
+                )
+                add_row_products(
+                    a: ndarray::ArrayView2<f32>,
+                    b: ndarray::ArrayView2<f32>,
+                    c: ndarray::ArrayViewMut2<f32>
+                )
+                add_rows(pairs: &[super::RowPair], rows: &[f32], sums: &mut [f32])
                 log_softmax(
                     logits: ndarray::ArrayView2<f32>,
                     log_p: ndarray::ArrayViewMut2<f32>,

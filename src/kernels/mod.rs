@@ -21,6 +21,7 @@
 //! |---|---|
 //! | `vector.rs` | what the kernels need of a vector of f32; tanh, exp and log made of it |
 //! | `blocked.rs` | the kernels themselves, and how they are blocked |
+//! | `scatter.rs` | sums of rows that a list picks |
 //! | `feature_major.rs` | a matrix that lies as the kernels like it |
 //! | `avx2.rs`, `avx512.rs` | that vector in one instruction set each |
 //! | `portable.rs` | that vector in what every CPU has |
@@ -40,6 +41,7 @@ mod avx512;
 mod blocked;
 mod feature_major;
 mod portable;
+mod scatter;
 mod vector;
 
 #[cfg(target_arch = "x86_64")]
@@ -58,6 +60,18 @@ pub enum Activation {
     Identity,
     /// The hyperbolic tangent: hidden layers.
     Tanh,
+}
+
+/// Numbers in a row that [`Kernels::add_rows`] adds: one AVX-512 register.
+pub const ROW_LEN: usize = 16;
+
+/// Which row of a matrix is added to which row of another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RowPair {
+    /// Index of the row that is added.
+    pub from: u32,
+    /// Index of the row that it is added to.
+    pub to: u32,
 }
 
 /// Batched layers forward and backward. Nothing is allocated; all sizes may be zero.
@@ -95,6 +109,15 @@ pub trait Kernels<R>: Copy + Send {
         x: ArrayView2<R>,
         dx: ArrayViewMut2<R>,
     );
+
+    /// `c[M,N] += a[M,K] · b[K,N]`; `a` may lie in any order, such as transposed.
+    fn add_product(self, a: ArrayView2<R>, b: ArrayView2<R>, c: ArrayViewMut2<R>);
+
+    /// `c[M,N] += a[M,K] · b[N,K]ᵀ`.
+    fn add_row_products(self, a: ArrayView2<R>, b: ArrayView2<R>, c: ArrayViewMut2<R>);
+
+    /// `sums[to] += rows[from]` for each pair, in their order; both are matrices of [`ROW_LEN`] columns.
+    fn add_rows(self, pairs: &[RowPair], rows: &[R], sums: &mut [R]);
 
     /// Log-probabilities and probabilities of each frame:
     /// `log_p[A,N] = logits[A,N] − log Σ_A exp(logits[A,N])`, `p[A,N] = exp(log_p[A,N])`.
@@ -240,6 +263,18 @@ impl Kernels<f32> for Simd {
         dx: ArrayViewMut2<f32>,
     ) {
         dispatch!(self.input_gradient(w, dy, x, dx))
+    }
+
+    fn add_product(self, a: ArrayView2<f32>, b: ArrayView2<f32>, c: ArrayViewMut2<f32>) {
+        dispatch!(self.add_product(a, b, c))
+    }
+
+    fn add_row_products(self, a: ArrayView2<f32>, b: ArrayView2<f32>, c: ArrayViewMut2<f32>) {
+        dispatch!(self.add_row_products(a, b, c))
+    }
+
+    fn add_rows(self, pairs: &[RowPair], rows: &[f32], sums: &mut [f32]) {
+        dispatch!(self.add_rows(pairs, rows, sums))
     }
 
     fn log_softmax(

@@ -7,11 +7,10 @@ use ndarray::Array2;
 use super::losses::{ActorCritic, LossCosts, Losses};
 use super::targets::{OffPolicyStats, ReturnSettings, TargetBuilder};
 use crate::base::latency::{Stage, StageClock};
-use crate::config::{Config, ConfigError, LearnerKind};
+use crate::config::{Config, ConfigError};
 use crate::kernels::Simd;
-use crate::network::Learning;
 use crate::network::heads::Head;
-use crate::network::native::NativeLearning;
+use crate::network::{self, Learning};
 use crate::rollout::{Batch, Gather, Rollout};
 use crate::run::sizes::Sizes;
 
@@ -130,23 +129,7 @@ impl Pass {
 
 /// The network of the learner that the configuration asks for.
 fn make_network(config: &Config) -> Result<Box<dyn Learning>, ConfigError> {
-    match config.learner {
-        LearnerKind::Auto | LearnerKind::Native => make_native(config),
-        LearnerKind::Torch => make_torch(config),
-    }
-}
-
-fn make_native(config: &Config) -> Result<Box<dyn Learning>, ConfigError> {
-    let Sizes { network, rollout, .. } = Sizes::of(config)?;
-    Ok(Box::new(NativeLearning::new(&network, config.simd()?, rollout.n_observations())))
-}
-
-#[cfg(feature = "torch")]
-fn make_torch(config: &Config) -> Result<Box<dyn Learning>, ConfigError> {
-    Ok(Box::new(crate::network::torch::TorchLearning::new(&Sizes::of(config)?.network)))
-}
-
-#[cfg(not(feature = "torch"))]
-fn make_torch(_config: &Config) -> Result<Box<dyn Learning>, ConfigError> {
-    Err(ConfigError::NoTorch)
+    let Sizes { network: spec, rollout, .. } = Sizes::of(config)?;
+    let (backend, arithmetic) = (config.backend(&spec)?, config.arithmetic()?);
+    Ok(network::learning(&spec, backend, arithmetic, rollout.n_observations()))
 }

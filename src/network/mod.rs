@@ -7,18 +7,24 @@
 //! [`native`] has hand-derived gradients on our own kernels; `torch` has libtorch's autograd.
 
 pub mod heads;
+mod inputs;
+mod layer;
 pub mod native;
 pub mod params;
 mod spec;
 #[cfg(feature = "torch")]
 pub mod torch;
+mod torso;
 
 use ndarray::{ArrayView2, ArrayViewMut2};
 
+use crate::kernels::Simd;
 use crate::rollout::Frames;
 use crate::space::Obs;
 
-pub use spec::{NetworkSpec, Torso, Unfit};
+pub use layer::{Conv, Layer};
+pub use spec::{NetworkSpec, Pixels, Unfit};
+pub use torso::Torso;
 
 /// A network that acts: weights of one version, one call a step of E environments.
 pub trait Acting: Send {
@@ -26,7 +32,7 @@ pub trait Acting: Send {
     fn params_mut(&mut self) -> &mut [f32];
 
     /// Writes the P parameters of the action distribution, `[P, E]`, for observations of E frames.
-    /// Allocates nothing.
+    /// Our own networks allocate nothing.
     fn outputs(&mut self, obs: Obs<'_>, outputs: ArrayViewMut2<f32>);
 }
 
@@ -53,3 +59,101 @@ pub trait Learning<R = f32>: Send {
         grad: &mut [R],
     );
 }
+
+/// Whose arithmetic a network runs on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Backend {
+    /// Hand-derived gradients on our own kernels.
+    Native,
+    /// libtorch.
+    Torch,
+}
+
+impl Backend {
+    /// Our own where it [supports](native::supports) the network, else libtorch.
+    pub fn of(spec: &NetworkSpec) -> Backend {
+        if native::supports(spec) { Backend::Native } else { Backend::Torch }
+    }
+
+    /// Whether this build has it.
+    pub fn is_built(self) -> bool {
+        self == Backend::Native || cfg!(feature = "torch")
+    }
+
+    /// `native` or `torch`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Backend::Native => native::NAME,
+            Backend::Torch => "torch",
+        }
+    }
+}
+
+/// How the numbers of a network are computed.
+#[derive(Clone, Copy, Debug)]
+pub struct Arithmetic {
+    /// Of our own networks.
+    pub kernels: Simd,
+    /// Of libtorch's.
+    pub torch: TorchOptions,
+}
+
+impl Arithmetic {
+    /// These kernels, and libtorch as it is by default.
+    pub fn with(kernels: Simd) -> Self {
+        Arithmetic { kernels, torch: TorchOptions::default() }
+    }
+}
+
+/// What libtorch may do with pictures and numbers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TorchOptions {
+    /// Pictures lie with their channels innermost.
+    pub channels_last: bool,
+    /// The torso computes in bfloat16; parameters, heads and gradients stay f32.
+    pub bf16: bool,
+}
+
+impl Default for TorchOptions {
+    fn default() -> Self {
+        TorchOptions { channels_last: true, bf16: false }
+    }
+}
+
+/// The network of `spec` as it acts in `n_envs` environments, with all-zero weights: our own where there is one,
+/// whoever learns.
+///
+/// # Panics
+/// If this build lacks its [`Backend`].
+pub fn acting(spec: &NetworkSpec, arithmetic: Arithmetic, n_envs: usize) -> Box<dyn Acting> {
+    match Backend::of(spec) {
+        Backend::Native => native::acting(spec, arithmetic.kernels, n_envs),
+        #[cfg(feature = "torch")]
+        Backend::Torch => Box::new(torch::TorchActing::new(spec, arithmetic.torch)),
+        #[cfg(not(feature = "torch"))]
+        Backend::Torch => panic!("{NO_TORCH}"),
+    }
+}
+
+/// The network of `spec` as it learns from passes of `n_observations` = (T+1)·B observations.
+///
+/// # Panics
+/// If this build lacks the backend, or the backend such a network.
+pub fn learning(
+    spec: &NetworkSpec,
+    backend: Backend,
+    arithmetic: Arithmetic,
+    n_observations: usize,
+) -> Box<dyn Learning> {
+    match backend {
+        Backend::Native => native::learning(spec, arithmetic.kernels, n_observations),
+        #[cfg(feature = "torch")]
+        Backend::Torch => Box::new(torch::TorchLearning::new(spec, arithmetic.torch)),
+        #[cfg(not(feature = "torch"))]
+        Backend::Torch => panic!("{NO_TORCH}"),
+    }
+}
+
+/// Said where nobody has asked [`Backend::is_built`].
+#[cfg(not(feature = "torch"))]
+const NO_TORCH: &str = "this build has no libtorch";

@@ -9,6 +9,7 @@ use rand_core::{Rng, SeedableRng};
 use rand_xoshiro::Xoshiro256PlusPlus;
 
 use super::NetworkSpec;
+use super::layer::Layer;
 
 /// Hidden layers of the largest network: far more than shared memory between processes is useful for.
 pub const MAX_LAYERS: usize = 16;
@@ -45,9 +46,10 @@ impl Param {
     }
 }
 
-/// Where the weight matrix and bias of one dense layer lie in the flat vector.
+/// Where the weight matrix and bias of one layer lie in the flat vector. A convolution's weight `[O, C, K, K]` is
+/// the matrix `[O, C·K·K]`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Dense {
+pub struct Affine {
     /// Rows of the weight.
     pub n_outputs: usize,
     /// Columns of the weight.
@@ -56,7 +58,7 @@ pub struct Dense {
     bias: usize,
 }
 
-impl Dense {
+impl Affine {
     /// The weight, `[n_outputs, n_inputs]`.
     pub fn weight<'a, R>(&self, flat: &'a [R]) -> ArrayView2<'a, R> {
         let values = &flat[self.weight..self.weight + self.n_outputs * self.n_inputs];
@@ -89,38 +91,26 @@ impl Dense {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ParamLayout {
     params: Vec<Param>,
-    torso: Vec<Dense>,
-    heads: Dense,
-    policy: Dense,
+    torso: Vec<Affine>,
+    heads: Affine,
+    policy: Affine,
     len: usize,
 }
 
 impl ParamLayout {
     /// Lays the parameters of `spec` out.
     pub fn new(spec: &NetworkSpec) -> Self {
-        let mut builder = Builder::default();
-        let mut n_inputs = spec.n_inputs;
-        let torso = (spec.hidden().iter().enumerate())
-            .map(|(layer, &n_outputs)| {
-                // The activation between two linear layers takes an index of its own in a
-                // PyTorch `nn.Sequential`, hence the even numbers.
-                let name = format!("torso.{}", 2 * layer);
-                let weight =
-                    builder.push(format!("{name}.weight"), vec![n_outputs, n_inputs], n_inputs);
-                let bias = builder.push(format!("{name}.bias"), vec![n_outputs], n_inputs);
-                let dense = Dense { n_outputs, n_inputs, weight, bias };
-                n_inputs = n_outputs;
-                dense
-            })
-            .collect();
+        let (mut builder, mut torso) = (Builder::default(), Vec::new());
+        builder.push_layers("torso", &spec.layers(), &mut torso);
+        let n_inputs = spec.n_features();
         let (n_action_params, n_values) = (spec.n_action_params, spec.n_values);
         let weight =
             builder.push("policy.weight".into(), vec![n_action_params, n_inputs], n_inputs);
         builder.push("value.weight".into(), vec![n_values, n_inputs], n_inputs);
         let bias = builder.push("policy.bias".into(), vec![n_action_params], n_inputs);
         builder.push("value.bias".into(), vec![n_values], n_inputs);
-        let policy = Dense { n_outputs: n_action_params, n_inputs, weight, bias };
-        let heads = Dense { n_outputs: spec.n_outputs(), ..policy };
+        let policy = Affine { n_outputs: n_action_params, n_inputs, weight, bias };
+        let heads = Affine { n_outputs: spec.n_outputs(), ..policy };
         ParamLayout { params: builder.params, torso, heads, policy, len: builder.len }
     }
 
@@ -139,18 +129,18 @@ impl ParamLayout {
         &self.params
     }
 
-    /// The torso's layers, first to last.
-    pub fn torso(&self) -> &[Dense] {
+    /// The torso's layers that have parameters, first to last.
+    pub fn torso(&self) -> &[Affine] {
         &self.torso
     }
 
     /// All outputs as one layer: the P parameters of the action distribution, then the V values.
-    pub fn heads(&self) -> Dense {
+    pub fn heads(&self) -> Affine {
         self.heads
     }
 
     /// The P parameters alone: what an actor needs.
-    pub fn policy(&self) -> Dense {
+    pub fn policy(&self) -> Affine {
         self.policy
     }
 
@@ -178,6 +168,23 @@ struct Builder {
 }
 
 impl Builder {
+    /// Weight and bias of each layer that has them, named after its index: what a `nn.Sequential` of these
+    /// layers would call them.
+    fn push_layers(&mut self, prefix: &str, layers: &[Layer], affine: &mut Vec<Affine>) {
+        for (index, layer) in layers.iter().enumerate() {
+            let name = format!("{prefix}.{index}");
+            if let Layer::Residual(inner) = layer {
+                self.push_layers(&name, inner, affine);
+            }
+            if let Some((n_outputs, n_inputs)) = layer.matrix() {
+                let shape = layer.weight_shape();
+                let weight = self.push(format!("{name}.weight"), shape, n_inputs);
+                let bias = self.push(format!("{name}.bias"), vec![n_outputs], n_inputs);
+                affine.push(Affine { n_outputs, n_inputs, weight, bias });
+            }
+        }
+    }
+
     fn push(&mut self, name: String, shape: Vec<usize>, fan_in: usize) -> usize {
         let offset = self.len;
         let param = Param { name, shape, offset, fan_in };
@@ -189,6 +196,7 @@ impl Builder {
 
 #[cfg(test)]
 mod tests {
+    use super::super::{Pixels, Torso};
     use super::*;
 
     fn layout() -> ParamLayout {
@@ -218,6 +226,20 @@ mod tests {
         assert_eq!(layout.heads().weight(&flat)[[2, 0]], offset("value.weight"));
         assert_eq!(layout.heads().bias(&flat)[2], offset("value.bias"));
         assert_eq!(layout.policy().bias(&flat)[1], offset("policy.bias") + 1.0);
+    }
+
+    #[test]
+    fn names_and_shapes_are_those_of_a_sequential() {
+        let pixels = Pixels { shape: [4, 84, 84], high: 255 };
+        let spec = NetworkSpec::pictures(Torso::ImpalaDeep, pixels, 18);
+        let layout = ParamLayout::new(&spec);
+        let shape = |name: &str| &layout.params().iter().find(|p| p.name == name).unwrap().shape;
+        assert_eq!(*shape("torso.0.weight"), [16, 4, 3, 3]);
+        assert_eq!(*shape("torso.2.1.weight"), [16, 16, 3, 3]);
+        assert_eq!(*shape("torso.7.3.bias"), [32]);
+        assert_eq!(*shape("torso.14.weight"), [256, 32 * 11 * 11]);
+        assert_eq!(*shape("policy.weight"), [18, 256]);
+        assert_eq!(layout.len(), 9_872 + 41_632 + 46_240 + 991_488 + 257 * 19);
     }
 
     #[test]

@@ -3,15 +3,23 @@
 use serde::{Deserialize, Serialize};
 
 use super::heads;
+use super::layer::{Layer, Stack};
 use super::params::{MAX_LAYERS, MAX_PARAMS, MAX_WIDTH, ParamLayout};
-use crate::space::{Number, Numbers, Spec};
+use super::torso::Torso;
+use crate::space::{ObsSpace, Spec};
+
+/// The most pixels of an observation: a screen of 4 pictures of 512 × 512.
+const MAX_PIXELS: usize = 1 << 20;
 
 /// Sizes of a network: a torso that all outputs share, and a linear layer of P + V outputs on top.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct NetworkSpec {
-    /// D, numbers of an observation.
+    /// D, numbers of an observation, or pixels.
     pub n_inputs: usize,
+    /// What the pixels are; `None` where observations are numbers.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pixels: Option<Pixels>,
     /// From observations to features.
     pub torso: Torso,
     /// P, parameters of the distribution over actions.
@@ -20,15 +28,14 @@ pub struct NetworkSpec {
     pub n_values: usize,
 }
 
-/// What makes features of an observation.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Torso {
-    /// Dense layers, each followed by tanh.
-    Mlp {
-        /// Units of each layer, at least one layer.
-        hidden: Vec<usize>,
-    },
+/// The pictures that a network takes. It sees a pixel as 0 to 1.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Pixels {
+    /// `[C, H, W]`.
+    pub shape: [usize; 3],
+    /// What becomes 1.
+    pub high: u8,
 }
 
 /// No network can be made for these spaces.
@@ -40,24 +47,27 @@ impl NetworkSpec {
     /// The network for an environment's spaces, with one value.
     ///
     /// # Errors
-    /// [`Unfit`] if the torso cannot take the observations, or no head draws such actions.
+    /// [`Unfit`] if no head draws such actions.
     pub fn of(spec: &Spec, torso: Torso) -> Result<NetworkSpec, Unfit> {
-        let Numbers { number, len } = spec.obs.numbers();
-        if number != Number::F32 {
-            let obs = &spec.obs;
-            return Err(Unfit(format!(
-                "an mlp takes numbers, and {} shows pixels: {obs}",
-                spec.id
-            )));
-        }
+        let pixels = match spec.obs {
+            ObsSpace::Image { shape, high } => Some(Pixels { shape, high }),
+            ObsSpace::Vector { .. } => None,
+        };
+        let n_inputs = spec.obs.numbers().len;
         let n_action_params = heads::n_params(&spec.actions)?;
-        Ok(NetworkSpec { n_inputs: len, torso, n_action_params, n_values: 1 })
+        Ok(NetworkSpec { n_inputs, pixels, torso, n_action_params, n_values: 1 })
     }
 
-    /// Dense layers of these widths, with one value.
+    /// Dense layers of these widths on numbers, with one value.
     pub fn mlp(n_inputs: usize, hidden: &[usize], n_action_params: usize) -> NetworkSpec {
         let torso = Torso::Mlp { hidden: hidden.to_vec() };
-        NetworkSpec { n_inputs, torso, n_action_params, n_values: 1 }
+        NetworkSpec { n_inputs, pixels: None, torso, n_action_params, n_values: 1 }
+    }
+
+    /// A torso on pictures, with one value.
+    pub fn pictures(torso: Torso, pixels: Pixels, n_action_params: usize) -> NetworkSpec {
+        let n_inputs = pixels.shape.iter().product();
+        NetworkSpec { n_inputs, pixels: Some(pixels), torso, n_action_params, n_values: 1 }
     }
 
     /// P + V.
@@ -65,27 +75,73 @@ impl NetworkSpec {
         self.n_action_params + self.n_values
     }
 
-    /// Units of each hidden layer.
-    pub fn hidden(&self) -> &[usize] {
-        let Torso::Mlp { hidden } = &self.torso;
-        hidden
+    /// What the torso is made of; of a network without [fault](Self::fault).
+    pub fn layers(&self) -> Vec<Layer> {
+        self.sound_stack().layers
+    }
+
+    /// Numbers of a frame that the torso makes.
+    pub fn n_features(&self) -> usize {
+        self.sound_stack().n_features()
+    }
+
+    /// Numbers of a frame that all layers of the torso put out together: what a pass keeps of it.
+    pub fn n_activations(&self) -> usize {
+        self.sound_stack().n_activations
+    }
+
+    fn sound_stack(&self) -> Stack {
+        self.stack().expect("a network is looked at for faults before it is laid out")
+    }
+
+    fn stack(&self) -> Option<Stack> {
+        self.torso.stack(self.pixels.map_or([self.n_inputs, 1, 1], |pixels| pixels.shape))
     }
 
     /// What is wrong with these sizes, if anything is. Sizes without fault can be laid out: no product of
     /// them overflows.
     pub fn fault(&self) -> Option<String> {
-        let hidden = self.hidden();
-        if !(1..=MAX_LAYERS).contains(&hidden.len()) {
-            return Some(format!("{} hidden layers; 1 to {MAX_LAYERS} work", hidden.len()));
+        if let Some(fault) = self.inputs_fault().or_else(|| self.width_fault()) {
+            return Some(fault);
         }
-        let outer = [&self.n_inputs, &self.n_action_params, &self.n_values];
-        let mut widths = hidden.iter().chain(outer);
-        if let Some(width) = widths.find(|width| !(1..=MAX_WIDTH).contains(*width)) {
-            return Some(format!("a layer of {width} units; 1 to {MAX_WIDTH} work"));
+        if self.stack().is_none() {
+            let [_, height, width] = self.pixels.map_or([0; 3], |pixels| pixels.shape);
+            let name = self.torso.name();
+            return Some(format!("pictures of {height} × {width} pixels, too small for {name}"));
         }
         let n_params = ParamLayout::new(self).len();
         (n_params > MAX_PARAMS)
             .then(|| format!("{n_params} parameters in all; up to {MAX_PARAMS} (1 GiB) work"))
+    }
+
+    /// What the torso cannot take of the observations.
+    fn inputs_fault(&self) -> Option<String> {
+        let Some(Pixels { shape, high }) = self.pixels else {
+            let name = self.torso.name();
+            return self.torso.is_of_pictures().then(|| format!("numbers; {name} takes pictures"));
+        };
+        let n_pixels = shape.iter().try_fold(1, |product: usize, side| product.checked_mul(*side));
+        if n_pixels != Some(self.n_inputs) || high == 0 {
+            return Some(format!("{} inputs of pictures {shape:?}", self.n_inputs));
+        }
+        (!(1..=MAX_PIXELS).contains(&self.n_inputs))
+            .then(|| format!("pictures of {shape:?}; up to {MAX_PIXELS} pixels work"))
+    }
+
+    /// A layer that is too wide, or too many of them.
+    fn width_fault(&self) -> Option<String> {
+        let hidden = match &self.torso {
+            Torso::Mlp { hidden } => hidden,
+            _ => &vec![1],
+        };
+        if !(1..=MAX_LAYERS).contains(&hidden.len()) {
+            return Some(format!("{} hidden layers; 1 to {MAX_LAYERS} work", hidden.len()));
+        }
+        let n_numbers = if self.pixels.is_none() { self.n_inputs } else { 1 };
+        let outer = [&n_numbers, &self.n_action_params, &self.n_values];
+        let mut widths = hidden.iter().chain(outer);
+        let width = widths.find(|width| !(1..=MAX_WIDTH).contains(*width));
+        width.map(|width| format!("a layer of {width} units; 1 to {MAX_WIDTH} work"))
     }
 }
 
@@ -100,13 +156,31 @@ mod tests {
 
     #[test]
     fn sizes_follow_from_the_spaces() {
-        let torso = Torso::Mlp { hidden: vec![8] };
         let vector = spec(ObsSpace::vector(4), ActionSpace::Discrete(3));
-        let network = NetworkSpec::of(&vector, torso.clone()).unwrap();
+        let network = NetworkSpec::of(&vector, Torso::Mlp { hidden: vec![8] }).unwrap();
         assert_eq!((network.n_inputs, network.n_action_params, network.n_outputs()), (4, 3, 4));
-        let image = spec(ObsSpace::image(3, 8, 8), ActionSpace::Discrete(3));
-        let refusal = NetworkSpec::of(&image, torso).unwrap_err().to_string();
-        assert_eq!(refusal, "an mlp takes numbers, and X-v0 shows pixels: u8 [3, 8, 8]");
+        let planes = spec(ObsSpace::planes(4, 10, 10), ActionSpace::Discrete(3));
+        let network = NetworkSpec::of(&planes, Torso::Minatar).unwrap();
+        assert_eq!(network.pixels, Some(Pixels { shape: [4, 10, 10], high: 1 }));
+        assert_eq!((network.n_inputs, network.n_features()), (400, 128));
+        assert_eq!(network.n_activations(), 3 * 1024 + 2 * 128);
+    }
+
+    #[test]
+    fn what_a_torso_cannot_take_is_found() {
+        let numbers = NetworkSpec { torso: Torso::Nature, ..NetworkSpec::mlp(4, &[8], 2) };
+        assert_eq!(numbers.fault().unwrap(), "numbers; nature takes pictures");
+        let pictures = |torso, shape| NetworkSpec::pictures(torso, Pixels { shape, high: 255 }, 2);
+        let small = pictures(Torso::Nature, [4, 35, 84]);
+        assert_eq!(small.fault().unwrap(), "pictures of 35 × 84 pixels, too small for nature");
+        assert_eq!(pictures(Torso::Nature, [4, 36, 36]).fault(), None);
+        let wrong = NetworkSpec { n_inputs: 7, ..pictures(Torso::Minatar, [4, 10, 10]) };
+        assert_eq!(wrong.fault().unwrap(), "7 inputs of pictures [4, 10, 10]");
+        let endless = Pixels { shape: [usize::MAX, 2, 2], high: 1 };
+        let endless = NetworkSpec { pixels: Some(endless), ..pictures(Torso::Minatar, [4, 3, 3]) };
+        assert!(endless.fault().unwrap().starts_with("36 inputs"));
+        let huge = pictures(Torso::ImpalaDeep, [4, 1024, 1024]);
+        assert!(huge.fault().unwrap().ends_with("up to 1048576 pixels work"));
     }
 
     #[test]

@@ -8,6 +8,7 @@ use crate::actor::policy::Policy;
 use crate::base::latency::monotonic_ns;
 use crate::env::{EnvArgs, EnvError, Registry, StepBuffer, VecEnv};
 use crate::kernels::Simd;
+use crate::network::{Arithmetic, Backend};
 use crate::rollout::StepKind;
 use crate::space::{ActionBuffer, Spec};
 use crate::state::checkpoint::Checkpoint;
@@ -33,6 +34,15 @@ pub enum EvalError {
         found: String,
         /// Those of the environment.
         expected: String,
+    },
+    /// Its network is one that this build cannot compute.
+    #[error(
+        "the checkpoint's network is {torso}, which libtorch computes and this build lacks; build with `cargo build \
+         --release --features torch`"
+    )]
+    NoTorch {
+        /// Its torso, by name.
+        torso: &'static str,
     },
 }
 
@@ -124,6 +134,9 @@ impl<'a> Player<'a> {
         if !spec.has_spaces_of(&checkpoint.spec) {
             let (found, expected) = (checkpoint.spec.spaces(), spec.spaces());
             return Err(EvalError::Spaces { env: spec.id, found, expected });
+        }
+        if !Backend::of(&checkpoint.network).is_built() {
+            return Err(EvalError::NoTorch { torso: checkpoint.network.torso.name() });
         }
         Ok(Player { checkpoint, environments, args, spec, kernels, selection })
     }
@@ -222,7 +235,8 @@ impl<'a> Player<'a> {
 
     fn seat(&self, n_envs: usize, seed: u64) -> Result<(Policy, Box<dyn VecEnv>), EvalError> {
         let Checkpoint { network, state, .. } = self.checkpoint;
-        let mut policy = Policy::new(network, &self.spec.actions, self.kernels, n_envs, seed);
+        let arithmetic = Arithmetic::with(self.kernels);
+        let mut policy = Policy::new(network, &self.spec.actions, arithmetic, n_envs, seed);
         policy.params_mut().copy_from_slice(&state.params);
         let envs = self.environments.make_inputs(&self.spec.id, self.args, n_envs, seed)?;
         Ok((policy, envs))

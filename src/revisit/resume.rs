@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 
 use crate::base::input::{open_regular, read_text_at_most};
 use crate::config::{Config, ConfigError, OptimizerKind, dotted};
+use crate::network::Torso;
 use crate::report::read::RunData;
 use crate::run::dir::{RunDir, RunDirError};
 use crate::space::Spec;
@@ -21,7 +22,7 @@ use crate::telemetry::MetricsRow;
 const MAX_LOG_BYTES: u64 = 1 << 30;
 
 /// Settings that the weights and the optimiser's memory belong to.
-const FIXED: [&str; 3] = ["env", "network.hidden", "optimizer.kind"];
+const FIXED: [&str; 2] = ["env", "optimizer.kind"];
 
 /// Why a run cannot be resumed.
 #[derive(Debug, thiserror::Error)]
@@ -175,7 +176,6 @@ impl Resumption {
         let Checkpoint { spec, network, state, .. } = &self.checkpoint;
         let mut then = config.clone();
         then.env.clone_from(&spec.id);
-        then.network.hidden = network.hidden().to_vec();
         then.optimizer.kind = optimizer_kind(&state.optimizer);
         let (then, now) = (settings_of(&then.to_toml()), settings_of(&config.to_toml()));
         for field in FIXED {
@@ -184,7 +184,9 @@ impl Resumption {
                 return Err(ResumeError::Differs { field, then, now });
             }
         }
-        check_spaces(spec, &config.spec()?)?;
+        let now = config.spec()?;
+        check_spaces(spec, &now)?;
+        check_torso(&network.torso, &config.network(&now)?.torso)?;
         if let Some((frames, _)) = state.counters.solved()
             && config.stop_when_solved
         {
@@ -237,6 +239,18 @@ fn check_spaces(then: &Spec, now: &Spec) -> Result<(), ResumeError> {
     }
     let env = now.id.clone();
     Err(ResumeError::Environment { env, then: then.spaces(), now: now.spaces() })
+}
+
+/// A network cannot change its layers.
+fn check_torso(then: &Torso, now: &Torso) -> Result<(), ResumeError> {
+    let (field, then, now) = match (then, now) {
+        (then, now) if then == now => return Ok(()),
+        (Torso::Mlp { hidden: then }, Torso::Mlp { hidden: now }) => {
+            ("network.hidden", format!("{then:?}"), format!("{now:?}"))
+        }
+        (then, now) => ("network.torso", then.name().to_owned(), now.name().to_owned()),
+    };
+    Err(ResumeError::Differs { field, then, now })
 }
 
 /// Checkpoints of a deterministic run say no times: they are those of the run's rows.

@@ -5,7 +5,8 @@
 //! nothing is refused that would have run. Called by `train.rs`.
 
 use super::sizes::Sizes;
-use crate::config::{Config, LearnerKind};
+use crate::config::Config;
+use crate::network::Backend;
 use crate::os::memory_limits::{MemoryLimit, tightest_memory_limit};
 use crate::shm::layout::Layout;
 
@@ -63,14 +64,15 @@ fn state_bytes(sizes: &Sizes) -> u128 {
 /// The state; and for each thread weights, gradient and one pass: activations and their gradients, outputs and
 /// theirs, probabilities, targets, and the batch where it is gathered from several slots.
 fn learner_bytes(config: &Config, sizes: &Sizes) -> u128 {
-    let slots_a_pass = match config.learner {
-        LearnerKind::Auto | LearnerKind::Native => 1,
-        LearnerKind::Torch => config.loss.batch_slots as u128,
+    let slots_a_pass = match config.backend(&sizes.network) {
+        Ok(Backend::Torch) => config.loss.batch_slots as u128,
+        _ => 1,
     };
     let n_columns = slots_a_pass * sizes.rollout.n_observations() as u128;
     let gathered_bytes = if slots_a_pass > 1 { obs_bytes(sizes) } else { 0 };
     // Of each output its derivative, its probability and the logarithm of that; of each step eight sums and targets.
-    let n_rows = 2 * n_hidden(sizes) + 4 * sizes.network.n_action_params as u128 + 8;
+    let n_rows =
+        2 * sizes.network.n_activations() as u128 + 4 * sizes.network.n_action_params as u128 + 8;
     let lane_bytes = F32_BYTES * (2 * sizes.n_params() as u128 + n_rows * n_columns)
         + gathered_bytes * n_columns;
     state_bytes(sizes) + config.n_learner_threads() as u128 * lane_bytes
@@ -78,7 +80,7 @@ fn learner_bytes(config: &Config, sizes: &Sizes) -> u128 {
 
 /// Weights, and one step of all environments.
 fn actor_bytes(sizes: &Sizes) -> u128 {
-    let n_rows = n_hidden(sizes) + 3 * sizes.network.n_action_params as u128;
+    let n_rows = sizes.network.n_activations() as u128 + 3 * sizes.network.n_action_params as u128;
     let n_envs = sizes.rollout.n_envs as u128;
     F32_BYTES * (sizes.n_params() as u128 + n_rows * n_envs) + obs_bytes(sizes) * n_envs
 }
@@ -87,9 +89,4 @@ fn actor_bytes(sizes: &Sizes) -> u128 {
 fn obs_bytes(sizes: &Sizes) -> u128 {
     let obs = sizes.rollout.obs;
     obs.number.n_bytes() as u128 * obs.len as u128
-}
-
-/// Units of all hidden layers.
-fn n_hidden(sizes: &Sizes) -> u128 {
-    sizes.network.hidden().iter().map(|units| *units as u128).sum()
 }

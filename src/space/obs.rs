@@ -173,6 +173,17 @@ impl<'a, R> Obs<'a, R> {
             Obs::Pixels(_) => panic!("a network of numbers was given pixels"),
         }
     }
+
+    /// The pixels, `[N, C·H·W]`, for a network of pictures.
+    ///
+    /// # Panics
+    /// If they are numbers, which `Config::check` refuses for such a network.
+    pub fn pixels(&self) -> ArrayView2<'a, u8> {
+        match self {
+            Obs::Pixels(obs) => *obs,
+            Obs::Numbers(_) => panic!("a network of pictures was given numbers"),
+        }
+    }
 }
 
 impl Obs<'_> {

@@ -1,7 +1,7 @@
 //! The kernels as plain loops over any float: in f64 the oracle of the fast ones, and what the hand-derived
 //! gradient is checked with against finite differences.
 
-use impala::kernels::{Activation, Kernels};
+use impala::kernels::{Activation, Kernels, ROW_LEN, RowPair};
 use ndarray::{ArrayView1, ArrayView2, ArrayViewMut1, ArrayViewMut2, Axis, NdFloat, Zip};
 
 /// Kernels that are meant to be read, not to be fast.
@@ -65,6 +65,26 @@ impl<R: NdFloat> Kernels<R> for Plain {
                 sums.scaled_add(weight, &errors);
             }
             sums.zip_mut_with(&outputs, |sum, &output| *sum *= R::one() - output * output);
+        }
+    }
+
+    fn add_product(self, a: ArrayView2<R>, b: ArrayView2<R>, mut c: ArrayViewMut2<R>) {
+        assert_eq!((a.ncols(), c.dim()), (b.nrows(), (a.nrows(), b.ncols())), "c += a · b");
+        for ((row, column), sum) in c.indexed_iter_mut() {
+            *sum += a.row(row).dot(&b.column(column));
+        }
+    }
+
+    fn add_row_products(self, a: ArrayView2<R>, b: ArrayView2<R>, c: ArrayViewMut2<R>) {
+        self.add_product(a, b.reversed_axes(), c);
+    }
+
+    fn add_rows(self, pairs: &[RowPair], rows: &[R], sums: &mut [R]) {
+        for pair in pairs {
+            let (from, to) = (pair.from as usize * ROW_LEN, pair.to as usize * ROW_LEN);
+            for n in 0..ROW_LEN {
+                sums[to + n] += rows[from + n];
+            }
         }
     }
 

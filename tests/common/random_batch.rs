@@ -8,10 +8,45 @@ use ndarray::Array2;
 
 use crate::uniform::Uniform;
 
+/// Observations of (T+1)·B frames.
+pub enum RandomObs {
+    /// `[D, N]`.
+    Numbers(Array2<f64>),
+    /// `[N, C·H·W]`, each 0 or 1.
+    Bits(Array2<u8>),
+}
+
+impl RandomObs {
+    fn new(spec: &NetworkSpec, n_frames: usize, random: &mut Uniform) -> Self {
+        match spec.pixels {
+            None => RandomObs::Numbers(random.matrix(spec.n_inputs, n_frames)),
+            Some(_) => {
+                let mut bit = || u8::from(random.below(4) == 0);
+                RandomObs::Bits(Array2::from_shape_simple_fn((n_frames, spec.n_inputs), &mut bit))
+            }
+        }
+    }
+
+    pub fn n_frames(&self) -> usize {
+        match self {
+            RandomObs::Numbers(obs) => obs.ncols(),
+            RandomObs::Bits(obs) => obs.nrows(),
+        }
+    }
+
+    /// Makes all of a frame's numbers equal, and other than they were.
+    pub fn spoil(&mut self, frame: usize) {
+        match self {
+            RandomObs::Numbers(obs) => obs.column_mut(frame).fill(-3.0),
+            RandomObs::Bits(obs) => obs.row_mut(frame).fill(1),
+        }
+    }
+}
+
 /// T·B steps of random numbers with every kind of row in them.
 pub struct RandomBatch {
     pub n_trajectories: usize,
-    pub obs: Array2<f64>,
+    pub obs: RandomObs,
     pub actions: Vec<i32>,
     pub kinds: Vec<StepKind>,
     pub vs: Vec<f64>,
@@ -33,7 +68,7 @@ impl RandomBatch {
         let masked = |values: Vec<f64>| values.iter().zip(&weights).map(|(v, w)| v * w).collect();
         RandomBatch {
             n_trajectories,
-            obs: random.matrix(spec.n_inputs, n + n_trajectories),
+            obs: RandomObs::new(spec, n + n_trajectories, &mut random),
             actions: (0..n).map(|_| random.below(spec.n_action_params) as i32).collect(),
             vs: random.vec(n, 2.0),
             pg_advantages: masked(random.vec(n, 2.0)),
@@ -45,7 +80,11 @@ impl RandomBatch {
 
     pub fn frames(&self) -> Frames<'_, f64> {
         let (n_trajectories, kinds) = (self.n_trajectories, &*self.kinds);
-        Frames { n_trajectories, obs: Obs::Numbers(self.obs.view()), kinds }
+        let obs = match &self.obs {
+            RandomObs::Numbers(obs) => Obs::Numbers(obs.view()),
+            RandomObs::Bits(obs) => Obs::Pixels(obs.view()),
+        };
+        Frames { n_trajectories, obs, kinds }
     }
 
     pub fn actions(&self) -> Actions<'_> {

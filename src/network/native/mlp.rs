@@ -6,9 +6,12 @@
 
 use ndarray::{ArrayView2, ArrayViewMut2, NdFloat, s};
 
-use super::super::NetworkSpec;
-use super::super::params::{Dense, ParamLayout};
-use crate::kernels::{Activation, FeatureMajor, Kernels, columns, columns_mut};
+use super::super::inputs::Inputs;
+use super::super::params::{Affine, ParamLayout};
+use super::super::{Acting, Learning, NetworkSpec, Torso};
+use crate::kernels::{Activation, FeatureMajor, Kernels, Simd, columns, columns_mut};
+use crate::rollout::Frames;
+use crate::space::Obs;
 
 /// Columns that go through the whole network before the next ones: few enough that a layer's activations
 /// are still in L1 when the next one reads them (H = 64: 64 × 96 × 4 bytes = 24 kB), enough that calls and
@@ -30,8 +33,12 @@ pub struct Activations<R> {
 
 impl<R: NdFloat> Activations<R> {
     /// Room for the hidden layers of `spec` at `n_columns` frames.
+    ///
+    /// # Panics
+    /// If the torso is another one.
     pub fn new(spec: &NetworkSpec, n_columns: usize) -> Self {
-        let hidden = spec.hidden().iter().map(|&units| FeatureMajor::zeros(units, n_columns));
+        let Torso::Mlp { hidden } = &spec.torso else { panic!("{} is no mlp", spec.torso.name()) };
+        let hidden = hidden.iter().map(|&units| FeatureMajor::zeros(units, n_columns));
         Activations { hidden: hidden.collect() }
     }
 }
@@ -118,7 +125,7 @@ impl<K> Mlp<K> {
     fn layers<R: NdFloat>(
         &self,
         params: &[R],
-        head: Dense,
+        head: Affine,
         obs: ArrayView2<R>,
         activations: &mut Activations<R>,
         mut output: ArrayViewMut2<R>,
@@ -139,5 +146,87 @@ impl<K> Mlp<K> {
             let output = columns_mut(output.view_mut(), tile);
             self.kernels.dense(weight, bias, input, Activation::Identity, output);
         }
+    }
+}
+
+/// The network with weights of its own, which acts in E environments.
+#[derive(Debug)]
+pub(super) struct MlpActing {
+    mlp: Mlp<Simd>,
+    params: Vec<f32>,
+    inputs: Inputs<f32>,
+    activations: Activations<f32>,
+}
+
+impl MlpActing {
+    /// The network of `spec` for `n_envs` environments, with all-zero weights.
+    pub(super) fn new(spec: &NetworkSpec, kernels: Simd, n_envs: usize) -> Self {
+        let mlp = Mlp::new(spec, kernels);
+        MlpActing {
+            params: vec![0.0; mlp.layout().len()],
+            inputs: Inputs::new(spec, n_envs),
+            activations: Activations::new(spec, n_envs),
+            mlp,
+        }
+    }
+}
+
+impl Acting for MlpActing {
+    fn params_mut(&mut self) -> &mut [f32] {
+        &mut self.params
+    }
+
+    fn outputs(&mut self, obs: Obs<'_>, outputs: ArrayViewMut2<f32>) {
+        let inputs = self.inputs.take(obs);
+        self.mlp.policy(&self.params, inputs, &mut self.activations, outputs);
+    }
+}
+
+/// The network as it learns, one slot a pass.
+#[derive(Debug)]
+pub(super) struct MlpLearning<K, R> {
+    mlp: Mlp<K>,
+    inputs: Inputs<R>,
+    /// Hidden activations of the last forward pass.
+    activations: Activations<R>,
+    /// Gradients before each hidden layer's tanh.
+    scratch: Activations<R>,
+}
+
+impl<K: Kernels<R>, R: NdFloat> MlpLearning<K, R> {
+    /// The network of `spec` for batches of `n_observations` = (T+1)·B observations.
+    pub(super) fn new(spec: &NetworkSpec, kernels: K, n_observations: usize) -> Self {
+        MlpLearning {
+            mlp: Mlp::new(spec, kernels),
+            inputs: Inputs::new(spec, n_observations),
+            activations: Activations::new(spec, n_observations),
+            scratch: Activations::new(spec, n_observations),
+        }
+    }
+}
+
+impl<K: Kernels<R>, R: NdFloat> Learning<R> for MlpLearning<K, R> {
+    fn name(&self) -> &'static str {
+        super::NAME
+    }
+
+    fn slots_per_pass(&self, _batch_slots: usize) -> usize {
+        1
+    }
+
+    fn forward(&mut self, params: &[R], frames: &Frames<R>, outputs: ArrayViewMut2<R>) {
+        let inputs = self.inputs.take(frames.obs);
+        self.mlp.forward(params, inputs, &mut self.activations, outputs);
+    }
+
+    fn backward(
+        &mut self,
+        params: &[R],
+        frames: &Frames<R>,
+        d_outputs: ArrayView2<R>,
+        grad: &mut [R],
+    ) {
+        let (inputs, scratch) = (self.inputs.taken(frames.obs), &mut self.scratch);
+        self.mlp.backward(params, inputs, &self.activations, d_outputs, scratch, grad);
     }
 }

@@ -1,0 +1,45 @@
+//! A network that acts by libtorch.
+
+use ndarray::ArrayViewMut2;
+use tch::Tensor;
+
+use super::super::params::ParamLayout;
+use super::super::{Acting, NetworkSpec, TorchOptions};
+use super::tensors;
+use super::walk::Walk;
+use crate::space::Obs;
+
+/// The network by libtorch on the CPU, with weights of its own.
+#[derive(Debug)]
+pub struct TorchActing {
+    walk: Walk,
+    params: Vec<f32>,
+    /// The parameters as libtorch takes them; `None` where they have changed since.
+    parts: Option<Vec<Tensor>>,
+}
+
+impl TorchActing {
+    /// The network of `spec` with all-zero weights. Sets libtorch to one thread.
+    pub fn new(spec: &NetworkSpec, options: TorchOptions) -> Self {
+        tensors::prepare();
+        let layout = ParamLayout::new(spec);
+        let walk = Walk::new(spec, &layout, options);
+        TorchActing { walk, params: vec![0.0; layout.len()], parts: None }
+    }
+}
+
+impl Acting for TorchActing {
+    fn params_mut(&mut self) -> &mut [f32] {
+        self.parts = None;
+        &mut self.params
+    }
+
+    fn outputs(&mut self, obs: Obs<'_>, mut outputs: ArrayViewMut2<f32>) {
+        let TorchActing { walk, params, parts } = self;
+        let outputs = outputs.as_slice_mut().expect("outputs are in standard layout");
+        tch::no_grad(|| {
+            let parts = parts.get_or_insert_with(|| walk.split(&Tensor::from_slice(params)));
+            tensors::copy(&walk.policy(parts, obs), outputs);
+        });
+    }
+}

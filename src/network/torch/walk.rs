@@ -1,0 +1,145 @@
+//! A torso and the heads as tensor operations: one walk over the layers, whatever the torso.
+
+use tch::{Kind, Tensor};
+
+use super::super::layer::{Conv, Layer};
+use super::super::params::{Affine, ParamLayout};
+use super::super::{NetworkSpec, Pixels, TorchOptions};
+use super::tensors;
+use crate::space::Obs;
+
+/// A network as libtorch computes it.
+#[derive(Debug)]
+pub(super) struct Walk {
+    layers: Vec<Layer>,
+    pixels: Option<Pixels>,
+    torso: Vec<Affine>,
+    heads: Affine,
+    policy: Affine,
+    /// Values of each weight and each bias, in the order of the flat vector.
+    split_sizes: Vec<i64>,
+    options: TorchOptions,
+}
+
+/// Weights and biases that the walk has not come to yet.
+type Parts<'a> = std::slice::ChunksExact<'a, Tensor>;
+
+impl Walk {
+    pub(super) fn new(spec: &NetworkSpec, layout: &ParamLayout, options: TorchOptions) -> Self {
+        let (torso, heads) = (layout.torso().to_vec(), layout.heads());
+        let sizes = torso.iter().copied().chain([heads]);
+        let sizes = sizes.flat_map(|layer| [layer.n_outputs * layer.n_inputs, layer.n_outputs]);
+        Walk {
+            layers: spec.layers(),
+            pixels: spec.pixels,
+            split_sizes: sizes.map(|size| size as i64).collect(),
+            torso,
+            heads,
+            policy: layout.policy(),
+            options,
+        }
+    }
+
+    /// Weight and bias of each layer as parts of the flat parameters, the heads' last.
+    ///
+    /// One split, whose gradient is one concatenation; a `narrow` for each would sum as many gradients of the
+    /// whole vector.
+    pub(super) fn split(&self, params: &Tensor) -> Vec<Tensor> {
+        let heads =
+            params.split_with_sizes(&self.split_sizes[..], 0).split_off(2 * self.torso.len());
+        let torso = params.to_kind(self.kind()).split_with_sizes(&self.split_sizes[..], 0);
+        torso.into_iter().take(2 * self.torso.len()).chain(heads).collect()
+    }
+
+    /// All outputs, `[P + V, N]`, of parts that [`Walk::split`] made.
+    pub(super) fn outputs(&self, parts: &[Tensor], obs: Obs<'_>) -> Tensor {
+        let features = self.features(parts, obs);
+        let heads = &parts[2 * self.torso.len()..];
+        affine(heads, self.heads.n_outputs, &features)
+    }
+
+    /// The P parameters of the action distribution alone, `[P, N]`.
+    pub(super) fn policy(&self, parts: &[Tensor], obs: Obs<'_>) -> Tensor {
+        let features = self.features(parts, obs);
+        let n_outputs = self.policy.n_outputs as i64;
+        let [weight, bias] = &parts[2 * self.torso.len()..] else { unreachable!("heads are last") };
+        let (weight, bias) = (weight.view([self.heads.n_outputs as i64, -1]), bias);
+        affine(
+            &[weight.narrow(0, 0, n_outputs), bias.narrow(0, 0, n_outputs)],
+            self.policy.n_outputs,
+            &features,
+        )
+    }
+
+    /// Features, `[F, N]`.
+    fn features(&self, parts: &[Tensor], obs: Obs<'_>) -> Tensor {
+        let mut torso = parts[..2 * self.torso.len()].chunks_exact(2);
+        let features =
+            self.layers.iter().fold(self.input(obs), |x, layer| self.layer(layer, x, &mut torso));
+        features.to_kind(Kind::Float)
+    }
+
+    /// Numbers as `[D, N]`, pictures as `[N, C, H, W]`.
+    fn input(&self, obs: Obs<'_>) -> Tensor {
+        let Some(Pixels { shape, high }) = self.pixels else {
+            return tensors::matrix(obs.numbers()).to_kind(self.kind());
+        };
+        let pixels = tensors::pixels(obs.pixels());
+        // In one pass over the bytes, to the kind that the first layer reads.
+        let seen = |pixels: Tensor| pixels.to_kind(self.kind()) / f64::from(high);
+        if !self.layers.contains(&Layer::Flatten) {
+            return seen(pixels).tr();
+        }
+        let [channels, height, width] = shape.map(|side| side as i64);
+        let pictures = pixels.view([-1, channels, height, width]);
+        seen(if self.options.channels_last { channels_last(&pictures) } else { pictures })
+    }
+
+    fn layer(&self, layer: &Layer, x: Tensor, parts: &mut Parts) -> Tensor {
+        let mut next = || parts.next().expect("each layer of a torso has its parts");
+        match layer {
+            Layer::Dense { n_outputs, .. } => affine(next(), *n_outputs, &x),
+            Layer::Conv(conv) => self.conv(*conv, next(), &x),
+            Layer::MaxPool => x.max_pool2d([3, 3], [2, 2], [1, 1], [1, 1], false),
+            Layer::Relu => x.relu(),
+            Layer::Tanh => tanh(x),
+            Layer::Flatten => x.permute([0, 2, 3, 1]).flatten(1, -1).tr(),
+            Layer::Residual(inner) => {
+                let made =
+                    inner.iter().fold(x.shallow_clone(), |x, layer| self.layer(layer, x, parts));
+                x + made
+            }
+        }
+    }
+
+    fn conv(&self, conv: Conv, parts: &[Tensor], x: &Tensor) -> Tensor {
+        let Conv { n_inputs, n_outputs, kernel, stride, padding } = conv;
+        let side = kernel as i64;
+        let weight = parts[0].view([n_outputs as i64, n_inputs as i64, side, side]);
+        let weight = if self.options.channels_last { channels_last(&weight) } else { weight };
+        let (stride, padding) = (stride as i64, padding as i64);
+        x.conv2d(&weight, Some(&parts[1]), [stride; 2], [padding; 2], [1, 1], 1)
+    }
+
+    fn kind(&self) -> Kind {
+        if self.options.bf16 { Kind::BFloat16 } else { Kind::Float }
+    }
+}
+
+/// The same numbers with channels innermost in memory, which is how oneDNN's fastest kernels read pictures.
+fn channels_last(pictures: &Tensor) -> Tensor {
+    pictures.permute([0, 2, 3, 1]).contiguous().permute([0, 3, 1, 2])
+}
+
+/// `W[O,I] · X[I,N] + b[O]` of a layer's flat weight and bias.
+fn affine(layer: &[Tensor], n_outputs: usize, input: &Tensor) -> Tensor {
+    let rows = n_outputs as i64;
+    layer[1].view([rows, 1]).addmm(&layer[0].view([rows, -1]), input)
+}
+
+/// tanh, as `2 σ(2x) − 1`: on a CPU libtorch's sigmoid takes a tenth of the time of its tanh.
+///
+/// In place where autograd does not need the value before: it needs that of the sigmoid alone.
+fn tanh(mut x: Tensor) -> Tensor {
+    (x.g_mul_scalar_(2.0).sigmoid_() * 2.0).g_sub_scalar_(1.0)
+}
