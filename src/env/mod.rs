@@ -114,6 +114,8 @@ mod classic;
 pub mod column;
 mod error;
 mod inputs;
+mod minatar;
+mod pixel_catch;
 mod seeding;
 mod vector;
 
@@ -128,6 +130,8 @@ pub use vector::{StepBuffer, StepMut, VecEnv};
 
 use crate::space::Spec;
 use column::{Action, Observation};
+use minatar::game::MinAtar;
+use minatar::{asterix, breakout, freeway, seaquest, space_invaders};
 use vector::SyncVecEnv;
 
 /// What one step of an environment yields besides the observation.
@@ -176,6 +180,17 @@ const BUILT_IN: &[Entry] = &[
     Entry::of::<classic::cartpole::CartPole>(),
     Entry::of::<classic::mountain_car::MountainCar>(),
     Entry::of::<classic::acrobot::Acrobot>(),
+    Entry::of::<MinAtar<breakout::Breakout, 1>>(),
+    Entry::of::<MinAtar<breakout::Breakout, 0>>(),
+    Entry::of::<MinAtar<space_invaders::SpaceInvaders, 1>>(),
+    Entry::of::<MinAtar<space_invaders::SpaceInvaders, 0>>(),
+    Entry::of::<MinAtar<freeway::Freeway, 1>>(),
+    Entry::of::<MinAtar<freeway::Freeway, 0>>(),
+    Entry::of::<MinAtar<asterix::Asterix, 1>>(),
+    Entry::of::<MinAtar<asterix::Asterix, 0>>(),
+    Entry::of::<MinAtar<seaquest::Seaquest, 1>>(),
+    Entry::of::<MinAtar<seaquest::Seaquest, 0>>(),
+    Entry::of::<pixel_catch::PixelCatch>(),
 ];
 
 #[derive(Clone, Copy)]
