@@ -78,7 +78,7 @@ pub trait Game: 'static {
     fn draw(&self, planes: &mut Self::Planes);
 }
 
-/// Arguments of all games, named as Gymnasium's are.
+/// Arguments of all games, by the names that the package has for them.
 #[derive(Clone, Copy, Debug, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct MinAtarArgs {
