@@ -49,45 +49,40 @@ impl LegacyRng {
 mod tests {
     use super::*;
 
-    /// Seed, then the bits of `rand()` twice, `randint(1, 6)` five times, `randint(1)`, `randint(0, 8)` four
-    /// times, and the bits of `rand()`. Printed by NumPy 2.4:
+    /// Seed, then the bits of `rand()` three times, and nine integers: drawn after the second `rand()`, five by
+    /// `randint(1, 6)` and, behind a `randint(1)`, four by `randint(0, 8)`. Printed by NumPy 2.4:
     ///
     /// ```text
     /// python -c "import numpy as np; [print(s, [hex(x) for x in bits(2)], [g.randint(1, 6) for _ in range(5)], g.randint(1), [g.randint(0, 8) for _ in range(4)], [hex(x) for x in bits(1)]) for s in (0, 42, 2**32 - 1) for g in [np.random.RandomState(s)] for bits in [lambda n: [int(np.float64(g.rand()).view('u8')) for _ in range(n)]]]"
     /// ```
-    const FROM_NUMPY: [(u32, [u64; 2], [u32; 5], [u32; 4], u64); 3] = [
+    const FROM_NUMPY: [(u32, [u64; 3], [u32; 9]); 3] = [
         (
             0,
-            [0x3fe1_8fe1_565f_12a8, 0x3fe6_e2d4_cf60_8733],
-            [4, 4, 4, 2, 4],
-            [5, 2, 4, 7],
-            0x3fec_8967_883a_12f7,
+            [0x3fe1_8fe1_565f_12a8, 0x3fe6_e2d4_cf60_8733, 0x3fec_8967_883a_12f7],
+            [4, 4, 4, 2, 4, 5, 2, 4, 7],
         ),
         (
             42,
-            [0x3fd7_f877_1e5f_51ec, 0x3fee_6c40_68bb_d654],
-            [3, 5, 5, 2, 3],
-            [6, 2, 2, 7],
-            0x3fd5_5b7b_5ccf_1562,
+            [0x3fd7_f877_1e5f_51ec, 0x3fee_6c40_68bb_d654, 0x3fd5_5b7b_5ccf_1562],
+            [3, 5, 5, 2, 3, 6, 2, 2, 7],
         ),
         (
             u32::MAX,
-            [0x3fb8_fe69_a392_4820, 0x3fed_323d_8240_32b1],
-            [5, 1, 3, 2, 1],
-            [7, 3, 2, 3],
-            0x3fc2_b3f7_8b30_728c,
+            [0x3fb8_fe69_a392_4820, 0x3fed_323d_8240_32b1, 0x3fc2_b3f7_8b30_728c],
+            [5, 1, 3, 2, 1, 7, 3, 2, 3],
         ),
     ];
 
     #[test]
     fn draws_equal_numpy_bit_for_bit() {
-        for (seed, first, of_five, of_eight, last) in FROM_NUMPY {
+        for (seed, bits, integers) in FROM_NUMPY {
             let mut rng = LegacyRng::new(seed);
-            assert_eq!([rng.rand(), rng.rand()].map(f64::to_bits), first, "seed {seed}");
-            assert_eq!(std::array::from_fn(|_| rng.randint(1, 6)), of_five, "seed {seed}");
+            let first = [rng.rand(), rng.rand()];
+            let mut drawn: Vec<u32> = (0..5).map(|_| rng.randint(1, 6)).collect();
             assert_eq!(rng.randint(0, 1), 0, "seed {seed}");
-            assert_eq!(std::array::from_fn(|_| rng.randint(0, 8)), of_eight, "seed {seed}");
-            assert_eq!(rng.rand().to_bits(), last, "seed {seed}");
+            drawn.extend((0..4).map(|_| rng.randint(0, 8)));
+            assert_eq!(drawn, integers, "seed {seed}");
+            assert_eq!([first[0], first[1], rng.rand()].map(f64::to_bits), bits, "seed {seed}");
         }
     }
 }
