@@ -1,17 +1,22 @@
-//! Every registered environment against recorded Gymnasium, bit for bit.
+//! Every registered environment against its recorded original, bit for bit.
 //!
 //! `tests/reference/<id>.jsonl` holds one episode a line, from `make_gymnasium_golden.py` beside it;
-//! `CartPole-v1.vector.jsonl` holds a vector with autoreset, from `make_vector_golden.py`. An environment
-//! in the registry without a recording fails here.
+//! `CartPole-v1.vector.jsonl` holds a vector with autoreset, from `make_vector_golden.py`;
+//! `MinAtar-<game>.jsonl` and `MinAtar-<game>-rare.jsonl` hold a run of many episodes a line, from
+//! `make_minatar_golden.py` and `make_minatar_rare.py`. An environment in the registry without a recording fails
+//! here. The only one without an original is PixelCatch-v0, whose every picture a test of its own expects.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use impala::env::{EnvArgs, Registry, StepBuffer, VecEnv};
+use flate2::Crc;
+use impala::env::{EnvArgs, NumpyRng, Registry, StepBuffer, VecEnv};
 use impala::rollout::StepKind;
-use impala::space::Actions;
+use impala::space::{ActionSpace, Actions, Obs, ObsSpace};
 use proptest::prelude::*;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
+use toml::Value;
 
 /// One episode as Gymnasium played it; T steps.
 #[derive(Deserialize)]
@@ -50,6 +55,31 @@ struct VectorEvent {
     length: u32,
 }
 
+/// Many episodes of one of MinAtar's games, as its package played them.
+#[derive(Deserialize)]
+struct Run {
+    seed: u64,
+    /// The version's moves by their first letters, in the order of their indices.
+    actions: Vec<char>,
+    /// `[C, 10, 10]`
+    shape: [usize; 3],
+    /// The first observation, its bits packed, as hex.
+    first: String,
+    step: Vec<RunStep>,
+    /// Some whole observations by the index of their step, as `first`.
+    full: BTreeMap<usize, String>,
+}
+
+/// A step of a [`Run`], with the CRC-32 of the packed observation as hex.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum RunStep {
+    /// Action, reward, whether the game is over.
+    Ordinary(usize, f32, bool, String),
+    /// The word "reset".
+    Reset(String, String),
+}
+
 /// A vector with the buffers of one step.
 struct Player {
     envs: Box<dyn VecEnv>,
@@ -58,8 +88,11 @@ struct Player {
 
 impl Player {
     fn new(id: &str, n_envs: usize, seed: u64) -> Self {
-        let registry = Registry::default();
-        let envs = registry.make_vec(id, &EnvArgs::default(), n_envs, seed).unwrap();
+        Self::with_args(id, &EnvArgs::default(), n_envs, seed)
+    }
+
+    fn with_args(id: &str, args: &EnvArgs, n_envs: usize, seed: u64) -> Self {
+        let envs = Registry::default().make_vec(id, args, n_envs, seed).unwrap();
         let room = StepBuffer::new(envs.spec(), n_envs);
         Self { envs, room }
     }
@@ -76,6 +109,19 @@ impl Player {
 
     fn obs(&self, e: usize) -> Vec<f32> {
         self.room.obs.view().frame(e)
+    }
+
+    fn n_actions(&self) -> usize {
+        let ActionSpace::Discrete(n_actions) = self.envs.spec().actions else {
+            panic!("{}", self.envs.spec())
+        };
+        n_actions
+    }
+
+    /// The pixels of all environments, `[E, C, H, W]`.
+    fn pixels(&self) -> &[u8] {
+        let Obs::Pixels(pixels) = self.room.obs.view() else { panic!("{}", self.envs.spec()) };
+        pixels.to_slice().unwrap()
     }
 
     fn assert_obs(&self, e: usize, expected: &[f32], what: &str) {
@@ -135,16 +181,200 @@ fn replay(id: &str, recording: &Recording) {
     }
 }
 
+/// Eight bits to a byte, the first one highest; the last byte is filled with zeros.
+fn packed(bits: &[u8]) -> Vec<u8> {
+    assert!(bits.iter().all(|bit| *bit <= 1), "a bit is 0 or 1");
+    let byte = |bits: &[u8]| (0..8).fold(0, |byte, i| byte << 1 | bits.get(i).unwrap_or(&0));
+    bits.chunks(8).map(byte).collect()
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+fn crc32(bytes: &[u8]) -> String {
+    let mut crc = Crc::new();
+    crc.update(bytes);
+    format!("{:08x}", crc.sum())
+}
+
+/// Replays a run of the game's own moves, whose indices are those of the same moves among `moves`.
+fn replay_run(id: &str, moves: &[char], run: &Run) {
+    let mut player = Player::new(id, 1, run.seed);
+    assert_eq!(player.envs.spec().obs, ObsSpace::Image { shape: run.shape, high: 1 }, "{id}");
+    assert_eq!(player.n_actions(), moves.len(), "{id}");
+    player.reset();
+    assert_eq!(hex(&packed(player.pixels())), run.first, "{id}, seed {}", run.seed);
+    for (t, step) in run.step.iter().enumerate() {
+        let what = format!("{id}, seed {}, step {t}", run.seed);
+        let (action, reward, kind, crc) = match step {
+            RunStep::Reset(word, crc) => {
+                assert_eq!(word, "reset");
+                (0, 0.0, StepKind::RESET, crc)
+            }
+            RunStep::Ordinary(action, reward, is_over, crc) => {
+                let name = run.actions[*action];
+                let action = moves.iter().position(|other| *other == name).unwrap();
+                (action as i32, *reward, expected_kind(*is_over, false), crc)
+            }
+        };
+        player.step(&[action]);
+        let packed = packed(player.pixels());
+        if let Some(full) = run.full.get(&t) {
+            assert_eq!(&hex(&packed), full, "{what}");
+        }
+        assert_eq!(&crc32(&packed), crc, "{what}: {}", hex(&packed));
+        assert_eq!((player.room.rewards[0], player.room.kinds[0]), (reward, kind), "{what}");
+    }
+}
+
+/// Version 1 of a game takes its recorded moves by their indices, version 0 among all six.
+fn replay_game(id: &str, game: &str, version: &str) {
+    for file in [format!("MinAtar-{game}.jsonl"), format!("MinAtar-{game}-rare.jsonl")] {
+        let runs: Vec<Run> = lines(&file).iter().map(|line| parsed(line)).collect();
+        assert!(!runs.is_empty(), "{id} has no recording");
+        for run in &runs {
+            let moves = match version {
+                "v1" => &run.actions[..],
+                _ => &['n', 'l', 'u', 'r', 'd', 'f'],
+            };
+            replay_run(id, moves, run);
+        }
+    }
+}
+
+fn replay_episodes(id: &str) {
+    let recordings = lines(&format!("{id}.jsonl"));
+    assert!(!recordings.is_empty(), "{id} has no recording");
+    let recordings: Vec<Recording> = recordings.iter().map(|line| parsed(line)).collect();
+    recordings.iter().for_each(|recording| replay(id, recording));
+    let truncated = |recording: &Recording| recording.truncated.last() == Some(&true);
+    assert!(recordings.iter().any(truncated), "no recording of {id} reaches the time limit");
+}
+
 #[test]
 fn every_registered_environment_replays_its_recordings() {
-    for id in Registry::default().ids() {
-        let recordings = lines(&format!("{id}.jsonl"));
-        assert!(!recordings.is_empty(), "{id} has no recording");
-        let recordings: Vec<Recording> = recordings.iter().map(|line| parsed(line)).collect();
-        recordings.iter().for_each(|recording| replay(id, recording));
-        let truncated = |recording: &Recording| recording.truncated.last() == Some(&true);
-        assert!(recordings.iter().any(truncated), "no recording of {id} reaches the time limit");
+    for id in Registry::default().ids().filter(|id| *id != "PixelCatch-v0") {
+        let game = id.strip_prefix("MinAtar/").and_then(|game| game.split_once('-'));
+        match game {
+            Some((game, version)) => replay_game(id, game, version),
+            None => replay_episodes(id),
+        }
     }
+}
+
+/// What a game shows first and after each of these actions.
+fn shown(id: &str, args: &[(&str, Value)], seed: u64, actions: &[i32]) -> Vec<Vec<u8>> {
+    let mut env_args = EnvArgs::default();
+    args.iter().for_each(|(name, value)| env_args.set(name, value.clone()));
+    let mut player = Player::with_args(id, &env_args, 1, seed);
+    player.reset();
+    let mut shown = vec![packed(player.pixels())];
+    for action in actions {
+        player.step(&[*action]);
+        shown.push(packed(player.pixels()));
+    }
+    shown
+}
+
+#[test]
+fn sticky_actions_are_drawn_whatever_their_probability() {
+    for id in Registry::default().ids().filter(|id| id.starts_with("MinAtar/")) {
+        let stick = |prob: f64| [("sticky_action_prob", prob.into())];
+        let (idle, busy) = ([0; 600], std::array::from_fn::<i32, 600, _>(|t| t as i32 % 3));
+        let expected = shown(id, &[], 7, &idle);
+        assert_eq!(shown(id, &stick(0.0), 7, &idle), expected, "{id}: nothing is done either way");
+        assert_eq!(shown(id, &stick(1.0), 7, &busy), expected, "{id}: what is done never changes");
+        assert_ne!(shown(id, &stick(0.0), 7, &busy), expected, "{id}");
+    }
+    let mut args = EnvArgs::default();
+    args.set("sticky_action_prob", 1.5.into());
+    let message = Registry::default().spec("MinAtar/Freeway-v1", &args).unwrap_err().to_string();
+    assert!(message.contains("sticky_action_prob = 1.5: must be 0 to 1"), "{message}");
+}
+
+#[test]
+fn three_games_grow_harder_unless_they_are_told_not_to() {
+    let grow = ["Asterix", "Seaquest", "SpaceInvaders"];
+    for game in ["Breakout", "Freeway"].iter().chain(&grow) {
+        let id = format!("MinAtar/{game}-v1");
+        let runs: Vec<Run> =
+            lines(&format!("MinAtar-{game}-rare.jsonl")).iter().map(|line| parsed(line)).collect();
+        let is_as_recorded = |ramping: bool| {
+            runs.iter().all(|run| {
+                let action = |step: &RunStep| match step {
+                    RunStep::Ordinary(action, ..) => *action as i32,
+                    RunStep::Reset(..) => 0,
+                };
+                let actions: Vec<i32> = run.step.iter().map(action).collect();
+                let shown =
+                    shown(&id, &[("difficulty_ramping", ramping.into())], run.seed, &actions);
+                run.full.iter().all(|(t, full)| &hex(&shown[t + 1]) == full)
+            })
+        };
+        assert!(is_as_recorded(true), "{id}");
+        assert_eq!(is_as_recorded(false), !grow.contains(game), "{id}");
+    }
+}
+
+/// The picture of PixelCatch-v0, pixel by pixel.
+fn catch_picture(size: usize, ball: [usize; 2], paddle: usize) -> Vec<u8> {
+    let cell = |pixel: usize| (10 * (pixel + 1)).div_ceil(size) - 1;
+    let pixel = |i: usize| {
+        let at = [cell(i % size), cell(i / size)];
+        if at == ball || at == [paddle, 9] { 255 } else { 0 }
+    };
+    (0..size * size).map(pixel).collect()
+}
+
+#[test]
+fn pixel_catch_shows_what_its_rules_say() {
+    // NumPy's default_rng(0) draws 0.637 and 0.270 first.
+    let mut draws = NumpyRng::new(0);
+    assert_eq!([draws.random(), draws.random()].map(|draw| (10.0 * draw) as usize), [6, 2]);
+    for size in [24, 37, 84] {
+        let mut args = EnvArgs::default();
+        args.set("size", (size as i64).into());
+        for (actions, reward) in [([1, 2, 2, 1, 2, 2, 0, 2, 1], 1.0), ([0; 9], -1.0)] {
+            let mut player = Player::with_args("PixelCatch-v0", &args, 1, 0);
+            player.reset();
+            let mut paddle: i32 = 2;
+            assert_eq!(player.pixels(), catch_picture(size, [6, 0], 2), "size {size}");
+            for (step, action) in (1..).zip(actions) {
+                let episodes = player.step(&[action]);
+                paddle = (paddle + action - 1).max(0);
+                let expected = catch_picture(size, [6, step], paddle as usize);
+                assert_eq!(player.pixels(), expected, "size {size}, step {step}");
+                let is_last = step == 9;
+                assert_eq!(player.room.kinds[0], expected_kind(is_last, false), "step {step}");
+                assert_eq!(player.room.rewards[0], if is_last { reward } else { 0.0 });
+                assert_eq!(episodes, if is_last { vec![(reward, 9)] } else { vec![] });
+            }
+        }
+    }
+    for size in [23, 85] {
+        let mut args = EnvArgs::default();
+        args.set("size", size.into());
+        let message = Registry::default().spec("PixelCatch-v0", &args).unwrap_err().to_string();
+        assert!(message.contains(&format!("size = {size}: must be 24 to 84")), "{message}");
+    }
+}
+
+#[test]
+fn random_play_catches_one_ball_of_ten() {
+    let mut player = Player::new("PixelCatch-v0", 10, 1);
+    player.reset();
+    let (mut lcg, mut returns) = (1, Vec::new());
+    while returns.len() < 20_000 {
+        let mut action = || {
+            lcg = lcg_next(lcg);
+            (lcg >> 16) as i32 % 3
+        };
+        let actions: [i32; 10] = std::array::from_fn(|_| action());
+        returns.extend(player.step(&actions).into_iter().map(|(score, _)| score));
+    }
+    let mean = returns.iter().sum::<f32>() / returns.len() as f32;
+    assert!((mean + 0.8).abs() < 0.02, "{mean}");
 }
 
 #[test]
@@ -224,6 +454,27 @@ proptest! {
             prop_assert_eq!(player.step(&[0]), vec![]);
             prop_assert_eq!((player.room.kinds[0], player.room.rewards[0]), (StepKind::RESET, 0.0));
             prop_assert!(player.obs(0).iter().all(|number| number.abs() <= 0.05));
+        }
+    }
+
+    #[test]
+    fn any_play_of_a_game_shows_bits_alone(
+        game in any::<prop::sample::Index>(),
+        seed in any::<u64>(),
+        sticky in prop::sample::select(vec![0.0, 0.1, 1.0]),
+        ramping in any::<bool>(),
+        choices in prop::collection::vec(any::<u8>(), 2000),
+    ) {
+        let ids: Vec<_> =
+            Registry::default().ids().filter(|id| id.starts_with("MinAtar/")).collect();
+        let mut args = EnvArgs::default();
+        args.set("sticky_action_prob", sticky.into());
+        args.set("difficulty_ramping", ramping.into());
+        let mut player = Player::with_args(ids[game.index(ids.len())], &args, 1, seed);
+        player.reset();
+        for choice in choices {
+            player.step(&[i32::from(choice) % player.n_actions() as i32]);
+            prop_assert!(player.pixels().iter().all(|pixel| *pixel <= 1));
         }
     }
 }

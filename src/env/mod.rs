@@ -19,9 +19,11 @@
 //!
 //! That is eight episodes from seed 100 on, of at most 1000 steps. At least one of them has to reach the
 //! time limit: half of them follow the policy that the script's table `LONG` holds for the id, so an id
-//! that the table lacks first needs a line there.
+//! that the table lacks first needs a line there. MinAtar's games have scripts of their own beside it. An
+//! environment without an original gets a test of its own in `tests/env_reference.rs`, as PixelCatch-v0 has.
 //!
-//! **2. Write its file in `src/env/`.** Start from `classic/cartpole.rs`, or from this skeleton:
+//! **2. Write its file in `src/env/`.** Start from `classic/cartpole.rs`, from `pixel_catch.rs` if it shows
+//! pictures, or from this skeleton:
 //!
 //! ```
 //! use impala::env::{ArgError, Env, NumpyRng, Transition};
@@ -102,8 +104,8 @@
 //! `Entry::of::<cliff_walking::CliffWalking>()`. If the defaults do not learn it, what does is a file in
 //! `src/config/presets/`.
 //!
-//! **4. Run `cargo test --test env_reference`.** It replays every registered environment against
-//! `tests/reference/<id>.jsonl` and fails while that file is missing. A failure names seed and step: at
+//! **4. Run `cargo test --test env_reference`.** It replays every registered environment against its
+//! recording, `tests/reference/<id>.jsonl`, and fails while that file is missing. A failure names seed and step: at
 //! the first observation the draws differ; a few steps in, look for an expression in another order or a
 //! clip in another place; at the last, for the condition of termination.
 //!
@@ -114,6 +116,8 @@ mod classic;
 pub mod column;
 mod error;
 mod inputs;
+mod minatar;
+mod pixel_catch;
 mod seeding;
 mod vector;
 
@@ -128,6 +132,8 @@ pub use vector::{StepBuffer, StepMut, VecEnv};
 
 use crate::space::Spec;
 use column::{Action, Observation};
+use minatar::game::MinAtar;
+use minatar::{asterix, breakout, freeway, seaquest, space_invaders};
 use vector::SyncVecEnv;
 
 /// What one step of an environment yields besides the observation.
@@ -176,6 +182,17 @@ const BUILT_IN: &[Entry] = &[
     Entry::of::<classic::cartpole::CartPole>(),
     Entry::of::<classic::mountain_car::MountainCar>(),
     Entry::of::<classic::acrobot::Acrobot>(),
+    Entry::of::<MinAtar<breakout::Breakout, 1>>(),
+    Entry::of::<MinAtar<breakout::Breakout, 0>>(),
+    Entry::of::<MinAtar<space_invaders::SpaceInvaders, 1>>(),
+    Entry::of::<MinAtar<space_invaders::SpaceInvaders, 0>>(),
+    Entry::of::<MinAtar<freeway::Freeway, 1>>(),
+    Entry::of::<MinAtar<freeway::Freeway, 0>>(),
+    Entry::of::<MinAtar<asterix::Asterix, 1>>(),
+    Entry::of::<MinAtar<asterix::Asterix, 0>>(),
+    Entry::of::<MinAtar<seaquest::Seaquest, 1>>(),
+    Entry::of::<MinAtar<seaquest::Seaquest, 0>>(),
+    Entry::of::<pixel_catch::PixelCatch>(),
 ];
 
 #[derive(Clone, Copy)]
