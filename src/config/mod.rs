@@ -652,9 +652,9 @@ mod tests {
     #[test]
     fn the_default_schedules_are_what_the_committed_figures_were_measured_with() {
         let config = Config::default();
-        let rate = |frames| config.optimizer.learning_rate.at(frames);
+        let rate = |frames| config.optimizer.learning_rate.at(frames, config.frames);
         assert_eq!([rate(0), rate(600_000), rate(u64::MAX)], [2e-3, 2e-3 * 0.05, 2e-3 * 0.05]);
         assert_eq!(rate(123_456), 2e-3 + (2e-3 * 0.05 - 2e-3) * (123_456.0 / 600_000.0));
-        assert_eq!(config.loss.entropy_cost.at(1_000_000) as f32, 0.001_f32);
+        assert_eq!(config.loss.entropy_cost.at(1_000_000, config.frames) as f32, 0.001_f32);
     }
 }

@@ -316,7 +316,7 @@ impl<'seg, S: MessageSink> Hub<'seg, S> {
     }
 
     fn learning_rate(&self) -> f64 {
-        self.config.optimizer.learning_rate.at(self.frames())
+        self.config.optimizer.learning_rate.at(self.frames(), self.config.frames)
     }
 
     /// Makes the new weights visible to all actors and lanes, after what a replacement would need (W5).

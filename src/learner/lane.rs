@@ -13,7 +13,7 @@ use super::pass::{Pass, PassSums};
 use super::{LearnerError, MessageSink, lock};
 use crate::base::faults::{self, Point};
 use crate::base::latency::{Stage, StageClock};
-use crate::config::{Config, ConfigError, Schedule};
+use crate::config::{Config, ConfigError};
 use crate::rollout::Rollout;
 use crate::run::sizes::Sizes;
 use crate::shm::weights::WeightsReader;
@@ -37,7 +37,7 @@ pub struct Lane<'run, 'seg, S> {
     pass: Pass,
     sums: PassSums,
     grad: Vec<f32>,
-    entropy_cost: Schedule,
+    config: &'run Config,
     /// Frames learned from when this lane last had its turn.
     frames: u64,
     clock: StageClock,
@@ -50,7 +50,7 @@ impl<'run, 'seg, S: MessageSink> Lane<'run, 'seg, S> {
     /// If the configuration was not checked.
     pub fn new(
         number: usize,
-        config: &Config,
+        config: &'run Config,
         segment: &'seg Segment,
         intake: &'run Intake<'seg>,
         hub: &'run Mutex<Hub<'seg, S>>,
@@ -67,7 +67,7 @@ impl<'run, 'seg, S: MessageSink> Lane<'run, 'seg, S> {
             pass: Pass::new(config)?,
             sums: PassSums::default(),
             grad: vec![0.0; n_params],
-            entropy_cost: config.loss.entropy_cost.clone(),
+            config,
             frames: lock(hub).frames(),
             clock: StageClock::start(),
         })
@@ -106,7 +106,7 @@ impl<'run, 'seg, S: MessageSink> Lane<'run, 'seg, S> {
     /// Computes the gradient of the batch's summed loss.
     fn learn(&mut self) {
         self.grad.fill(0.0);
-        self.pass.set_entropy_cost(self.entropy_cost.at(self.frames) as f32);
+        self.pass.set_entropy_cost(self.entropy_cost() as f32);
         self.sums = PassSums::default();
         for slots in self.batch.slots.chunks(self.pass.n_slots()) {
             let rollouts: Vec<Rollout> = slots.iter().map(|slot| slot.rollout()).collect();
@@ -116,6 +116,11 @@ impl<'run, 'seg, S: MessageSink> Lane<'run, 'seg, S> {
         if faults::reach(Point::Loss) {
             self.sums.losses.policy = f64::NAN;
         }
+    }
+
+    /// Weight of the entropy bonus at this lane's frame.
+    fn entropy_cost(&self) -> f64 {
+        self.config.loss.entropy_cost.at(self.frames, self.config.frames)
     }
 
     /// Changes the weights by the gradient, when it is this lane's turn; unless another lane has ended the
@@ -130,12 +135,13 @@ impl<'run, 'seg, S: MessageSink> Lane<'run, 'seg, S> {
             hub.leave(&self.batch);
             return Ok(());
         }
+        let entropy_cost = self.entropy_cost();
         let mut gradient = Gradient {
             values: &mut self.grad,
             version: self.version,
             sums: self.sums,
             total_loss: self.pass.total_loss(&self.sums.losses),
-            entropy_cost: self.entropy_cost.at(self.frames),
+            entropy_cost,
         };
         let applied = hub.apply(&mut gradient, &self.batch, &mut self.clock);
         if !matches!(applied, Ok(ControlFlow::Continue(()))) {

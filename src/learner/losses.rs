@@ -36,7 +36,7 @@ impl LossCosts<f32> {
     pub fn of(loss: &LossSettings) -> Self {
         LossCosts {
             baseline_cost: loss.baseline_cost,
-            entropy_cost: loss.entropy_cost.at(0) as f32,
+            entropy_cost: loss.entropy_cost.start as f32,
         }
     }
 }

@@ -303,7 +303,7 @@ impl<'a> Student<'a> {
             self.pass.learn(&views, &at, &mut grad, &mut StageClock::start());
         }
         clip_grad_norm(&mut grad, self.config.optimizer.max_grad_norm);
-        let learning_rate = self.config.optimizer.learning_rate.at(self.frames);
+        let learning_rate = self.config.optimizer.learning_rate.at(self.frames, self.config.frames);
         self.optimizer.step(&mut self.params, &grad, learning_rate as f32);
         self.version += 1;
         self.frames += self.actors[0].collector.frames_per_rollout() * slots.len() as u64;

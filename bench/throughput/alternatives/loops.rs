@@ -102,7 +102,7 @@ impl<'a> Hub<'a> {
     /// Makes new weights known by a gradient of a slot that `actor` filled with those of `policy_version`.
     fn apply(&mut self, grad: &[f32], actor: usize, policy_version: u64) {
         let n_frames = (self.version - 1) * self.frames_per_slot;
-        let learning_rate = self.config.optimizer.learning_rate.at(n_frames);
+        let learning_rate = self.config.optimizer.learning_rate.at(n_frames, self.config.frames);
         self.optimizer.step(&mut self.params, grad, learning_rate as f32);
         // Relaxed: nobody else writes them, and they are only looked at.
         self.figures.updates.store(self.version, Relaxed);
