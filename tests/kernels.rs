@@ -12,7 +12,7 @@ use allocations::allocations;
 use plain_kernels::Plain;
 use std::num::NonZeroUsize;
 
-use impala::kernels::{Activation, Kernels, Simd, UnknownKernels};
+use impala::kernels::{Activation, Kernels, ROW_LEN, RowPair, Simd, UnknownKernels};
 use ndarray::{Array1, Array2, ArrayView1, ArrayView2, ArrayViewMut2, array, s};
 use nix::sys::mman::{MapFlags, ProtFlags, mmap_anonymous, mprotect};
 use proptest::prelude::*;
@@ -173,6 +173,27 @@ fn check_input_gradient(simd: Simd, layer: &Layer) -> Result<(), TestCaseError> 
     assert_close(dx.view(), expected.view(), magnitude.view(), w.nrows() + 1, 0.0)
 }
 
+/// `y + w · x`, `x + wᵀ · y` and `w + y · xᵀ` of a layer's matrices.
+fn check_products(simd: Simd, layer: &Layer) -> Result<(), TestCaseError> {
+    let (w, x, y) = (layer.w.view(), layer.x.view(), layer.dy.view());
+    for (a, b, sums) in [(w, x, &layer.dy), (w.reversed_axes(), y, &layer.x)] {
+        let mut found = sums.clone();
+        simd.add_product(a, b, found.view_mut());
+        prop_assert!(found.is_intact());
+        let mut expected = widened(sums.view());
+        Plain.add_product(widened(a).view(), widened(b).view(), expected.view_mut());
+        let magnitude = absolute(a).dot(&absolute(b)) + absolute(sums.view());
+        assert_close(found.view(), expected.view(), magnitude.view(), a.ncols(), 0.0)?;
+    }
+    let mut found = layer.w.clone();
+    simd.add_row_products(y, x, found.view_mut());
+    prop_assert!(found.is_intact());
+    let mut expected = widened(w);
+    Plain.add_row_products(widened(y).view(), widened(x).view(), expected.view_mut());
+    let magnitude = absolute(y).dot(&absolute(x).t()) + absolute(w);
+    assert_close(found.view(), expected.view(), magnitude.view(), x.ncols(), 0.0)
+}
+
 fn check_log_softmax(simd: Simd, logits: &Padded) -> Result<(), TestCaseError> {
     let (mut log_p, mut p) = (logits.clone(), logits.clone());
     simd.log_softmax(logits.view(), log_p.view_mut(), p.view_mut());
@@ -229,6 +250,29 @@ proptest! {
     }
 
     #[test]
+    fn products_are_the_plain_ones(layer in layer()) {
+        for simd in all_simd() {
+            check_products(simd, &layer)?;
+        }
+    }
+
+    /// In the order of the list, and so to the last bit.
+    #[test]
+    fn rows_are_added_as_they_are_listed(pairs in prop::collection::vec((0..7_u32, 0..5_u32), 0..60)) {
+        let pairs: Vec<RowPair> =
+            pairs.into_iter().map(|(from, to)| RowPair { from, to }).collect();
+        let rows: Vec<f32> = (0..7 * ROW_LEN).map(|n| (n as f32).sin()).collect();
+        let before: Vec<f32> = (0..5 * ROW_LEN).map(|n| (n as f32).cos()).collect();
+        let mut expected = before.clone();
+        Plain.add_rows(&pairs, &rows, &mut expected);
+        for simd in all_simd() {
+            let mut sums = before.clone();
+            simd.add_rows(&pairs, &rows, &mut sums);
+            prop_assert_eq!(&sums, &expected);
+        }
+    }
+
+    #[test]
     fn log_softmax_is_the_plain_one(logits in logits()) {
         for simd in all_simd() {
             check_log_softmax(simd, &logits)?;
@@ -261,6 +305,7 @@ fn layers_of_real_size() {
             check_dense(simd, &layer, Activation::Tanh).unwrap();
             check_weight_gradient(simd, &layer).unwrap();
             check_input_gradient(simd, &layer).unwrap();
+            check_products(simd, &layer).unwrap();
         }
     }
 }
@@ -463,11 +508,15 @@ fn no_kernel_allocates() {
     let (mut db, mut dw, mut dx) = (b.clone(), w.clone(), x.clone());
     let mut y = Array2::ones((5, 50));
     let mut p = y.clone();
+    let pairs = [RowPair { from: 3, to: 2 }; 4];
     for simd in all_simd() {
         let before = allocations();
         simd.dense(w.view(), b.view(), x.view(), Activation::Tanh, y.view_mut());
         simd.weight_gradient(y.view(), x.view(), dw.view_mut(), db.view_mut());
         simd.input_gradient(w.view(), y.view(), x.view(), dx.view_mut());
+        simd.add_product(w.view(), x.view(), y.view_mut());
+        simd.add_row_products(y.view(), x.view(), dw.view_mut());
+        simd.add_rows(&pairs, x.as_slice().unwrap(), dx.as_slice_mut().unwrap());
         simd.log_softmax(y.view(), dx.slice_mut(s![..5, ..]), p.view_mut());
         simd.exp(x.as_slice().unwrap(), dx.as_slice_mut().unwrap());
         let allocations = allocations() - before;
@@ -509,6 +558,8 @@ fn nothing_behind_a_matrix_is_touched() {
             simd.dense(w.view(), b.view(), x.view(), Activation::Tanh, y.view_mut());
             simd.weight_gradient(y.view(), x.view(), dw.view_mut(), db.view_mut());
             simd.input_gradient(w.view(), y.view(), x.view(), dx.view_mut());
+            simd.add_product(w.view(), x.view(), p.view_mut());
+            simd.add_row_products(y.view(), x.view(), dw.view_mut());
             simd.log_softmax(y.view(), dx.slice_mut(s![..3, ..]), p.view_mut());
             simd.exp(x.as_slice().unwrap(), dx.as_slice_mut().unwrap());
         }
@@ -523,6 +574,27 @@ fn columns_must_be_contiguous() {
     let (x, b, mut y) = (Array2::zeros((3, 2)), array![0.0], Array2::zeros((1, 3)));
     let w = Array2::zeros((1, 2));
     Simd::detect().dense(w.view(), b.view(), x.t(), Activation::Identity, y.view_mut());
+}
+
+#[test]
+#[should_panic(expected = "c[M,N] += a[M,K] · b[K,N]")]
+fn products_must_fit() {
+    let (a, b, mut c) = (Array2::zeros((3, 2)), Array2::zeros((2, 4)), Array2::zeros((3, 5)));
+    Simd::detect().add_product(a.view(), b.view(), c.view_mut());
+}
+
+#[test]
+#[should_panic(expected = "c[M,N] += a[M,K] · b[N,K]ᵀ")]
+fn products_of_rows_must_fit() {
+    let (a, b, mut c) = (Array2::zeros((3, 2)), Array2::zeros((4, 3)), Array2::zeros((3, 4)));
+    Simd::detect().add_row_products(a.view(), b.view(), c.view_mut());
+}
+
+#[test]
+#[should_panic(expected = "index out of bounds")]
+fn a_row_that_is_not_there_is_not_added() {
+    let pairs = [RowPair { from: 1, to: 0 }];
+    Simd::detect().add_rows(&pairs, &[0.0; ROW_LEN], &mut [0.0; ROW_LEN]);
 }
 
 #[test]
