@@ -294,6 +294,20 @@ fn sticky_actions_are_drawn_whatever_their_probability() {
 }
 
 #[test]
+fn moves_that_a_game_does_not_know_do_nothing() {
+    for (game, unknown) in [
+        ("Breakout", &[2, 4, 5][..]),
+        ("SpaceInvaders", &[2, 4]),
+        ("Freeway", &[1, 3, 5]),
+        ("Asterix", &[5]),
+    ] {
+        let id = format!("MinAtar/{game}-v0");
+        let actions: Vec<i32> = (0..600).map(|t| unknown[t % unknown.len()]).collect();
+        assert_eq!(shown(&id, &[], 7, &actions), shown(&id, &[], 7, &[0; 600]), "{id}");
+    }
+}
+
+#[test]
 fn three_games_grow_harder_unless_they_are_told_not_to() {
     let grow = ["Asterix", "Seaquest", "SpaceInvaders"];
     for game in ["Breakout", "Freeway"].iter().chain(&grow) {

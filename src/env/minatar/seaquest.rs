@@ -370,3 +370,61 @@ impl Game for Seaquest {
         self.enemies[SUBS].iter().for_each(|enemy| draw(&enemy.body, subs));
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn right(x: usize, y: usize) -> Body {
+        Body { x, y, dx: 1 }
+    }
+
+    fn game() -> Seaquest {
+        let mut game = Seaquest::new(true);
+        game.reset(&mut LegacyRng::new(1));
+        game
+    }
+
+    #[test]
+    fn a_bullet_that_hits_on_its_older_twin_takes_the_twin_away_and_goes_on() {
+        let mut game = game();
+        game.bullets.extend([right(5, 4), right(2, 8), right(4, 4)]);
+        game.enemies[FISH].push(Enemy { body: right(5, 4), move_timer: 3, shot_timer: None });
+        let mut transition = Transition::default();
+        game.move_bullets(&mut transition);
+        assert_eq!(
+            game.bullets,
+            [right(3, 8), right(6, 4)],
+            "the younger one is left, one further"
+        );
+        assert_eq!((transition.reward, game.enemies[FISH].len()), (1.0, 0));
+    }
+
+    #[test]
+    fn a_submarine_that_is_hit_on_its_older_twin_comes_up_a_second_time() {
+        let mut game = game();
+        let sub = |x, move_timer| Enemy { body: right(x, 4), move_timer, shot_timer: Some(7) };
+        game.enemies[SUBS].extend([sub(5, game.move_speed), sub(4, 0)]);
+        game.bullets.push(right(5, 4));
+        let mut transition = Transition::default();
+        game.move_enemies(SUBS, &mut transition);
+        let left = Enemy { shot_timer: Some(5), ..sub(5, game.move_speed - 1) };
+        assert_eq!(game.enemies[SUBS], [left], "its timers have fallen once more");
+        assert_eq!((transition.reward, game.bullets.len()), (1.0, 0));
+    }
+
+    #[test]
+    fn no_list_outgrows_its_room() {
+        let (mut game, mut rng, mut longest) = (game(), LegacyRng::new(1), 0);
+        (game.spawn_speed, game.move_speed) = (1, 2);
+        for _ in 0..20_000 {
+            let action = Seaquest::MOVES[rng.randint(0, 6) as usize];
+            game.step(action, &mut rng);
+            let [fish, subs] = &game.enemies;
+            let lengths = [fish.len(), subs.len(), game.enemy_bullets.len(), game.bullets.len()];
+            longest = longest.max(lengths.into_iter().max().unwrap_or(0));
+        }
+        assert!((10..=ROOM).contains(&longest), "{longest}");
+        assert_eq!(game.enemies.each_ref().map(Vec::capacity), [ROOM; 2]);
+    }
+}
