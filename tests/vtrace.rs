@@ -8,7 +8,8 @@ use proptest::prelude::*;
 use serde::Deserialize;
 
 /// One case of `tests/reference/vtrace_vectors.json`: float64 results of a direct double sum, with the
-/// inputs that other V-trace implementations use in their tests. Matrices are `[T][B]`.
+/// inputs that other V-trace implementations use in their tests; or of `vtrace_masked.json`, with λ and with
+/// rows that are left out. Matrices are `[T][B]`.
 #[derive(Deserialize)]
 struct Case {
     log_rhos: Vec<Vec<f64>>,
@@ -19,8 +20,16 @@ struct Case {
     rho_bar: f64,
     c_bar: f64,
     pg_rho_bar: f64,
+    #[serde(default = "one")]
+    lam: f64,
+    /// 0 for a row that is left out.
+    mask: Option<Vec<Vec<f64>>>,
     vs: Vec<Vec<f64>>,
     pg: Vec<Vec<f64>>,
+}
+
+fn one() -> f64 {
+    1.0
 }
 
 /// B trajectories of T steps in one struct, row by row.
@@ -91,19 +100,28 @@ fn assert_close(found: &[f64], expected: &[f64], what: &str) {
 
 #[test]
 fn reference_vectors_are_reproduced() {
-    let text = include_str!("reference/vtrace_vectors.json");
+    reproduce(include_str!("reference/vtrace_vectors.json"), 9);
+}
+
+#[test]
+fn reference_vectors_with_masked_rows_are_reproduced() {
+    reproduce(include_str!("reference/vtrace_masked.json"), 12);
+}
+
+fn reproduce(text: &str, n_cases: usize) {
     let cases: BTreeMap<String, Case> = serde_json::from_str(text).unwrap();
-    assert_eq!(cases.len(), 9);
+    assert_eq!(cases.len(), n_cases);
     for (name, case) in cases {
+        let n_rows = case.log_rhos.concat().len();
         let trajectories = Trajectories {
             n_trajectories: case.bootstrap.len(),
             rhos: case.log_rhos.concat().iter().map(|log_rho| log_rho.exp()).collect(),
             discounts: case.discounts.concat(),
             rewards: case.rewards.concat(),
-            weights: vec![1.0; case.log_rhos.concat().len()],
+            weights: case.mask.map_or(vec![1.0; n_rows], |mask| mask.concat()),
             values: [case.values.concat(), case.bootstrap].concat(),
         };
-        let clips = params(case.rho_bar, case.c_bar, case.pg_rho_bar, 1.0);
+        let clips = params(case.rho_bar, case.c_bar, case.pg_rho_bar, case.lam);
         let (vs, pg) = trajectories.solve(&clips);
         assert_close(&vs, &case.vs.concat(), &format!("{name}: vs"));
         assert_close(&pg, &case.pg.concat(), &format!("{name}: pg_advantages"));

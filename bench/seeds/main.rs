@@ -2,16 +2,17 @@
 //! each was solved, what it scored at the end, and whether it ever fell back. The runs stay in
 //! results/seeds/runs, with a report that compares them.
 //!
-//! `cargo bench --bench seeds -- --seeds 5 --frames 20000000` for another choice, `--env MountainCar-v0
-//! --goal -120` for another environment with its preset and a goal of one's own; without `--bench`,
+//! `cargo bench --bench seeds -- --seeds 5 --frames 20000000` for another choice, `--env MinAtar/Breakout-v1
+//! --goal 18` for another environment with its preset and a goal of one's own; without `--bench`,
 //! as a test, one short seed.
 
 #[path = "../common/mod.rs"]
 mod common;
+#[path = "../common/late_score.rs"]
+mod late_score;
 #[path = "../common/statistics.rs"]
 mod statistics;
 
-use std::fmt::Write;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
@@ -23,6 +24,7 @@ use impala::report::{Pictures, Step, compare};
 use impala::run::dir::RunDir;
 use impala::sinks::terminal::{Show, TaskLines};
 use impala::telemetry::{MetricsRow, Summary};
+use late_score::late_score;
 use serde::Serialize;
 use statistics::median;
 
@@ -38,9 +40,12 @@ struct Args {
     /// Frames of each run [default: those of the settings].
     #[arg(long)]
     frames: Option<u64>,
-    /// Mean of the last 100 training episodes to have at the end [default: the environment's threshold].
+    /// Mean of the late training episodes to have [default: the environment's threshold].
     #[arg(long, allow_negative_numbers = true)]
     goal: Option<f64>,
+    /// Frames at the end of a run whose episodes count as late.
+    #[arg(long, default_value_t = 100_000)]
+    window: u64,
     /// More flags for `impala train`, in one string.
     #[arg(long, default_value = "", allow_hyphen_values = true)]
     train: String,
@@ -58,13 +63,14 @@ struct Row {
     seed: u64,
     solved_frames: Option<u64>,
     solved_s: Option<f64>,
-    /// Mean of the last 100 training episodes at the end.
-    score_last100: f64,
+    /// Mean of the training episodes that ended within the window at the end.
+    late_score: f64,
     greedy_mean: f64,
     greedy_min: f64,
     /// Share of the rows of metrics.csv after the first solved one whose last-100 mean is at the threshold or above.
     stayed_solved: f64,
     frames_per_s: f64,
+    train_s: f64,
     policy_lag_mean: f64,
 }
 
@@ -73,10 +79,11 @@ struct Row {
 struct Table {
     setting: Setting,
     env: String,
-    /// Mean of the last 100 training episodes that each seed should have at the end.
+    window_frames: u64,
+    /// Late score that each seed should have.
     goal: f64,
-    /// Mean from which the environment counts as solved.
-    threshold: f64,
+    /// Mean of the last 100 from which the environment counts as solved; `None` where nobody has said.
+    threshold: Option<f64>,
     flags: Vec<String>,
     rows: Vec<Row>,
 }
@@ -88,27 +95,21 @@ fn main() -> Result<()> {
     }
     let setting = Setting::now();
     let flags = flags(&args);
-    let spec = Registry::default().spec(&args.env, &EnvArgs::default())?;
-    let threshold =
-        spec.reward_threshold.context("only what can be solved has a table of seeds")?;
+    let threshold = Registry::default().spec(&args.env, &EnvArgs::default())?.reward_threshold;
+    let goal = args.goal.or(threshold).context("--goal: this environment has no threshold")?;
     let scratch = tempfile::tempdir()?;
     let folder = if args.bench { kept_runs(&args.name)? } else { scratch.path().to_owned() };
     let mut lines = TaskLines::new(Show::on_stderr());
     lines.set("training", "seeds", 0, args.seeds);
     let mut rows = Vec::new();
     for seed in 1..=args.seeds {
-        rows.push(run_seed(&folder, seed, &flags)?);
+        rows.push(run_seed(&folder, seed, &flags, args.window)?);
         lines.set("training", "seeds", seed, args.seeds);
     }
     lines.finish();
-    let table = Table {
-        setting,
-        env: args.env.clone(),
-        goal: args.goal.unwrap_or(threshold),
-        threshold,
-        flags,
-        rows,
-    };
+    let window_frames = args.window;
+    let table =
+        Table { setting, env: args.env.clone(), window_frames, goal, threshold, flags, rows };
     let text = markdown(&table);
     println!("{text}");
     let runs: Vec<RunDir> = (1..=args.seeds)
@@ -149,22 +150,29 @@ fn run_folder(folder: &Path, seed: u64) -> PathBuf {
     folder.join(format!("seed-{seed:02}"))
 }
 
-fn run_seed(folder: &Path, seed: u64, flags: &[String]) -> Result<Row> {
+fn run_seed(folder: &Path, seed: u64, flags: &[String], window_frames: u64) -> Result<Row> {
     let run_dir = run_folder(folder, seed);
     let flags = [flags, &["--seed".into(), seed.to_string()]].concat();
     let summary = train(&run_dir, &flags)?;
-    let eval = summary.eval.context("the run was not evaluated")?;
+    let eval = summary.eval.as_ref().context("the run was not evaluated")?;
+    let rows = read_rows(&run_dir)?;
     Ok(Row {
         seed,
         solved_frames: summary.solved_frames,
         solved_s: summary.solved_s,
-        score_last100: summary.score_last100.context("no episode ended")?,
+        late_score: late_score(&rows, window_frames).context("no episode ended late")?,
         greedy_mean: eval.mean,
         greedy_min: eval.min,
-        stayed_solved: stayed_solved(&run_dir, &summary)?,
+        stayed_solved: stayed_solved(&rows, &summary),
         frames_per_s: summary.frames_per_s,
+        train_s: summary.train_s,
         policy_lag_mean: summary.mean_policy_lag(),
     })
+}
+
+fn read_rows(run_dir: &Path) -> Result<Vec<MetricsRow>> {
+    let mut reader = csv::Reader::from_path(run_dir.join("metrics.csv"))?;
+    Ok(reader.deserialize().collect::<Result<_, _>>()?)
 }
 
 /// Trains with these flags into a new folder and returns the summary.
@@ -182,62 +190,95 @@ fn train(run_dir: &Path, flags: &[String]) -> Result<Summary> {
     read_summary(run_dir)
 }
 
-fn stayed_solved(run_dir: &Path, summary: &Summary) -> Result<f64> {
+fn stayed_solved(rows: &[MetricsRow], summary: &Summary) -> f64 {
     let (Some(threshold), Some(solved_frames)) = (summary.score_threshold, summary.solved_frames)
     else {
-        return Ok(0.0);
+        return 0.0;
     };
-    let mut reader = csv::Reader::from_path(run_dir.join("metrics.csv"))?;
-    let rows = reader.deserialize().collect::<Result<Vec<MetricsRow>, _>>()?;
     let after: Vec<&MetricsRow> = rows.iter().filter(|row| row.frames >= solved_frames).collect();
     let is_solved = |row: &&&MetricsRow| row.score_last100.is_some_and(|score| score >= threshold);
-    Ok(after.iter().filter(is_solved).count() as f64 / after.len().max(1) as f64)
+    after.iter().filter(is_solved).count() as f64 / after.len().max(1) as f64
 }
 
 fn markdown(table: &Table) -> String {
-    let Table { env, threshold, rows, flags, .. } = table;
-    let mut text = format!(
-        "# {env}, seeds 1 to {}\n\n`impala train {}`\n\n\
-         | seed | solved at frames | seconds | last-100 mean at the end, sampled | greedy mean | min \
-         | stayed ≥ {threshold} | M frames/s |\n|---:|---:|---:|---:|---:|---:|---:|---:|\n",
+    let Table { env, rows, flags, window_frames, .. } = table;
+    let text = format!(
+        "# {env}, seeds 1 to {}\n\n`impala train {}`\n\nLate: training episodes, sampled, that ended in the \
+         last {window_frames} frames. Greedy: 100 episodes after training.\n\n",
         rows.len(),
         flags.join(" ")
     );
-    for row in rows {
-        let frames = row.solved_frames.map_or("–".into(), |frames| frames.to_string());
-        let seconds = row.solved_s.map_or("–".into(), |seconds| format!("{seconds:.3}"));
-        let Row { seed, score_last100, greedy_mean, greedy_min, .. } = row;
-        let (stayed, speed) = (100.0 * row.stayed_solved, row.frames_per_s / 1e6);
-        // Writing to a String cannot fail.
-        let _ = writeln!(
-            text,
-            "| {seed} | {frames} | {seconds} | {score_last100:.1} | {greedy_mean:.1} \
-             | {greedy_min:.0} | {stayed:.1} % | {speed:.2} |"
-        );
+    let columns = columns(table);
+    let line = |cells: Vec<String>| format!("| {} |\n", cells.join(" | "));
+    let head = line(columns.iter().map(|(name, _)| name.clone()).collect());
+    let rule = format!("|{}\n", "---:|".repeat(columns.len()));
+    let row = |row: &Row| line(columns.iter().map(|(_, cell)| cell(row)).collect());
+    text + &head + &rule + &rows.iter().map(row).collect::<String>() + &summary_lines(table)
+}
+
+/// A column's name, and what it says of a seed.
+type Column = (String, fn(&Row) -> String);
+
+/// The columns; of what is solved only where that can be.
+fn columns(table: &Table) -> Vec<Column> {
+    let always: [Column; 6] = [
+        ("late mean".into(), |row| format!("{:.3}", row.late_score)),
+        ("greedy mean".into(), |row| format!("{:.1}", row.greedy_mean)),
+        ("min".into(), |row| format!("{:.0}", row.greedy_min)),
+        ("seconds".into(), |row| format!("{:.1}", row.train_s)),
+        ("k frames/s".into(), |row| format!("{:.0}", row.frames_per_s / 1e3)),
+        ("policy lag".into(), |row| format!("{:.1}", row.policy_lag_mean)),
+    ];
+    let mut columns: Vec<Column> = vec![("seed".into(), |row| row.seed.to_string())];
+    if let Some(threshold) = table.threshold {
+        columns.push(("solved at frames".into(), |row| {
+            row.solved_frames.map_or("–".into(), |frames| frames.to_string())
+        }));
+        columns.push(("after s".into(), |row| {
+            row.solved_s.map_or("–".into(), |seconds| format!("{seconds:.3}"))
+        }));
+        columns.push((format!("stayed ≥ {threshold}"), |row| {
+            format!("{:.1} %", 100.0 * row.stayed_solved)
+        }));
     }
-    text + &summary_lines(table)
+    columns.extend(always);
+    columns
 }
 
 fn summary_lines(table: &Table) -> String {
-    let Table { goal, threshold, rows, .. } = table;
+    let Table { goal, rows, .. } = table;
+    let reached = rows.iter().filter(|row| row.late_score >= *goal).count();
+    let mut late: Vec<f64> = rows.iter().map(|row| row.late_score).collect();
+    late.sort_by(f64::total_cmp);
+    let mut text = format!(
+        "\nLate mean of {goal} or more: {reached} of {}. Median {:.2}, worst {:.2}.",
+        rows.len(),
+        median(&late),
+        late[0],
+    );
+    if let Some(threshold) = table.threshold {
+        text += &solved_lines(table, threshold);
+    }
+    format!("{text}\n\n{}\n", table.setting.line())
+}
+
+fn solved_lines(Table { env, rows, .. }: &Table, threshold: f64) -> String {
     let count = |holds: &dyn Fn(&Row) -> bool| rows.iter().filter(|row| holds(row)).count();
     let solved: Vec<f64> =
         rows.iter().filter_map(|row| row.solved_frames).map(|f| f as f64).collect();
     let seconds: Vec<f64> = rows.iter().filter_map(|row| row.solved_s).collect();
     let worst = solved.iter().copied().fold(f64::NAN, f64::max);
     let mut text = format!(
-        "\nLast-100 mean of {goal} or more at the end: {reached} of {n}. Solved ({threshold} or more at \
-         some time): {n_solved} of {n}. Frames to solve: median {:.0}, worst {worst:.0}. Seconds from \
-         process start to solved: median {:.3}. At least 99 % of the rows after solving at {threshold} \
-         or more: {stayed} of {n}.",
+        " Solved ({threshold} or more at some time): {n_solved} of {n}. Frames to solve: median {:.0}, worst \
+         {worst:.0}. Seconds from process start to solved: median {:.3}. At least 99 % of the rows after solving \
+         at {threshold} or more: {stayed} of {n}.",
         median(&solved),
         median(&seconds),
-        reached = count(&|row| row.score_last100 >= *goal),
         n_solved = solved.len(),
         stayed = count(&|row| row.stayed_solved >= 0.99),
         n = rows.len(),
     );
-    if table.env == "CartPole-v1" {
+    if env == "CartPole-v1" {
         text += &format!(
             " Solved within 400k frames: {} of {n}. All 100 greedy episodes at 500: {} of {n}.",
             count(&|row| row.solved_frames.is_some_and(|frames| frames <= 400_000)),
@@ -245,5 +286,5 @@ fn summary_lines(table: &Table) -> String {
             n = rows.len(),
         );
     }
-    format!("{text}\n\n{}\n", table.setting.line())
+    text
 }
