@@ -34,7 +34,7 @@ PERF_BUILD = $(filter --features torch,$(BUILD)) --target-dir $(TARGET)/perf
 .DEFAULT_GOAL := help
 .PHONY: help train report submission test test-default test-faults test-release test-png test-model test-torch test-tensorboard test-tools \
 	test-pytorch test-under-load check fuzz audit lint doc tensorboard bench-throughput throughput-doc bench-kernels bench-micro \
-	bench-peers bench-advice perf seeds soak storm libtorch build build-torch clean
+	bench-networks bench-peers bench-advice perf seeds soak storm libtorch build build-torch clean
 
 help: ## List the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | column -t -s '|'
@@ -118,6 +118,9 @@ bench-micro: ## Each part beside the obvious alternative (ARGS="--criterion V-tr
 
 bench-advice: ## Whether the advice of a report is worth following: what it promised, and what came (ARGS="--rounds 10")
 	$(CARGO) bench --bench advice -- $(ARGS)
+
+bench-networks: libtorch ## Each network on one core, acting and learning, by our own arithmetic and by libtorch; table and JSON in results/bench
+	$(CARGO) bench $(TORCH_BUILD) --bench networks -- $(ARGS)
 
 bench-peers: build ## CartPole-v1 with Stable-Baselines3, Sample Factory, RLlib, TorchRL, rejax and us, tens of minutes (ARGS="--only sb3-ppo")
 	$(PYTHON) bench/peers/main.py $(ARGS)

@@ -89,7 +89,12 @@ fn too_little_shared_memory_is_refused_before_anything_starts() {
     assert_ended(
         &output,
         2,
-        &["/dev/shm is too small", "102400 are free", "or choose fewer actors"],
+        &[
+            "/dev/shm is too small",
+            "102400 are free",
+            "or choose fewer actors",
+            "per_actor=10` fits",
+        ],
     );
     assert!(output.stdout.is_empty(), "nothing is left in /dev/shm: {}", said(&output));
     assert!(!place.path("run").exists());

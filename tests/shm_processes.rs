@@ -459,7 +459,9 @@ fn create_in_small_shm() {
     let large = SegmentShape { n_params: 1_000_000, ..SHAPE };
     let error = Segment::create(&large).err().expect("8 MB do not fit into 1 MiB");
     println!("  {error}");
-    let SegmentError::TooSmall { needed_bytes, free_bytes } = error else { panic!("{error:?}") };
+    let SegmentError::TooSmall { needed_bytes, free_bytes, fitting_envs: None } = error else {
+        panic!("{error:?}")
+    };
     assert!(needed_bytes > 8_000_000 && free_bytes <= 1 << 20);
     assert_eq!(std::fs::read_dir("/dev/shm").unwrap().count(), 0, "no name is left");
     let fits = Segment::create(&SHAPE).unwrap();

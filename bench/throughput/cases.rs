@@ -59,7 +59,7 @@ pub struct Case {
 }
 
 fn engine(group: &'static str, name: impl Into<String>, change: impl FnOnce(&mut Config)) -> Place {
-    let mut config = endless(ROW_FRAMES);
+    let mut config = endless("CartPole-v1", ROW_FRAMES);
     change(&mut config);
     Place { group, name: name.into(), how: How::Engine(Box::new(config)) }
 }
@@ -133,7 +133,7 @@ impl How {
     /// What it is compared with.
     fn default(&self) -> How {
         match self {
-            How::Engine(_) => How::Engine(Box::new(endless(ROW_FRAMES))),
+            How::Engine(_) => How::Engine(Box::new(endless("CartPole-v1", ROW_FRAMES))),
             How::Alternative(_) => How::Alternative(Variant::Engine),
         }
     }

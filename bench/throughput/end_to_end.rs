@@ -31,27 +31,42 @@ pub fn torch_binary() -> Option<PathBuf> {
     path.exists().then_some(path)
 }
 
-/// Training settings are the defaults, beside them one learner thread; then what is fastest, whether it
+/// Training settings are the presets', beside them one learner thread; then what is fastest, whether it
 /// learns well or not.
 fn wholes() -> Vec<Whole> {
-    let whole = |group, change: fn(&mut Config)| {
-        let mut config = endless(ROW_FRAMES);
+    let whole = |group, env, change: fn(&mut Config)| {
+        let mut config = endless(env, ROW_FRAMES);
         change(&mut config);
         Whole { group, config }
     };
+    let (cartpole, breakout) = ("CartPole-v1", "MinAtar/Breakout-v1");
     let mut wholes = vec![
-        whole("end to end, native", |_| {}),
-        whole("end to end, native, 1 learner thread", |config| config.learner_threads = 1),
+        whole("end to end, native", cartpole, |_| {}),
+        whole("end to end, native, 1 learner thread", cartpole, |config| {
+            config.learner_threads = 1
+        }),
         // Each process works long on what its core's caches hold before another one comes.
-        whole("engine speed: 32 slots a batch", |config| {
+        whole("engine speed: 32 slots a batch", cartpole, |config| {
             config.loss.batch_slots = 32;
             config.actors.slots_per_actor = 32;
         }),
+        whole("MinAtar Breakout end to end, native", breakout, finer_rows),
     ];
     if torch_binary().is_some() {
-        wholes.push(whole("end to end, torch", |config| config.learner = LearnerKind::Torch));
+        wholes.push(whole("end to end, torch", cartpole, |config| {
+            config.learner = LearnerKind::Torch
+        }));
+        wholes.push(whole("MinAtar Breakout end to end, torch", breakout, |config| {
+            finer_rows(config);
+            config.learner = LearnerKind::Torch;
+        }));
     }
     wholes
+}
+
+/// Rows of a task that is learned from at a fiftieth of the speed.
+fn finer_rows(config: &mut Config) {
+    config.frames /= 50;
 }
 
 /// All runs together.
@@ -119,7 +134,7 @@ fn append(group: &'static str, runs: &[Run], rows: &mut Vec<Row>) {
 pub fn measure_memory(effort: Effort, progress: &mut Progress, rows: &mut Vec<Row>) -> Result<()> {
     let group = "memory over one long run, native (PSS)";
     progress.begin(group, planned_memory(effort));
-    let whole = Whole { group, config: endless(ROW_FRAMES) };
+    let whole = Whole { group, config: endless("CartPole-v1", ROW_FRAMES) };
     let long = whole.train(Effort { measured: effort.memory, ..effort })?;
     let (first, last) = (long.pss_mb.first().unwrap_or(&0.0), long.pss_mb.last().unwrap_or(&0.0));
     let mut push = |name: String, unit, value: f64| {

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use anyhow::Result;
 use impala::actor::collector::Collector;
 use impala::base::latency::StageClock;
+use impala::base::units::grouped;
 use impala::config::Config;
 use impala::env::StepBuffer;
 use impala::network::params::ParamLayout;
@@ -20,28 +21,41 @@ use super::lone_learner::LoneLearner;
 use super::processes::cpu_s;
 use super::processor_time::processor_time;
 use super::row::Row;
+use super::training::with_preset;
 
-/// All parts together: five, each of which first works once.
+/// What the parts belong to, and the heading of their rows.
+const TASKS: [(&str, &str); 2] = [
+    ("CartPole-v1", "parts, one core, from memory"),
+    ("MinAtar/Breakout-v1", "parts of MinAtar Breakout, one core, from memory"),
+];
+
+/// All parts together: five a task, each of which first works once.
 pub fn planned(effort: Effort) -> Duration {
-    effort.part * (5 * effort.n_runs) as u32
+    effort.part * (5 * TASKS.len() * effort.n_runs) as u32
 }
 
 /// Every part's row.
 pub fn rows(effort: Effort) -> Result<Vec<Row>> {
-    let config = Config::default();
-    let part = "parts, one core, from memory";
+    let of_task = |(env, group)| rows_of(group, &with_preset(env), effort);
+    let rows: Result<Vec<Vec<Row>>> = TASKS.into_iter().map(of_task).collect();
+    Ok(rows?.concat())
+}
+
+fn rows_of(group: &'static str, config: &Config, effort: Effort) -> Result<Vec<Row>> {
+    let n_params = Sizes::of(config)?.n_params();
     let ours = [std::process::id()];
     let (before, ours_before) = (processor_time(), cpu_s(&ours));
-    let [publish, read] = weights(&config, effort)?;
+    let [publish, read] = weights(config, effort)?;
     let measured = [
-        ("environment only", "M frames/s", env_only(&config, effort)?),
-        ("actor only", "M frames/s", actor_only(&config, effort)?),
-        ("learner only, native", "M frames/s", learner_only(&config, effort)?),
-        ("weights publish, 4,675 f32", "µs", publish),
-        ("weights read, 4,675 f32", "µs", read),
+        ("environment only".into(), "M frames/s", env_only(config, effort)?),
+        ("actor only".into(), "M frames/s", actor_only(config, effort)?),
+        ("learner only, native".into(), "M frames/s", learner_only(config, effort)?),
+        (format!("weights publish, {} f32", grouped(n_params as u64)), "µs", publish),
+        (format!("weights read, {} f32", grouped(n_params as u64)), "µs", read),
     ];
     let disturbance = Disturbance::since(before, cpu_s(&ours) - ours_before);
-    let row = |(name, unit, values)| Row::new(part, name, unit, values, disturbance);
+    let row =
+        |(name, unit, values): (String, _, _)| Row::new(group, name, unit, values, disturbance);
     Ok(measured.into_iter().map(row).collect())
 }
 
@@ -74,7 +88,7 @@ fn env_only(config: &Config, effort: Effort) -> Result<Vec<f64>> {
     Ok(m_frames_per_s(effort, (N_ENVS * N_STEPS) as u64, || {
         for step in 0..N_STEPS {
             let actions = [(step % 2) as i32; N_ENVS];
-            room.step(&mut *envs, Actions::of_indices(&actions)).expect("CartPole takes both");
+            room.step(&mut *envs, Actions::of_indices(&actions)).expect("they take both");
         }
     }))
 }
@@ -86,7 +100,7 @@ fn actor_only(config: &Config, effort: Effort) -> Result<Vec<f64>> {
     collector.params_mut().copy_from_slice(&params);
     let n_frames = collector.frames_per_rollout();
     Ok(m_frames_per_s(effort, n_frames, || {
-        collector.collect(&mut slot.view_mut()).expect("CartPole does not fail");
+        collector.collect(&mut slot.view_mut()).expect("native ones do not fail");
     }))
 }
 

@@ -8,7 +8,7 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
-use impala::config::{Config, ReportSettings};
+use impala::config::{Config, Layers, ReportSettings};
 use impala::telemetry::{MetricsRow, Summary};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -27,12 +27,18 @@ pub struct Run {
     pub summary: Summary,
 }
 
-/// The default settings for a run that a signal ends: the most rows that may be asked for, of
+/// An environment's settings for a run that a signal ends: the most rows that may be asked for, of
 /// `row_frames` each, are more frames than any run consumes. No evaluation.
-pub fn endless(row_frames: u64) -> Config {
+pub fn endless(env: &str, row_frames: u64) -> Config {
     const N_ROWS: u64 = 1_000_000;
     let report = ReportSettings { rows: N_ROWS, eval_episodes: 0, ..ReportSettings::default() };
-    Config { frames: N_ROWS * row_frames, report, ..Config::default() }
+    Config { frames: N_ROWS * row_frames, report, ..with_preset(env) }
+}
+
+/// The settings that an environment's preset makes.
+pub fn with_preset(env: &str) -> Config {
+    let layers = Layers { env: Some(env), ..Layers::default() };
+    layers.resolve().expect("presets are configurations, as their test says")
 }
 
 /// Trains with `binary`, lets it warm up, and measures.

@@ -126,7 +126,20 @@ impl Default for TorchOptions {
 /// # Panics
 /// If this build lacks its [`Backend`].
 pub fn acting(spec: &NetworkSpec, arithmetic: Arithmetic, n_envs: usize) -> Box<dyn Acting> {
-    match Backend::of(spec) {
+    acting_by(spec, Backend::of(spec), arithmetic, n_envs)
+}
+
+/// The same on a backend of one's choice.
+///
+/// # Panics
+/// If this build lacks the backend, or the backend such a network.
+pub fn acting_by(
+    spec: &NetworkSpec,
+    backend: Backend,
+    arithmetic: Arithmetic,
+    n_envs: usize,
+) -> Box<dyn Acting> {
+    match backend {
         Backend::Native => native::acting(spec, arithmetic.kernels, n_envs),
         #[cfg(feature = "torch")]
         Backend::Torch => Box::new(torch::TorchActing::new(spec, arithmetic.torch)),

@@ -33,14 +33,16 @@ pub enum SegmentError {
     /// There is less shared memory than the segment needs.
     #[error(
         "{SHM_DIR} is too small: the segment needs {needed_bytes} bytes, {free_bytes} are free; enlarge it \
-         (`mount -o remount,size=1G {SHM_DIR}`, or `--shm-size` of a container) or choose fewer actors, \
-         slots, environments or a shorter unroll"
+         (`mount -o remount,size=1G {SHM_DIR}`, or `--shm-size=1g` of a container) or choose fewer actors, \
+         slots, environments or a shorter unroll{}", .fitting_envs.map_or(String::new(), with_envs)
     )]
     TooSmall {
         /// Size of the segment.
         needed_bytes: usize,
         /// What was free just after the attempt.
         free_bytes: u64,
+        /// The most environments an actor that there is room for, if for any.
+        fitting_envs: Option<usize>,
     },
     /// A system call failed for another reason.
     #[error("{call} failed on the shared segment: {errno}")]
@@ -79,6 +81,10 @@ pub enum SegmentError {
         /// Which role.
         role: &'static str,
     },
+}
+
+fn with_envs(n_envs: usize) -> String {
+    format!(": `--set actors.envs_per_actor={n_envs}` fits")
 }
 
 pub(super) fn system_error(call: &'static str) -> impl Fn(rustix::io::Errno) -> SegmentError {

@@ -168,7 +168,11 @@ fn reserve(file: &File, needed_bytes: usize) -> Result<(), SegmentError> {
                 let space = nix::sys::statvfs::fstatvfs(file);
                 let free_bytes =
                     space.map_or(0, |space| space.blocks_available() * space.fragment_size());
-                return Err(SegmentError::TooSmall { needed_bytes, free_bytes });
+                return Err(SegmentError::TooSmall {
+                    needed_bytes,
+                    free_bytes,
+                    fitting_envs: None,
+                });
             }
             Err(errno) => return Err(SegmentError::System { call: "posix_fallocate", errno }),
         }

@@ -23,6 +23,7 @@ use super::slot::SlotPtr;
 use super::state::{StateReader, StateWriter};
 use super::weights::{WeightsReader, WeightsWriter};
 use crate::base::span::Span;
+use crate::rollout::RolloutShape;
 use crate::state::LearnerState;
 #[cfg(feature = "faults")]
 use crate::telemetry::SelfChecks;
@@ -56,7 +57,8 @@ impl Segment {
     /// touch of a missing page would be.
     pub fn create(shape: &SegmentShape) -> Result<Segment, SegmentError> {
         let layout = Layout::new(shape)?;
-        let (memory, view_file) = Memory::shared(layout.total_bytes)?;
+        let shared = Memory::shared(layout.total_bytes);
+        let (memory, view_file) = shared.map_err(|error| with_fitting_envs(error, shape))?;
         let mut segment = Segment::over(memory, layout);
         segment.view_file = Some(view_file);
         segment.write_header();
@@ -256,4 +258,16 @@ impl Segment {
         // them whatever their bits; M1 keeps them as long as `self`.
         unsafe { std::slice::from_raw_parts(self.at(offset).cast(), len) }
     }
+}
+
+/// The same error with the number of environments that there is room for, where that is what was lacking.
+fn with_fitting_envs(error: SegmentError, shape: &SegmentShape) -> SegmentError {
+    let SegmentError::TooSmall { needed_bytes, free_bytes, .. } = error else { return error };
+    let n_bytes = |n_envs| {
+        let rollout = RolloutShape { n_envs, ..shape.rollout };
+        Layout::new(&SegmentShape { rollout, ..*shape }).map(|layout| layout.total_bytes as u64)
+    };
+    let fits = |n_envs: &usize| n_bytes(*n_envs).is_ok_and(|n_bytes| n_bytes <= free_bytes);
+    let fitting_envs = (1..shape.rollout.n_envs).rev().find(fits);
+    SegmentError::TooSmall { needed_bytes, free_bytes, fitting_envs }
 }
