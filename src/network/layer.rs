@@ -53,6 +53,12 @@ impl Layer {
         }
     }
 
+    /// Initial weights and biases are uniform within ± this: 1/√fan_in, PyTorch's default.
+    pub fn bound(&self) -> f32 {
+        let (_, fan_in) = self.matrix().unwrap_or((0, 1));
+        1.0 / (fan_in as f32).sqrt()
+    }
+
     /// Shape of the weight as PyTorch has it; empty where there is none.
     pub fn weight_shape(&self) -> Vec<usize> {
         match self {

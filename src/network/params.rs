@@ -22,7 +22,7 @@ pub const MAX_WIDTH: usize = 16_384;
 pub const MAX_PARAMS: usize = 1 << 28;
 
 /// One named parameter of the flat vector, as PyTorch's `state_dict` would call and shape it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Param {
     /// Such as `torso.0.weight`.
     pub name: String,
@@ -30,8 +30,8 @@ pub struct Param {
     pub shape: Vec<usize>,
     /// Index of its first value in the flat vector.
     pub offset: usize,
-    /// Inputs of the layer it belongs to; sets the scale of its initial values.
-    pub fan_in: usize,
+    /// Its initial values are uniform within ± this.
+    pub bound: f32,
 }
 
 impl Param {
@@ -88,7 +88,7 @@ impl Affine {
 ///
 /// Order: for each torso layer weight then bias; then `policy.weight`, `value.weight`, `policy.bias`,
 /// `value.bias`. Both are adjacent, so that they are one `[P + V, H]` layer to the learner.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct ParamLayout {
     params: Vec<Param>,
     torso: Vec<Affine>,
@@ -104,11 +104,11 @@ impl ParamLayout {
         builder.push_layers("torso", &spec.layers(), &mut torso);
         let n_inputs = spec.n_features();
         let (n_action_params, n_values) = (spec.n_action_params, spec.n_values);
-        let weight =
-            builder.push("policy.weight".into(), vec![n_action_params, n_inputs], n_inputs);
-        builder.push("value.weight".into(), vec![n_values, n_inputs], n_inputs);
-        let bias = builder.push("policy.bias".into(), vec![n_action_params], n_inputs);
-        builder.push("value.bias".into(), vec![n_values], n_inputs);
+        let bound = Layer::Dense { n_inputs, n_outputs: spec.n_outputs() }.bound();
+        let weight = builder.push("policy.weight".into(), vec![n_action_params, n_inputs], bound);
+        builder.push("value.weight".into(), vec![n_values, n_inputs], bound);
+        let bias = builder.push("policy.bias".into(), vec![n_action_params], bound);
+        builder.push("value.bias".into(), vec![n_values], bound);
         let policy = Affine { n_outputs: n_action_params, n_inputs, weight, bias };
         let heads = Affine { n_outputs: spec.n_outputs(), ..policy };
         ParamLayout { params: builder.params, torso, heads, policy, len: builder.len }
@@ -144,13 +144,13 @@ impl ParamLayout {
         self.policy
     }
 
-    /// Initial parameters, each uniform in ±1/√fan_in (PyTorch's default for `nn.Linear`).
+    /// Initial parameters.
     pub fn init(&self, seed: u64) -> Vec<f32> {
         let mut rng = Xoshiro256PlusPlus::seed_from_u64(seed);
         let mut flat = Vec::with_capacity(self.len);
         for param in &self.params {
-            let bound = 1.0 / (param.fan_in as f32).sqrt();
-            flat.extend((0..param.len()).map(|_| bound * (2.0 * unit_f32(&mut rng) - 1.0)));
+            let value = |_| param.bound * (2.0 * unit_f32(&mut rng) - 1.0);
+            flat.extend((0..param.len()).map(value));
         }
         flat
     }
@@ -178,16 +178,16 @@ impl Builder {
             }
             if let Some((n_outputs, n_inputs)) = layer.matrix() {
                 let shape = layer.weight_shape();
-                let weight = self.push(format!("{name}.weight"), shape, n_inputs);
-                let bias = self.push(format!("{name}.bias"), vec![n_outputs], n_inputs);
+                let weight = self.push(format!("{name}.weight"), shape, layer.bound());
+                let bias = self.push(format!("{name}.bias"), vec![n_outputs], layer.bound());
                 affine.push(Affine { n_outputs, n_inputs, weight, bias });
             }
         }
     }
 
-    fn push(&mut self, name: String, shape: Vec<usize>, fan_in: usize) -> usize {
+    fn push(&mut self, name: String, shape: Vec<usize>, bound: f32) -> usize {
         let offset = self.len;
-        let param = Param { name, shape, offset, fan_in };
+        let param = Param { name, shape, offset, bound };
         self.len += param.len();
         self.params.push(param);
         offset
@@ -248,7 +248,7 @@ mod tests {
         let flat = layout.init(1);
         for param in layout.params() {
             let values = &flat[param.offset..param.offset + param.len()];
-            let bound = 1.0 / (param.fan_in as f32).sqrt();
+            let bound = param.bound;
             assert!(values.iter().all(|v| v.abs() <= bound), "{}", param.name);
             if values.len() > 50 {
                 assert!(values.iter().any(|v| *v > 0.9 * bound), "{}", param.name);
