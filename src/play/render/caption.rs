@@ -5,13 +5,14 @@ use super::canvas::{Canvas, HEIGHT_PX, Ink, SCENE_BOTTOM, Size, WIDTH_PX};
 
 const MARGIN_PX: f32 = 14.0;
 const BAR_PX: (f32, f32) = (150.0, 10.0);
+/// From one action to the next; of many actions less.
 const ROW_PX: f32 = 18.0;
 
 /// Score and step stand below one another, this far from their names' beginning.
 const NUMBERS_LEFT_PX: u32 = 64;
 
 /// More actions than this do not fit below one another.
-const MAX_ROWS: usize = 4;
+const MAX_ROWS: usize = 6;
 
 /// Draws the caption; an action without a name is called by its number.
 pub fn draw(canvas: &mut Canvas, env: &str, actions: &[&str], moment: &Moment) {
@@ -44,9 +45,10 @@ fn draw_choice(canvas: &mut Canvas, actions: &[&str], choice: &Choice) {
     let n_rows = choice.probs.len().min(MAX_ROWS);
     let bar_left = WIDTH_PX as f32 - MARGIN_PX - 5.0 * Size::Small.char_px() - BAR_PX.0;
     let height = HEIGHT_PX as f32 - SCENE_BOTTOM;
-    let first_top = SCENE_BOTTOM + (height - n_rows as f32 * ROW_PX) / 2.0;
+    let row_px = ROW_PX.min(height / n_rows as f32).floor();
+    let first_top = SCENE_BOTTOM + (height - n_rows as f32 * row_px) / 2.0;
     for (action, &prob) in choice.probs.iter().enumerate().take(n_rows) {
-        let top = first_top + action as f32 * ROW_PX;
+        let top = first_top + action as f32 * row_px;
         let name = actions.get(action).map_or(format!("action {action}"), |name| (*name).into());
         let is_taken = action == choice.action;
         let ink = if is_taken { Ink::Black } else { Ink::Grey };
