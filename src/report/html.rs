@@ -222,8 +222,13 @@ fn tiles(run: &RunData) -> Vec<Tile> {
     tiles
 }
 
+/// Whether it was solved; of an environment of which nobody has said when it is, what it reached.
 fn solved(summary: &Summary) -> Tile {
-    let threshold = summary.score_threshold.map_or_else(|| "the threshold".to_owned(), short);
+    let Some(threshold) = summary.score_threshold.map(short) else {
+        let reached = summary.score_last100.map_or_else(|| DASH.to_owned(), short);
+        let detail = "mean of the last 100 episodes; no threshold counts as solved".to_owned();
+        return Tile::new("Score", reached, detail);
+    };
     let Some(frames) = summary.solved_frames.filter(|_| summary.solved) else {
         let reached = summary.score_last100.map_or_else(|| DASH.to_owned(), short);
         let detail = format!("last 100 episodes: mean {reached}, asked for {threshold}");

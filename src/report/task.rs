@@ -39,7 +39,7 @@ fn observation(space: &ObsSpace) -> String {
     let n_bytes = counted((numbers.len * numbers.number.n_bytes()) as u64, "byte");
     match space {
         ObsSpace::Vector { len, bounds } => {
-            let mapped = ", which the network sees mapped from their bounds to −1 to 1";
+            let mapped = ", mapped from bounds to −1 to 1";
             let mapped = bounds.as_ref().map_or("", |_| mapped);
             format!("{}{mapped}; {n_bytes}", counted(*len as u64, "number"))
         }
@@ -49,8 +49,7 @@ fn observation(space: &ObsSpace) -> String {
         }
         ObsSpace::Image { shape: [channels, height, width], high } => {
             let channels = counted(*channels as u64, "channel");
-            let range = format!("which the network sees as 0 to 1 of {high}");
-            format!("{channels} of {height} × {width} pixels, {range}; {n_bytes}")
+            format!("{channels} of {height} × {width} pixels, 0 to {high}; {n_bytes}")
         }
     }
 }
@@ -105,14 +104,11 @@ mod tests {
         for (space, told) in [
             (ObsSpace::vector(4), "4 numbers; 16 bytes"),
             (
-                ObsSpace::bounded(&[[-1.0, 1.0]]),
-                "1 number, which the network sees mapped from their bounds to −1 to 1; 4 bytes",
+                ObsSpace::bounded(&[[-1.2, 0.6], [-0.07, 0.07]]),
+                "2 numbers, mapped from bounds to −1 to 1; 8 bytes",
             ),
             (ObsSpace::planes(4, 10, 10), "4 planes of 10 × 10 bits; 400 bytes"),
-            (
-                ObsSpace::image(1, 24, 32),
-                "1 channel of 24 × 32 pixels, which the network sees as 0 to 1 of 255; 768 bytes",
-            ),
+            (ObsSpace::image(1, 24, 32), "1 channel of 24 × 32 pixels, 0 to 255; 768 bytes"),
         ] {
             assert_eq!(observation(&space).replace('\u{a0}', " "), told);
         }

@@ -596,6 +596,20 @@ mod tests {
     }
 
     #[test]
+    fn specs_are_read_without_the_weights() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("checkpoint.safetensors");
+        let saved = checkpoint();
+        saved.save(&path).unwrap();
+        let file = File::options().write(true).open(&path).unwrap();
+        file.set_len(file.metadata().unwrap().len() - 1).unwrap();
+        assert!(Checkpoint::load(&path).is_err());
+        assert_eq!(Checkpoint::load_specs(&path).unwrap(), (saved.spec, saved.network));
+        file.set_len(100).unwrap();
+        assert!(Checkpoint::load_specs(&path).is_err());
+    }
+
+    #[test]
     fn a_header_in_another_spacing_is_refused_as_such() {
         let (from, to) = (r#""checksum":""#, r#""checksum": ""#);
         let bytes = checkpoint().to_bytes();

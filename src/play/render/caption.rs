@@ -8,6 +8,9 @@ const BAR_PX: (f32, f32) = (150.0, 10.0);
 /// From one action to the next; of many actions less.
 const ROW_PX: f32 = 18.0;
 
+/// Above the first action and below the last one at least.
+const EDGE_PX: f32 = 4.0;
+
 /// Score and step stand below one another, this far from their names' beginning.
 const NUMBERS_LEFT_PX: u32 = 64;
 
@@ -45,7 +48,7 @@ fn draw_choice(canvas: &mut Canvas, actions: &[&str], choice: &Choice) {
     let n_rows = choice.probs.len().min(MAX_ROWS);
     let bar_left = WIDTH_PX as f32 - MARGIN_PX - 5.0 * Size::Small.char_px() - BAR_PX.0;
     let height = HEIGHT_PX as f32 - SCENE_BOTTOM;
-    let row_px = ROW_PX.min(height / n_rows as f32).floor();
+    let row_px = ROW_PX.min((height - 2.0 * EDGE_PX) / n_rows as f32).floor();
     let first_top = SCENE_BOTTOM + (height - n_rows as f32 * row_px) / 2.0;
     for (action, &prob) in choice.probs.iter().enumerate().take(n_rows) {
         let top = first_top + action as f32 * row_px;

@@ -270,15 +270,16 @@ mod tests {
     }
 
     #[test]
-    fn every_environment_has_a_scene_that_names_its_actions_and_planes() {
+    fn scenes_name_every_action_and_every_plane() {
         let registry = Registry::default();
-        for id in registry.ids() {
-            let scene = scenes().find(|scene| scene.env == id).expect(id);
-            let spec = registry.spec(id, &EnvArgs::default()).unwrap();
+        for scene in scenes() {
+            let spec = registry.spec(scene.env, &EnvArgs::default()).unwrap();
             assert_eq!(spec.actions, ActionSpace::Discrete(scene.actions.len()), "{spec}");
-            if let ObsSpace::Image { shape, high: 1 } = spec.obs {
-                assert_eq!(shape[0], scene.planes.len(), "{spec}");
-            }
+            let n_planes = match spec.obs {
+                ObsSpace::Image { shape, high: 1 } => shape[0],
+                _ => 0,
+            };
+            assert_eq!(n_planes, scene.planes.len(), "{spec}");
         }
     }
 

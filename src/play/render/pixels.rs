@@ -33,6 +33,9 @@ const PLANES: [Rgb; 12] = [
     [150, 75, 200],
 ];
 
+/// Cells of planes that are drawn at least so large have a line between them.
+const MIN_LINED_PX: usize = 6;
+
 /// Legends have no more lines than this.
 const MAX_LINES: usize = 11;
 const LINE_PX: usize = 19;
@@ -93,11 +96,14 @@ impl Pixels {
         let top = (SCENE_BOTTOM as usize - shown_height) / 2;
         let frame = (shown_width + 2, shown_height + 2);
         canvas.block((left - 1, top - 1), frame, Ink::Pale.rgb());
+        canvas.block((left, top), (shown_width, shown_height), EMPTY);
+        let is_lined = self.kind() == Kind::Planes && scale.up >= MIN_LINED_PX;
+        let cell = scale.up - usize::from(is_lined);
         for y in 0..shown_height / scale.up {
             for x in 0..shown_width / scale.up {
                 let place = (left + x * scale.up, top + y * scale.up);
                 let colour = self.colour(obs, y * scale.down * width + x * scale.down);
-                canvas.block(place, (scale.up, scale.up), colour);
+                canvas.block(place, (cell, cell), colour);
             }
         }
         self.draw_legend(canvas, left + shown_width + GAP_PX, top);
@@ -200,10 +206,10 @@ mod tests {
         let mut obs = [0.0; 300];
         obs[100 + 10 * 2 + 7] = 1.0;
         let canvas = drawn(of([3, 10, 10], 1), &obs);
-        // 21 pixels a cell: the most that fit ten times into 212.
+        // 21 pixels a cell: the most that fit ten times into 212. One of them parts it from the next.
         assert_eq!(extent(&canvas, EMPTY), [135, 9, 345, 219]);
         let (left, top) = (135 + 7 * 21, 9 + 2 * 21);
-        assert_eq!(extent(&canvas, PLANES[1]), [left, top, left + 21, top + 21]);
+        assert_eq!(extent(&canvas, PLANES[1]), [left, top, left + 20, top + 20]);
     }
 
     #[test]
@@ -267,7 +273,9 @@ mod tests {
         let blank = Canvas::new();
         assert_eq!(drawn(of([1, 2, 2], 255), &[1.0; 3]).pixels(), blank.pixels());
         for pixel in [f32::NAN, f32::INFINITY, -1.0, 1e30] {
-            [1, 3, 4].map(|channels| drawn(of([channels, 1, 1], 255), &vec![pixel; channels]));
+            for channels in [1, 3, 4] {
+                drawn(of([channels, 1, 1], 255), &vec![pixel; channels]);
+            }
         }
     }
 }
