@@ -13,8 +13,11 @@ const N_SHADES: usize = 6;
 /// The last frame is seen this long, hundredths of a second, before a viewer starts again.
 const LAST_DELAY_CS: u16 = 200;
 
+/// Colours that a palette has room for beside the inks.
+pub const MAX_COLOURS: usize = 256 - 2 - (Ink::ALL.len() - 1) * N_SHADES;
+
 /// Encodes frames that are shown for `delay_cs` hundredths of a second each, over and over. Beside the inks they
-/// have these `colours`, which a palette has room for up to 218 of, or colours near them.
+/// have these `colours`, up to [`MAX_COLOURS`], or colours near them.
 pub fn encode(
     frames: impl Iterator<Item = Canvas>,
     delay_cs: u16,
@@ -164,7 +167,8 @@ mod tests {
 
     #[test]
     fn colours_of_a_picture_are_as_they_were() {
-        let colours = [[3, 200, 90], [200, 3, 90]];
+        let mut colours = vec![[3, 200, 90], [200, 3, 90]];
+        colours.resize(MAX_COLOURS, [9; 3]);
         let frame = || {
             let mut canvas = Canvas::new();
             canvas.block((0, 0), (4, 4), colours[0]);
@@ -172,7 +176,7 @@ mod tests {
             canvas
         };
         let screens = play(&encode([frame()].into_iter(), 2, &colours).unwrap());
-        assert_eq!([screens[0][3], screens[0][4]], colours);
+        assert_eq!(screens[0][3..5], colours[..2]);
     }
 
     #[test]

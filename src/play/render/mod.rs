@@ -141,7 +141,9 @@ impl<'a> Film<'a> {
             self.draw(moment)
         });
         let delay_cs = self.scene.step_cs.saturating_mul(self.every.try_into().unwrap_or(u16::MAX));
-        let colours = self.pixels().map(|pixels| pixels.colours()).unwrap_or_default();
+        let shown = self.shown().map(|moment| moment.obs.as_slice());
+        let colours = self.pixels().map(|pixels| pixels.colours(shown, gif::MAX_COLOURS));
+        let colours = colours.unwrap_or_default();
         let bytes = gif::encode(frames, delay_cs, &colours)
             .map_err(|reason| RenderError::Encode { path: path.to_owned(), reason })?;
         write(path, &bytes)

@@ -4,6 +4,8 @@
 //! colour of its own that a legend explains. Bytes are grey or red, green and blue; of a stack the newest is
 //! drawn, and said to be so. The film calls it, and the encoder of GIFs asks which colours to expect.
 
+use std::collections::BTreeSet;
+
 use super::canvas::{Canvas, Ink, Rgb, SCENE_BOTTOM, Size, WIDTH_PX};
 
 /// Paper that is left above and below a picture at least.
@@ -72,22 +74,44 @@ impl Pixels {
         }
     }
 
-    /// The colours that pictures have; of the many that bytes can mix, some that lie evenly among them.
-    pub fn colours(&self) -> Vec<Rgb> {
-        match self.kind() {
-            Kind::Planes => PLANES.into_iter().chain([EMPTY]).collect(),
-            Kind::Grey => (0..=u8::MAX).step_by(3).map(|grey| [grey; 3]).collect(),
-            Kind::Colour => {
-                let level = |index: u8, place: u8| index / place % 6 * 51;
-                (0..216).map(|index| [36, 6, 1].map(|place| level(index, place))).collect()
+    /// The colours of these observations, where they have `most` or fewer; else as many that lie evenly among
+    /// those that bytes can have.
+    pub fn colours<'a>(
+        &self,
+        observations: impl Iterator<Item = &'a [f32]>,
+        most: usize,
+    ) -> Vec<Rgb> {
+        if self.kind() == Kind::Planes {
+            // The legend shows those that no observation has too.
+            return PLANES.into_iter().chain([EMPTY]).collect();
+        }
+        let [_, height, width] = self.shape;
+        let mut seen = BTreeSet::new();
+        for obs in observations.filter(|obs| self.fits(obs)) {
+            seen.extend((0..height * width).map(|at| self.colour(obs, at)));
+            if seen.len() > most {
+                return self.even_colours();
             }
         }
+        seen.into_iter().collect()
+    }
+
+    fn even_colours(&self) -> Vec<Rgb> {
+        if self.kind() == Kind::Grey {
+            return (0..=u8::MAX).step_by(2).map(|grey| [grey; 3]).collect();
+        }
+        let level = |index: u8, place: u8| index / place % 6 * 51;
+        (0..216).map(|index| [36, 6, 1].map(|place| level(index, place))).collect()
+    }
+
+    fn fits(&self, obs: &[f32]) -> bool {
+        obs.len() == self.shape.iter().product::<usize>()
     }
 
     /// Draws an observation `[C·H·W]`; one of another length not at all.
     pub fn draw(&self, canvas: &mut Canvas, obs: &[f32]) {
         let [_, height, width] = self.shape;
-        if obs.len() != self.shape.iter().product::<usize>() {
+        if !self.fits(obs) {
             return;
         }
         let scale = Scale::of([height, width]);
@@ -220,13 +244,29 @@ mod tests {
 
     #[test]
     fn colours_of_planes_are_told_apart() {
-        let colours = of([12, 1, 1], 1).colours();
+        let colours = of([12, 1, 1], 1).colours([].into_iter(), 100);
         let apart = |a: Rgb, b: Rgb| -> u32 {
             a.iter().zip(b).map(|(a, b)| u32::from(a.abs_diff(b)).pow(2)).sum()
         };
         for (idx, &a) in colours.iter().enumerate() {
             for &b in &colours[..idx] {
                 assert!(apart(a, b) > 60 * 60, "{a:?} and {b:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn few_colours_are_kept_and_many_have_neighbours() {
+        let of_colour = of([3, 1, 2], 255);
+        let (red, grey) = ([200.0, 7.0, 0.0, 7.0, 0.0, 7.0], [7.0; 6]);
+        let colours = |most| of_colour.colours([&red[..], &grey].into_iter(), most);
+        assert_eq!(colours(2), [[7; 3], [200, 0, 0]]);
+        for (many, farthest) in [(colours(1), 26), (of([1, 1, 1], 255).even_colours(), 1)] {
+            assert!(many.len() <= 218);
+            for channel in 0..3 {
+                let is_near =
+                    |byte: u8| many.iter().any(|rgb| rgb[channel].abs_diff(byte) <= farthest);
+                assert!((0..=255).all(is_near));
             }
         }
     }
