@@ -30,7 +30,7 @@ use crate::sinks::tensorboard::{TensorBoard, TensorBoardError};
 use crate::sinks::terminal::{Show, Terminal};
 use crate::state::checkpoint::CheckpointError;
 use crate::state::{Counters, LearnerState};
-use crate::supervisor::final_eval;
+use crate::supervisor::final_eval::{self, Evaluation};
 use crate::supervisor::place::Role;
 use crate::supervisor::{ActorFigures, RunOutcome, Supervisor, SupervisorError};
 use crate::telemetry::{
@@ -211,9 +211,10 @@ fn run_from(
         outcome.inspect_err(|error| drop(sinks.files.finish(Exit::Failed, &error.to_string())))?;
     debug!(reason = outcome.reason, "all workers have ended");
     let evaluation = evaluate(config, &mut outcome, &signals, &sinks.terminal, show);
-    let mut summary = summarise(config, &outcome, evaluation, run_clock, state.counters.frames);
+    let (eval, picture) = evaluation.map(|eval| (eval.summary, eval.picture)).unzip();
+    let mut summary = summarise(config, &outcome, eval, run_clock, state.counters.frames);
     summary.signal = signals.first().map(|signal| signal.as_str().to_owned());
-    let lost = write_results(&run, &mut sinks.files, &summary, &mut outcome);
+    let lost = write_results(&run, &mut sinks.files, &summary, picture.flatten(), &mut outcome);
     let report = run.report();
     let signal = signals.first();
     Ok(TrainedRun { run, summary, reason: outcome.reason, report, lost, signal })
@@ -261,14 +262,17 @@ fn evaluate(
     signals: &CaughtSignals,
     terminal: &Terminal,
     show: Show,
-) -> Option<EvalSummary> {
+) -> Option<Evaluation> {
     let evaluation = final_eval::evaluate(config, &outcome.checkpoint, signals, show);
     let evaluation = evaluation.unwrap_or_else(|why| {
         terminal.note(&format!("{why}; the run's results are written without it"));
         outcome.reason += &format!("; {why}");
         None
     });
-    debug!(episodes = evaluation.map(|eval| eval.episodes), "evaluated the final weights");
+    debug!(
+        episodes = evaluation.as_ref().map(|eval| eval.summary.episodes),
+        "evaluated the final weights"
+    );
     evaluation
 }
 
@@ -278,6 +282,7 @@ fn write_results(
     run: &RunDir,
     files: &mut RunFiles,
     summary: &Summary,
+    picture: Option<Vec<u8>>,
     outcome: &mut RunOutcome,
 ) -> Vec<Lost> {
     if let Err(gone) = run.check_there() {
@@ -290,6 +295,8 @@ fn write_results(
     };
     note("the last checkpoint", outcome.unsaved.take().map_or(Ok(()), |why| Err(why.into())));
     note("summary.json", files.write_summary(summary).map_err(TrainError::from));
+    let pictured = picture.map_or(Ok(()), |png| files.write_observation(&png));
+    note("observation.png", pictured.map_err(TrainError::from));
     let ended = files.finish(outcome.exit, &outcome.reason);
     note("the end of meta.json", ended.map_err(TrainError::from));
     let rendered = report::render(run, Pictures::Svg, &mut |_| ());

@@ -491,12 +491,15 @@ proptest! {
 
     #[test]
     fn damaged_runs_have_a_report(
-        damage in prop::collection::vec((0..6usize, Damage::any()), 1..6)
+        damage in prop::collection::vec((0..8usize, Damage::any()), 1..6)
     ) {
         let folder = TempDir::new().unwrap();
         let run = synthetic_run::write(&folder.path().join("run"), 30, |_| ());
+        checkpoint().save(&run.checkpoint()).unwrap();
+        fs::write(run.observation(), b"\x89PNG\r\n\x1a\n and more").unwrap();
         let files = [
             run.meta(), run.config(), run.metrics(), run.latency(), run.summary(), run.processes(),
+            run.checkpoint(), run.observation(),
         ];
         for (file, damage) in damage {
             let mut bytes = fs::read(&files[file]).unwrap();
@@ -612,9 +615,12 @@ fn a_run_folder_of_pipes_and_folders_has_a_report() {
     fs::create_dir(run.config()).unwrap();
     fs::remove_file(run.latency()).unwrap();
     std::os::unix::fs::symlink("/dev/zero", run.latency()).unwrap();
+    std::os::unix::fs::symlink("/dev/zero", run.observation()).unwrap();
+    fs::create_dir(run.checkpoint()).unwrap();
     check_report(&run);
     let page = fs::read_to_string(run.report()).unwrap();
-    assert_eq!(page.matches("it is not an ordinary file").count(), 3);
+    assert_eq!(page.matches("it is not an ordinary file").count(), 4);
+    assert!(page.contains("checkpoint.safetensors: what was trained is not said"));
 }
 
 /// What is read beside the report: the note of a live run, and the log of one that is resumed.

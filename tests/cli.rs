@@ -3,8 +3,10 @@
 use std::path::Path;
 use std::process::{Command, Output};
 
+use base64::Engine as _;
 use impala::base::latency::Stage;
 use impala::config::{Config, Layers, Schedule};
+use impala::play::render::{HEIGHT_PX, WIDTH_PX};
 use impala::state::checkpoint::Checkpoint;
 use impala::telemetry::{Exit, MetricsRow, Summary};
 
@@ -346,8 +348,26 @@ fn a_run_learns_and_leaves_all_its_files(threads: usize) {
     let counters = checkpoint.state.counters;
     assert_eq!((counters.frames, counters.updates), (summary.frames, summary.updates));
 
+    assert!(!run_dir.join("observation.png").exists(), "numbers are no picture");
     evaluates(&run_dir);
     renders_again(&run_dir);
+}
+
+#[test]
+fn a_run_on_pictures_leaves_one_that_its_report_shows() {
+    let folder = tempfile::tempdir().unwrap();
+    let run_dir = folder.path().join("run");
+    let path = run_dir.to_str().unwrap();
+    let flags = ["--env", "MinAtar/Freeway-v1", "--frames", "2000"];
+    let bounds = ["--set", "report.eval_episodes=2", "--set", "report.eval_max_steps=50"];
+    let output = impala(&[&["train", "--run-dir", path], &flags[..], &bounds[..]].concat());
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    let png = std::fs::read(run_dir.join("observation.png")).unwrap();
+    let picture = tiny_skia::Pixmap::decode_png(&png).unwrap();
+    assert_eq!((picture.width(), picture.height()), (WIDTH_PX, HEIGHT_PX));
+    let page = std::fs::read_to_string(run_dir.join("report.html")).unwrap();
+    let embedded = base64::engine::general_purpose::STANDARD.encode(&png);
+    assert!(page.contains("7\u{a0}planes of 10 × 10 bits") && page.contains(&embedded));
 }
 
 /// The stages of each learner thread are laps without a gap: together they are its time.

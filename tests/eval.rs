@@ -1,5 +1,6 @@
 //! `impala eval` as a user meets it: scores as text and JSON, an episode as GIF and PNG, refusals.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
@@ -29,7 +30,7 @@ fn text(bytes: &[u8]) -> String {
 /// A folder with `policy.safetensors`, a policy as it is before training.
 fn with_policy() -> (TempDir, Checkpoint) {
     let folder = TempDir::new().unwrap();
-    let checkpoint = untrained::checkpoint(640);
+    let checkpoint = untrained::checkpoint("CartPole-v1", 640);
     checkpoint.save(&folder.path().join("policy.safetensors")).unwrap();
     (folder, checkpoint)
 }
@@ -144,6 +145,54 @@ fn an_episode_becomes_a_gif_and_png_files_with_a_frame_a_moment() {
 
     eval(folder.path(), &[&args[..], &["--gif", "b.gif", "--every", "4"]].concat());
     assert_eq!(play(&folder.path().join("b.gif")).0, (n_moments - 1).div_ceil(4) + 1);
+}
+
+/// The colour in the middle of each of 10 × 10 cells of a picture of the scene, RGBA.
+fn cells(pixels: &[u8]) -> Vec<[u8; 3]> {
+    let side = 21;
+    let (left, top) = ((WIDTH_PX as usize - 10 * side) / 2, 9);
+    let middle = |cell: usize| (left + cell % 10 * side + 10, top + cell / 10 * side + 10);
+    let places = (0..100).map(middle).map(|(x, y)| 4 * (y * WIDTH_PX as usize + x));
+    places.map(|at| [pixels[at], pixels[at + 1], pixels[at + 2]]).collect()
+}
+
+/// The first frame of a GIF, which is whole.
+fn first_frame(path: &Path) -> Vec<u8> {
+    let mut options = gif::DecodeOptions::new();
+    options.set_color_output(gif::ColorOutput::RGBA);
+    let mut decoder = options.read_info(std::fs::File::open(path).unwrap()).unwrap();
+    decoder.read_next_frame().unwrap().unwrap().buffer.to_vec()
+}
+
+/// Of Breakout, where every plane has something in it: each cell has the colour of its last plane.
+#[test]
+fn planes_of_bits_are_drawn_in_a_colour_each() {
+    let folder = TempDir::new().unwrap();
+    let checkpoint = untrained::checkpoint("MinAtar/Breakout-v1", 640);
+    checkpoint.save(&folder.path().join("policy.safetensors")).unwrap();
+    let (environments, args) = (Registry::default(), EnvArgs::default());
+    let player = Player::new(&checkpoint, &environments, &args, Simd::detect(), Selection::Greedy);
+    let moments = player.unwrap().moments(5, 1_000).unwrap();
+    let drawn = ["--gif", "a.gif", "--frames", "png"];
+    let flags = ["policy.safetensors", "--episodes", "1", "--seed", "5"];
+    let output = eval(folder.path(), &[&flags[..], &drawn[..]].concat());
+    assert!(output.status.success(), "{}", text(&output.stderr));
+
+    let mut colours: [Option<[u8; 3]>; 5] = [None; 5];
+    for (step, moment) in moments.iter().enumerate() {
+        let file = folder.path().join(format!("png/frame-{step:05}.png"));
+        let picture = cells(tiny_skia::Pixmap::load_png(file).unwrap().data());
+        if step == 0 {
+            assert_eq!(cells(&first_frame(&folder.path().join("a.gif"))), picture);
+        }
+        for (cell, colour) in picture.into_iter().enumerate() {
+            let last = (0..4).rev().find(|plane| moment.obs[100 * plane + cell] == 1.0);
+            let expected = colours[last.map_or(4, |plane| plane)].get_or_insert(colour);
+            assert_eq!(*expected, colour, "step {step}, cell {cell}");
+        }
+    }
+    let unlike: BTreeSet<_> = colours.into_iter().flatten().collect();
+    assert_eq!(unlike.len(), 5, "paddle, ball, trail, brick and nothing: {colours:?}");
 }
 
 #[test]

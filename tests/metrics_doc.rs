@@ -140,7 +140,7 @@ fn impala_runs_json() {
 fn impala_eval_json() {
     let root = TempDir::new().unwrap();
     let file = root.path().join("policy.safetensors");
-    untrained::checkpoint(0).save(&file).unwrap();
+    untrained::checkpoint("CartPole-v1", 0).save(&file).unwrap();
     let mut command = Command::new(env!("CARGO_BIN_EXE_impala"));
     let output = command.args(["eval", "--json"]).arg(file).output().unwrap();
     let mut names = BTreeSet::new();

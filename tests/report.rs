@@ -17,6 +17,8 @@ use impala::telemetry::{Exit, MetricsRow, Spread, Summary};
 use tempfile::TempDir;
 
 mod synthetic_run;
+#[path = "common/untrained.rs"]
+mod untrained;
 
 use synthetic_run::{CONFIG, of_all};
 
@@ -523,6 +525,52 @@ fn the_page_stands_alone_and_tells_the_run() {
     let learner = page.lines().find(|line| line.contains("<td>learner</td>")).unwrap();
     assert!(learner.ends_with("<td class=\"n\">3</td></tr>"), "its restarts: {learner}");
     assert!(!page.contains("What is missing here"));
+}
+
+/// From the checkpoint and the picture in the folder, so that `impala report` has them too.
+#[test]
+fn the_page_says_what_was_learned_from_and_shows_it() {
+    let root = TempDir::new().unwrap();
+    let run = synthetic_run::write(&root.path().join("run"), 20, |_| ());
+    let heading = "Task and network";
+    assert!(!report_of(&run).contains(heading), "without a checkpoint nothing is known");
+    untrained::checkpoint("MinAtar/Breakout-v1", 640).save(&run.checkpoint()).unwrap();
+    let png = tiny_skia::Pixmap::new(2, 2).unwrap().encode_png().unwrap();
+    fs::write(run.observation(), &png).unwrap();
+    let page = report_of(&run).replace('\u{a0}', " ");
+    let markdown = fs::read_to_string(run.path().join("report.md")).unwrap().replace('\u{a0}', " ");
+    for told in [
+        "observation | 4 planes of 10 × 10 bits; 400 bytes",
+        "action | one of 3",
+        "network | minatar, 128 features",
+        "parameters | 132,308, both heads included",
+        "computed by | our own kernels (native), in learner and actors",
+    ] {
+        assert!(markdown.contains(told), "{told:?} is not on the page: {markdown}");
+        let cells = told.replace(" | ", "</td><td>");
+        assert!(page.contains(&cells), "{cells:?} is not on the page");
+    }
+    let embedded = base64::engine::general_purpose::STANDARD.encode(&png);
+    assert!(page.contains(&format!("src=\"data:image/png;base64,{embedded}\"")));
+    assert!(page.contains(heading) && markdown.contains("![An observation](observation.png)"));
+
+    fs::write(run.observation(), "GIF89a").unwrap();
+    let page = report_of(&run);
+    assert!(page.contains("observation.png: it is no PNG file") && !page.contains("<img"));
+}
+
+#[test]
+fn an_environment_without_a_threshold_is_not_said_to_be_unsolved() {
+    let root = TempDir::new().unwrap();
+    let run = synthetic_run::write(&root.path().join("run"), 20, |_| ());
+    let mut summary: serde_json::Value =
+        serde_json::from_str(&fs::read_to_string(run.summary()).unwrap()).unwrap();
+    summary["score_threshold"] = serde_json::Value::Null;
+    (summary["solved"], summary["score_last100"]) = (false.into(), 7.5.into());
+    fs::write(run.summary(), summary.to_string()).unwrap();
+    report_of(&run);
+    let page = fs::read_to_string(run.path().join("report.md")).unwrap();
+    assert!(page.contains("| Score | **7.5** |") && !page.contains("| Solved"), "{page}");
 }
 
 #[test]

@@ -26,12 +26,14 @@ fuzz_target!(|bytes: &[u8]| {
     let _ = fs::remove_dir_all(&path);
     let run = RunDir::create_at(&path).unwrap();
     fs::write(run.meta(), "{}").unwrap();
-    let (file, content) = match choice % 6 {
+    let (file, content) = match choice % 8 {
         0 => (run.meta(), content.to_vec()),
         1 => (run.config(), content.to_vec()),
         2 => (run.metrics(), content.to_vec()),
         3 => (run.latency(), content.to_vec()),
         4 => (run.summary(), content.to_vec()),
+        5 => (run.checkpoint(), content.to_vec()),
+        6 => (run.observation(), content.to_vec()),
         _ => (run.latency(), log_of(content)),
     };
     fs::write(file, content).unwrap();

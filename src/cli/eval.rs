@@ -11,6 +11,7 @@ use crate::play::scores::{Bin, histogram, summarise};
 use crate::play::{Bounds, Player, Selection};
 use crate::run::dir::RunDir;
 use crate::sinks::terminal::{ProgressLine, Show};
+use crate::space::Spec;
 use crate::state::checkpoint::Checkpoint;
 use crate::telemetry::EvalSummary;
 use anyhow::{Context, anyhow, bail};
@@ -112,7 +113,7 @@ pub fn run(args: &Args, environments: &Registry, show: Show) -> Result<(), Failu
     };
     let text = if args.json { as_json(&evaluation)? } else { as_text(&evaluation) };
     say!("{text}");
-    draw(args, &player, &checkpoint.spec.id, show).map_err(Failure::Run)
+    draw(args, &player, &checkpoint.spec, show).map_err(Failure::Run)
 }
 
 /// Those that the run was trained with. Settings of another version have none that could be read.
@@ -166,12 +167,12 @@ fn checkpoint_path(given: &Path) -> anyhow::Result<PathBuf> {
     ))
 }
 
-fn draw(args: &Args, player: &Player, env: &str, show: Show) -> anyhow::Result<()> {
+fn draw(args: &Args, player: &Player, spec: &Spec, show: Show) -> anyhow::Result<()> {
     if args.gif.is_none() && args.frames.is_none() {
         return Ok(());
     }
     let moments = player.moments(args.seed, args.max_steps)?;
-    let film = Film::new(env, &moments, args.every as usize);
+    let film = Film::new(spec, &moments, args.every as usize);
     let line = || ProgressLine::new(show, "drawing", "frames", film.n_frames() as u64);
     let say = |path: &Path| {
         if !args.json {

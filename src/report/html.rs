@@ -4,6 +4,7 @@
 //! layout. Does not read files.
 
 use askama::Template;
+use base64::Engine as _;
 
 use super::DrawnSection;
 use super::bottleneck::{self, Diagnosis};
@@ -14,6 +15,7 @@ use super::quantiles::Quantiles;
 use super::read::RunData;
 use super::resolved::resolved;
 use super::series::Column;
+use super::task;
 use super::units::{DASH, counted, grouped, megabytes, micros, percent, seconds, short};
 use crate::base::latency::Stage;
 use crate::os::cores::MachineLoad;
@@ -47,6 +49,8 @@ pub fn pages(run: &RunData, sections: &[DrawnSection]) -> askama::Result<Pages> 
         tiles: tiles(run),
         learning,
         diagnosis,
+        task: task_facts(run),
+        picture: run.observation.as_ref().map(|png| base64::prelude::BASE64_STANDARD.encode(png)),
         sections,
         ratios: ratio_rows(&run.rows),
         stages: stage_groups(run),
@@ -83,6 +87,10 @@ fn spans(text: &str) -> Vec<Span<'_>> {
 /// Looks of every page.
 pub const STYLE: &str = include_str!("style.css");
 
+/// What the picture of an observation is.
+const PICTURE_CAPTION: &str = "An observation of the final evaluation. Below it: the score until then, and how \
+                               probable the last policy finds each action.";
+
 /// Shows values under the pointer, on every page.
 pub const SCRIPT: &str = include_str!("report.js");
 
@@ -100,6 +108,9 @@ struct Page<'a> {
     tiles: Vec<Tile>,
     learning: Option<Learning>,
     diagnosis: Option<Diagnosis>,
+    task: Vec<Fact>,
+    /// An observation, as the text of a PNG file in base64.
+    picture: Option<String>,
     sections: &'a [DrawnSection],
     ratios: Vec<RatioRow>,
     stages: Vec<StageGroup>,
@@ -211,8 +222,13 @@ fn tiles(run: &RunData) -> Vec<Tile> {
     tiles
 }
 
+/// Whether it was solved; of an environment of which nobody has said when it is, what it reached.
 fn solved(summary: &Summary) -> Tile {
-    let threshold = summary.score_threshold.map_or_else(|| "the threshold".to_owned(), short);
+    let Some(threshold) = summary.score_threshold.map(short) else {
+        let reached = summary.score_last100.map_or_else(|| DASH.to_owned(), short);
+        let detail = "mean of the last 100 episodes; no threshold counts as solved".to_owned();
+        return Tile::new("Score", reached, detail);
+    };
     let Some(frames) = summary.solved_frames.filter(|_| summary.solved) else {
         let reached = summary.score_last100.map_or_else(|| DASH.to_owned(), short);
         let detail = format!("last 100 episodes: mean {reached}, asked for {threshold}");
@@ -476,6 +492,13 @@ impl Fact {
     fn cell(&self) -> String {
         self.value.replace(['\n', '\r'], " ").replace('<', "&lt;").replace('|', "\\|")
     }
+}
+
+fn task_facts(run: &RunData) -> Vec<Fact> {
+    let learner = run.summary.as_ref().map(|summary| summary.learner.as_str());
+    let facts = |(spec, network)| task::facts(spec, network, learner);
+    let facts = run.trained.as_ref().map(|(spec, network)| facts((spec, network)));
+    facts.into_iter().flatten().map(|(name, value)| Fact::new(name, value)).collect()
 }
 
 /// One table of the settings file.

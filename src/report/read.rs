@@ -20,8 +20,11 @@ use super::points::is_drawable;
 use crate::base::input::{open_regular, read_at_most, read_text_at_most};
 use crate::base::latency::Stage;
 use crate::base::units::number_of;
+use crate::network::NetworkSpec;
 use crate::run::dir::RunDir;
 use crate::run::meta::Meta;
+use crate::space::Spec;
+use crate::state::checkpoint::Checkpoint;
 use crate::telemetry::{MetricsRow, ProcessSample, Summary};
 
 /// All that is known of a run.
@@ -43,6 +46,10 @@ pub struct RunData {
     pub samples: Vec<ProcessSample>,
     /// `summary.json`.
     pub summary: Option<Summary>,
+    /// What was trained in and what was trained, of the newest checkpoint.
+    pub trained: Option<(Spec, NetworkSpec)>,
+    /// `observation.png`.
+    pub observation: Option<Vec<u8>>,
     /// What could not be read, in sentences.
     pub notes: Vec<String>,
 }
@@ -51,6 +58,12 @@ const LAST_LINE_INCOMPLETE: &str = "the last line is incomplete and left out";
 
 /// The longest log of the longest run: a million rows of a few hundred bytes.
 const MAX_FILE_BYTES: u64 = 1 << 30;
+
+/// A picture as the run draws one has some thousand bytes.
+const MAX_PICTURE_BYTES: u64 = 1 << 20;
+
+/// How every PNG file begins (PNG specification, section 5.2).
+const PNG_SIGNATURE: &[u8] = b"\x89PNG\r\n\x1a\n";
 
 /// Rows that are read of `metrics.csv`: as many as `report.rows` allows.
 const MAX_ROWS: usize = 1_000_000;
@@ -130,6 +143,8 @@ impl RunData {
         data.read_metrics(&run.metrics());
         data.read_latencies(&run.latency());
         data.read_samples(&run.processes());
+        data.read_trained(&run.checkpoint());
+        data.read_observation(&run.observation());
         data
     }
 
@@ -163,6 +178,29 @@ impl RunData {
             && let Some(text) = self.read_text(path)
         {
             self.samples = self.read_rows(path, text).0;
+        }
+    }
+
+    /// A run that has just begun lacks the file.
+    fn read_trained(&mut self, path: &Path) {
+        if path.exists() {
+            let specs = Checkpoint::load_specs(path);
+            // Its message has the whole path, and a remedy for who wanted the weights.
+            let note = "what was trained is not said: its header cannot be read";
+            self.trained = specs.map_err(|_| self.note(path, &note)).ok();
+        }
+    }
+
+    /// Most runs lack the file.
+    fn read_observation(&mut self, path: &Path) {
+        if !path.exists() {
+            return;
+        }
+        let read = open_regular(path).and_then(|file| read_at_most(file, MAX_PICTURE_BYTES));
+        match read {
+            Ok(bytes) if bytes.starts_with(PNG_SIGNATURE) => self.observation = Some(bytes),
+            Ok(_) => self.note(path, &"it is no PNG file"),
+            Err(error) => self.note(path, &error),
         }
     }
 

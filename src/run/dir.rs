@@ -12,6 +12,7 @@
 //!     slots.csv                                                          the same, if asked for
 //!     events.out.tfevents.1795356245.impala                              the same for TensorBoard
 //!     live.json                                                          only while it runs
+//!     observation.png                                                    written at its end, of pictures alone
 //!     checkpoint.safetensors  checkpoints/{frames-*,best}.safetensors    written by the supervisor
 //!     report.html  report.md  plots/*                                    written by the report
 //! ```
@@ -184,6 +185,11 @@ impl RunDir {
     /// Memory and restarts of every process, sampled over the run.
     pub fn processes(&self) -> PathBuf {
         self.path.join("processes.csv")
+    }
+
+    /// One observation as a picture, of a run that learned from pictures and was evaluated.
+    pub fn observation(&self) -> PathBuf {
+        self.path.join("observation.png")
     }
 
     /// Which slots each update learned from, where the run logs that.

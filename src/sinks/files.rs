@@ -1,7 +1,7 @@
 //! The files of a run, written while it runs.
 //!
 //! Owns the formats of `meta.json`, `config.toml`, `metrics.csv`, `latency.hlog`, `processes.csv`,
-//! `slots.csv` and `summary.json`;
+//! `slots.csv` and `summary.json`, and puts `observation.png` beside them;
 //! `docs/metrics.md` says what each value means. Reads no clock and knows no process. The supervisor
 //! calls it; the report and standard tools read what it writes.
 //!
@@ -145,6 +145,14 @@ impl RunFiles {
     /// [`FilesError::Write`]; an earlier summary stays.
     pub fn write_summary(&self, summary: &Summary) -> Result<(), FilesError> {
         write_json(&self.run.summary(), summary)
+    }
+
+    /// Writes `observation.png`, whose bytes these are.
+    ///
+    /// # Errors
+    /// [`FilesError::Write`]; the report then has no picture.
+    pub fn write_observation(&self, png: &[u8]) -> Result<(), FilesError> {
+        replace(&self.run.observation(), png)
     }
 
     /// Writes `live.json`: the run can be looked into from now on. It is taken away as this value is dropped.

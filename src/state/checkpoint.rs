@@ -133,6 +133,18 @@ impl Checkpoint {
         Checkpoint::read(path, file)
     }
 
+    /// Reads of a file what was trained in and what was trained, without the weights: of a file that is damaged
+    /// behind its header too.
+    ///
+    /// # Errors
+    /// If its header cannot be read, or is none of this engine.
+    pub fn load_specs(path: &Path) -> Result<(Spec, NetworkSpec), CheckpointError> {
+        let file = open_regular(path)
+            .map_err(|source| CheckpointError::Io { path: path.into(), source })?;
+        let Header { spec, network, .. } = Header::read(path, file)?;
+        Ok((spec, network))
+    }
+
     /// Reads a file's content, which errors call `path`. Nobody need have written it in good faith: the
     /// header is judged before anything that it announces is allocated.
     ///
@@ -142,18 +154,8 @@ impl Checkpoint {
         let refuse_io = |source| CheckpointError::Io { path: path.into(), source };
         let refuse_format = |source| CheckpointError::Format { path: path.into(), source };
         let refuse = |problem| CheckpointError::Content { path: path.into(), problem };
-        let mut bytes = read_at_most((&mut reader).take(8), 8).map_err(refuse_io)?;
-        let length = bytes.as_slice().try_into().map(u64::from_le_bytes);
-        let length = length.map_err(|_| refuse_format(SafeTensorError::HeaderTooSmall))?;
-        if length > MAX_HEADER_BYTES {
-            return Err(refuse_format(SafeTensorError::HeaderTooLarge));
-        }
-        bytes.extend(read_at_most((&mut reader).take(length), length).map_err(refuse_io)?);
-        let header: Metadata = serde_json::from_slice(&bytes[8..])
-            .map_err(|error| refuse_format(SafeTensorError::InvalidHeaderDeserialization(error)))?;
-        let metadata = header.metadata().clone().unwrap_or_default();
-        let (spec, network) = read_specs(&metadata, &header).map_err(refuse)?;
-        let n_data_bytes = header.data_len();
+        let Header { mut bytes, n_data_bytes, metadata, spec, network } =
+            Header::read(path, &mut reader)?;
         if n_data_bytes > largest_data_bytes(&network) {
             let problem = format!("it has {n_data_bytes} bytes of data, too many for its network");
             return Err(refuse(problem));
@@ -212,6 +214,38 @@ impl Checkpoint {
         ];
         let numbers = numbers.into_iter().map(|(key, number)| (key, number.to_string()));
         texts.into_iter().chain(numbers).map(|(key, value)| (key.to_owned(), value)).collect()
+    }
+}
+
+/// What stands before a file's data.
+struct Header {
+    /// The header itself, its length before it.
+    bytes: Vec<u8>,
+    /// Bytes of data that it announces.
+    n_data_bytes: usize,
+    metadata: HashMap<String, String>,
+    spec: Spec,
+    network: NetworkSpec,
+}
+
+impl Header {
+    /// Reads a file's content to where its data begins.
+    fn read(path: &Path, mut reader: impl Read) -> Result<Header, CheckpointError> {
+        let refuse_io = |source| CheckpointError::Io { path: path.into(), source };
+        let refuse_format = |source| CheckpointError::Format { path: path.into(), source };
+        let refuse = |problem| CheckpointError::Content { path: path.into(), problem };
+        let mut bytes = read_at_most((&mut reader).take(8), 8).map_err(refuse_io)?;
+        let length = bytes.as_slice().try_into().map(u64::from_le_bytes);
+        let length = length.map_err(|_| refuse_format(SafeTensorError::HeaderTooSmall))?;
+        if length > MAX_HEADER_BYTES {
+            return Err(refuse_format(SafeTensorError::HeaderTooLarge));
+        }
+        bytes.extend(read_at_most((&mut reader).take(length), length).map_err(refuse_io)?);
+        let header: Metadata = serde_json::from_slice(&bytes[8..])
+            .map_err(|error| refuse_format(SafeTensorError::InvalidHeaderDeserialization(error)))?;
+        let metadata = header.metadata().clone().unwrap_or_default();
+        let (spec, network) = read_specs(&metadata, &header).map_err(refuse)?;
+        Ok(Header { bytes, n_data_bytes: header.data_len(), metadata, spec, network })
     }
 }
 
@@ -559,6 +593,20 @@ mod tests {
         assert_eq!(checkpoint.spec.obs, ObsSpace::vector(4));
         assert_eq!(checkpoint.state.params.len(), ParamLayout::new(&network).len());
         assert!(checkpoint.state.counters.frames >= 20_000);
+    }
+
+    #[test]
+    fn specs_are_read_without_the_weights() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("checkpoint.safetensors");
+        let saved = checkpoint();
+        saved.save(&path).unwrap();
+        let file = File::options().write(true).open(&path).unwrap();
+        file.set_len(file.metadata().unwrap().len() - 1).unwrap();
+        assert!(Checkpoint::load(&path).is_err());
+        assert_eq!(Checkpoint::load_specs(&path).unwrap(), (saved.spec, saved.network));
+        file.set_len(100).unwrap();
+        assert!(Checkpoint::load_specs(&path).is_err());
     }
 
     #[test]

@@ -7,6 +7,7 @@ use std::io;
 use std::os::fd::AsFd;
 use std::time::Duration;
 
+use ipc_channel::IpcError;
 use ipc_channel::ipc::{self, IpcReceiver, IpcSender};
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -19,13 +20,28 @@ use crate::base::seeds::{Stream, stream_seed};
 use crate::config::{Config, ConfigError, ReportSettings};
 use crate::os::process::{EXIT_ERROR, Ended, Worker, leave_words, set_process_name};
 use crate::os::signals::{CaughtSignals, Request};
+use crate::play::render::still;
 use crate::play::{Bounds, EvalError, Player, Selection, scores};
 use crate::sinks::terminal::{ProgressLine, Show};
+use crate::space::ObsSpace;
 use crate::state::checkpoint::Checkpoint;
 use crate::telemetry::EvalSummary;
 
 /// The process says this often how far it is; whoever waits for it listens as often.
 const INTERVAL: Duration = Duration::from_millis(100);
+
+/// The report's picture is of the middle of so many steps: late enough for a game to have begun, and no longer
+/// than a step of all episodes, which are played before it.
+const PICTURE_STEPS: u64 = 40;
+
+/// What a final evaluation leaves.
+#[derive(Clone, Debug)]
+pub struct Evaluation {
+    /// The scores.
+    pub summary: EvalSummary,
+    /// An observation as a PNG file, where observations are pictures.
+    pub picture: Option<Vec<u8>>,
+}
 
 /// Why a run has no evaluation.
 #[derive(Debug, thiserror::Error)]
@@ -62,6 +78,8 @@ enum Said {
     Played(u64),
     /// What came of all; nothing where none ended.
     Done(Option<EvalSummary>),
+    /// What an observation looks like; after the scores, which it must not cost.
+    Seen(Vec<u8>),
 }
 
 /// The greedy score of the final weights, from memory; `None` if no evaluation was asked for.
@@ -75,7 +93,7 @@ pub fn evaluate(
     checkpoint: &Checkpoint,
     signals: &CaughtSignals,
     show: Show,
-) -> Result<Option<EvalSummary>, Unevaluated> {
+) -> Result<Option<Evaluation>, Unevaluated> {
     if config.report.eval_episodes == 0 {
         return Ok(None);
     }
@@ -85,20 +103,22 @@ pub fn evaluate(
     let (sender, receiver) = ipc::channel()?;
     let worker = Worker::spawn(|| {
         set_process_name("impala-eval");
-        let played = play(config, checkpoint, &sender).map_err(|error| error.to_string());
-        let send = |summary| sender.send(Said::Done(summary)).map_err(|error| error.to_string());
-        played.and_then(send).map_or_else(failed, |()| 0)
+        let done = play(config, checkpoint, &sender).map_err(|error| error.to_string());
+        done.map_or_else(failed, |()| 0)
     })?;
     let mut audience = Audience::new(config, receiver, show);
-    if let Err(why) = audience.wait_for(&worker, signals) {
+    let waited = audience.wait_for(&worker, signals);
+    if waited.is_err() {
         worker.kill()?;
-        worker.reap()?;
-        return Err(why);
     }
     let ended = worker.reap()?;
-    match audience.summary {
-        Some(None) => Err(Unevaluated::Endless(config.report.eval_max_s)),
-        summary => summary.ok_or(Unevaluated::Death(ended)),
+    match (audience.summary, waited) {
+        (Some(Some(summary)), _) => {
+            Ok(Some(Evaluation { summary, picture: audience.picture.take() }))
+        }
+        (Some(None), _) => Err(Unevaluated::Endless(config.report.eval_max_s)),
+        (None, Err(why)) => Err(why),
+        (None, Ok(())) => Err(Unevaluated::Death(ended)),
     }
 }
 
@@ -118,6 +138,7 @@ struct Audience {
     heard_ns: u64,
     /// What came of it, once that was heard.
     summary: Option<Option<EvalSummary>>,
+    picture: Option<Vec<u8>>,
 }
 
 impl Audience {
@@ -131,6 +152,7 @@ impl Audience {
             started_ns: now_ns,
             heard_ns: now_ns,
             summary: None,
+            picture: None,
         }
     }
 
@@ -175,6 +197,7 @@ impl Audience {
             match said {
                 Said::Played(n_episodes) => self.line.set(n_episodes, ""),
                 Said::Done(summary) => self.summary = Some(summary),
+                Said::Seen(png) => self.picture = Some(png),
             }
         }
     }
@@ -193,13 +216,15 @@ enum PlayError {
     Config(#[from] ConfigError),
     #[error(transparent)]
     Eval(#[from] EvalError),
+    #[error(transparent)]
+    Channel(#[from] IpcError),
 }
 
 fn play(
     config: &Config,
     checkpoint: &Checkpoint,
     sender: &IpcSender<Said>,
-) -> Result<Option<EvalSummary>, PlayError> {
+) -> Result<(), PlayError> {
     let seed = stream_seed(config.seed, Stream::Evaluation);
     let n_episodes = config.report.eval_episodes as usize;
     let (environments, args) = (&config.environments, &config.env_args);
@@ -215,5 +240,13 @@ fn play(
         }
     };
     let bounds = Bounds { max_steps, max_s };
-    Ok(scores::summarise(&player.play(n_episodes, seed, bounds, finished)?))
+    let played = player.play(n_episodes, seed, bounds, finished)?;
+    sender.send(Said::Done(scores::summarise(&played)))?;
+    if matches!(checkpoint.spec.obs, ObsSpace::Image { .. }) {
+        let moments = player.moments(seed, PICTURE_STEPS)?;
+        let middle = &moments[(moments.len() - 1) / 2];
+        // A picture that cannot be encoded is one that the report lacks.
+        still(&checkpoint.spec, middle).map_or(Ok(()), |png| sender.send(Said::Seen(png)))?;
+    }
+    Ok(())
 }

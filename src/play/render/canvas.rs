@@ -19,6 +19,12 @@ pub const SCENE_BOTTOM: f32 = 228.0;
 /// A point, pixels from the left and from the top.
 pub type Point = (f32, f32);
 
+/// Red, green, blue.
+pub type Rgb = [u8; 3];
+
+/// A pixel as it lies in memory.
+type Rgba = [u8; 4];
+
 /// What is drawn with. Data colours are those of Okabe and Ito, as in the report.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ink {
@@ -43,8 +49,8 @@ impl Ink {
     pub const ALL: [Ink; 7] =
         [Ink::Paper, Ink::Black, Ink::Grey, Ink::Pale, Ink::Blue, Ink::Orange, Ink::Green];
 
-    /// Red, green, blue.
-    pub fn rgb(self) -> [u8; 3] {
+    /// Its colour.
+    pub fn rgb(self) -> Rgb {
         match self {
             Ink::Paper => [255, 255, 255],
             Ink::Black => [31, 36, 48],
@@ -106,6 +112,25 @@ impl Canvas {
         // Nothing to see where width or height is zero, or a number is not finite.
         let Some(rectangle) = Rect::from_xywh(left, top, width, height) else { return };
         self.pixmap.fill_rect(rectangle, &paint(ink), Transform::identity(), None);
+    }
+
+    /// A block of whole pixels in a colour of its own; what lies beyond the edge is cut off.
+    pub fn block(
+        &mut self,
+        (left, top): (usize, usize),
+        (width, height): (usize, usize),
+        rgb: Rgb,
+    ) {
+        let row = WIDTH_PX as usize;
+        let (right, bottom) = ((left + width).min(row), (top + height).min(HEIGHT_PX as usize));
+        let pixels: &mut [Rgba] = bytemuck::cast_slice_mut(self.pixmap.data_mut());
+        for pixels in pixels.chunks_exact_mut(row).take(bottom).skip(top) {
+            pixels
+                .iter_mut()
+                .take(right)
+                .skip(left)
+                .for_each(|pixel| pixel[..3].copy_from_slice(&rgb));
+        }
     }
 
     /// A filled disc.
@@ -201,8 +226,10 @@ mod tests {
         canvas.disc((-5.0, 400.0), 30.0, Ink::Green);
         canvas.line(&[(f32::NAN, 0.0), (1.0, f32::INFINITY)], 2.0, Ink::Orange);
         canvas.polygon(&[], Ink::Orange);
+        canvas.block((470, 310), (20, 20), [1, 2, 3]);
         let pixel = |x: usize, y: usize| &canvas.pixels()[4 * (y * WIDTH_PX as usize + x)..][..4];
         assert_eq!(pixel(15, 15), [0, 114, 178, 255]);
+        assert_eq!([pixel(469, 310), pixel(479, 319)], [[255; 4], [1, 2, 3, 255]]);
         assert_eq!(pixel(200, 100), [255; 4]);
         let dark = canvas.pixels().chunks(4).filter(|pixel| pixel[0] < 100 && pixel[2] < 100);
         assert!(dark.count() > 10, "text is drawn");

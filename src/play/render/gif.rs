@@ -1,10 +1,11 @@
-//! Canvases as one animated GIF: a palette made of the inks, and of each frame only what has changed.
+//! Canvases as one animated GIF: a palette made of the inks and of the colours of pictures, and of each frame
+//! only what has changed.
 
 use std::collections::HashMap;
 
 use gif::{DisposalMethod, Encoder, Frame, Repeat};
 
-use super::canvas::{Canvas, HEIGHT_PX, Ink, WIDTH_PX, mix};
+use super::canvas::{Canvas, HEIGHT_PX, Ink, Rgb, WIDTH_PX, mix};
 
 /// Shades of each ink over paper, for the soft edges of shapes and text.
 const N_SHADES: usize = 6;
@@ -12,9 +13,17 @@ const N_SHADES: usize = 6;
 /// The last frame is seen this long, hundredths of a second, before a viewer starts again.
 const LAST_DELAY_CS: u16 = 200;
 
-/// Encodes frames that are shown for `delay_cs` hundredths of a second each, over and over.
-pub fn encode(frames: impl Iterator<Item = Canvas>, delay_cs: u16) -> Result<Vec<u8>, String> {
-    let mut palette = Palette::new();
+/// Colours that a palette has room for beside the inks.
+pub const MAX_COLOURS: usize = 256 - 2 - (Ink::ALL.len() - 1) * N_SHADES;
+
+/// Encodes frames that are shown for `delay_cs` hundredths of a second each, over and over. Beside the inks they
+/// have these `colours`, up to [`MAX_COLOURS`], or colours near them.
+pub fn encode(
+    frames: impl Iterator<Item = Canvas>,
+    delay_cs: u16,
+    colours: &[Rgb],
+) -> Result<Vec<u8>, String> {
+    let mut palette = Palette::new(colours);
     let size = (WIDTH_PX as u16, HEIGHT_PX as u16);
     let mut encoder = Encoder::new(Vec::new(), size.0, size.1, &palette.rgb()).map_err(text)?;
     encoder.set_repeat(Repeat::Infinite).map_err(text)?;
@@ -67,15 +76,15 @@ fn changes(shown: &[u8], next: &[u8]) -> Frame<'static> {
 
 /// The colours of all frames, and where each pixel's nearest stands.
 struct Palette {
-    colours: Vec<[u8; 3]>,
-    found: HashMap<[u8; 3], u8>,
+    colours: Vec<Rgb>,
+    found: HashMap<Rgb, u8>,
 }
 
 impl Palette {
     /// The entry that leaves a pixel as it was.
     const UNCHANGED: u8 = 0;
 
-    fn new() -> Self {
+    fn new(of_pictures: &[Rgb]) -> Self {
         let paper = Ink::Paper.rgb();
         let mut colours = vec![paper, paper];
         for ink in Ink::ALL.into_iter().filter(|ink| *ink != Ink::Paper) {
@@ -85,6 +94,7 @@ impl Palette {
                 colours.push([channel(0), channel(1), channel(2)]);
             }
         }
+        colours.extend(of_pictures);
         Palette { colours, found: HashMap::new() }
     }
 
@@ -100,8 +110,8 @@ impl Palette {
     }
 }
 
-fn nearest(colours: &[[u8; 3]], rgb: [u8; 3]) -> u8 {
-    let distance = |colour: &[u8; 3]| -> u32 {
+fn nearest(colours: &[Rgb], rgb: Rgb) -> u8 {
+    let distance = |colour: &Rgb| -> u32 {
         colour.iter().zip(rgb).map(|(a, b)| u32::from(a.abs_diff(b)).pow(2)).sum()
     };
     let painted = colours.iter().enumerate().skip(usize::from(Palette::UNCHANGED) + 1);
@@ -114,7 +124,7 @@ mod tests {
     use super::*;
 
     /// Plays a GIF as a viewer does; returns the colours after each frame.
-    fn play(bytes: &[u8]) -> Vec<Vec<[u8; 3]>> {
+    fn play(bytes: &[u8]) -> Vec<Vec<Rgb>> {
         let mut options = gif::DecodeOptions::new();
         options.set_color_output(gif::ColorOutput::RGBA);
         let mut decoder = options.read_info(bytes).unwrap();
@@ -144,7 +154,7 @@ mod tests {
     #[test]
     fn what_a_viewer_sees_is_what_was_drawn() {
         let lefts = [100.0, 103.5, 103.5, 20.25];
-        let screens = play(&encode(lefts.into_iter().map(canvas), 2).unwrap());
+        let screens = play(&encode(lefts.into_iter().map(canvas), 2, &[]).unwrap());
         assert_eq!(screens.len(), lefts.len(), "a frame without a change is a frame");
         for (screen, left) in screens.iter().zip(lefts) {
             let drawn = canvas(left);
@@ -156,8 +166,22 @@ mod tests {
     }
 
     #[test]
+    fn colours_of_a_picture_are_as_they_were() {
+        let mut colours = vec![[3, 200, 90], [200, 3, 90]];
+        colours.resize(MAX_COLOURS, [9; 3]);
+        let frame = || {
+            let mut canvas = Canvas::new();
+            canvas.block((0, 0), (4, 4), colours[0]);
+            canvas.block((4, 0), (4, 4), colours[1]);
+            canvas
+        };
+        let screens = play(&encode([frame()].into_iter(), 2, &colours).unwrap());
+        assert_eq!(screens[0][3..5], colours[..2]);
+    }
+
+    #[test]
     fn a_small_change_costs_little() {
-        let size = |lefts: &[f32]| encode(lefts.iter().copied().map(canvas), 2).unwrap().len();
+        let size = |lefts: &[f32]| encode(lefts.iter().copied().map(canvas), 2, &[]).unwrap().len();
         let still = size(&[100.0; 2]) - size(&[100.0]);
         assert!(still < 100, "{still} bytes for a frame without a change");
     }
