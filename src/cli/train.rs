@@ -224,9 +224,11 @@ fn outcome_line(summary: &Summary, reason: &str) -> String {
     let Summary { env, seed, learner, .. } = summary;
     let solved = match (summary.solved_frames, summary.solved_s) {
         (Some(frames), Some(seconds)) => {
-            format!("solved after {}, {seconds:.2} s", number_of(frames, "frame"))
+            format!("solved after {}, {seconds:.2} s; ", number_of(frames, "frame"))
         }
-        _ => "not solved".into(),
+        _ if summary.score_threshold.is_some() => "not solved; ".into(),
+        // Nobody has said from which score on it is.
+        _ => String::new(),
     };
-    format!("{env}, seed {seed}, {learner} learner: {solved}; ended because {reason}")
+    format!("{env}, seed {seed}, {learner} learner: {solved}ended because {reason}")
 }

@@ -158,7 +158,7 @@ fn course(rows: &[MetricsRow], summary: &Summary, scores: &Scores) -> Course {
         Course::Lost
     } else if collapse(rows).is_some() {
         Course::Collapsed
-    } else if scores.progress(scores.best) < NO_PROGRESS {
+    } else if scores.progress(scores.last) < NO_PROGRESS {
         Course::Random
     } else {
         Course::Rising
@@ -327,7 +327,7 @@ mod tests {
 
     /// What changes in a run, its course, and a phrase of the paragraph.
     #[rustfmt::skip]
-    const COURSES: [(&str, Change, Course, &str); 12] = [
+    const COURSES: [(&str, Change, Course, &str); 13] = [
         ("solved", |_, _| (), Course::Solved, "It learned: the score rose from 22 to 500; 475 counts as solved."),
         ("solved without entropy", |_, row| row.entropy = Some(0.0), Course::Solved, "It learned"),
         ("rising", |share, row| set_score(22.0 + 150.0 * share, row), Course::Rising, "Look first at `frames`"),
@@ -337,6 +337,9 @@ mod tests {
         }, Course::Collapsed, "The entropy is 0 from frame 510,000 on"),
         ("collapsed", |_, row| { set_score(9.0, row); row.entropy = Some(0.0); }, Course::Collapsed, "`loss.entropy_cost.start`"),
         ("random", |_, row| set_score(22.0, row), Course::Random, "that of a random policy, which had 22"),
+        ("up and down again, never far", |share, row| {
+            set_score(if share > 0.3 && share < 0.4 { 70.0 } else { 21.0 + share }, row);
+        }, Course::Random, "that of a random policy"),
         ("random and flat", |_, row| {
             set_score(-200.0, row);
             (row.score_min, row.score_max) = (Some(-200.0), Some(-200.0));
