@@ -33,21 +33,51 @@ pub struct Sources {
     /// Id of the environment.
     #[arg(long, value_name = "ID")]
     env: Option<String>,
+    #[command(flatten)]
+    making: Making,
+}
+
+/// How the environment is made.
+#[derive(clap::Args)]
+pub struct Making {
     /// An argument of the environment, such as size=9; may be given several times.
     #[arg(long, value_name = "NAME=VALUE")]
     env_arg: Vec<String>,
+    /// A wrapper of an environment of Python, such as minigrid.wrappers:ImgObsWrapper or
+    /// my_wrappers:Crop={"size": 7}; may be given several times, the innermost first.
+    #[arg(long, value_name = "MODULE:CLASS")]
+    env_wrapper: Vec<String>,
+    /// The Python of such environments [default: IMPALA_PYTHON, else of VIRTUAL_ENV, else of .venv, else
+    /// python3].
+    #[arg(long, value_name = "PATH")]
+    python: Option<String>,
+}
+
+impl Making {
+    /// The settings with that in them, and nothing else.
+    pub fn layers<'a>(&'a self, environments: &'a Registry) -> Layers<'a> {
+        Layers {
+            environments: Some(environments),
+            env_args: &self.env_arg,
+            env_wrappers: &self.env_wrapper,
+            python: self.python.as_deref(),
+            ..Layers::default()
+        }
+    }
+
+    fn is_empty(&self) -> bool {
+        self.env_arg.is_empty() && self.env_wrapper.is_empty() && self.python.is_none()
+    }
 }
 
 impl Sources {
     /// The settings in layers: defaults, the environment's preset, the file, then assignments.
     pub fn layers<'a>(&'a self, environments: &'a Registry) -> Layers<'a> {
         Layers {
-            environments: Some(environments),
-            earlier: None,
             env: self.env.as_deref(),
-            env_args: &self.env_arg,
             file: self.config.as_deref(),
             assignments: &self.set,
+            ..self.making.layers(environments)
         }
     }
 
@@ -61,7 +91,7 @@ impl Sources {
         self.config.is_none()
             && self.set.is_empty()
             && self.env.is_none()
-            && self.env_arg.is_empty()
+            && self.making.is_empty()
     }
 }
 
