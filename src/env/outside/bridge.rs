@@ -116,7 +116,7 @@ impl Bridge {
         let mut is_over = false;
         let n_bytes = loop {
             match self.receive() {
-                Ok(0) | Err(Errno::CONNRESET) => return Err(self.death()),
+                Ok(0) => return Err(self.death()),
                 Ok(n_bytes) => break n_bytes,
                 Err(Errno::AGAIN) if is_over => return Err(self.death()),
                 Err(Errno::AGAIN) => {
@@ -124,7 +124,8 @@ impl Bridge {
                     // Its own children may hold the socket of a process that is gone.
                     is_over = self.program.ends_within(Duration::ZERO);
                 }
-                Err(Errno::INTR) => {}
+                // It ended before it read what we said; its last words are still to come.
+                Err(Errno::CONNRESET | Errno::INTR) => {}
                 Err(errno) => return Err(refused("a message")(errno)),
             }
             if !goes_on() {

@@ -3,10 +3,10 @@
 //! Goes to a file and never into a pipe, where a process that prints more than somebody reads would wait for
 //! ever. Owns the bound on its length.
 
-use std::fs::{File, OpenOptions};
+use std::fs::{self, File, OpenOptions};
 use std::io::{self, Seek, SeekFrom};
 use std::os::fd::AsFd;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::sys::prctl;
@@ -22,7 +22,11 @@ const END_BYTES: u64 = 4096;
 
 /// Where a process prints.
 #[derive(Debug)]
-pub struct Log(File);
+pub struct Log {
+    file: File,
+    /// `None` in memory.
+    path: Option<PathBuf>,
+}
 
 impl Log {
     /// A log of this process's environments in a folder, named after what this process is, or in memory.
@@ -34,36 +38,49 @@ impl Log {
             let file = memfd_create("impala-env-log", MemfdFlags::CLOEXEC)?;
             // Else what is printed after a cut would lie where it lay before.
             fcntl(file.as_fd(), FcntlArg::F_SETFL(OFlag::O_APPEND))?;
-            return Ok(Log(file.into()));
+            return Ok(Log { file: file.into(), path: None });
         };
         let name = prctl::get_name()?;
         let name = name.to_string_lossy();
         let who = name.strip_prefix("impala-").unwrap_or(&name);
         let path = folder.join(format!("env-{who}.log"));
-        Ok(Log(OpenOptions::new().create(true).append(true).read(true).open(path)?))
+        let file = OpenOptions::new().create(true).append(true).read(true).open(&path)?;
+        Ok(Log { file, path: Some(path) })
     }
 
     /// The file.
     pub fn file(&self) -> &File {
-        &self.0
+        &self.file
     }
 
     /// Begins anew, if it has grown too long. A log that cannot be cut is no reason to stop.
     pub fn cut(&self) {
-        if self.0.metadata().is_ok_and(|file| file.len() > MAX_LOG_BYTES) {
-            let _ = self.0.set_len(0);
+        if self.n_bytes() > MAX_LOG_BYTES {
+            let _ = self.file.set_len(0);
         }
+    }
+
+    fn n_bytes(&self) -> u64 {
+        self.file.metadata().map_or(0, |file| file.len())
     }
 
     /// Its end; nothing where it cannot be read.
     pub fn end(&self) -> String {
-        let mut file = &self.0;
+        let mut file = &self.file;
         let mut read = || {
-            let start = file.metadata()?.len().saturating_sub(END_BYTES);
-            file.seek(SeekFrom::Start(start))?;
+            file.seek(SeekFrom::Start(self.n_bytes().saturating_sub(END_BYTES)))?;
             read_at_most(file, MAX_LOG_BYTES)
         };
         String::from_utf8_lossy(&read().unwrap_or_default()).into_owned()
+    }
+}
+
+impl Drop for Log {
+    /// A file in which nothing stands is of use to nobody.
+    fn drop(&mut self) {
+        if let Some(path) = self.path.as_ref().filter(|_| self.n_bytes() == 0) {
+            let _ = fs::remove_file(path);
+        }
     }
 }
 
@@ -86,6 +103,9 @@ mod tests {
             let end = log.end();
             assert!(end.ends_with("xthe end") && end.len() as u64 == END_BYTES, "{}", end.len());
         }
-        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
+        let folder = tempfile::tempdir().unwrap();
+        drop(Log::create(Some(folder.path())).unwrap());
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0, "nothing was printed");
     }
 }
