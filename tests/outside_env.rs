@@ -124,7 +124,7 @@ fn every_kind_of_observation_passes() {
         let channels = (0..n_pictures).flat_map(|p| (0..3).map(move |c| (p, c)));
         channels.flat_map(|(p, c)| (0..20).map(move |at| pixel(p, c, at))).collect::<Vec<_>>()
     };
-    let eye = (0..6).flat_map(|_| (0..20).map(|i| f32::from(u8::from(i % 5 == i / 5))));
+    let eye = (0..6).flat_map(|_| (0..16).map(|i| f32::from(u8::from(i % 4 == i / 4))));
     for (obs, line, numbers) in [
         ("numbers", "f32 [6]", rows(6)),
         ("unbounded", "f32 [2]", rows(2)),
@@ -133,7 +133,7 @@ fn every_kind_of_observation_passes() {
         ("channels first", "u8 [2, 4, 5]", rows(40)),
         ("grey", "u8 [1, 4, 5]", rows(20)),
         ("stacked", "u8 [6, 4, 5]", planes(2)),
-        ("planes", "u8 [6, 4, 5] of 0 to 1", eye.collect()),
+        ("planes", "u8 [6, 4, 4] of 0 to 1", eye.collect()),
         ("discrete", "f32 [3]", vec![0.0, 1.0, 0.0]),
         ("several", "f32 [5]", vec![0.0, 1.0, 1.0, 0.0, 0.0]),
         ("bits", "f32 [3]", vec![1.0, 0.0, 1.0]),
@@ -394,8 +394,9 @@ impl Training {
         let mut command = Command::new(env!("CARGO_BIN_EXE_impala"));
         command.args(["train", "--env", "environments:Faulty", "--env-arg", &folder, "--env-arg"]);
         command.arg(format!("fault={fault:?}")).arg("--run-dir").arg(self.run_dir());
-        let sizes = ["--actors", "2", "--envs-per-actor", "4", "--unroll", "10"];
-        let sizes = sizes.into_iter().chain(["--frames", "12000", "--learner-threads", "1"]);
+        // One actor: without it nothing goes on.
+        let sizes = ["--actors", "1", "--envs-per-actor", "4", "--unroll", "10"];
+        let sizes = sizes.into_iter().chain(["--set", "frames=12000", "--learner-threads", "1"]);
         command.args(sizes).args(["--set", "report.eval_episodes=0"]).args(more);
         command.arg("--python").arg(python()).env(MARK, &self.mark);
         command.stdout(Stdio::piped()).stderr(Stdio::piped());
@@ -476,12 +477,12 @@ fn a_flood_of_words_is_kept_short() {
     assert_eq!(output.status.code(), Some(0), "{}", said(&output));
     let logs = fs::read_dir(training.run_dir()).unwrap().map(|entry| entry.unwrap().path());
     let logs: Vec<_> = logs.filter(|path| path.extension().is_some_and(|e| e == "log")).collect();
-    assert_eq!(logs.len(), 2, "{logs:?}");
+    assert_eq!(logs.len(), 1, "{logs:?}");
     for log in logs {
         let text = fs::read(&log).unwrap();
         // Between two looks at its length 64 messages of 4 environments can pass.
         assert!(!text.is_empty() && text.len() < 64 << 20, "{}: {}", log.display(), text.len());
-        assert!(text.len() < 4000 / 2 * 100_000, "it was cut");
+        assert!(text.len() < 4000 * 100_000, "it was cut");
     }
     assert!(said(&output).len() < 100_000, "nothing of it comes to the terminal");
 }
@@ -511,7 +512,7 @@ fn wait_for(child: &mut Child, what: &str, mut holds: impl FnMut() -> bool) {
 fn a_signal_ends_all_while_it_trains_and_while_it_starts() {
     for (fault, is_time) in [
         ("none", &(|training: &Training| training.run_dir().join("metrics.csv").exists()) as &dyn Fn(&Training) -> bool),
-        ("slow actors", &|training| training.folder.path().join("probed").exists() && training.left().len() >= 6),
+        ("slow actors", &|training| training.folder.path().join("probed").exists() && training.left().len() == 4),
     ] {
         let training = Training::new();
         let long = ["--frames", "1000000000"];

@@ -31,7 +31,7 @@ OBSERVATIONS = {
     "channels first": lambda: box((2, 4, 5)),
     "grey": lambda: box((4, 5)),
     "stacked": lambda: box((2, 4, 5, 3)),
-    "planes": lambda: (spaces.Box(0, 1, (4, 5, 6), bool), np.eye(4, 5, dtype=bool)[:, :, None].repeat(6, 2)),
+    "planes": lambda: (spaces.Box(0, 1, (4, 4, 6), bool), np.eye(4, dtype=bool)[:, :, None].repeat(6, 2)),
     "discrete": lambda: (spaces.Discrete(3, start=-1), 0),
     "several": lambda: (spaces.MultiDiscrete([2, 3]), np.array([1, 0])),
     "bits": lambda: (spaces.MultiBinary(3), np.array([1, 0, 1], np.int8)),

@@ -139,7 +139,7 @@ def is_picture(space):
 def picture(space):
     """Channels come first for the engine; several pictures behind one another are as many channels."""
     shape = space.shape
-    is_channels_last = len(shape) > 2 and not (len(shape) == 3 and shape[0] < shape[2])
+    is_channels_last = len(shape) == 4 or len(shape) == 3 and not is_channels_first(shape)
     *_, height, width = shape[:-1] if is_channels_last else shape
 
     def pixels(observation):
@@ -153,6 +153,12 @@ def picture(space):
     n_channels = math.prod(shape) // (height * width)
     high = 1 if space.dtype == np.bool_ else max(1, int(space.high.max()))
     return {"image": {"shape": [n_channels, height, width], "high": high}}, pixels
+
+
+def is_channels_first(shape):
+    """A square tells height and width; else there are fewer channels than pixels in a row."""
+    first, second, third = shape
+    return first != second and (second == third or first < third)
 
 
 def bounds(space):
