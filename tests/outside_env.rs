@@ -210,8 +210,14 @@ fn a_mistake_is_told_in_pythons_words_with_what_to_do() {
     assert!(!typo.contains("Traceback"), "{typo}");
     let missing = refusal("gym:HalfCheetah-v5", "");
     assert_has(&missing, &["MuJoCo is not installed", "pip install"]);
-    assert_has(&refusal("gym:MinAtar/Breakout-v1", ""), &["no module minatar", "-m pip install 'minatar'"]);
-    assert_has(&refusal("enviroments:Five", ""), &["No module named 'enviroments'", "looks for it in"]);
+    assert_has(
+        &refusal("gym:MinAtar/Breakout-v1", ""),
+        &["no module minatar", "-m pip install 'minatar'"],
+    );
+    assert_has(
+        &refusal("enviroments:Five", ""),
+        &["No module named 'enviroments'", "looks for it in"],
+    );
     assert_has(&refusal("environments:Six", ""), &["environments has no Six"]);
     assert_has(&refusal("environments:Old", ""), &["a gymnasium.Env is needed", "shimmy"]);
     let broken = refusal("environments:broken_in_make", "");
@@ -219,12 +225,18 @@ fn a_mistake_is_told_in_pythons_words_with_what_to_do() {
     assert_has(&refusal("gym:CartPole-v1", "size = 7"), &["unexpected keyword argument 'size'"]);
     let with = |launch| Registry::default().launching(launch).spec("gym:CartPole-v1", &args(""));
     let without = with(Launch { python: "/nowhere/python".into(), ..launch(&[]) });
-    assert_has(&without.unwrap_err().to_string(), &["there is no Python /nowhere/python", "--python"]);
+    assert_has(
+        &without.unwrap_err().to_string(),
+        &["there is no Python /nowhere/python", "--python"],
+    );
     let wrapper = with(launch(&["gymnasium.wrappers:FlaterObservation"]));
     assert_has(&wrapper.unwrap_err().to_string(), &["gymnasium.wrappers has no FlaterObservation"]);
     let bare = bare_python();
     let bare = with(Launch { python: bare.1.to_str().unwrap().into(), ..launch(&[]) });
-    assert_has(&bare.unwrap_err().to_string(), &["has no module gymnasium", "-m pip install 'gymnasium"]);
+    assert_has(
+        &bare.unwrap_err().to_string(),
+        &["has no module gymnasium", "-m pip install 'gymnasium"],
+    );
     let unknown = Registry::default().spec("CartPool-v1", &args("")).unwrap_err().to_string();
     assert_has(&unknown, &["did you mean \"CartPole-v1\"", "gym:ID"]);
 }
@@ -286,7 +298,10 @@ fn who_is_never_reset_begins_with_that() {
     let mut envs = make("environments:Five", "", &[], 2, 0);
     let mut room = StepBuffer::new(envs.spec(), 2);
     room.step(&mut *envs, Actions::of_indices(&[0, 0])).unwrap();
-    assert_eq!((&room.kinds[..], room.obs.view().frame(1)), (&[StepKind::RESET; 2][..], vec![10.0]));
+    assert_eq!(
+        (&room.kinds[..], room.obs.view().frame(1)),
+        (&[StepKind::RESET; 2][..], vec![10.0])
+    );
     room.step(&mut *envs, Actions::of_indices(&[1, 1])).unwrap();
     assert_eq!(room.obs.view().frame(1), [11.0]);
 }
@@ -404,7 +419,8 @@ impl Training {
     }
 
     fn summary(&self) -> Summary {
-        serde_json::from_str(&fs::read_to_string(self.run_dir().join("summary.json")).unwrap()).unwrap()
+        serde_json::from_str(&fs::read_to_string(self.run_dir().join("summary.json")).unwrap())
+            .unwrap()
     }
 
     /// Every process of it that is alive, with its name.
@@ -511,8 +527,14 @@ fn wait_for(child: &mut Child, what: &str, mut holds: impl FnMut() -> bool) {
 
 fn a_signal_ends_all_while_it_trains_and_while_it_starts() {
     for (fault, is_time) in [
-        ("none", &(|training: &Training| training.run_dir().join("metrics.csv").exists()) as &dyn Fn(&Training) -> bool),
-        ("slow actors", &|training| training.folder.path().join("probed").exists() && training.left().len() == 4),
+        (
+            "none",
+            &(|training: &Training| training.run_dir().join("metrics.csv").exists())
+                as &dyn Fn(&Training) -> bool,
+        ),
+        ("slow actors", &|training| {
+            training.folder.path().join("probed").exists() && training.left().len() == 4
+        }),
     ] {
         let training = Training::new();
         let long = ["--frames", "1000000000"];
@@ -549,12 +571,16 @@ fn summary_of(run: &Path) -> Summary {
 fn cart_pole_is_learned_through_python() {
     let folder = TempDir::new().unwrap();
     let train = ["train", "--env", "gym:CartPole-v1", "--stop-when-solved", "--run-dir", "run"];
-    let output = impala(folder.path(), &[&train[..], &["--set", "report.eval_episodes=5"]].concat());
+    let output =
+        impala(folder.path(), &[&train[..], &["--set", "report.eval_episodes=5"]].concat());
     assert_eq!(output.status.code(), Some(0), "{}", said(&output));
     let summary = summary_of(&folder.path().join("run"));
     assert_eq!((summary.exit, summary.env.as_str()), (Exit::Solved, "gym:CartPole-v1"));
     let evaluated = impala(folder.path(), &["eval", "run", "--episodes", "5"]);
-    assert_has(&String::from_utf8_lossy(&evaluated.stdout), &["gym:CartPole-v1: 5 greedy episodes"]);
+    assert_has(
+        &String::from_utf8_lossy(&evaluated.stdout),
+        &["gym:CartPole-v1: 5 greedy episodes"],
+    );
 }
 
 fn a_program_in_c_is_trained() {
@@ -579,7 +605,10 @@ fn a_check_says_what_an_environment_is_and_whether_it_can_be_trained() {
     assert_eq!(good.status.code(), Some(0), "{text}{}", said(&good));
     let lines = ["f32 [4]", "Discrete(2)", "at most 500 steps", "475", "steps/s", "the same"];
     assert_has(&text, &lines);
-    assert_has(&text, &["terminal states", "It can be trained: impala train --env gym:CartPole-v1"]);
+    assert_has(
+        &text,
+        &["terminal states", "It can be trained: impala train --env gym:CartPole-v1"],
+    );
     let real = check(&["gym:Pendulum-v1"]);
     assert_eq!(real.status.code(), Some(2), "{}", said(&real));
     assert_has(&said(&real), &["it cannot be trained", "Box [1]"]);

@@ -88,10 +88,7 @@ impl Sources {
 
     /// Whether none was given.
     pub fn is_empty(&self) -> bool {
-        self.config.is_none()
-            && self.set.is_empty()
-            && self.env.is_none()
-            && self.making.is_empty()
+        self.config.is_none() && self.set.is_empty() && self.env.is_none() && self.making.is_empty()
     }
 }
 

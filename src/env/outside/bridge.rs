@@ -18,12 +18,12 @@ use rustix::net::{
     AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, recv, send, socketpair,
 };
 
+use super::super::EnvArgs;
+use super::Launch;
 use super::error::OutsideError;
 use super::log::Log;
 use super::protocol::MAX_MESSAGE_BYTES;
 use super::source::Source;
-use super::Launch;
-use crate::env::EnvArgs;
 use crate::os::program::{FIRST_DESCRIPTOR, Program};
 
 /// The engine's own worker for environments of Python.
@@ -69,14 +69,11 @@ impl Bridge {
     ) -> Result<Bridge, OutsideError> {
         let worker = format!("/proc/self/fd/{WORKER_DESCRIPTOR}");
         let mut command = source.command(Path::new(&worker), args, launch)?;
-        let (socket, theirs) = socketpair(
-            AddressFamily::UNIX,
-            SocketType::SEQPACKET,
-            SocketFlags::CLOEXEC,
-            None,
-        )
-        .map_err(refused("a socket"))?;
-        set_socket_timeout(&socket, Timeout::Recv, Some(LOOK_AROUND)).map_err(refused("a socket"))?;
+        let (socket, theirs) =
+            socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)
+                .map_err(refused("a socket"))?;
+        set_socket_timeout(&socket, Timeout::Recv, Some(LOOK_AROUND))
+            .map_err(refused("a socket"))?;
         let memory = memory("impala-env").map_err(refused("memory"))?;
         let code = memory_with(WORKER).map_err(refused("memory"))?;
         let log = Log::create(logs).map_err(|source| system("a log", source))?;

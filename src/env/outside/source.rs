@@ -6,9 +6,9 @@ use std::env;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use super::super::EnvArgs;
 use super::Launch;
 use super::error::OutsideError;
-use crate::env::EnvArgs;
 
 /// Where a Python's file is found that a virtual environment has.
 const PYTHON_IN_VENV: &str = "bin/python";

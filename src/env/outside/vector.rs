@@ -6,13 +6,13 @@
 
 use ndarray::{ArrayView2, ArrayViewMut2};
 
+use super::super::EnvError;
+use super::super::vector::{StepMut, VecEnv, no_room, not_in_space};
 use super::bridge::Bridge;
 use super::error::OutsideError;
 use super::protocol::{DONE, Layout, STEP, flags, reset_one};
 use super::{Launch, hear_description, unexpected};
 use crate::base::latency::monotonic_ns;
-use crate::env::EnvError;
-use crate::env::vector::{StepMut, VecEnv, no_room, not_in_space};
 use crate::rollout::StepKind;
 use crate::space::{ActionSpace, Actions, Number, Numbers, ObsMut, Spec};
 
@@ -72,7 +72,9 @@ impl OutsideVecEnv {
 
     /// Hears the description, tells of the memory, and waits until all is ready; whether `goes_on` held.
     fn settle(&mut self, goes_on: &mut dyn FnMut() -> bool) -> Result<bool, OutsideError> {
-        let Some(described) = hear_description(&mut self.bridge, goes_on)? else { return Ok(false) };
+        let Some(described) = hear_description(&mut self.bridge, goes_on)? else {
+            return Ok(false);
+        };
         let now = described.spec(&self.spec.id).map_err(OutsideError::Spec)?;
         if !now.has_spaces_of(&self.spec) {
             return Err(OutsideError::Changed { then: self.spec.spaces(), now: now.spaces() });
@@ -82,10 +84,7 @@ impl OutsideVecEnv {
         Ok(self.hear_done(goes_on)?.is_some())
     }
 
-    fn hear_done(
-        &mut self,
-        goes_on: &mut dyn FnMut() -> bool,
-    ) -> Result<Option<()>, OutsideError> {
+    fn hear_done(&mut self, goes_on: &mut dyn FnMut() -> bool) -> Result<Option<()>, OutsideError> {
         match self.bridge.hear(goes_on)? {
             None => Ok(None),
             Some(DONE) => Ok(Some(())),
@@ -205,7 +204,9 @@ fn put_indices(
     room: &mut [i32],
 ) -> Option<usize> {
     let mut wrong = None;
-    for (env, (column, room)) in rows.columns().into_iter().zip(room.chunks_mut(rows.nrows())).enumerate() {
+    for (env, (column, room)) in
+        rows.columns().into_iter().zip(room.chunks_mut(rows.nrows())).enumerate()
+    {
         for (part, (index, room)) in column.iter().zip(room).enumerate() {
             *room = if is_idle[env] { 0 } else { *index };
             if !usize::try_from(*room).is_ok_and(|index| index < n_choices(part)) {
@@ -217,11 +218,7 @@ fn put_indices(
 }
 
 /// `[K, E]` to `[E, K]`.
-fn put_numbers(
-    rows: ArrayView2<'_, f32>,
-    bounded: impl Fn(usize, f32) -> f32,
-    room: &mut [f32],
-) {
+fn put_numbers(rows: ArrayView2<'_, f32>, bounded: impl Fn(usize, f32) -> f32, room: &mut [f32]) {
     for (column, room) in rows.columns().into_iter().zip(room.chunks_mut(rows.nrows())) {
         for (part, (number, room)) in column.iter().zip(room).enumerate() {
             *room = bounded(part, *number);
