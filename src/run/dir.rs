@@ -11,6 +11,8 @@
 //!     processes.csv                                                      the same
 //!     slots.csv                                                          the same, if asked for
 //!     events.out.tfevents.1795356245.impala                              the same for TensorBoard
+//!     env-{actor<n>,eval}.log                                            what environments in processes of
+//!                                                                        their own print, if they do
 //!     live.json                                                          only while it runs
 //!     checkpoint.safetensors  checkpoints/{frames-*,best}.safetensors    written by the supervisor
 //!     report.html  report.md  plots/*                                    written by the report
