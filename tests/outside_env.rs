@@ -15,7 +15,7 @@ use impala::env::outside::Launch;
 use impala::env::{EnvArgs, EnvError, Registry, StepBuffer, VecEnv};
 use impala::rollout::StepKind;
 use impala::space::{ActionBuffer, ActionSpace, Actions, ActionsMut, Spec};
-use impala::telemetry::{Exit, Summary};
+use impala::telemetry::{Exit, ProcessSample, Summary};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use rand_core::{Rng, SeedableRng};
@@ -576,6 +576,11 @@ fn cart_pole_is_learned_through_python() {
     assert_eq!(output.status.code(), Some(0), "{}", said(&output));
     let summary = summary_of(&folder.path().join("run"));
     assert_eq!((summary.exit, summary.env.as_str()), (Exit::Solved, "gym:CartPole-v1"));
+    let samples = csv::Reader::from_path(folder.path().join("run/processes.csv")).unwrap();
+    let samples: Vec<ProcessSample> = samples.into_deserialize().map(|row| row.unwrap()).collect();
+    let of_actor = samples.iter().filter(|sample| sample.process == "actor0");
+    let most = of_actor.map(|sample| sample.pss_bytes).max().unwrap();
+    assert!(most > 10_000_000, "{most} bytes are an actor without its Python");
     let evaluated = impala(folder.path(), &["eval", "run", "--episodes", "5"]);
     assert_has(
         &String::from_utf8_lossy(&evaluated.stdout),

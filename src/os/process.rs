@@ -164,6 +164,18 @@ pub fn start_ticks(pid: u32) -> Option<u64> {
     (!has_ended).then_some(ticks)
 }
 
+/// The processes that descend from one. None where there is no such process, or the kernel does not tell.
+pub fn descendants(pid: u32) -> Vec<u32> {
+    let Ok(tasks) = std::fs::read_dir(format!("/proc/{pid}/task")) else { return Vec::new() };
+    let of_task = |task: std::fs::DirEntry| {
+        // A thread may end between the listing and the look at it.
+        std::fs::read_to_string(task.path().join("children")).unwrap_or_default()
+    };
+    let children: String = tasks.flatten().map(of_task).collect();
+    let children = children.split_whitespace().filter_map(|child| child.parse().ok());
+    children.flat_map(|child| std::iter::once(child).chain(descendants(child))).collect()
+}
+
 /// A running child process.
 #[derive(Debug)]
 pub struct Worker {
@@ -459,6 +471,21 @@ fn offer_to_be_killed() {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_child_and_its_child_descend_from_this_process() {
+        let mut shell = std::process::Command::new("sh").args(["-c", "sleep 600 & echo; wait"]);
+        let mut shell = shell.stdout(std::process::Stdio::piped()).spawn().unwrap();
+        let mut line = [0];
+        shell.stdout.take().unwrap().read_exact(&mut line).unwrap();
+        let found = descendants(std::process::id());
+        let child = descendants(shell.id());
+        assert!(found.contains(&shell.id()) && child.len() == 1, "{found:?} {child:?}");
+        assert!(found.contains(&child[0]), "{found:?}");
+        kill(Pid::from_raw(child[0] as i32), Signal::SIGKILL).unwrap();
+        shell.wait().unwrap();
+        assert!(descendants(shell.id()).is_empty());
+    }
 
     /// The harness runs each test on a thread of its own.
     #[test]

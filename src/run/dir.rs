@@ -255,8 +255,8 @@ impl RunDir {
 impl std::fmt::Display for RunName<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter) -> std::fmt::Result {
         let RunName { env, learner, seed, started } = self;
-        // An id such as `ALE/Pong-v5` must not become two folders.
-        let env = env.replace(['/', '\\'], "_");
+        // An id such as `vec:ALE/Pong-v5` must not become two folders, nor one that `scp` takes for a host's.
+        let env = env.replace(['/', '\\', ':'], "_");
         write!(f, "{env}-{learner}-s{seed}-{}", started.strftime("%Y%m%dT%H%M%SZ"))
     }
 }
