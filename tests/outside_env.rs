@@ -437,7 +437,7 @@ impl Training {
 
     /// What is killed with its parent goes a moment later.
     fn assert_nothing_left(&self, what: &str) {
-        let is_gone = (0..WATCHDOG / 10).any(|_| self.left().is_empty() || nap());
+        let is_gone = (0..WATCHDOG / 40).any(|_| self.left().is_empty() || nap());
         assert!(is_gone || self.left().is_empty(), "{what}: {:?}", self.left());
     }
 }
@@ -550,13 +550,17 @@ fn a_signal_ends_all_while_it_trains_and_while_it_starts() {
     }
 }
 
+/// Also a process that hears of nothing because it hangs.
 fn the_supervisors_death_takes_all_along() {
-    let training = Training::new();
-    let mut child = training.command("none", &["--frames", "1000000000"]).spawn().unwrap();
-    wait_for(&mut child, "training", || training.run_dir().join("metrics.csv").exists());
-    child.kill().unwrap();
-    child.wait().unwrap();
-    training.assert_nothing_left("a killed supervisor");
+    for (fault, sign) in [("none", "run/metrics.csv"), ("hang", "once")] {
+        let training = Training::new();
+        let long = ["--frames", "1000000000", "--set", "supervision.hang_timeout_s=1000"];
+        let mut child = training.command(fault, &long).spawn().unwrap();
+        wait_for(&mut child, fault, || training.folder.path().join(sign).exists());
+        child.kill().unwrap();
+        child.wait().unwrap();
+        training.assert_nothing_left(fault);
+    }
 }
 
 fn impala(folder: &Path, args: &[&str]) -> Output {
