@@ -15,6 +15,7 @@ use impala::env::outside::Launch;
 use impala::env::{EnvArgs, EnvError, Registry, StepBuffer, VecEnv};
 use impala::rollout::StepKind;
 use impala::space::{ActionBuffer, ActionSpace, Actions, ActionsMut, Spec};
+use impala::state::checkpoint::Checkpoint;
 use impala::telemetry::{Exit, ProcessSample, Summary};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -592,6 +593,43 @@ fn cart_pole_is_learned_through_python() {
     );
 }
 
+/// Environments that are the same to the last bit, and a run in which nothing depends on who is faster.
+fn a_deterministic_run_learns_the_same_weights_from_either() {
+    let folder = TempDir::new().unwrap();
+    let learned = |env: &str, run: &str| {
+        let train = ["train", "--env", env, "--run-dir", run, "--deterministic"];
+        let sizes = ["--frames", "30000", "--actors", "2", "--set", "report.eval_episodes=0"];
+        let output = impala(folder.path(), &[train, sizes].concat());
+        assert_eq!(output.status.code(), Some(0), "{}", said(&output));
+        let path = folder.path().join(run).join("checkpoint.safetensors");
+        Checkpoint::load(&path).unwrap().state.params
+    };
+    let (own, gym) = (learned("CartPole-v1", "own"), learned("gym:CartPole-v1", "gym"));
+    assert!(own.len() > 1000 && own == gym);
+    let drawn = impala(folder.path(), &["eval", "gym", "--episodes", "3", "--gif", "gym.gif"]);
+    assert_eq!(drawn.status.code(), Some(0), "{}", said(&drawn));
+    assert!(folder.path().join("gym.gif").is_file());
+}
+
+fn code_that_a_run_names_is_run_only_where_it_is_trusted() {
+    let training = Training::new();
+    let output = training.command("none", &["--log-slots"]).output().unwrap();
+    assert_eq!(output.status.code(), Some(0), "{}", said(&output));
+    let (run, more) = (training.run_dir(), training.folder.path().join("more"));
+    let run = run.to_str().unwrap();
+    let eval = ["eval", run, "--episodes", "2"];
+    let resume =
+        ["train", "--resume", run, "--frames", "14000", "--run-dir", more.to_str().unwrap()];
+    for command in [&["replay", run][..], &eval, &resume] {
+        let refused = impala(Path::new("."), command);
+        assert_eq!(refused.status.code(), Some(2), "{command:?}: {}", said(&refused));
+        assert_has(&said(&refused), &["env = environments:Faulty; python = ", "--trust"]);
+        assert!(!more.exists());
+        let trusted = impala(Path::new("."), &[command, &["--trust"]].concat());
+        assert_eq!(trusted.status.code(), Some(0), "{command:?}: {}", said(&trusted));
+    }
+}
+
 fn a_program_in_c_is_trained() {
     let folder = TempDir::new().unwrap();
     let program = folder.path().join("corridor_env");
@@ -664,6 +702,8 @@ fn main() -> ExitCode {
         a_signal_ends_all_while_it_trains_and_while_it_starts,
         the_supervisors_death_takes_all_along,
         cart_pole_is_learned_through_python,
+        code_that_a_run_names_is_run_only_where_it_is_trusted,
+        a_deterministic_run_learns_the_same_weights_from_either,
         a_program_in_c_is_trained,
         a_check_says_what_an_environment_is_and_whether_it_can_be_trained,
     );

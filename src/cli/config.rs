@@ -2,8 +2,9 @@
 
 use std::path::PathBuf;
 
-use crate::config::{Layers, preset};
+use crate::config::{Config, Layers, preset};
 use crate::env::Registry;
+use anyhow::anyhow;
 
 use super::{Failure, known};
 
@@ -89,6 +90,27 @@ impl Sources {
     /// Whether none was given.
     pub fn is_empty(&self) -> bool {
         self.config.is_none() && self.set.is_empty() && self.env.is_none() && self.making.is_empty()
+    }
+}
+
+/// Whether settings that a run or a checkpoint brings along may name code to be run.
+#[derive(clap::Args)]
+pub struct Trust {
+    /// Run the code that the run's settings name: exec:PATH, MODULE:CALLABLE, wrappers, a Python. Whoever made
+    /// the run chose it.
+    #[arg(long)]
+    trust: bool,
+}
+
+impl Trust {
+    /// Refuses settings that name code, unless it is trusted.
+    pub fn check(&self, config: &Config) -> anyhow::Result<()> {
+        match config.named_code() {
+            Some(code) if !self.trust => Err(anyhow!(
+                "the run's settings name code to be run ({code}); if you trust whoever made them, add --trust"
+            )),
+            _ => Ok(()),
+        }
     }
 }
 

@@ -123,9 +123,13 @@ fn print_trials([one, again]: &[Trial; 2]) {
     }
     let ends = number_of(one.n_terminated, "terminal state");
     let cuts = number_of(one.n_truncated, "cut");
-    let mean = one.returns.iter().map(|score| f64::from(*score)).sum::<f64>()
-        / one.returns.len().max(1) as f64;
-    say!("ends          {ends}, {cuts}, a mean return of {} of random actions", score(mean));
+    let mean =
+        one.returns.iter().map(|score| f64::from(*score)).sum::<f64>() / one.returns.len() as f64;
+    let mean = match one.returns[..] {
+        [] => "no episode that is over".into(),
+        _ => format!("a mean return of {}", score(mean)),
+    };
+    say!("ends          {ends}, {cuts}, {mean}, of random actions");
     if one.n_not_reset > 0 {
         say!("resets        {} had no reset after them", number_of(one.n_not_reset, "end"));
     }

@@ -18,6 +18,7 @@ use clap::value_parser;
 use serde::Serialize;
 
 use super::Failure;
+use super::config::Trust;
 
 /// Bars of the printed histogram.
 const MAX_BINS: usize = 12;
@@ -54,6 +55,8 @@ pub struct Args {
     /// Draw actions from the policy's probabilities, as in training, instead of the most probable ones.
     #[arg(long)]
     sampled: bool,
+    #[command(flatten)]
+    trust: Trust,
     /// Print one JSON object instead of text.
     #[arg(long)]
     json: bool,
@@ -90,6 +93,7 @@ pub fn run(args: &Args, environments: &Registry, show: Show) -> Result<(), Failu
     let checkpoint = Checkpoint::load(&path).map_err(|error| usage(error.into()))?;
     let selection = if args.sampled { Selection::Sampled } else { Selection::Greedy };
     let config = settings(&checkpoint, environments);
+    args.trust.check(&config).map_err(usage)?;
     let (environments, env_args) = (config.registry(), &config.env_args);
     let player = Player::new(&checkpoint, &environments, env_args, Simd::detect(), selection)
         .map_err(|error| usage(error.into()))?;
@@ -119,7 +123,8 @@ pub fn run(args: &Args, environments: &Registry, show: Show) -> Result<(), Failu
 /// What the run was trained with. Settings of another version have nothing that could be read.
 fn settings(checkpoint: &Checkpoint, environments: &Registry) -> Config {
     let config: Config = toml::from_str(&checkpoint.settings).unwrap_or_default();
-    Config { environments: environments.clone(), ..config }
+    let (environments, env) = (environments.clone(), checkpoint.spec.id.clone());
+    Config { environments, env, ..config }
 }
 
 impl Args {

@@ -16,7 +16,7 @@ mod setting;
 
 use std::path::Path;
 
-use crate::env::outside::Launch;
+use crate::env::outside::{Launch, names_code};
 use crate::env::{EnvArgs, EnvError, Registry, VecEnv};
 use crate::kernels::Simd;
 use crate::network::params::{MAX_LAYERS, MAX_WIDTH};
@@ -315,6 +315,17 @@ impl Config {
             wrappers: self.env_wrappers.clone(),
             start_timeout_s: self.env_start_timeout_s,
         })
+    }
+
+    /// What of these settings names code to be run; `None` where nothing does. Who has not written them may not
+    /// want that.
+    pub fn named_code(&self) -> Option<String> {
+        let env = names_code(&self.env).then(|| format!("env = {}", self.env));
+        let wrappers = self.env_wrappers.join(", ");
+        let wrappers = (!wrappers.is_empty()).then(|| format!("env_wrappers = {wrappers}"));
+        let python = (!self.python.is_empty()).then(|| format!("python = {}", self.python));
+        let named: Vec<String> = [env, wrappers, python].into_iter().flatten().collect();
+        (!named.is_empty()).then(|| named.join("; "))
     }
 
     /// The network for an environment.

@@ -51,6 +51,15 @@ impl Launch {
     }
 }
 
+/// Whether an id names code to be run, and not only an entry of Gymnasium's own table.
+pub fn names_code(id: &str) -> bool {
+    match id.split_once(':') {
+        None => false,
+        Some(("gym" | "vec", id)) => id.contains(':'),
+        Some(_) => true,
+    }
+}
+
 /// What environments say of themselves, and to whom that applies.
 #[derive(Debug)]
 struct Probed {
@@ -164,4 +173,19 @@ fn hear_description(
 fn unexpected(message: &[u8], expected: &'static str) -> OutsideError {
     let said = String::from_utf8_lossy(&message[..message.len().min(200)]).into_owned();
     OutsideError::Protocol { said, expected }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ids_of_gymnasiums_table_name_no_code() {
+        for id in ["CartPole-v1", "gym:LunarLander-v3", "vec:ALE/Pong-v5"] {
+            assert!(!names_code(id), "{id}");
+        }
+        for id in ["exec:./simulator", "os:system", "gym:package:Maze-v0"] {
+            assert!(names_code(id), "{id}");
+        }
+    }
 }

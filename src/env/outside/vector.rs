@@ -301,8 +301,8 @@ impl VecEnv for OutsideVecEnv {
         self.check_room(&out.obs, self.n_envs)?;
         self.start_now()?;
         if self.is_fresh {
-            out.kinds.fill(StepKind::RESET);
-            out.rewards.fill(0.0);
+            out.kinds[..self.n_envs].fill(StepKind::RESET);
+            out.rewards[..self.n_envs].fill(0.0);
             return self.reset(out.obs.reborrow());
         }
         self.put_actions(actions)?;
