@@ -474,8 +474,9 @@ mod tests {
 
     #[test]
     fn a_child_and_its_child_descend_from_this_process() {
-        let mut shell = std::process::Command::new("sh").args(["-c", "sleep 600 & echo; wait"]);
-        let mut shell = shell.stdout(std::process::Stdio::piped()).spawn().unwrap();
+        let mut shell = std::process::Command::new("sh");
+        shell.args(["-c", "sleep 600 & echo; wait"]).stdout(std::process::Stdio::piped());
+        let mut shell = shell.spawn().unwrap();
         let mut line = [0];
         shell.stdout.take().unwrap().read_exact(&mut line).unwrap();
         let found = descendants(std::process::id());

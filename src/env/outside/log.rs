@@ -9,7 +9,6 @@ use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
-use nix::sys::prctl;
 use rustix::fs::{MemfdFlags, memfd_create};
 
 use crate::base::input::read_at_most;
@@ -40,9 +39,10 @@ impl Log {
             fcntl(file.as_fd(), FcntlArg::F_SETFL(OFlag::O_APPEND))?;
             return Ok(Log { file: file.into(), path: None });
         };
-        let name = prctl::get_name()?;
-        let name = name.to_string_lossy();
-        let who = name.strip_prefix("impala-").unwrap_or(&name);
+        // Not nix's `prctl::get_name`, which compiled for speed returns zeros.
+        let name = fs::read_to_string("/proc/self/comm")?;
+        let name = name.trim_end();
+        let who = name.strip_prefix("impala-").unwrap_or(name);
         let path = folder.join(format!("env-{who}.log"));
         let file = OpenOptions::new().create(true).append(true).read(true).open(&path)?;
         Ok(Log { file, path: Some(path) })
