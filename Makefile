@@ -32,7 +32,7 @@ endif
 PERF_BUILD = $(filter --features torch,$(BUILD)) --target-dir $(TARGET)/perf
 
 .DEFAULT_GOAL := help
-.PHONY: help train report submission test test-default test-faults test-release test-png test-model test-torch test-tensorboard test-tools \
+.PHONY: help train report submission test test-default test-faults test-release test-png test-model test-torch test-tensorboard test-gymnasium test-tools \
 	test-pytorch test-under-load check fuzz audit lint doc tensorboard bench-throughput throughput-doc bench-kernels bench-micro \
 	bench-networks bench-peers bench-advice perf seeds soak storm libtorch build build-torch clean
 
@@ -42,7 +42,7 @@ help: ## List the targets
 train: $(SETUP) ## Learn CartPole-v1 and leave a report (LEARNER=torch, ARGS="--seed 7")
 	$(CARGO) run --release $(BUILD) -- train --learner $(LEARNER) $(ARGS)
 
-test: test-default test-faults test-png test-model test-torch test-tensorboard test-tools ## Every test
+test: test-default test-faults test-png test-model test-torch test-tensorboard test-gymnasium test-tools ## Every test
 
 test-default: ## Tests of the default build: no libtorch
 	$(CARGO) test --all-targets
@@ -78,6 +78,16 @@ test-tensorboard: ## What a run writes for TensorBoard, read by TensorBoard; ski
 		$(CARGO) test --test tensorboard; \
 	elif [ $$status -eq 3 ] && [ "$$CI" != true ]; then \
 		echo 'SKIPPED: reading with TensorBoard: it could not be installed (see above)'; \
+	else \
+		exit $$status; \
+	fi
+
+test-gymnasium: ## Environments of Gymnasium in processes of their own; skipped, loudly, where it cannot be had
+	@status=0; $(PYTHON) tools/gymnasium.py || status=$$?; \
+	if [ $$status -eq 0 ]; then \
+		$(CARGO) test --test outside_env; \
+	elif [ $$status -eq 3 ] && [ "$$CI" != true ]; then \
+		echo 'SKIPPED: environments of Gymnasium: it could not be installed (see above)'; \
 	else \
 		exit $$status; \
 	fi

@@ -200,6 +200,8 @@ fn run_from(
     let mut segment = create_segment(&sizes.segment, state)?;
     debug!(bytes = segment.layout().total_bytes, "made the shared segment");
     let run = create_run_dir(config, destination, &meta)?;
+    let environments = config.environments.clone().logging_to(run.path().to_owned());
+    let config = &Config { environments, ..config.clone() };
     let mut sinks = create_sinks(config, &run, meta, show, state.counters.frames)?;
     let begin = |from| begin_as_earlier(config, from, &run, &mut sinks);
     let earlier = resumption.map_or(Ok(()), begin);

@@ -23,7 +23,8 @@ class Checkout(unittest.TestCase):
         self.wheel = self.wheels / "tensorboard-1.0-py3-none-any.whl"
         for folder in (self.root / "tools", self.wheels):
             folder.mkdir()
-        shutil.copy(TOOLS / "tensorboard.py", self.root / "tools")
+        for tool in ("tensorboard.py", "pinned.py"):
+            shutil.copy(TOOLS / tool, self.root / "tools")
         self.make_wheel("it = 1")
         digest = hashlib.sha256(self.wheel.read_bytes()).hexdigest()
         self.pins = self.root / "tools/tensorboard.txt"

@@ -16,6 +16,8 @@ static FILE: LazyLock<NamedTempFile> = LazyLock::new(|| NamedTempFile::new().unw
 fuzz_target!(|bytes: &[u8]| {
     std::fs::write(FILE.path(), bytes).unwrap();
     let config = match Config::from_file(FILE.path()) {
+        // Whoever asks of such an environment starts what it names.
+        Ok(config) if config.env.contains(':') => return,
         Ok(config) => config,
         Err(error) => return assert!(!error.to_string().is_empty()),
     };

@@ -93,24 +93,43 @@ impl Collector {
     /// # Errors
     /// If the configuration was not checked, or an environment fails.
     pub fn new(config: &Config, actor: u64, generation: u64) -> Result<Self, CollectorError> {
+        let collector = Collector::new_while(config, actor, generation, &mut || true)?;
+        Ok(collector.expect("nothing ends this one"))
+    }
+
+    /// The same, as long as `goes_on` says so, which is asked every 50 ms while environments in a process of
+    /// their own start; `None` where it did not.
+    ///
+    /// # Errors
+    /// As [`Collector::new`].
+    pub fn new_while(
+        config: &Config,
+        actor: u64,
+        generation: u64,
+        goes_on: &mut dyn FnMut() -> bool,
+    ) -> Result<Option<Self>, CollectorError> {
         let seed = |stream| stream_seed(config.seed, stream);
         let n_envs = config.actors.envs_per_actor;
         let env_seed = seed(Stream::Environments { actor, generation });
         let mut envs = config.make_vec(n_envs, env_seed)?;
         let Sizes { spec, network, .. } = Sizes::with_spec(config, envs.spec().clone())?;
         let mut obs = ObsBuffer::zeros(&spec.obs, n_envs);
+        if !envs.start(goes_on)? {
+            return Ok(None);
+        }
         envs.reset(obs.view_mut())?;
         let arithmetic = config.arithmetic()?;
         let action_seed = seed(Stream::Actions { actor, generation });
-        Ok(Collector {
+        let policy = Policy::new(&network, &spec.actions, arithmetic, n_envs, action_seed);
+        Ok(Some(Collector {
             n_envs,
             unroll_length: config.actors.unroll_length,
             envs,
             env_seed,
             n_collected: 0,
-            policy: Policy::new(&network, &spec.actions, arithmetic, n_envs, action_seed),
+            policy,
             obs,
-        })
+        }))
     }
 
     /// Environment steps in a rollout, T·E.

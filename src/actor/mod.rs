@@ -76,7 +76,8 @@ struct Player<'seg> {
 }
 
 impl<'seg> Actor<'seg> {
-    /// The actor in place `index`, whose seeds follow from `generation`.
+    /// The actor in place `index`, whose seeds follow from `generation`; `None` where the order to stop came
+    /// while its environments started.
     ///
     /// # Errors
     /// If the configuration was not checked, or the segment is damaged.
@@ -85,24 +86,30 @@ impl<'seg> Actor<'seg> {
         segment: &'seg Segment,
         index: usize,
         generation: u64,
-    ) -> Result<Self, ActorError> {
+    ) -> Result<Option<Self>, ActorError> {
         segment.check_header()?;
         let board = segment.board();
         segment.prefault()?;
         segment.protect_for_actor(index)?;
         let producer = segment.producer(index, generation)?;
+        let mut goes_on = || {
+            board.actor(index).vitals.beat(monotonic_ns());
+            !board.stop_ordered()
+        };
+        let collector = Collector::new_while(config, index as u64, generation, &mut goes_on)?;
+        let Some(collector) = collector else { return Ok(None) };
         let player = Player {
             index,
             board,
             status: board.actor(index),
             weights: segment.weights_reader(),
-            collector: Collector::new(config, index as u64, generation)?,
+            collector,
             policy_version: 0,
             n_bad_in_a_row: 0,
             max_bad_in_a_row: config.supervision.max_bad_rollouts,
             has_remarked: false,
         };
-        Ok(Actor { producer, player })
+        Ok(Some(Actor { producer, player }))
     }
 
     /// Collects until the board says stop. The actor's hot loop.

@@ -2,8 +2,9 @@
 
 use std::path::PathBuf;
 
-use crate::config::{Layers, preset};
+use crate::config::{Config, Layers, preset};
 use crate::env::Registry;
+use anyhow::anyhow;
 
 use super::{Failure, known};
 
@@ -33,21 +34,51 @@ pub struct Sources {
     /// Id of the environment.
     #[arg(long, value_name = "ID")]
     env: Option<String>,
+    #[command(flatten)]
+    making: Making,
+}
+
+/// How the environment is made.
+#[derive(clap::Args)]
+pub struct Making {
     /// An argument of the environment, such as size=9; may be given several times.
     #[arg(long, value_name = "NAME=VALUE")]
     env_arg: Vec<String>,
+    /// A wrapper of an environment of Python, such as minigrid.wrappers:ImgObsWrapper or
+    /// my_wrappers:Crop={"size": 7}; may be given several times, the innermost first.
+    #[arg(long, value_name = "MODULE:CLASS")]
+    env_wrapper: Vec<String>,
+    /// The Python of such environments [default: IMPALA_PYTHON, else of VIRTUAL_ENV, else of .venv, else
+    /// python3].
+    #[arg(long, value_name = "PATH")]
+    python: Option<String>,
+}
+
+impl Making {
+    /// The settings with that in them, and nothing else.
+    pub fn layers<'a>(&'a self, environments: &'a Registry) -> Layers<'a> {
+        Layers {
+            environments: Some(environments),
+            env_args: &self.env_arg,
+            env_wrappers: &self.env_wrapper,
+            python: self.python.as_deref(),
+            ..Layers::default()
+        }
+    }
+
+    fn is_empty(&self) -> bool {
+        self.env_arg.is_empty() && self.env_wrapper.is_empty() && self.python.is_none()
+    }
 }
 
 impl Sources {
     /// The settings in layers: defaults, the environment's preset, the file, then assignments.
     pub fn layers<'a>(&'a self, environments: &'a Registry) -> Layers<'a> {
         Layers {
-            environments: Some(environments),
-            earlier: None,
             env: self.env.as_deref(),
-            env_args: &self.env_arg,
             file: self.config.as_deref(),
             assignments: &self.set,
+            ..self.making.layers(environments)
         }
     }
 
@@ -58,10 +89,28 @@ impl Sources {
 
     /// Whether none was given.
     pub fn is_empty(&self) -> bool {
-        self.config.is_none()
-            && self.set.is_empty()
-            && self.env.is_none()
-            && self.env_arg.is_empty()
+        self.config.is_none() && self.set.is_empty() && self.env.is_none() && self.making.is_empty()
+    }
+}
+
+/// Whether settings that a run or a checkpoint brings along may name code to be run.
+#[derive(clap::Args)]
+pub struct Trust {
+    /// Run the code that the run's settings name: exec:PATH, MODULE:CALLABLE, wrappers, a Python. Whoever made
+    /// the run chose it.
+    #[arg(long)]
+    trust: bool,
+}
+
+impl Trust {
+    /// Refuses settings that name code, unless it is trusted.
+    pub fn check(&self, config: &Config) -> anyhow::Result<()> {
+        match config.named_code() {
+            Some(code) if !self.trust => Err(anyhow!(
+                "the run's settings name code to be run ({code}); if you trust whoever made them, add --trust"
+            )),
+            _ => Ok(()),
+        }
     }
 }
 

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use crate::base::units::{number_of, score};
 use crate::config::Config;
-use crate::env::{EnvArgs, Registry};
+use crate::env::Registry;
 use crate::kernels::Simd;
 use crate::play::render::Film;
 use crate::play::scores::{Bin, histogram, summarise};
@@ -19,6 +19,7 @@ use clap::value_parser;
 use serde::Serialize;
 
 use super::Failure;
+use super::config::Trust;
 
 /// Bars of the printed histogram.
 const MAX_BINS: usize = 12;
@@ -55,6 +56,8 @@ pub struct Args {
     /// Draw actions from the policy's probabilities, as in training, instead of the most probable ones.
     #[arg(long)]
     sampled: bool,
+    #[command(flatten)]
+    trust: Trust,
     /// Print one JSON object instead of text.
     #[arg(long)]
     json: bool,
@@ -90,8 +93,10 @@ pub fn run(args: &Args, environments: &Registry, show: Show) -> Result<(), Failu
     let path = checkpoint_path(&args.run).map_err(usage)?;
     let checkpoint = Checkpoint::load(&path).map_err(|error| usage(error.into()))?;
     let selection = if args.sampled { Selection::Sampled } else { Selection::Greedy };
-    let env_args = env_args(&checkpoint);
-    let player = Player::new(&checkpoint, environments, &env_args, Simd::detect(), selection)
+    let config = settings(&checkpoint, environments);
+    args.trust.check(&config).map_err(usage)?;
+    let (environments, env_args) = (config.registry(), &config.env_args);
+    let player = Player::new(&checkpoint, &environments, env_args, Simd::detect(), selection)
         .map_err(|error| usage(error.into()))?;
 
     let mut line = ProgressLine::new(show, "evaluating", "episodes", args.episodes.into());
@@ -116,10 +121,11 @@ pub fn run(args: &Args, environments: &Registry, show: Show) -> Result<(), Failu
     draw(args, &player, &checkpoint.spec, show).map_err(Failure::Run)
 }
 
-/// Those that the run was trained with. Settings of another version have none that could be read.
-fn env_args(checkpoint: &Checkpoint) -> EnvArgs {
-    toml::from_str(&checkpoint.settings)
-        .map_or_else(|_| EnvArgs::default(), |config: Config| config.env_args)
+/// What the run was trained with. Settings of another version have nothing that could be read.
+fn settings(checkpoint: &Checkpoint, environments: &Registry) -> Config {
+    let config: Config = toml::from_str(&checkpoint.settings).unwrap_or_default();
+    let (environments, env) = (environments.clone(), checkpoint.spec.id.clone());
+    Config { environments, env, ..config }
 }
 
 impl Args {

@@ -11,6 +11,7 @@ macro_rules! say {
 
 mod completions;
 mod config;
+mod env;
 mod eval;
 mod inspect;
 mod replay;
@@ -58,6 +59,7 @@ const AFTER_OTHERS: usize = 900;
 enum Command {
     Train(train::Args),
     Config(config::Args),
+    Env(env::Args),
     Eval(eval::Args),
     Report(report::Args),
     Replay(replay::Args),
@@ -78,7 +80,11 @@ impl Cli {
     /// The command line. The environments stand in the help: nobody should have to guess one to be told the
     /// others.
     fn parse_for(environments: &Registry) -> Result<Self, clap::Error> {
-        let help = format!("Id of the environment: {} [default: CartPole-v1]", known(environments));
+        let help = format!(
+            "Id of the environment: {}; gym:ID of Gymnasium, vec:ID of its vectors, MODULE:CALLABLE of a Python, \
+             exec:PATH of a program [default: CartPole-v1]",
+            known(environments)
+        );
         let told = |command: clap::Command| command.mut_arg("env", |arg| arg.help(&help));
         let command = TAKES_SETTINGS
             .into_iter()
@@ -112,6 +118,7 @@ pub fn main(environments: Registry) -> ExitCode {
     let outcome = match cli.command {
         Command::Train(args) => train::run(&args, &environments, process_start_ns, show),
         Command::Config(args) => config::run(&args, &environments),
+        Command::Env(args) => env::run(&args, &environments),
         Command::Eval(args) => eval::run(&args, &environments, show),
         Command::Report(args) => report::run(&args, show),
         Command::Replay(args) => replay::run(&args, &environments, show),

@@ -3,12 +3,15 @@
 use std::path::PathBuf;
 
 use crate::base::units::number_of;
+use crate::config::Config;
 use crate::env::Registry;
 use crate::revisit::replay::{Replayed, replay};
+use crate::run::dir::RunDir;
 use crate::sinks::terminal::{ProgressLine, Show};
 use anyhow::anyhow;
 
 use super::Failure;
+use super::config::Trust;
 
 /// Learn a run again, in one process, and see whether its weights come out to the last bit.
 ///
@@ -22,10 +25,15 @@ pub struct Args {
     /// The run's folder.
     #[arg(value_name = "RUN", default_value = "results/latest")]
     run: PathBuf,
+    #[command(flatten)]
+    trust: Trust,
 }
 
 /// Replays and says what came of it.
 pub fn run(args: &Args, environments: &Registry, show: Show) -> Result<(), Failure> {
+    let run = RunDir::open(&args.run).map_err(|error| Failure::Usage(error.into()))?;
+    let config = Config::from_file(&run.config()).map_err(|error| Failure::Usage(error.into()))?;
+    args.trust.check(&config).map_err(Failure::Usage)?;
     let mut line = None;
     let replayed = replay(&args.run, environments, |made, total| {
         line.get_or_insert_with(|| ProgressLine::new(show, "replaying", "updates", total))

@@ -16,7 +16,7 @@ use anyhow::anyhow;
 use clap::ValueEnum;
 
 use super::Failure;
-use super::config::Sources;
+use super::config::{Sources, Trust};
 
 /// Train an agent and leave a report.
 ///
@@ -37,6 +37,8 @@ pub struct Args {
     /// others are given; the run's own files stay as they are.
     #[arg(long, value_name = "RUN|CHECKPOINT")]
     resume: Option<PathBuf>,
+    #[command(flatten)]
+    trust: Trust,
     /// Seed of everything random [default: 1].
     #[arg(long)]
     seed: Option<u64>,
@@ -136,6 +138,9 @@ impl Args {
             Err(_) if self.sources.has_file() => None,
             earlier => earlier?,
         };
+        if let Some(earlier) = &earlier {
+            self.trust.check(earlier)?;
+        }
         let layers = Layers { earlier: earlier.as_ref(), ..self.sources.layers(environments) };
         let mut config = layers.resolve()?;
         set(&mut config.seed, &self.seed);

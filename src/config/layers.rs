@@ -30,6 +30,10 @@ pub struct Layers<'a> {
     pub env: Option<&'a str>,
     /// Assignments to arguments of the environment, such as `size=9`; they go over all else.
     pub env_args: &'a [String],
+    /// Wrappers of the environment; where there are any, in the place of all others.
+    pub env_wrappers: &'a [String],
+    /// The Python of the environment, whatever the others say of it.
+    pub python: Option<&'a str>,
     /// A TOML file with any of the settings.
     pub file: Option<&'a Path>,
     /// Assignments such as `optimizer.learning_rate.start=0.001`, in order.
@@ -60,6 +64,12 @@ impl Layers<'_> {
         }
         if let Some(env) = self.env {
             config.env = env.into();
+        }
+        if !self.env_wrappers.is_empty() {
+            config.env_wrappers = self.env_wrappers.to_vec();
+        }
+        if let Some(python) = self.python {
+            config.python = python.into();
         }
         config.environments = self.environments.cloned().unwrap_or_default();
         Ok(config)

@@ -16,6 +16,7 @@ mod setting;
 
 use std::path::Path;
 
+use crate::env::outside::{Launch, names_code};
 use crate::env::{EnvArgs, EnvError, Registry, VecEnv};
 use crate::kernels::Simd;
 use crate::network::params::{MAX_LAYERS, MAX_WIDTH};
@@ -42,10 +43,19 @@ const MAX_INTEGER: u64 = i64::MAX as u64;
 settings! {
     /// All settings of a training run. The defaults learn CartPole-v1.
     pub struct Config {
-        /// Gymnasium id of the environment. Its preset, where it has one, changes the defaults below.
-        env: String = "CartPole-v1".into(), Text("the id of a known environment");
+        /// Id of the environment: one of the engine's own; or one in a process of its own, such as
+        /// gym:LunarLander-v3, vec:ALE/Pong-v5, my_module:make_env, exec:./my_simulator. Its preset, where it
+        /// has one, changes the defaults below.
+        env: String = "CartPole-v1".into(), Text("the id of an environment");
         /// Arguments of the environment, such as { size = 9 }; which there are, it says itself.
         env_args: EnvArgs = EnvArgs::default(), Text("a table of arguments that the environment takes");
+        /// Wrappers of an environment of Python, the innermost first; what a wrapper takes follows it as JSON:
+        /// module:Class={"size": 7}.
+        env_wrappers: Vec<String> = Vec::new(), Text("a list of MODULE:CLASS or MODULE:CLASS={...}");
+        /// The Python of such environments; empty for that of IMPALA_PYTHON, VIRTUAL_ENV, .venv, or the system.
+        python: String = String::new(), Text("the path of a Python, or nothing");
+        /// Time that the process of such environments may take until they can be stepped.
+        env_start_timeout_s: f64 = Launch::default().start_timeout_s, Reals(0.1, 1e6, "seconds");
         /// Seed of everything random: weights, environments, actions.
         seed: u64 = 1, Integers(0, MAX_INTEGER, "");
         /// Budget: environment steps to learn from.
@@ -316,8 +326,28 @@ impl Config {
     /// # Errors
     /// If the environment is not known, or does not take its arguments.
     pub fn spec(&self) -> Result<Spec, ConfigError> {
-        let spec = self.environments.spec(&self.env, &self.env_args);
+        let spec = self.registry().spec(&self.env, &self.env_args);
         spec.map_err(|error| self.no_env(&error))
+    }
+
+    /// The environments that may be named, with those in processes of their own started as the settings say.
+    pub fn registry(&self) -> Registry {
+        self.environments.clone().launching(Launch {
+            python: self.python.clone(),
+            wrappers: self.env_wrappers.clone(),
+            start_timeout_s: self.env_start_timeout_s,
+        })
+    }
+
+    /// What of these settings names code to be run; `None` where nothing does. Who has not written them may not
+    /// want that.
+    pub fn named_code(&self) -> Option<String> {
+        let env = names_code(&self.env).then(|| format!("env = {}", self.env));
+        let wrappers = self.env_wrappers.join(", ");
+        let wrappers = (!wrappers.is_empty()).then(|| format!("env_wrappers = {wrappers}"));
+        let python = (!self.python.is_empty()).then(|| format!("python = {}", self.python));
+        let named: Vec<String> = [env, wrappers, python].into_iter().flatten().collect();
+        (!named.is_empty()).then(|| named.join("; "))
     }
 
     /// The network for an environment.
@@ -397,7 +427,7 @@ impl Config {
     /// # Errors
     /// As [`Config::spec`].
     pub fn make_vec(&self, n_envs: usize, seed: u64) -> Result<Box<dyn VecEnv>, ConfigError> {
-        let envs = self.environments.make_inputs(&self.env, &self.env_args, n_envs, seed);
+        let envs = self.registry().make_inputs(&self.env, &self.env_args, n_envs, seed);
         envs.map_err(|error| self.no_env(&error))
     }
 
@@ -536,6 +566,7 @@ impl Config {
     fn no_env(&self, error: &EnvError) -> ConfigError {
         match error {
             EnvError::Args { .. } => value("env_args", &self.env_args, error.to_string()),
+            EnvError::Outside { source, .. } => value("env", &self.env, source.to_string()),
             _ => value("env", &self.env, error.to_string()),
         }
     }

@@ -309,6 +309,16 @@ impl Value for [f32; 2] {
     }
 }
 
+impl Value for Vec<String> {
+    fn to_toml(&self) -> String {
+        inline_toml(self)
+    }
+
+    fn is_within(&self, _: &Allowed) -> bool {
+        true
+    }
+}
+
 impl Value for Vec<usize> {
     fn to_toml(&self) -> String {
         inline_toml(self)

@@ -22,6 +22,16 @@ impl EnvArgs {
         self.0.is_empty()
     }
 
+    /// The arguments as a JSON object.
+    pub fn to_json(&self) -> String {
+        serde_json::to_string(&self.0).expect("a TOML table has names and plain values")
+    }
+
+    /// The arguments as NAME=VALUE, each value as TOML writes it.
+    pub fn assignments(&self) -> impl Iterator<Item = String> {
+        self.0.iter().map(|(name, value)| format!("{name}={value}"))
+    }
+
     /// The arguments as an environment declares them.
     ///
     /// # Errors
@@ -80,6 +90,9 @@ mod tests {
         args.set("size", 9.into());
         assert_eq!(args.read(), Ok(Maze { size: 9, is_dark: false }));
         assert_eq!(args.to_string(), "{ size = 9 }");
+        args.set("name", "deep".into());
+        assert_eq!(args.to_json(), r#"{"name":"deep","size":9}"#);
+        assert!(args.assignments().eq(["name=\"deep\"", "size=9"]));
     }
 
     #[test]

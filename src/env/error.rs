@@ -3,6 +3,7 @@
 use thiserror::Error;
 
 use super::args::ArgError;
+use super::outside::OutsideError;
 use crate::base::suggest::did_you_mean;
 
 /// Why an environment cannot be had, or cannot go on.
@@ -52,12 +53,26 @@ pub enum EnvError {
         /// `observations` or `actions`.
         what: &'static str,
     },
+    /// Environments in a process of their own cannot be had, or cannot go on.
+    #[error("{env}: {source}")]
+    Outside {
+        /// The environments' id.
+        env: String,
+        /// Why.
+        source: OutsideError,
+    },
+}
+
+impl EnvError {
+    pub(super) fn outside(id: &str, source: OutsideError) -> Self {
+        EnvError::Outside { env: id.into(), source }
+    }
 }
 
 /// An id that a registry does not hold.
 #[derive(Debug, Error, PartialEq, Eq)]
 #[error(
-    "unknown environment {id:?}{}; known: {}",
+    "unknown environment {id:?}{}; known: {}; one of Gymnasium's is gym:ID",
     did_you_mean(id, known.iter().copied()),
     known.join(", ")
 )]

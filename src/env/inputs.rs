@@ -41,6 +41,10 @@ impl VecEnv for NetworkInputs {
         self.envs.n_envs()
     }
 
+    fn start(&mut self, goes_on: &mut dyn FnMut() -> bool) -> Result<bool, EnvError> {
+        self.envs.start(goes_on)
+    }
+
     fn reset(&mut self, mut obs: ObsMut<'_>) -> Result<(), EnvError> {
         self.envs.reset(obs.reborrow())?;
         self.map(obs);

@@ -1,8 +1,8 @@
 //! Environments: the contract, the registry, and vectors of them.
 //!
 //! Owns: [`Env`], whose spec states observations, actions, time limit and threshold as Gymnasium does, and
-//! [`Registry`], the environments that a program knows by their ids. Must not know slots, policies or
-//! processes. The configuration looks ids up; actors and the evaluation step what
+//! [`Registry`], the environments that a program knows by their ids. Must not know slots or policies, nor, but
+//! for `outside/`, processes. The configuration looks ids up; actors and the evaluation step what
 //! [`Registry::make_inputs`] returns.
 //!
 //! # How to add an environment
@@ -117,11 +117,13 @@ pub mod column;
 mod error;
 mod inputs;
 mod minatar;
+pub mod outside;
 mod pixel_catch;
 mod seeding;
 mod vector;
 
 use std::fmt;
+use std::path::PathBuf;
 
 use serde::de::DeserializeOwned;
 
@@ -134,6 +136,7 @@ use crate::space::Spec;
 use column::{Action, Observation};
 use minatar::game::MinAtar;
 use minatar::{asterix, breakout, freeway, seaquest, space_invaders};
+use outside::{Launch, Outside};
 use vector::SyncVecEnv;
 
 /// What one step of an environment yields besides the observation.
@@ -231,39 +234,67 @@ fn read<E: Env>(args: &EnvArgs) -> Result<(E::Args, Spec), EnvError> {
     }
 }
 
-/// The environments that a program knows, by their ids: the engine's own, and those it adds.
+/// The environments that a program knows, by their ids: the engine's own, those it adds, and those in processes
+/// of their own, such as `gym:LunarLander-v3` ([`outside`]).
 ///
 /// A plain value that travels with the configuration, so that forked workers have it too.
 #[derive(Clone)]
-pub struct Registry(Vec<Entry>);
+pub struct Registry {
+    entries: Vec<Entry>,
+    outside: Outside,
+}
 
 impl Default for Registry {
     /// The engine's own environments.
     fn default() -> Self {
-        Registry(BUILT_IN.to_vec())
+        Registry { entries: BUILT_IN.to_vec(), outside: Outside::default() }
     }
 }
 
 impl Registry {
     /// Adds an environment; one of the same id is replaced.
     pub fn with<E: Env>(mut self) -> Self {
-        self.0.retain(|entry| entry.id != E::ID);
-        self.0.push(Entry::of::<E>());
+        self.entries.retain(|entry| entry.id != E::ID);
+        self.entries.push(Entry::of::<E>());
         self
     }
 
-    /// The ids of all environments, in the order in which they were added.
-    pub fn ids(&self) -> impl Iterator<Item = &'static str> {
-        self.0.iter().map(|entry| entry.id)
+    /// The same, with environments in processes of their own started so.
+    pub fn launching(self, launch: Launch) -> Self {
+        Registry { outside: self.outside.launching(launch), ..self }
     }
 
-    /// What an environment is with these arguments.
+    /// The same, with what environments in processes of their own print in a folder.
+    pub fn logging_to(self, folder: PathBuf) -> Self {
+        Registry { outside: self.outside.logging_to(folder), ..self }
+    }
+
+    /// The ids of all environments in this process, in the order in which they were added.
+    pub fn ids(&self) -> impl Iterator<Item = &'static str> {
+        self.entries.iter().map(|entry| entry.id)
+    }
+
+    /// What an environment is with these arguments. One in a process of its own is asked, at most once.
     ///
     /// # Errors
-    /// [`EnvError`] for an id that is not known, whose message names the nearest and lists all, and for
-    /// arguments that it does not take.
+    /// [`EnvError`] for an id that is not known, whose message names the nearest and lists all, for
+    /// arguments that it does not take, and for what a process of its own says.
     pub fn spec(&self, id: &str, args: &EnvArgs) -> Result<Spec, EnvError> {
-        (self.entry(id)?.spec)(args)
+        match self.entry(id) {
+            Ok(entry) => (entry.spec)(args),
+            Err(unknown) => Ok(self.outside.spec(id, args).ok_or(unknown)??.0),
+        }
+    }
+
+    /// What a user should know of an environment that can be trained, a line each.
+    ///
+    /// # Errors
+    /// As [`Registry::spec`].
+    pub fn notes(&self, id: &str, args: &EnvArgs) -> Result<Vec<String>, EnvError> {
+        match self.entry(id) {
+            Ok(_) => Ok(Vec::new()),
+            Err(unknown) => Ok(self.outside.spec(id, args).ok_or(unknown)??.1),
+        }
     }
 
     /// `n_envs` environments; number i draws from a generator seeded with `seed + i`, as Gymnasium's
@@ -278,7 +309,10 @@ impl Registry {
         n_envs: usize,
         seed: u64,
     ) -> Result<Box<dyn VecEnv>, EnvError> {
-        (self.entry(id)?.make_vec)(args, n_envs, seed)
+        match self.entry(id) {
+            Ok(entry) => (entry.make_vec)(args, n_envs, seed),
+            Err(unknown) => self.outside.make_vec(id, args, n_envs, seed).ok_or(unknown)?,
+        }
     }
 
     /// The same with observations as the network takes them, mapped from their bounds.
@@ -296,7 +330,7 @@ impl Registry {
     }
 
     fn entry(&self, id: &str) -> Result<&Entry, UnknownEnv> {
-        let found = self.0.iter().find(|entry| entry.id == id);
+        let found = self.entries.iter().find(|entry| entry.id == id);
         found.ok_or_else(|| UnknownEnv { id: id.into(), known: self.ids().collect() })
     }
 }

@@ -91,6 +91,15 @@ pub trait VecEnv {
     /// Number of environments, E.
     fn n_envs(&self) -> usize;
 
+    /// Waits until the environments can be stepped, as long as `goes_on` says so, which is asked every 50 ms;
+    /// whether they can. Who does not wait for it here does so at the first reset.
+    ///
+    /// # Errors
+    /// [`EnvError`] where they cannot be had.
+    fn start(&mut self, _goes_on: &mut dyn FnMut() -> bool) -> Result<bool, EnvError> {
+        Ok(true)
+    }
+
     /// Begins a new episode in every environment and writes its first observation.
     ///
     /// Generators go on from where they are (Gymnasium: `reset()` without a seed), and unfinished
@@ -209,12 +218,12 @@ impl<E: Env> VecEnv for SyncVecEnv<E> {
 }
 
 #[cold]
-fn no_room(spec: &Spec, n_envs: usize, what: &'static str) -> EnvError {
+pub(super) fn no_room(spec: &Spec, n_envs: usize, what: &'static str) -> EnvError {
     EnvError::Room { env: spec.id.clone(), n_envs, what }
 }
 
 #[cold]
-fn not_in_space(spec: &Spec, index: usize, actions: Actions<'_>) -> EnvError {
+pub(super) fn not_in_space(spec: &Spec, index: usize, actions: Actions<'_>) -> EnvError {
     let action = match actions {
         Actions::Indices(actions) => format!("{}", actions.column(index)),
         Actions::Numbers(actions) => format!("{}", actions.column(index)),

@@ -4,4 +4,5 @@ pub mod cores;
 pub mod memory;
 pub mod memory_limits;
 pub mod process;
+pub mod program;
 pub mod signals;

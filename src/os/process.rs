@@ -2,18 +2,19 @@
 //!
 //! The only place that forks, and only where the process has one thread: a child of a threaded parent
 //! may find a lock held by a thread that it does not have. Called by the supervisor, and for the final
-//! evaluation.
+//! evaluation; `program.rs` uses the same steps for children that become other programs.
 
 use std::ffi::CString;
 use std::io::{self, PipeReader, PipeWriter, Read, Write};
 use std::mem::MaybeUninit;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::OnceLock;
 
+use nix::errno::Errno;
 use nix::sys::prctl;
-use nix::sys::signal::{SigHandler, SigSet, Signal, kill, raise, signal};
-use nix::sys::wait::{WaitStatus, waitpid};
+use nix::sys::signal::{SigHandler, SigSet, Signal, kill, killpg, raise, signal};
+use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid, waitpid};
 use nix::unistd::{ForkResult, Pid, fork, getpid, getppid, setpgid};
 use rustix::fs::Mode;
 use rustix::process::{PidfdFlags, Resource, getrlimit, pidfd_open, setrlimit, umask};
@@ -163,6 +164,18 @@ pub fn start_ticks(pid: u32) -> Option<u64> {
     (!has_ended).then_some(ticks)
 }
 
+/// The processes that descend from one. None where there is no such process, or the kernel does not tell.
+pub fn descendants(pid: u32) -> Vec<u32> {
+    let Ok(tasks) = std::fs::read_dir(format!("/proc/{pid}/task")) else { return Vec::new() };
+    let of_task = |task: std::fs::DirEntry| {
+        // A thread may end between the listing and the look at it.
+        std::fs::read_to_string(task.path().join("children")).unwrap_or_default()
+    };
+    let children: String = tasks.flatten().map(of_task).collect();
+    let children = children.split_whitespace().filter_map(|child| child.parse().ok());
+    children.flat_map(|child| std::iter::once(child).chain(descendants(child))).collect()
+}
+
 /// A running child process.
 #[derive(Debug)]
 pub struct Worker {
@@ -226,38 +239,18 @@ impl Worker {
     /// # Errors
     /// [`TooManyThreads`]; what `fork` or `pidfd_open` report, such as a process limit reached.
     pub fn spawn(body: impl FnOnce() -> i32) -> io::Result<Worker> {
-        check_one_thread().map_err(io::Error::other)?;
-        hear_of_children();
-        // Whatever is buffered now would be written twice, by the parent and by the child. A stream that
-        // takes nothing is no reason not to train.
-        let _ = io::stdout().flush();
         let (words, writer) = io::pipe()?;
         // A grandchild might keep the other end open: nobody waits for its words.
         rustix::io::ioctl_fionbio(&words, true)?;
         let parent = getpid();
-        // SAFETY: this process has one thread, as was just checked as far as the kernel tells, so that the
-        // child may use everything its copy of the memory holds, locks and the allocator included.
-        match unsafe { fork() }? {
-            ForkResult::Parent { child } => Worker::adopt(child, words),
+        match fork_alone()? {
+            ForkResult::Parent { child } => {
+                let pidfd = watch(child)?;
+                Ok(Worker { pid: child, pidfd, words, heard: Vec::new(), last_words: Vec::new() })
+            }
             ForkResult::Child => {
                 drop(words);
                 run_child(parent, writer, body)
-            }
-        }
-    }
-
-    fn adopt(pid: Pid, words: PipeReader) -> io::Result<Worker> {
-        let raw = rustix::process::Pid::from_raw(pid.as_raw());
-        let pid_of_child = raw.expect("fork returns a positive process id to the parent");
-        match pidfd_open(pid_of_child, PidfdFlags::empty()) {
-            Ok(pidfd) => {
-                Ok(Worker { pid, pidfd, words, heard: Vec::new(), last_words: Vec::new() })
-            }
-            Err(error) => {
-                // A child that cannot be watched must not live on unwatched.
-                kill(pid, Signal::SIGKILL)?;
-                waitpid(pid, None)?;
-                Err(error.into())
             }
         }
     }
@@ -287,16 +280,9 @@ impl Worker {
         Ok(kill(self.pid, Signal::SIGCONT)?)
     }
 
-    /// Waits for its end and clears it from the process table.
+    /// Waits for its end and clears it from the process table. What it had started dies with it.
     pub fn reap(mut self) -> io::Result<Ended> {
-        let death = loop {
-            match waitpid(self.pid, None) {
-                Ok(WaitStatus::Exited(_, status)) => break Death::Exited(status),
-                Ok(WaitStatus::Signaled(_, signal, _)) => break Death::Killed(signal),
-                Ok(_) | Err(nix::errno::Errno::EINTR) => continue,
-                Err(error) => return Err(error.into()),
-            }
-        };
+        let death = reap_with_group(self.pid)?;
         // Whoever wants the remarks of a dead worker has heard them before.
         self.hear();
         Ok(Ended { death, last_words: self.last_words.join("; ") })
@@ -323,6 +309,82 @@ impl Worker {
         }
         remarks
     }
+}
+
+/// Forks, where this process has one thread.
+///
+/// # Errors
+/// [`TooManyThreads`]; what `fork` reports, such as a process limit reached.
+pub(super) fn fork_alone() -> io::Result<ForkResult> {
+    check_one_thread().map_err(io::Error::other)?;
+    hear_of_children();
+    // Whatever is buffered now would be written twice, by the parent and by the child. A stream that
+    // takes nothing is no reason not to go on.
+    let _ = io::stdout().flush();
+    // SAFETY: this process has one thread, as was just checked as far as the kernel tells, so that the
+    // child may use everything its copy of the memory holds, locks and the allocator included.
+    Ok(unsafe { fork() }?)
+}
+
+/// A descriptor that polls readable once the child has ended. One that cannot be watched does not live on.
+pub(super) fn watch(child: Pid) -> io::Result<OwnedFd> {
+    let raw = rustix::process::Pid::from_raw(child.as_raw());
+    let pid = raw.expect("fork returns a positive process id to the parent");
+    pidfd_open(pid, PidfdFlags::empty()).or_else(|error| {
+        kill(child, Signal::SIGKILL)?;
+        waitpid(child, None)?;
+        Err(error.into())
+    })
+}
+
+/// Ties this process, a child of `parent`, to its parent's life.
+pub(super) fn die_with(parent: Pid) -> io::Result<()> {
+    prctl::set_pdeathsig(Signal::SIGKILL)?;
+    // Else the parent died before the line above took effect.
+    if getppid() == parent { Ok(()) } else { Err(io::Error::other("the parent is gone")) }
+}
+
+/// Waits for a child's end, says how it came, and clears the child from the process table.
+pub(super) fn reap(pid: Pid) -> io::Result<Death> {
+    loop {
+        match waitpid(pid, None) {
+            Ok(WaitStatus::Exited(_, status)) => return Ok(Death::Exited(status)),
+            Ok(WaitStatus::Signaled(_, signal, _)) => return Ok(Death::Killed(signal)),
+            Ok(_) | Err(Errno::EINTR) => continue,
+            Err(error) => return Err(error.into()),
+        }
+    }
+}
+
+/// The same of the leader of a group, whose other processes are killed: nobody else would end a game's server
+/// that an environment has started. The group's number is free for others only once its leader is reaped.
+fn reap_with_group(leader: Pid) -> io::Result<Death> {
+    let ended = WaitPidFlag::WEXITED | WaitPidFlag::WNOWAIT;
+    while waitid(Id::Pid(leader), ended) == Err(Errno::EINTR) {}
+    // Refused where nobody is left, which is the rule.
+    let _ = killpg(leader, Signal::SIGKILL);
+    reap(leader)
+}
+
+/// Gives an open descriptor a number of the caller's choice, which the next program inherits. For a child that
+/// is about to become that program: what had the number is lost.
+pub(super) fn place_descriptor(fd: BorrowedFd, number: RawFd) -> io::Result<()> {
+    // SAFETY: nothing of this process uses what had the number: it ends here, or becomes another program.
+    Errno::result(unsafe { libc::dup2(fd.as_raw_fd(), number) })?;
+    Ok(())
+}
+
+/// Keeps all descriptors from `first` on from the next program. Before Linux 5.11 those alone are kept from it
+/// that were opened so, as this program opens its own.
+pub(super) fn keep_descriptors_from(first: u32) {
+    // SAFETY: only a flag of descriptors is set, which does nothing before this process becomes another program.
+    let _ = unsafe { libc::close_range(first, u32::MAX, libc::CLOSE_RANGE_CLOEXEC as i32) };
+}
+
+/// Ends this process without running the parent's destructors or exit handlers.
+pub(super) fn leave(status: i32) -> ! {
+    // SAFETY: they belong to the parent; all of the child's own resources are the kernel's to free.
+    unsafe { libc::_exit(status) }
 }
 
 /// Names this process as `ps`, `top` and `perf` show it, so that workers can be told apart.
@@ -379,18 +441,12 @@ fn run_child(parent: Pid, words: PipeWriter, body: impl FnOnce() -> i32) -> ! {
     // A failed flush has nowhere to be reported: the standard streams themselves are gone.
     let _ = io::stdout().flush();
     let _ = io::stderr().flush();
-    // SAFETY: ends the process without running the parent's destructors or exit handlers, which
-    // belong to the parent; all of the child's own resources are the kernel's to free.
-    unsafe { libc::_exit(status) }
+    leave(status)
 }
 
 /// Ties the child's life to its parent's and gives it signals of its own.
 fn prepare_child(parent: Pid) -> io::Result<()> {
-    prctl::set_pdeathsig(Signal::SIGKILL)?;
-    if getppid() != parent {
-        // The parent died before the line above took effect.
-        return Err(io::Error::other("the supervisor is gone"));
-    }
+    die_with(parent)?;
     setpgid(Pid::from_raw(0), Pid::from_raw(0))?;
     offer_to_be_killed();
     // Of a terminal that stops who writes in the background (`stty tostop`) it wants its last words said.
@@ -415,6 +471,22 @@ fn offer_to_be_killed() {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_child_and_its_child_descend_from_this_process() {
+        let mut shell = std::process::Command::new("sh");
+        shell.args(["-c", "sleep 600 & echo; wait"]).stdout(std::process::Stdio::piped());
+        let mut shell = shell.spawn().unwrap();
+        let mut line = [0];
+        shell.stdout.take().unwrap().read_exact(&mut line).unwrap();
+        let found = descendants(std::process::id());
+        let child = descendants(shell.id());
+        assert!(found.contains(&shell.id()) && child.len() == 1, "{found:?} {child:?}");
+        assert!(found.contains(&child[0]), "{found:?}");
+        kill(Pid::from_raw(child[0] as i32), Signal::SIGKILL).unwrap();
+        shell.wait().unwrap();
+        assert!(descendants(shell.id()).is_empty());
+    }
 
     /// The harness runs each test on a thread of its own.
     #[test]

@@ -3,5 +3,6 @@
 pub mod player;
 pub mod render;
 pub mod scores;
+pub mod trial;
 
 pub use player::{Bounds, Choice, EvalError, Moment, Played, Player, Selection};

@@ -204,6 +204,9 @@ impl<'a> Player<'a> {
         mut is_late: impl FnMut(usize) -> bool,
     ) -> Result<Played, EvalError> {
         let (mut policy, mut envs) = self.seat(n_episodes, seed)?;
+        if !envs.start(&mut || !is_late(0))? {
+            return Ok(Played { n_unfinished: n_episodes, ..Played::default() });
+        }
         let mut exchange = Exchange::new(&self.spec, n_episodes);
         let mut playing = vec![true; n_episodes];
         let mut returns = vec![0.0; n_episodes];

@@ -11,6 +11,8 @@
 //!     processes.csv                                                      the same
 //!     slots.csv                                                          the same, if asked for
 //!     events.out.tfevents.1795356245.impala                              the same for TensorBoard
+//!     env-{actor<n>,eval}.log                                            what environments in processes of
+//!                                                                        their own print, if they do
 //!     live.json                                                          only while it runs
 //!     observation.png                                                    written at its end, of pictures alone
 //!     checkpoint.safetensors  checkpoints/{frames-*,best}.safetensors    written by the supervisor
@@ -259,8 +261,8 @@ impl RunDir {
 impl std::fmt::Display for RunName<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter) -> std::fmt::Result {
         let RunName { env, learner, seed, started } = self;
-        // An id such as `ALE/Pong-v5` must not become two folders.
-        let env = env.replace(['/', '\\'], "_");
+        // An id such as `vec:ALE/Pong-v5` must not become two folders, nor one that `scp` takes for a host's.
+        let env = env.replace(['/', '\\', ':'], "_");
         write!(f, "{env}-{learner}-s{seed}-{}", started.strftime("%Y%m%dT%H%M%SZ"))
     }
 }

@@ -45,17 +45,20 @@ struct Moment {
 }
 
 impl CoreLedger {
-    /// Looks at a process that began at `started_ns`, and returns what its threads have got; `None` where
-    /// the kernel does not tell.
+    /// Looks at a process that began at `started_ns`, and returns what its threads have got, and those of its
+    /// `helpers`; `None` where the kernel does not tell.
     pub fn look(
         &mut self,
         process: &str,
         pid: u32,
+        helpers: &[u32],
         started_ns: u64,
         now_ns: u64,
     ) -> Option<CoreTime> {
         let account = self.accounts.entry(process.to_owned()).or_default();
-        account.look(pid, &core_times(pid), now_ns.saturating_sub(started_ns))
+        let of_helpers: Vec<_> = helpers.iter().copied().flat_map(core_times).collect();
+        let watched_ns = now_ns.saturating_sub(started_ns);
+        account.look(pid, &core_times(pid), &of_helpers, watched_ns)
     }
 
     /// Notes what nobody used until now. A moment at which a thread has ended unseen is no good: what it
@@ -104,7 +107,13 @@ fn cores_of_others(first: Moment, last: Moment) -> Option<f64> {
 }
 
 impl Account {
-    fn look(&mut self, pid: u32, seen: &[(u32, CoreTime)], watched_ns: u64) -> Option<CoreTime> {
+    fn look(
+        &mut self,
+        pid: u32,
+        seen: &[(u32, CoreTime)],
+        of_helpers: &[(u32, CoreTime)],
+        watched_ns: u64,
+    ) -> Option<CoreTime> {
         if pid != self.pid {
             (self.before, self.before_ns) = (self.total(), self.watched_ns());
             self.pid = pid;
@@ -113,7 +122,12 @@ impl Account {
         for (number, time) in seen {
             self.threads.insert(*number, Thread { time: *time, watched_ns });
         }
-        self.is_whole = !seen.is_empty() && seen.len() == self.threads.len();
+        // One works while the other waits for it, so that there is no more time for both together.
+        for (number, time) in of_helpers {
+            self.threads.insert(*number, Thread { time: *time, watched_ns: 0 });
+        }
+        let n_seen = seen.len() + of_helpers.len();
+        self.is_whole = !seen.is_empty() && n_seen == self.threads.len();
         (!self.threads.is_empty()).then(|| self.present())
     }
 
@@ -141,15 +155,29 @@ mod tests {
     #[test]
     fn threads_that_end_and_processes_that_are_replaced_stay_in_the_account() {
         let mut account = Account::default();
-        assert_eq!(account.look(7, &[(7, time(10, 1)), (8, time(20, 2))], 100), Some(time(30, 3)));
+        assert_eq!(
+            account.look(7, &[(7, time(10, 1)), (8, time(20, 2))], &[], 100),
+            Some(time(30, 3))
+        );
         assert!(account.is_whole);
-        assert_eq!(account.look(7, &[(7, time(15, 1))], 150), Some(time(35, 3)), "8 has ended");
+        assert_eq!(
+            account.look(7, &[(7, time(15, 1))], &[], 150),
+            Some(time(35, 3)),
+            "8 has ended"
+        );
         assert!(!account.is_whole);
         assert_eq!(account.watched_ns(), 100 + 150);
-        assert_eq!(account.look(9, &[(9, time(5, 5))], 40), Some(time(5, 5)), "the next process");
+        assert_eq!(
+            account.look(9, &[(9, time(5, 5))], &[], 40),
+            Some(time(5, 5)),
+            "the next process"
+        );
         assert!(account.is_whole);
         assert_eq!((account.total(), account.watched_ns()), (time(40, 8), 100 + 150 + 40));
-        assert_eq!(account.look(9, &[], 60), Some(time(5, 5)), "it is gone, and was seen");
+        let helped = account.look(9, &[(9, time(5, 5))], &[(10, time(50, 0))], 60);
+        assert_eq!((helped, account.watched_ns()), (Some(time(55, 5)), 100 + 150 + 60));
+        assert!(account.is_whole);
+        assert_eq!(account.look(9, &[], &[], 60), Some(time(55, 5)), "it is gone, and was seen");
         assert!(!account.is_whole);
     }
 
@@ -174,8 +202,8 @@ mod tests {
     fn a_living_process_has_an_account() {
         let mut ledger = CoreLedger::default();
         let pid = std::process::id();
-        assert!(ledger.look("supervisor", pid, 0, 1_000_000_000).is_some());
-        assert_eq!(ledger.look("actor0", u32::MAX, 0, 1), None);
+        assert!(ledger.look("supervisor", pid, &[], 0, 1_000_000_000).is_some());
+        assert_eq!(ledger.look("actor0", u32::MAX, &[], 0, 1), None);
         let summary = ledger.summary("supervisor").expect("this test has run on a core");
         assert!(summary.on_core_s > 0.0 && summary.watched_s >= 1.0);
         assert_eq!(ledger.summary("actor0"), None);

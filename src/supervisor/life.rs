@@ -53,7 +53,10 @@ fn act(
     actor: usize,
     generation: u64,
 ) -> Result<(), WorkerError> {
-    Ok(Actor::new(config, segment, actor, generation)?.run()?)
+    match Actor::new(config, segment, actor, generation)? {
+        Some(actor) => Ok(actor.run()?),
+        None => Ok(()),
+    }
 }
 
 /// Why a worker ended early.

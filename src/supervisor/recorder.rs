@@ -9,6 +9,7 @@ use super::place::Place;
 use crate::base::latency::{Interval, RunClock, StageHistograms, monotonic_ns};
 use crate::os::cores::CoreTime;
 use crate::os::memory::pss_bytes;
+use crate::os::process::descendants;
 use crate::sinks::Sinks;
 use crate::sinks::files::FilesError;
 use crate::sinks::tensorboard::TensorBoardError;
@@ -148,6 +149,7 @@ impl<'a> Recorder<'a> {
         let own = Process {
             name: "supervisor".into(),
             pid: std::process::id(),
+            helpers: Vec::new(),
             started_ns: self.run_clock.process_start_ns,
             restarts: 0,
         };
@@ -175,13 +177,13 @@ impl<'a> Recorder<'a> {
     /// `None` of a process that has ended.
     fn sample_of(&mut self, process: Process, now_ns: u64) -> Option<ProcessSample> {
         let cores = self.look_at_cores(&process, now_ns);
-        let Process { name, pid, restarts, .. } = process;
+        let Process { name, pid, helpers, restarts, .. } = process;
         let seconds = |ns: fn(CoreTime) -> u64| cores.map(|cores| ns(cores) as f64 / 1e9);
         Some(ProcessSample {
             time_s: self.run_clock.since_start_ns(now_ns) as f64 / 1e9,
             process: name,
             pid,
-            pss_bytes: pss_bytes(pid)?,
+            pss_bytes: pss_bytes(pid)? + helpers.into_iter().filter_map(pss_bytes).sum::<u64>(),
             on_core_s: seconds(|cores| cores.on_core_ns),
             without_core_s: seconds(|cores| cores.without_core_ns),
             restarts,
@@ -189,8 +191,8 @@ impl<'a> Recorder<'a> {
     }
 
     fn look_at_cores(&mut self, process: &Process, now_ns: u64) -> Option<CoreTime> {
-        let Process { name, pid, started_ns, .. } = process;
-        self.totals.cores.look(name, *pid, *started_ns, now_ns)
+        let Process { name, pid, helpers, started_ns, .. } = process;
+        self.totals.cores.look(name, *pid, helpers, *started_ns, now_ns)
     }
 }
 
@@ -198,6 +200,8 @@ impl<'a> Recorder<'a> {
 struct Process {
     name: String,
     pid: u32,
+    /// Processes that it has started itself, such as that of its environments.
+    helpers: Vec<u32>,
     started_ns: u64,
     restarts: u64,
 }
@@ -207,6 +211,7 @@ impl Process {
     fn of(place: &Place) -> Option<Process> {
         let pid = place.worker()?.pid();
         let (name, started_ns) = (place.role().tag(), place.started_ns());
-        Some(Process { name, pid, started_ns, restarts: place.n_restarts() })
+        let (helpers, restarts) = (descendants(pid), place.n_restarts());
+        Some(Process { name, pid, helpers, started_ns, restarts })
     }
 }

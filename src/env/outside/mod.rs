@@ -1,0 +1,191 @@
+//! Environments in processes of their own: those of Gymnasium, in a Python, and of any program that speaks the
+//! protocol of `docs/environment-protocol.md`.
+//!
+//! An actor starts one process for all its environments (`bridge.rs`), after its own fork, and steps them
+//! through a [`VecEnv`] (`vector.rs`). What they are is asked once, before anything is forked or sized: the
+//! [`Outside`] of a registry remembers it, also for the processes that are forked later. Knows nothing of
+//! actors, slots or learning. Called by [`Registry`](super::Registry).
+
+mod bridge;
+mod error;
+mod log;
+mod protocol;
+mod source;
+mod vector;
+
+use std::path::PathBuf;
+use std::sync::{Arc, OnceLock};
+
+pub use error::OutsideError;
+
+use super::vector::VecEnv;
+use super::{EnvArgs, EnvError};
+use crate::base::latency::monotonic_ns;
+use crate::space::Spec;
+use bridge::Bridge;
+use protocol::{Described, hello};
+use source::Source;
+use vector::OutsideVecEnv;
+
+/// How the processes of environments are started.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Launch {
+    /// The Python; empty for the one that is found.
+    pub python: String,
+    /// Wrappers of each environment, `MODULE:CLASS` or `MODULE:CLASS={"argument": 1}`, the innermost first.
+    pub wrappers: Vec<String>,
+    /// How long a process may take until its environments can be stepped, seconds.
+    pub start_timeout_s: f64,
+}
+
+impl Default for Launch {
+    fn default() -> Self {
+        // A package may import for half a minute where many actors do so at once on few cores.
+        Launch { python: String::new(), wrappers: Vec::new(), start_timeout_s: 120.0 }
+    }
+}
+
+impl Launch {
+    fn timeout_ns(&self) -> u64 {
+        (self.start_timeout_s * 1e9) as u64
+    }
+}
+
+/// Whether an id names code to be run, and not only an entry of Gymnasium's own table.
+pub fn names_code(id: &str) -> bool {
+    match id.split_once(':') {
+        None => false,
+        Some(("gym" | "vec", id)) => id.contains(':'),
+        Some(_) => true,
+    }
+}
+
+/// What environments say of themselves, and to whom that applies.
+#[derive(Debug)]
+struct Probed {
+    id: String,
+    args: EnvArgs,
+    launch: Launch,
+    spec: Spec,
+    notes: Vec<String>,
+}
+
+/// Environments in processes of their own: how those are started, and what is known of them.
+#[derive(Clone, Debug, Default)]
+pub struct Outside {
+    launch: Launch,
+    /// Folder for what they print.
+    logs: Option<PathBuf>,
+    /// Clones share it, so that of one command's environments one process is asked.
+    probed: Arc<OnceLock<Probed>>,
+}
+
+impl Outside {
+    /// The same, started otherwise.
+    pub fn launching(self, launch: Launch) -> Self {
+        Outside { launch, ..self }
+    }
+
+    /// The same, with what they print in a folder.
+    pub fn logging_to(self, folder: PathBuf) -> Self {
+        Outside { logs: Some(folder), ..self }
+    }
+
+    /// What environments are, and what a user should know of them; `None` for an id that cannot be of any.
+    ///
+    /// Asks a process of theirs, at most once where all ask for the same.
+    ///
+    /// # Errors
+    /// [`EnvError::Outside`].
+    pub fn spec(&self, id: &str, args: &EnvArgs) -> Option<Result<(Spec, Vec<String>), EnvError>> {
+        let source = Source::parse(id)?;
+        let is_same = |probed: &&Probed| {
+            probed.id == id && probed.args == *args && probed.launch == self.launch
+        };
+        if let Some(Probed { spec, notes, .. }) = self.probed.get().filter(is_same) {
+            return Some(Ok((spec.clone(), notes.clone())));
+        }
+        let probed = self.probe(source, id, args).map_err(|source| EnvError::outside(id, source));
+        Some(probed.map(|(spec, notes)| {
+            let launch = self.launch.clone();
+            let known = Probed { id: id.into(), args: args.clone(), launch, spec, notes };
+            // A command has one environment. Of another one a process is asked each time.
+            let Probed { spec, notes, .. } = self.probed.get_or_init(|| known);
+            (spec.clone(), notes.clone())
+        }))
+    }
+
+    /// `n_envs` environments, the first seeded with `seed`; `None` for an id that cannot be of any. Their process
+    /// has begun to start.
+    ///
+    /// # Errors
+    /// As [`Outside::spec`].
+    pub fn make_vec(
+        &self,
+        id: &str,
+        args: &EnvArgs,
+        n_envs: usize,
+        seed: u64,
+    ) -> Option<Result<Box<dyn VecEnv>, EnvError>> {
+        let source = Source::parse(id)?;
+        Some(self.spec(id, args)?.and_then(|(spec, _)| {
+            let begin = || {
+                let mut bridge = Bridge::start(source, args, &self.launch, self.logs.as_deref())?;
+                bridge.say(hello(n_envs, seed).as_bytes())?;
+                OutsideVecEnv::new(bridge, spec, n_envs, &self.launch)
+            };
+            let envs = begin().map_err(|source| EnvError::outside(id, source))?;
+            Ok(Box::new(envs) as Box<dyn VecEnv>)
+        }))
+    }
+
+    /// Asks one environment what it is.
+    fn probe(
+        &self,
+        source: Source,
+        id: &str,
+        args: &EnvArgs,
+    ) -> Result<(Spec, Vec<String>), OutsideError> {
+        let mut bridge = Bridge::start(source, args, &self.launch, None)?;
+        bridge.say(hello(1, 0).as_bytes())?;
+        let end_ns = monotonic_ns().saturating_add(self.launch.timeout_ns());
+        let described = hear_description(&mut bridge, &mut || monotonic_ns() < end_ns)?;
+        let described = described.ok_or(OutsideError::Late(self.launch.start_timeout_s))?;
+        let spec = described.spec(id).map_err(OutsideError::Spec)?;
+        Ok((spec, described.notes))
+    }
+}
+
+/// The answer to `hello`, as [`Bridge::hear`].
+fn hear_description(
+    bridge: &mut Bridge,
+    goes_on: &mut dyn FnMut() -> bool,
+) -> Result<Option<Described>, OutsideError> {
+    let Some(message) = bridge.hear(goes_on)? else { return Ok(None) };
+    match Described::parse(message) {
+        Some(Ok(described)) => Ok(Some(described)),
+        Some(Err(error)) => Err(OutsideError::Spec(error.to_string())),
+        None => Err(unexpected(message, "`spec` and JSON")),
+    }
+}
+
+#[cold]
+fn unexpected(message: &[u8], expected: &'static str) -> OutsideError {
+    let said = String::from_utf8_lossy(&message[..message.len().min(200)]).into_owned();
+    OutsideError::Protocol { said, expected }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ids_of_gymnasiums_table_name_no_code() {
+        for id in ["CartPole-v1", "gym:LunarLander-v3", "vec:ALE/Pong-v5"] {
+            assert!(!names_code(id), "{id}");
+        }
+        for id in ["exec:./simulator", "os:system", "gym:package:Maze-v0"] {
+            assert!(names_code(id), "{id}");
+        }
+    }
+}
