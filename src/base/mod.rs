@@ -1,5 +1,6 @@
 //! What anybody may use. Nothing here knows what an environment, a network or a process of a run is.
 
+pub mod columns;
 pub mod faults;
 pub mod finite;
 pub mod input;

@@ -2,7 +2,9 @@
 
 use std::ops::Range;
 
-use ndarray::{Array2, ArrayView2, ArrayViewMut2, Axis, NdFloat};
+use ndarray::{Array2, ArrayView2, ArrayViewMut2, NdFloat};
+
+use crate::base::columns::{columns, columns_mut};
 
 /// A cache line, bytes: what the widest vector loads at once.
 const LINE_BYTES: usize = 64;
@@ -49,17 +51,6 @@ impl<R: NdFloat> FeatureMajor<R> {
         let first = self.storage.as_ptr().align_offset(LINE_BYTES).min(line);
         first..first + self.columns
     }
-}
-
-/// Some columns of a matrix. By splitting, which is a bound check and an addition: slicing, general as it is,
-/// took a noticeable part of an actor's step.
-pub fn columns<R>(matrix: ArrayView2<R>, columns: Range<usize>) -> ArrayView2<R> {
-    matrix.split_at(Axis(1), columns.end).0.split_at(Axis(1), columns.start).1
-}
-
-/// The same of a matrix that is to be written.
-pub fn columns_mut<R>(matrix: ArrayViewMut2<R>, columns: Range<usize>) -> ArrayViewMut2<R> {
-    matrix.split_at(Axis(1), columns.end).0.split_at(Axis(1), columns.start).1
 }
 
 #[cfg(test)]

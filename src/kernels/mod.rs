@@ -48,7 +48,7 @@ mod vector;
 pub use avx2::Avx2;
 #[cfg(target_arch = "x86_64")]
 pub use avx512::Avx512;
-pub use feature_major::{FeatureMajor, columns, columns_mut};
+pub use feature_major::FeatureMajor;
 pub use portable::Portable;
 
 use ndarray::{ArrayView1, ArrayView2, ArrayViewMut1, ArrayViewMut2};

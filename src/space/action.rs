@@ -7,6 +7,7 @@ use ndarray::{Array2, ArrayView2, ArrayViewMut2, s};
 use serde::{Deserialize, Serialize};
 
 use super::number::{Number, Numbers};
+use crate::base::columns::{columns, columns_mut};
 
 /// What can be done in one frame.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -99,8 +100,8 @@ impl<'a> Actions<'a> {
     /// Those of some of the frames.
     pub fn frames(&self, range: Range<usize>) -> Actions<'a> {
         match self {
-            Actions::Indices(actions) => Actions::Indices(actions.slice_move(s![.., range])),
-            Actions::Numbers(actions) => Actions::Numbers(actions.slice_move(s![.., range])),
+            Actions::Indices(actions) => Actions::Indices(columns(*actions, range)),
+            Actions::Numbers(actions) => Actions::Numbers(columns(*actions, range)),
         }
     }
 
@@ -136,8 +137,12 @@ impl ActionsMut<'_> {
     /// The room of some of the frames.
     pub fn frames(&mut self, range: Range<usize>) -> ActionsMut<'_> {
         match self {
-            ActionsMut::Indices(actions) => ActionsMut::Indices(actions.slice_mut(s![.., range])),
-            ActionsMut::Numbers(actions) => ActionsMut::Numbers(actions.slice_mut(s![.., range])),
+            ActionsMut::Indices(actions) => {
+                ActionsMut::Indices(columns_mut(actions.view_mut(), range))
+            }
+            ActionsMut::Numbers(actions) => {
+                ActionsMut::Numbers(columns_mut(actions.view_mut(), range))
+            }
         }
     }
 

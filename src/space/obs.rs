@@ -10,6 +10,7 @@ use ndarray::{Array2, ArrayView2, ArrayViewMut2, s};
 use serde::{Deserialize, Serialize};
 
 use super::number::{Number, Numbers};
+use crate::base::columns::{columns, columns_mut};
 use crate::base::finite::all_finite;
 
 /// What an observation is made of.
@@ -158,7 +159,7 @@ impl<'a, R> Obs<'a, R> {
     /// Those of some of the frames.
     pub fn frames(&self, range: Range<usize>) -> Obs<'a, R> {
         match self {
-            Obs::Numbers(obs) => Obs::Numbers(obs.slice_move(s![.., range])),
+            Obs::Numbers(obs) => Obs::Numbers(columns(*obs, range)),
             Obs::Pixels(obs) => Obs::Pixels(obs.slice_move(s![range, ..])),
         }
     }
@@ -247,7 +248,7 @@ impl ObsMut<'_> {
     /// The room of some of the frames.
     pub fn frames(&mut self, range: Range<usize>) -> ObsMut<'_> {
         match self {
-            ObsMut::Numbers(obs) => ObsMut::Numbers(obs.slice_mut(s![.., range])),
+            ObsMut::Numbers(obs) => ObsMut::Numbers(columns_mut(obs.view_mut(), range)),
             ObsMut::Pixels(obs) => ObsMut::Pixels(obs.slice_mut(s![range, ..])),
         }
     }

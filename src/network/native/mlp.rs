@@ -9,7 +9,8 @@ use ndarray::{ArrayView2, ArrayViewMut2, NdFloat, s};
 use super::super::inputs::Inputs;
 use super::super::params::{Affine, ParamLayout};
 use super::super::{Acting, Learning, NetworkSpec, Torso};
-use crate::kernels::{Activation, FeatureMajor, Kernels, Simd, columns, columns_mut};
+use crate::base::columns::{columns, columns_mut};
+use crate::kernels::{Activation, FeatureMajor, Kernels, Simd};
 use crate::rollout::Frames;
 use crate::space::Obs;
 
