@@ -62,10 +62,11 @@ test-png: ## The report's PNG pictures: each drawing decodes and has its text
 test-model: ## Memory orderings: loom, the mutants that it must catch, Miri and ThreadSanitizer where there are
 	tests/model/run.sh
 
+# In release, so that libtorch's wrapper is compiled once for tests and training.
 test-torch: ## Tests of the libtorch learner; skipped, loudly, where libtorch cannot be had
 	@status=0; $(PYTHON) tools/libtorch.py || status=$$?; \
 	if [ $$status -eq 0 ]; then \
-		$(CARGO) test $(TORCH_BUILD) --test 'torch_*'; \
+		$(CARGO) test --release $(TORCH_BUILD) --test 'torch_*'; \
 	elif [ $$status -eq 3 ] && [ "$$CI" != true ]; then \
 		echo 'SKIPPED: the tests of the libtorch learner: there is no libtorch (see above)'; \
 	else \

@@ -3,7 +3,8 @@
 //! Generic over the float type, so that the very code that trains in f32 is checked in f64 against
 //! finite differences.
 
-pub mod minatar;
+mod bit_conv;
+mod minatar;
 pub mod mlp;
 
 use ndarray::NdFloat;
