@@ -83,7 +83,7 @@ fn assert_ended(output: &Output, status: i32, parts: &[&str]) {
 #[test]
 fn too_little_shared_memory_is_refused_before_anything_starts() {
     let place = Place::new();
-    let script = "mount -t tmpfs -o size=100k tmpfs /dev/shm && $TRAIN --run-dir run; \
+    let script = "mount -t tmpfs -o size=200k tmpfs /dev/shm && $TRAIN --run-dir run; \
                   status=$?; ls -A /dev/shm; exit $status";
     let Some(output) = place.with_mounts(script) else { return };
     assert_ended(
@@ -91,9 +91,9 @@ fn too_little_shared_memory_is_refused_before_anything_starts() {
         2,
         &[
             "/dev/shm is too small",
-            "102400 are free",
+            "204800 are free",
             "or choose fewer actors",
-            "per_actor=10` fits",
+            "per_actor=19` fits",
         ],
     );
     assert!(output.stdout.is_empty(), "nothing is left in /dev/shm: {}", said(&output));
@@ -105,7 +105,7 @@ fn too_little_shared_memory_is_refused_before_anything_starts() {
 #[test]
 fn a_full_disk_costs_files_and_not_the_training() {
     let place = Place::new();
-    let script = "mount -t tmpfs -o size=40k tmpfs mount && $TRAIN --run-dir mount/run; \
+    let script = "mount -t tmpfs -o size=64k tmpfs mount && $TRAIN --run-dir mount/run; \
                   status=$?; cp mount/run/metrics.csv .; exit $status";
     let Some(output) = place.with_mounts(script) else { return };
     let warning = "No space left on device (os error 28); see whether the disk is full";
