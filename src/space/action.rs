@@ -77,12 +77,21 @@ pub enum Actions<'a> {
 
 /// Said where a head meets actions of another kind.
 const NO_INDICES: &str = "a head of indices meets actions of its own space";
+const NO_NUMBERS: &str = "a head of numbers meets actions of its own space";
 
 impl<'a> Actions<'a> {
     /// Actions that are one index each, `[N]`.
     pub fn of_indices(indices: &'a [i32]) -> Self {
         let row = ArrayView2::from_shape((1, indices.len()), indices);
         Actions::Indices(row.expect("one row has all of them"))
+    }
+
+    /// N.
+    pub fn n_frames(&self) -> usize {
+        match self {
+            Actions::Indices(actions) => actions.ncols(),
+            Actions::Numbers(actions) => actions.ncols(),
+        }
     }
 
     /// The rows of indices, `[K, N]`.
@@ -101,6 +110,17 @@ impl<'a> Actions<'a> {
         match self {
             Actions::Indices(actions) => Actions::Indices(actions.slice_move(s![.., range])),
             Actions::Numbers(actions) => Actions::Numbers(actions.slice_move(s![.., range])),
+        }
+    }
+
+    /// The rows of numbers, `[K, N]`.
+    ///
+    /// # Panics
+    /// If they are indices.
+    pub fn numbers(&self) -> ArrayView2<'a, f32> {
+        match self {
+            Actions::Numbers(actions) => *actions,
+            Actions::Indices(_) => panic!("{NO_NUMBERS}"),
         }
     }
 
@@ -138,6 +158,28 @@ impl ActionsMut<'_> {
         match self {
             ActionsMut::Indices(actions) => ActionsMut::Indices(actions.slice_mut(s![.., range])),
             ActionsMut::Numbers(actions) => ActionsMut::Numbers(actions.slice_mut(s![.., range])),
+        }
+    }
+
+    /// The rows of indices, `[K, N]`.
+    ///
+    /// # Panics
+    /// If they are numbers.
+    pub fn indices(&mut self) -> ArrayViewMut2<'_, i32> {
+        match self {
+            ActionsMut::Indices(actions) => actions.view_mut(),
+            ActionsMut::Numbers(_) => panic!("{NO_INDICES}"),
+        }
+    }
+
+    /// The rows of numbers, `[K, N]`.
+    ///
+    /// # Panics
+    /// If they are indices.
+    pub fn numbers(&mut self) -> ArrayViewMut2<'_, f32> {
+        match self {
+            ActionsMut::Numbers(actions) => actions.view_mut(),
+            ActionsMut::Indices(_) => panic!("{NO_NUMBERS}"),
         }
     }
 
