@@ -271,13 +271,33 @@ mod tests {
     }
 
     #[test]
+    fn free_parameters_are_last_and_the_means_beside_them_begin_small() {
+        let with = |n_action_params, n_free| {
+            let spec = NetworkSpec { n_free, ..NetworkSpec::mlp(4, &[64], n_action_params) };
+            ParamLayout::new(&spec)
+        };
+        let (plain, free) = (with(2, 0), with(4, 2));
+        assert_eq!(free.free(), plain.len()..plain.len() + 2);
+        assert_eq!((free.policy(), free.heads()), (plain.policy(), plain.heads()));
+        let last = free.params().last().unwrap();
+        assert_eq!((&*last.name, &last.shape[..]), ("log_std", &[2][..]));
+        assert_eq!(free.init(1)[free.free()], [gaussian::LOG_STD_START; 2]);
+        for (plain, free) in plain.params().iter().zip(free.params()) {
+            let is_small = free.name.starts_with("policy");
+            let share = if is_small { gaussian::MEAN_START } else { 1.0 };
+            assert_eq!(free.bound, share * plain.bound, "{}", free.name);
+        }
+        assert!(plain.free().is_empty() && plain.params().iter().all(|p| p.name != "log_std"));
+    }
+
+    #[test]
     fn initial_values_fill_their_bounds_and_depend_on_the_seed() {
         let layout = layout();
         let flat = layout.init(1);
         for param in layout.params() {
             let values = &flat[param.offset..param.offset + param.len()];
-            let bound = param.bound;
-            assert!(values.iter().all(|v| v.abs() <= bound), "{}", param.name);
+            let (bound, centre) = (param.bound, param.centre);
+            assert!(values.iter().all(|v| (v - centre).abs() <= bound), "{}", param.name);
             if values.len() > 50 {
                 assert!(values.iter().any(|v| *v > 0.9 * bound), "{}", param.name);
                 assert!(values.iter().any(|v| *v < -0.9 * bound), "{}", param.name);

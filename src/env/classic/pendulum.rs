@@ -74,8 +74,8 @@ impl Env for Pendulum {
         let torque_cost = f64::from(0.001 * (torque * torque));
         let lean = angle_normalize(theta);
         let cost = lean * lean + 0.1 * (theta_dot * theta_dot) + torque_cost;
-        let acceleration = 3.0 * GRAVITY / (2.0 * LENGTH) * theta.sin()
-            + f64::from(TORQUE_GAIN * torque);
+        let acceleration =
+            3.0 * GRAVITY / (2.0 * LENGTH) * theta.sin() + f64::from(TORQUE_GAIN * torque);
         self.theta_dot = (theta_dot + acceleration * DT).clamp(-MAX_SPEED, MAX_SPEED);
         self.theta = theta + self.theta_dot * DT;
         self.observe(obs);

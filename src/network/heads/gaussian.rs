@@ -48,9 +48,13 @@ impl<R: NdFloat> Gaussian<R> {
     pub fn evaluate(&mut self, params: ArrayView2<R>, actions: ArrayView2<f32>) -> (&[R], &[R]) {
         let (log_stds, means) = params.split_at(Axis(0), self.zs.nrows());
         let half_log_tau: R = number(0.5 * TAU.ln());
-        Zip::from(&mut self.inverse_stds).and(log_stds).for_each(|inv, log_std| *inv = (-*log_std).exp());
+        Zip::from(&mut self.inverse_stds)
+            .and(log_stds)
+            .for_each(|inv, log_std| *inv = (-*log_std).exp());
         Zip::from(&mut self.zs).and(actions).and(means).and(&self.inverse_stds).for_each(
-            |z, action, mean, inverse_std| *z = (number::<R>(f64::from(*action)) - *mean) * *inverse_std,
+            |z, action, mean, inverse_std| {
+                *z = (number::<R>(f64::from(*action)) - *mean) * *inverse_std
+            },
         );
         self.log_pi.fill(R::zero());
         self.entropies.fill(R::zero());
@@ -73,9 +77,13 @@ impl<R: NdFloat> Gaussian<R> {
             (ArrayView1::from(slopes.log_pi), ArrayView1::from(slopes.entropies));
         let (mut d_log_stds, mut d_means) = d_params.split_at(Axis(0), self.zs.nrows());
         for (part, zs) in self.zs.outer_iter().enumerate() {
-            Zip::from(d_means.row_mut(part)).and(zs).and(self.inverse_stds.row(part)).and(by_log_pi).for_each(
-                |d_mean, z, inverse_std, by_log_pi| *d_mean = *by_log_pi * *z * *inverse_std,
-            );
+            Zip::from(d_means.row_mut(part))
+                .and(zs)
+                .and(self.inverse_stds.row(part))
+                .and(by_log_pi)
+                .for_each(|d_mean, z, inverse_std, by_log_pi| {
+                    *d_mean = *by_log_pi * *z * *inverse_std
+                });
             Zip::from(d_log_stds.row_mut(part)).and(zs).and(by_log_pi).and(by_entropy).for_each(
                 |d_log_std, z, by_log_pi, by_entropy| {
                     *d_log_std = *by_log_pi * (*z * *z - R::one()) + *by_entropy;
@@ -121,4 +129,74 @@ fn normal(rng: &mut impl Rng) -> f32 {
 
 fn number<R: NdFloat>(number: f64) -> R {
     R::from(number).expect("a float holds any number")
+}
+
+#[cfg(test)]
+mod tests {
+    use rand_core::SeedableRng;
+    use rand_xoshiro::Xoshiro256PlusPlus;
+
+    use super::*;
+
+    /// Of N frames `[log σ; μ]`, two numbers each: σ = (e⁻¹, 2), μ = (3, -0.5).
+    fn params(n_frames: usize) -> Array2<f32> {
+        let column = [-1.0, 2.0_f32.ln(), 3.0, -0.5];
+        Array2::from_shape_fn((4, n_frames), |(row, _)| column[row])
+    }
+
+    /// The density of one number, as every book has it.
+    fn density(x: f64, mean: f64, std: f64) -> f64 {
+        (-(x - mean).powi(2) / (2.0 * std * std)).exp() / (std * TAU.sqrt())
+    }
+
+    #[test]
+    fn log_probabilities_are_those_of_the_densitys_product() {
+        let actions = ndarray::arr2(&[[3.0, 2.5, 4.0], [-0.5, 1.5, -7.0_f32]]);
+        let mut head = Gaussian::<f64>::new(2, 3);
+        let params = params(3).mapv(f64::from);
+        let (log_pi, entropies) = head.evaluate(params.view(), actions.view());
+        let half_log_tau_e = 0.5 * (TAU * std::f64::consts::E).ln();
+        for (n, (log_pi, entropy)) in log_pi.iter().zip(entropies).enumerate() {
+            let [x, y] = [actions[[0, n]], actions[[1, n]]].map(f64::from);
+            let expected = density(x, 3.0, (-1.0_f64).exp()) * density(y, -0.5, 2.0);
+            approx::assert_relative_eq!(log_pi.exp(), expected, max_relative = 1e-6);
+            let expected = -1.0 + 2.0_f64.ln() + 2.0 * half_log_tau_e;
+            approx::assert_relative_eq!(*entropy, expected, max_relative = 1e-6);
+        }
+    }
+
+    /// The entropy is the mean of −log π, whatever its formula.
+    #[test]
+    fn samples_have_the_mean_the_deviation_and_the_entropy_that_are_said() {
+        let n = 200_000;
+        let (params, mut actions) = (params(n), Array2::zeros((2, n)));
+        let (mut head, mut log_mu) = (Gaussian::new(2, n), vec![0.0; n]);
+        let mut rng = Xoshiro256PlusPlus::seed_from_u64(1);
+        head.sample(params.view(), &mut rng, actions.view_mut(), &mut log_mu);
+        for (row, (mean, std)) in actions.outer_iter().zip([(3.0, (-1.0_f32).exp()), (-0.5, 2.0)]) {
+            let zs = row.mapv(|x| f64::from((x - mean) / std));
+            let moment = |k: i32| zs.mapv(|z| z.powi(k)).sum() / n as f64;
+            // Five standard errors each: √(1/n), √(2/n), √(15/n), √(96/n).
+            for (k, (expected, variance)) in
+                (1..).zip([(0.0, 1.0), (1.0, 2.0), (0.0, 15.0), (3.0, 96.0)])
+            {
+                let error = 5.0 * (variance / n as f64).sqrt();
+                assert!((moment(k) - expected).abs() < error, "moment {k}: {}", moment(k));
+            }
+        }
+        let correlation = actions.row(0).mapv(|x| x - 3.0).dot(&actions.row(1).mapv(|x| x + 0.5));
+        assert!(correlation.abs() / (n as f32) < 5.0 * 2.0 * (-1.0_f32).exp() / (n as f32).sqrt());
+        let (log_pi, entropies) = head.evaluate(params.view(), actions.view());
+        assert_eq!(log_pi, log_mu, "to the last bit: the learner's ratio of equal policies is 1");
+        let minus_mean = -log_mu.iter().map(|log_mu| f64::from(*log_mu)).sum::<f64>() / n as f64;
+        assert!((minus_mean - f64::from(entropies[0])).abs() < 5.0 / (n as f64).sqrt());
+    }
+
+    #[test]
+    fn the_best_action_is_the_mean() {
+        let mut actions = Array2::zeros((2, 5));
+        Gaussian::new(2, 5).best(params(5).view(), actions.view_mut());
+        assert_eq!(actions, ndarray::arr2(&[[3.0; 5], [-0.5; 5]]));
+        assert_eq!(means_and_stds(params(1).column(0))[0], (3.0, (-1.0_f32).exp()));
+    }
 }

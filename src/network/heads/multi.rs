@@ -101,3 +101,67 @@ impl<K: Kernels<f32>> MultiCategorical<K, f32> {
 fn add<R: NdFloat>(sums: &mut [R], numbers: &[R]) {
     sums.iter_mut().zip(numbers).for_each(|(sum, number)| *sum += *number);
 }
+
+#[cfg(test)]
+mod tests {
+    use ndarray::Array2;
+    use rand_core::SeedableRng;
+    use rand_xoshiro::Xoshiro256PlusPlus;
+
+    use super::*;
+    use crate::kernels::Simd;
+
+    /// Of one of three and one of two; unequal, so that no mix-up of rows stays hidden.
+    const PROBS: [&[f32]; 2] = [&[0.5, 0.2, 0.3], &[0.1, 0.9]];
+
+    /// Logits of N frames, each choice's shifted by another constant.
+    fn logits(n_frames: usize) -> Array2<f32> {
+        let column: Vec<f32> = (0..)
+            .zip(PROBS)
+            .flat_map(|(choice, probs)| {
+                probs.iter().map(move |prob| prob.ln() + 3.0 * choice as f32)
+            })
+            .collect();
+        Array2::from_shape_fn((5, n_frames), |(row, _)| column[row])
+    }
+
+    #[test]
+    fn actions_are_drawn_as_often_as_the_product_of_their_probabilities_says() {
+        let n = 200_000;
+        let (logits, mut actions) = (logits(n), Array2::zeros((2, n)));
+        let mut head = MultiCategorical::new(&[3, 2], Simd::detect(), n);
+        let mut log_mu = vec![0.0; n];
+        let mut rng = Xoshiro256PlusPlus::seed_from_u64(1);
+        head.sample(logits.view(), &mut rng, actions.view_mut(), &mut log_mu);
+        let mut counts = [[0; 2]; 3];
+        for (action, log_mu) in actions.columns().into_iter().zip(&log_mu) {
+            let [first, second] = [action[0] as usize, action[1] as usize];
+            counts[first][second] += 1;
+            let expected = PROBS[0][first] * PROBS[1][second];
+            approx::assert_relative_eq!(log_mu.exp(), expected, max_relative = 1e-5);
+        }
+        for (first, row) in counts.iter().enumerate() {
+            for (second, count) in row.iter().enumerate() {
+                let expected = f64::from(PROBS[0][first] * PROBS[1][second]);
+                let error = 5.0 * (expected * (1.0 - expected) / n as f64).sqrt();
+                let share = f64::from(*count) / n as f64;
+                assert!((share - expected).abs() < error, "{first}, {second}: {share}");
+            }
+        }
+        let entropy: f32 = PROBS.iter().copied().flatten().map(|prob| -prob * prob.ln()).sum();
+        let (log_pi, entropies) = head.evaluate(logits.view(), actions.view());
+        assert_eq!(log_pi, log_mu, "to the last bit: the learner's ratio of equal policies is 1");
+        approx::assert_relative_eq!(entropies[0], entropy, max_relative = 1e-5);
+        for (probs, expected) in head.probs(0).zip(PROBS) {
+            approx::assert_relative_eq!(probs[..], *expected, max_relative = 1e-5);
+        }
+    }
+
+    #[test]
+    fn the_best_action_is_that_of_each_choice() {
+        let mut actions = Array2::zeros((2, 3));
+        let head = MultiCategorical::new(&[3, 2], Simd::detect(), 3);
+        head.best(logits(3).view(), actions.view_mut());
+        assert_eq!(actions, ndarray::arr2(&[[0; 3], [1; 3]]));
+    }
+}
