@@ -2,6 +2,8 @@
 
 #[path = "common/plain_kernels.rs"]
 mod plain_kernels;
+#[path = "common/random_actions.rs"]
+mod random_actions;
 #[path = "common/random_batch.rs"]
 mod random_batch;
 #[path = "common/uniform.rs"]

@@ -65,3 +65,36 @@ impl VecEnv for RawActions {
         self.envs.step(Actions::Numbers(self.taken.view()), out)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::{EnvArgs, Registry, StepBuffer};
+    use super::*;
+    use crate::space::ObsBuffer;
+
+    /// What two pendulums show after ten steps of these torques, of which the first number is one's.
+    fn swung(mut envs: Box<dyn VecEnv>, torques: [f32; 2]) -> ObsBuffer {
+        let mut room = StepBuffer::new(envs.spec(), 2);
+        let torques = Array2::from_shape_fn((1, 2), |(_, env)| torques[env]);
+        room.reset(&mut *envs).unwrap();
+        (0..10).for_each(|_| room.step(&mut *envs, Actions::Numbers(torques.view())).unwrap());
+        room.obs
+    }
+
+    #[test]
+    fn drawn_numbers_reach_the_environment_as_its_own() {
+        let (id, args) = ("Pendulum-v1", EnvArgs::default());
+        let raw = Registry::default().make_vec(id, &args, 2, 7).unwrap();
+        let maps = |squash| {
+            let registry = Registry::default().squashing_actions(squash);
+            registry.action_maps(&registry.spec(id, &args).unwrap().actions)
+        };
+        let of = |torques| swung(Registry::default().make_vec(id, &args, 2, 7).unwrap(), torques);
+        let clipped = swung(raw_actions(raw, maps(false)), [0.5, -3.0]);
+        assert_eq!(clipped, of([1.0, -2.0]));
+        let raw = Registry::default().make_vec(id, &args, 2, 7).unwrap();
+        let squashed = swung(raw_actions(raw, maps(true)), [0.5, -3.0]);
+        assert_eq!(squashed, of([0.5, -3.0].map(|drawn: f32| 2.0 * drawn.tanh())));
+        assert_ne!(squashed, clipped);
+    }
+}

@@ -18,7 +18,7 @@ pub enum ActionSpace {
     MultiDiscrete(Vec<usize>),
     /// K numbers, each between its bounds.
     Box {
-        /// Smallest values, `[K]`; they may be infinite.
+        /// Smallest values, `[K]`; the least f32 where there is no bound.
         low: Vec<f32>,
         /// Largest values, `[K]`.
         high: Vec<f32>,
@@ -43,8 +43,10 @@ impl ActionSpace {
                 !choices.is_empty() && choices.iter().all(is_index)
             }
             ActionSpace::Box { low, high } => {
-                let bounds = || low.iter().zip(high);
-                low.len() == high.len() && !low.is_empty() && bounds().all(|(low, high)| low < high)
+                // JSON, in which a checkpoint states them, has no infinity.
+                let is_bound =
+                    |(low, high): (&f32, &f32)| low.is_finite() && high.is_finite() && low < high;
+                low.len() == high.len() && !low.is_empty() && low.iter().zip(high).all(is_bound)
             }
         };
         (!is_sound).then(|| format!("actions {self}: there is none, or bounds do not fit"))
