@@ -69,13 +69,14 @@ fn assert_has(text: &str, parts: &[&str]) {
     }
 }
 
-/// Everything that a step yields.
-type Seen = (Vec<u32>, Vec<u32>, Vec<StepKind>, Vec<(f32, u32)>);
+/// Everything that a step yields but returns, each number by its bits.
+type Seen = (Vec<u32>, Vec<u32>, Vec<StepKind>, Vec<u32>);
 
 fn seen(room: &StepBuffer, n_envs: usize) -> Seen {
     let obs = (0..n_envs).flat_map(|e| room.obs.view().frame(e)).map(f32::to_bits);
     let rewards = room.rewards.iter().map(|reward| reward.to_bits());
-    (obs.collect(), rewards.collect(), room.kinds.clone(), room.episodes().collect())
+    let lengths = room.episodes().map(|(_, length)| length);
+    (obs.collect(), rewards.collect(), room.kinds.clone(), lengths.collect())
 }
 
 /// Indices of the space, or numbers from -2 to 2.
@@ -96,7 +97,10 @@ fn random_actions(rng: &mut SplitMix64, spec: &Spec, n_envs: usize) -> ActionBuf
 fn gymnasiums_environments_and_the_engines_own_are_the_same_bit_for_bit() {
     const N_ENVS: usize = 3;
     let registry = Registry::default();
-    for id in registry.ids().collect::<Vec<_>>() {
+    // The others have no original among what is installed.
+    let originals =
+        registry.ids().filter(|id| !id.starts_with("MinAtar/") && *id != "PixelCatch-v0");
+    for id in originals.collect::<Vec<_>>() {
         for seed in [7, (1 << 61) + 5] {
             let outside = Registry::default().launching(launch(&[]));
             let mut own = registry.make_inputs(id, &EnvArgs::default(), N_ENVS, seed).unwrap();
@@ -116,6 +120,10 @@ fn gymnasiums_environments_and_the_engines_own_are_the_same_bit_for_bit() {
                         300 => envs.reset_one(1, room.obs.view_mut().frames(1..2)).unwrap(),
                         _ => room.step(&mut **envs, actions.view()).unwrap(),
                     }
+                }
+                // Sums of rewards as either side has them: f32 here, f64 there.
+                for ((own, _), (gym, _)) in rooms[0].episodes().zip(rooms[1].episodes()) {
+                    approx::assert_relative_eq!(own, gym, max_relative = 1e-6);
                 }
                 let [own, gym] = [seen(&rooms[0], N_ENVS), seen(&rooms[1], N_ENVS)];
                 n_ends += own.2.iter().filter(|kind| kind.ends_episode()).count();

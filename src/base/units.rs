@@ -107,6 +107,11 @@ pub fn score(value: f64) -> String {
     }
 }
 
+/// One episode's score: whole where it is whole, else as [`score`] has it.
+pub fn one_score(value: f64) -> String {
+    if value.fract() == 0.0 { value.to_string() } else { score(value) }
+}
+
 /// Three significant digits without an exponent; zeros that say nothing are left away.
 pub fn three_digits(value: f64) -> String {
     trim_zeros(&padded_digits(value))

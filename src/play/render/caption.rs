@@ -2,6 +2,7 @@
 
 use super::super::{Choice, ChoicePart, Moment};
 use super::canvas::{Canvas, HEIGHT_PX, Ink, SCENE_BOTTOM, Size, WIDTH_PX};
+use crate::base::units::one_score;
 
 const MARGIN_PX: f32 = 14.0;
 const BAR_PX: (f32, f32) = (150.0, 10.0);
@@ -31,7 +32,7 @@ pub fn draw(canvas: &mut Canvas, env: &str, actions: &[&str], moment: &Moment) {
     let (left, top) = (MARGIN_PX as u32, SCENE_BOTTOM as u32 + 12);
     canvas.text((left, top), env, Size::Small, Ink::Grey);
     for (row_top, name, number, size, ink) in [
-        (top + 24, "score", moment.score.to_string(), Size::Large, Ink::Black),
+        (top + 24, "score", one_score(moment.score), Size::Large, Ink::Black),
         (top + 50, "step", moment.step.to_string(), Size::Small, Ink::Grey),
     ] {
         canvas.text((left, row_top), name, size, ink);
