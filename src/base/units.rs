@@ -156,6 +156,12 @@ mod tests {
     }
 
     #[test]
+    fn the_score_of_an_episode_has_decimals_where_it_has_any() {
+        let said = [500.0, -0.5, -431.811_973].map(one_score);
+        assert_eq!(said, ["500", "-0.500", "-431.8"]);
+    }
+
+    #[test]
     fn numbers_read_well() {
         for (value, text) in [
             (0.0, "0"),
