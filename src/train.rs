@@ -28,6 +28,7 @@ use crate::sinks::Sinks;
 use crate::sinks::files::{FilesError, RunFiles};
 use crate::sinks::tensorboard::{TensorBoard, TensorBoardError};
 use crate::sinks::terminal::{Show, Terminal};
+use crate::space::{ActionSpace, Spec};
 use crate::state::checkpoint::CheckpointError;
 use crate::state::{Counters, LearnerState};
 use crate::supervisor::final_eval::{self, Evaluation};
@@ -367,6 +368,8 @@ fn summarise(
 
 /// What a summary says of the settings, and nothing else yet.
 fn settings(config: &Config) -> Summary {
+    let spec = config.spec().ok();
+    let has_real_actions = |spec: &Spec| matches!(spec.actions, ActionSpace::Box { .. });
     Summary {
         env: config.env.clone(),
         seed: config.seed,
@@ -378,7 +381,8 @@ fn settings(config: &Config) -> Summary {
         slots_per_actor: config.actors.slots_per_actor,
         batch_slots: config.loss.batch_slots,
         deterministic: config.deterministic,
-        score_threshold: config.spec().ok().and_then(|spec| spec.reward_threshold),
+        real_actions: spec.as_ref().is_some_and(has_real_actions),
+        score_threshold: spec.and_then(|spec| spec.reward_threshold),
         ..Summary::default()
     }
 }

@@ -9,6 +9,7 @@ use impala::actor::collector::{Collector, NumberPlace};
 use impala::actor::policy::Policy;
 use impala::config::Config;
 use impala::env::{ArgError, Env, NoArgs, Registry, Transition};
+use impala::network::heads::Odds;
 use impala::network::params::ParamLayout;
 use impala::rollout::StepKind;
 use impala::rollout::{Rollout, RolloutBuffer};
@@ -170,8 +171,9 @@ fn log_mu_is_of_the_action_taken_at_the_observation_of_its_own_step() {
         policy.sample(obs, drawn.view_mut(), &mut [0.0; 6]);
         for (env, n) in step.enumerate() {
             let taken = rollout.actions.index_row()[n] as usize;
-            let probability = policy.probs(env)[taken];
-            assert_eq!(rollout.log_mu[n].exp(), probability, "step {t}, environment {env}");
+            let odds = policy.odds(env);
+            let [Odds::Indices(probs)] = &odds[..] else { panic!("{odds:?}") };
+            assert_eq!(rollout.log_mu[n].exp(), probs[taken], "step {t}, environment {env}");
         }
     }
 }

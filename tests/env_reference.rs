@@ -13,6 +13,7 @@ use flate2::Crc;
 use impala::env::{EnvArgs, NumpyRng, Registry, StepBuffer, VecEnv};
 use impala::rollout::StepKind;
 use impala::space::{ActionSpace, Actions, Obs, ObsSpace};
+use ndarray::ArrayView2;
 use proptest::prelude::*;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
@@ -25,12 +26,20 @@ struct Recording {
     /// `[T+1][D]`
     obs: Vec<Vec<f32>>,
     /// The last four: `[T]`
-    action: Vec<i32>,
+    action: Vec<RecordedAction>,
     reward: Vec<f32>,
     terminated: Vec<bool>,
     truncated: Vec<bool>,
     /// First observations of the episodes that follow on the same generator, `[3][D]`
     next_resets: Vec<Vec<f32>>,
+}
+
+/// An index, or the numbers of a Box, some of them beyond its bounds.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum RecordedAction {
+    Index(i32),
+    Numbers(Vec<f32>),
 }
 
 /// First line of the vector's recording.
@@ -107,6 +116,19 @@ impl Player {
         self.room.episodes().collect()
     }
 
+    /// Steps the only environment.
+    fn step_as_recorded(&mut self, action: &RecordedAction) {
+        let numbers;
+        let actions = match action {
+            RecordedAction::Index(index) => Actions::of_indices(std::slice::from_ref(index)),
+            RecordedAction::Numbers(action) => {
+                numbers = ArrayView2::from_shape((action.len(), 1), action).unwrap();
+                Actions::Numbers(numbers)
+            }
+        };
+        self.room.step(&mut *self.envs, actions).unwrap();
+    }
+
     fn obs(&self, e: usize) -> Vec<f32> {
         self.room.obs.view().frame(e)
     }
@@ -164,9 +186,9 @@ fn replay(id: &str, recording: &Recording) {
     let mut player = Player::new(id, 1, recording.seed);
     player.reset();
     player.assert_obs(0, &recording.obs[0], "first observation");
-    for (t, &action) in recording.action.iter().enumerate() {
+    for (t, action) in recording.action.iter().enumerate() {
         let what = format!("{id}, seed {}, step {t}", recording.seed);
-        player.step(&[action]);
+        player.step_as_recorded(action);
         player.assert_obs(0, &recording.obs[t + 1], &what);
         assert_eq!(player.room.rewards[0].to_bits(), recording.reward[t].to_bits(), "{what}");
         assert_eq!(

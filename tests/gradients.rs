@@ -2,6 +2,8 @@
 
 #[path = "common/plain_kernels.rs"]
 mod plain_kernels;
+#[path = "common/random_actions.rs"]
+mod random_actions;
 #[path = "common/random_batch.rs"]
 mod random_batch;
 #[path = "common/uniform.rs"]
@@ -12,9 +14,9 @@ use impala::learner::losses::{ActorCritic, LossCosts, Losses, Targets};
 use impala::network::heads::Head;
 use impala::network::native;
 use impala::network::params::ParamLayout;
-use impala::network::{Learning, NetworkSpec, Pixels, Torso};
+use impala::network::{Learning, NetworkSpec, Torso};
 use impala::rollout::Frames;
-use impala::space::{ActionSpace, Actions, Obs};
+use impala::space::{ActionSpace, Actions, Obs, ObsSpace, Spec};
 use ndarray::{Array2, NdFloat};
 use plain_kernels::Plain;
 use random_batch::{RandomBatch, RandomObs};
@@ -22,17 +24,35 @@ use uniform::Uniform;
 
 const COSTS: LossCosts<f64> = LossCosts { baseline_cost: 0.5, entropy_cost: 0.01 };
 
-fn networks() -> [NetworkSpec; 5] {
-    let minatar = |shape, n_action_params| {
-        NetworkSpec::pictures(Torso::Minatar, Pixels { shape, high: 1 }, n_action_params)
+/// Networks, and the actions that they are for.
+fn networks() -> [(NetworkSpec, ActionSpace); 9] {
+    let minatar = |shape, actions| of(ObsSpace::Image { shape, high: 1 }, Torso::Minatar, actions);
+    let mlp = |n_inputs, hidden: &[usize], actions| {
+        of(ObsSpace::vector(n_inputs), Torso::Mlp { hidden: hidden.to_vec() }, actions)
     };
+    let (discrete, several) = (ActionSpace::Discrete, ActionSpace::MultiDiscrete);
     [
-        NetworkSpec::mlp(4, &[8, 6], 2),
-        NetworkSpec::mlp(3, &[5], 4),
-        NetworkSpec::mlp(1, &[7, 3, 9], 3),
-        minatar([2, 4, 5], 3),
-        minatar([1, 3, 6], 2),
+        mlp(4, &[8, 6], discrete(2)),
+        mlp(3, &[5], discrete(4)),
+        mlp(1, &[7, 3, 9], discrete(3)),
+        mlp(3, &[5], several(vec![3, 2, 4])),
+        mlp(3, &[5], real(1)),
+        mlp(4, &[8, 6], real(3)),
+        minatar([1, 3, 6], discrete(2)),
+        minatar([1, 3, 6], real(2)),
+        minatar([2, 4, 5], several(vec![2, 2])),
     ]
+}
+
+/// K numbers.
+fn real(n_numbers: usize) -> ActionSpace {
+    ActionSpace::Box { low: vec![-1.0; n_numbers], high: vec![1.0; n_numbers] }
+}
+
+fn of(obs: ObsSpace, torso: Torso, actions: ActionSpace) -> (NetworkSpec, ActionSpace) {
+    let (max_episode_steps, reward_threshold) = (None, None);
+    let spec = Spec { id: "X-v0".into(), obs, actions, max_episode_steps, reward_threshold };
+    (NetworkSpec::of(&spec, torso), spec.actions)
 }
 
 /// A network with its head and its loss, as a pass of the learner has them.
@@ -45,11 +65,15 @@ struct Stack<K, R> {
 }
 
 impl<K: Kernels<R> + 'static, R: NdFloat + Send> Stack<K, R> {
-    fn new(spec: &NetworkSpec, kernels: K, n_steps: usize, n_observations: usize) -> Self {
-        let actions = ActionSpace::Discrete(spec.n_action_params);
+    fn new(
+        (spec, actions): (&NetworkSpec, &ActionSpace),
+        kernels: K,
+        random: &RandomBatch,
+    ) -> Self {
+        let (n_steps, n_observations) = (random.n_steps(), random.obs.n_frames());
         Stack {
             network: native::learning(spec, kernels, n_observations),
-            head: Head::new(&actions, kernels, n_steps),
+            head: Head::new(actions, kernels, n_steps),
             loss: ActorCritic::new(n_steps),
             outputs: Array2::zeros((spec.n_outputs(), n_observations)),
             d_outputs: Array2::zeros((spec.n_outputs(), n_steps)),
@@ -80,11 +104,11 @@ struct Problem {
 }
 
 impl Problem {
-    fn new(spec: &NetworkSpec, seed: u64) -> Self {
-        let random = RandomBatch::new(spec, 5, 7, seed);
+    fn new((spec, actions): &(NetworkSpec, ActionSpace), seed: u64) -> Self {
+        let random = RandomBatch::new((spec, actions), [5, 7], seed);
         let n_params = ParamLayout::new(spec).len();
         Problem {
-            stack: Stack::new(spec, Plain, random.actions.len(), random.obs.n_frames()),
+            stack: Stack::new((spec, actions), Plain, &random),
             params: Uniform::seeded(seed + 100).vec(n_params, 0.7),
             random,
         }
@@ -124,10 +148,10 @@ fn gradients_are_those_of_finite_differences() {
     }
 }
 
-/// One of each kind of network.
-fn kinds() -> [NetworkSpec; 2] {
-    let [mlp, .., minatar] = networks();
-    [mlp, minatar]
+/// One of each kind of network and of each kind of head.
+fn kinds() -> [(NetworkSpec, ActionSpace); 4] {
+    let [mlp, _, _, several, real, _, minatar, ..] = networks();
+    [mlp, several, real, minatar]
 }
 
 #[test]
@@ -156,7 +180,7 @@ fn masked_rows_have_no_part_in_losses_or_gradient() {
         assert!(!masked.is_empty());
         for n in masked {
             problem.random.vs[n] += 1e6;
-            problem.random.actions[n] = 1 - problem.random.actions[n];
+            problem.random.spoil_action(n);
             problem.random.obs.spoil(n);
         }
         let mut changed = vec![0.0; grad.len()];
@@ -171,19 +195,23 @@ fn bootstrap_columns_get_values_but_no_gradient() {
         let mut problem = Problem::new(&spec, 5);
         let mut grad = vec![0.0; problem.params.len()];
         problem.learn(&mut grad);
-        let n = problem.random.actions.len();
+        let n = problem.random.n_steps();
         (n..n + 7).for_each(|frame| problem.random.obs.spoil(frame));
         let mut changed = vec![0.0; grad.len()];
         problem.learn(&mut changed);
         assert_eq!(changed, grad);
-        let values = problem.stack.outputs.row(spec.n_action_params);
+        let values = problem.stack.outputs.row(spec.0.n_action_params);
         let bootstrap: Vec<f64> = values.iter().skip(n).copied().collect();
         assert_eq!(bootstrap, vec![bootstrap[0]; 7], "equal observations have equal values");
     }
 }
 
 /// Losses and gradient of f32 kernels on the same problem.
-fn learn_f32(kernels: Simd, problem: &Problem, spec: &NetworkSpec) -> (Losses, Vec<f32>) {
+fn learn_f32(
+    kernels: Simd,
+    problem: &Problem,
+    (spec, actions): &(NetworkSpec, ActionSpace),
+) -> (Losses, Vec<f32>) {
     let f32s = |values: &[f64]| values.iter().map(|v| *v as f32).collect::<Vec<f32>>();
     let random = &problem.random;
     let params = f32s(&problem.params);
@@ -202,16 +230,23 @@ fn learn_f32(kernels: Simd, problem: &Problem, spec: &NetworkSpec) -> (Losses, V
     let targets = Targets { vs: &vs, rhos: &rhos, pg_advantages: &pg, weights: &weights };
     let costs = LossCosts { baseline_cost: 0.5, entropy_cost: 0.01 };
     let mut grad = vec![0.0; params.len()];
-    let mut stack = Stack::new(spec, kernels, random.actions.len(), random.obs.n_frames());
+    let mut stack = Stack::new((spec, actions), kernels, random);
     let losses = stack.learn(&params, (&frames, random.actions()), (&targets, &costs), &mut grad);
     (losses, grad)
 }
 
 #[test]
 fn every_kernel_agrees_with_f64() {
-    let pixels = Pixels { shape: [4, 10, 10], high: 1 };
-    let minatar = NetworkSpec::pictures(Torso::Minatar, pixels, 3);
-    for spec in [NetworkSpec::mlp(4, &[64, 64], 2), minatar] {
+    let mlp = |actions| of(ObsSpace::vector(4), Torso::Mlp { hidden: vec![64, 64] }, actions);
+    let planes = ObsSpace::planes(4, 10, 10);
+    let several = ActionSpace::MultiDiscrete(vec![3, 2]);
+    for spec in [
+        mlp(ActionSpace::Discrete(2)),
+        mlp(several),
+        mlp(real(2)),
+        of(planes.clone(), Torso::Minatar, ActionSpace::Discrete(3)),
+        of(planes, Torso::Minatar, real(3)),
+    ] {
         let mut problem = Problem::new(&spec, 6);
         problem.params.iter_mut().for_each(|param| *param *= 0.2);
         let mut grad = vec![0.0; problem.params.len()];
@@ -224,7 +259,11 @@ fn every_kernel_agrees_with_f64() {
             let (found, found_grad) = learn_f32(kernels, &problem, &spec);
             let (found, expected) = (found.total(&COSTS), losses.total(&COSTS));
             approx::assert_relative_eq!(found, expected, max_relative = 1e-4);
-            assert_gradients_agree(&format!("{name}, {}", spec.torso.name()), &found_grad, &grad);
+            assert_gradients_agree(
+                &format!("{name}, {} {}", spec.0.torso.name(), spec.1),
+                &found_grad,
+                &grad,
+            );
         }
     }
 }

@@ -6,10 +6,11 @@
 mod plain_layers;
 
 use impala::kernels::Simd;
-use impala::network::native;
 use impala::network::params::{ParamLayout, unit_f32};
 use impala::network::torch::{TorchActing, TorchLearning};
-use impala::network::{Acting, Learning, NetworkSpec, Pixels, TorchOptions, Torso};
+use impala::network::{
+    self, Acting, Arithmetic, Backend, Learning, NetworkSpec, Pixels, TorchOptions, Torso, native,
+};
 use impala::rollout::{Frames, StepKind};
 use impala::space::ObsBuffer;
 use ndarray::Array2;
@@ -117,6 +118,32 @@ fn networks_agree_at_every_depth() {
         let question = Question::random(&spec, 20, 32, 1);
         assert_networks_agree(&spec, &mut torch(&spec), &question);
     }
+}
+
+/// Rows that no observation changes, whichever network they stand above.
+#[test]
+fn networks_agree_below_free_rows() {
+    let spec = NetworkSpec { n_free: 3, ..NetworkSpec::mlp(4, &[24], 6) };
+    let (layout, question) = (ParamLayout::new(&spec), Question::random(&spec, 9, 11, 3));
+    let (params, arithmetic) = (bent(&layout), Arithmetic::with(Simd::detect()));
+    let [native, torch] = [Backend::Native, Backend::Torch].map(|backend| {
+        let mut network = network::learning(&spec, backend, arithmetic, question.n_frames());
+        answer(&mut *network, &params, &question)
+    });
+    assert_agree("outputs", &torch.0, &native.0);
+    assert_agree("gradient", &torch.1, &native.1);
+    let (free, n) = (&params[layout.free()], question.n_frames());
+    for (row, value) in torch.0.chunks(n).zip(free) {
+        assert!(row.iter().all(|output| output == value));
+    }
+    for (grad, row) in torch.1[layout.free()].iter().zip(question.d_outputs.outer_iter()) {
+        approx::assert_relative_eq!(*grad, row.sum(), max_relative = 1e-4, epsilon = 1e-3);
+    }
+    let mut acting = network::acting_by(&spec, Backend::Torch, arithmetic, n);
+    acting.params_mut().copy_from_slice(&params);
+    let mut acted = Array2::zeros((spec.n_action_params, n));
+    acting.outputs(question.obs.view(), acted.view_mut());
+    assert_agree("acting", acted.as_slice().unwrap(), &torch.0[..6 * n]);
 }
 
 #[test]

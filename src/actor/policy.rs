@@ -9,7 +9,7 @@ use rand_core::SeedableRng;
 use rand_xoshiro::Xoshiro256PlusPlus;
 
 use crate::kernels::Simd;
-use crate::network::heads::Head;
+use crate::network::heads::{Head, Odds};
 use crate::network::{self, Acting, Arithmetic, NetworkSpec};
 use crate::space::{ActionSpace, ActionsMut, Obs};
 
@@ -58,8 +58,9 @@ impl Policy {
         self.head.best(self.outputs.view(), actions);
     }
 
-    /// Probability of each action in environment `env`, `[A]`, as the last [`Policy::sample`] saw them.
-    pub fn probs(&self, env: usize) -> Vec<f32> {
-        self.head.probs(env)
+    /// What it thinks of each part of the action in environment `env`, `[K]`, as the last [`Policy::sample`] saw
+    /// the observations.
+    pub fn odds(&self, env: usize) -> Vec<Odds> {
+        self.head.odds(self.outputs.view(), env)
     }
 }

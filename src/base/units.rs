@@ -107,6 +107,11 @@ pub fn score(value: f64) -> String {
     }
 }
 
+/// One episode's score: whole where it is whole, else as [`score`] has it.
+pub fn one_score(value: f64) -> String {
+    if value.fract() == 0.0 { value.to_string() } else { score(value) }
+}
+
 /// Three significant digits without an exponent; zeros that say nothing are left away.
 pub fn three_digits(value: f64) -> String {
     trim_zeros(&padded_digits(value))
@@ -148,6 +153,12 @@ mod tests {
 
     fn plain(text: String) -> String {
         text.replace('\u{a0}', " ")
+    }
+
+    #[test]
+    fn the_score_of_an_episode_has_decimals_where_it_has_any() {
+        let said = [500.0, -0.5, -431.811_973].map(one_score);
+        assert_eq!(said, ["500", "-0.500", "-431.8"]);
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::base::units::{number_of, score};
+use crate::base::units::{number_of, one_score, score};
 use crate::config::Config;
 use crate::env::Registry;
 use crate::kernels::Simd;
@@ -212,9 +212,11 @@ fn as_text(evaluation: &Evaluation) -> String {
         (number_of(*episodes, &format!("{actions} episode")), number_of(*frames, "frame"));
     let mut text = format!(
         "{env}: {episodes} of a policy that learned from {frames}\n\
-         score {} ± {} (mean ± standard error), min {min}, max {max}{}",
+         score {} ± {} (mean ± standard error), min {}, max {}{}",
         score(*mean),
         score(*standard_error),
+        one_score(*min),
+        one_score(*max),
         summary.remark(),
     );
     for line in histogram_lines(&histogram(evaluation.returns, MAX_BINS)) {
@@ -239,7 +241,7 @@ fn label(bin: &Bin) -> String {
     // Edges are round numbers; what comes after the twelfth digit is rounding.
     let edge = |value: f64| (value * 1e9).round() / 1e9;
     match bin.from == bin.below {
-        true => format!("{}", bin.from),
+        true => one_score(bin.from),
         false => format!("{} to <{}", edge(bin.from), edge(bin.below)),
     }
 }

@@ -56,6 +56,9 @@ settings! {
         python: String = String::new(), Text("the path of a Python, or nothing");
         /// Time that the process of such environments may take until they can be stepped.
         env_start_timeout_s: f64 = Launch::default().start_timeout_s, Reals(0.1, 1e6, "seconds");
+        /// What becomes of the numbers that a policy draws for a Box action: false clips those beyond -1 and 1,
+        /// true squashes all by tanh. Either way -1 to 1 span the bounds of the action.
+        squash_actions: bool = false, Flag;
         /// Seed of everything random: weights, environments, actions.
         seed: u64 = 1, Integers(0, MAX_INTEGER, "");
         /// Budget: environment steps to learn from.
@@ -330,13 +333,15 @@ impl Config {
         spec.map_err(|error| self.no_env(&error))
     }
 
-    /// The environments that may be named, with those in processes of their own started as the settings say.
+    /// The environments that may be named, with those in processes of their own started, and actions brought
+    /// within their bounds, as the settings say.
     pub fn registry(&self) -> Registry {
-        self.environments.clone().launching(Launch {
+        let launch = Launch {
             python: self.python.clone(),
             wrappers: self.env_wrappers.clone(),
             start_timeout_s: self.env_start_timeout_s,
-        })
+        };
+        self.environments.clone().launching(launch).squashing_actions(self.squash_actions)
     }
 
     /// What of these settings names code to be run; `None` where nothing does. Who has not written them may not
@@ -353,11 +358,10 @@ impl Config {
     /// The network for an environment.
     ///
     /// # Errors
-    /// If it cannot take what the environment shows, say what it takes, or be that large.
+    /// If it cannot take what the environment shows, or be that large.
     pub fn network(&self, spec: &Spec) -> Result<NetworkSpec, ConfigError> {
         let torso = self.torso(&spec.obs);
-        let network = NetworkSpec::of(spec, torso)
-            .map_err(|unfit| value("env", &self.env, format!("{unfit}; choose another")))?;
+        let network = NetworkSpec::of(spec, torso);
         let hidden = || format!("{:?}", self.network.hidden);
         match (network.fault(), &network.torso) {
             (None, _) => Ok(network),
@@ -422,7 +426,8 @@ impl Config {
         Ok(Arithmetic { kernels: self.simd()?, torch: TorchOptions { channels_last, bf16 } })
     }
 
-    /// `n_envs` environments, seeded from `seed` on, with observations as the network takes them.
+    /// `n_envs` environments, seeded from `seed` on, with observations as the network takes them and actions as
+    /// the policy draws them.
     ///
     /// # Errors
     /// As [`Config::spec`].

@@ -4,6 +4,7 @@
 const PRESETS: &[(&[&str], &str)] = &[
     (&["MountainCar-v0"], include_str!("presets/MountainCar-v0.toml")),
     (&["Acrobot-v1"], include_str!("presets/Acrobot-v1.toml")),
+    (&["Pendulum-v1"], include_str!("presets/Pendulum-v1.toml")),
     (MINATAR, include_str!("presets/MinAtar.toml")),
     (&["PixelCatch-v0"], include_str!("presets/PixelCatch-v0.toml")),
 ];

@@ -72,18 +72,21 @@ impl VecEnv for NetworkInputs {
 mod tests {
     use super::super::{EnvArgs, Registry, StepBuffer};
     use super::*;
-    use crate::space::{ActionSpace, ObsBuffer, ObsSpace};
+    use crate::space::{ActionBuffer, ActionSpace, ObsBuffer, ObsSpace};
 
     /// Observations of 600 steps of three environments, `[D, 3]` each.
     fn played(mut envs: Box<dyn VecEnv>) -> Vec<ObsBuffer> {
         let spec = envs.spec().clone();
-        let ActionSpace::Discrete(n_actions) = spec.actions else { panic!("{spec}") };
         let mut room = StepBuffer::new(&spec, 3);
+        let mut actions = ActionBuffer::zeros(&spec.actions, 3);
         room.reset(&mut *envs).unwrap();
         let step = |step: i32| {
             let before = room.obs.clone();
-            let actions = [0, step % n_actions as i32, 1];
-            room.step(&mut *envs, Actions::of_indices(&actions)).unwrap();
+            if let ActionSpace::Discrete(n) = spec.actions {
+                let indices = [0, step % n as i32, 1];
+                actions.view_mut().index_row().copy_from_slice(&indices);
+            }
+            room.step(&mut *envs, actions.view()).unwrap();
             before
         };
         (0..600).map(step).collect()

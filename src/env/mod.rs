@@ -119,6 +119,7 @@ mod inputs;
 mod minatar;
 pub mod outside;
 mod pixel_catch;
+mod raw_actions;
 mod seeding;
 mod vector;
 
@@ -132,7 +133,7 @@ pub use error::{EnvError, UnknownEnv};
 pub use seeding::NumpyRng;
 pub use vector::{StepBuffer, StepMut, VecEnv};
 
-use crate::space::Spec;
+use crate::space::{ActionMap, ActionSpace, Spec};
 use column::{Action, Observation};
 use minatar::game::MinAtar;
 use minatar::{asterix, breakout, freeway, seaquest, space_invaders};
@@ -185,6 +186,7 @@ const BUILT_IN: &[Entry] = &[
     Entry::of::<classic::cartpole::CartPole>(),
     Entry::of::<classic::mountain_car::MountainCar>(),
     Entry::of::<classic::acrobot::Acrobot>(),
+    Entry::of::<classic::pendulum::Pendulum>(),
     Entry::of::<MinAtar<breakout::Breakout, 1>>(),
     Entry::of::<MinAtar<breakout::Breakout, 0>>(),
     Entry::of::<MinAtar<space_invaders::SpaceInvaders, 1>>(),
@@ -242,12 +244,13 @@ fn read<E: Env>(args: &EnvArgs) -> Result<(E::Args, Spec), EnvError> {
 pub struct Registry {
     entries: Vec<Entry>,
     outside: Outside,
+    squash_actions: bool,
 }
 
 impl Default for Registry {
     /// The engine's own environments.
     fn default() -> Self {
-        Registry { entries: BUILT_IN.to_vec(), outside: Outside::default() }
+        Registry { entries: BUILT_IN.to_vec(), outside: Outside::default(), squash_actions: false }
     }
 }
 
@@ -267,6 +270,18 @@ impl Registry {
     /// The same, with what environments in processes of their own print in a folder.
     pub fn logging_to(self, folder: PathBuf) -> Self {
         Registry { outside: self.outside.logging_to(folder), ..self }
+    }
+
+    /// The same, with numbers that a policy draws squashed into the bounds of an action instead of clipped.
+    pub fn squashing_actions(self, squash_actions: bool) -> Self {
+        Registry { squash_actions, ..self }
+    }
+
+    /// How each number of an action is made of the one that a policy draws; none for indices.
+    pub fn action_maps(&self, actions: &ActionSpace) -> Vec<ActionMap> {
+        let ActionSpace::Box { low, high } = actions else { return Vec::new() };
+        let bounds = low.iter().zip(high);
+        bounds.map(|(low, high)| ActionMap::of([*low, *high], self.squash_actions)).collect()
     }
 
     /// The ids of all environments in this process, in the order in which they were added.
@@ -315,7 +330,8 @@ impl Registry {
         }
     }
 
-    /// The same with observations as the network takes them, mapped from their bounds.
+    /// The same with observations as the network takes them, mapped from their bounds, and with actions as the
+    /// policy draws them, mapped to theirs.
     ///
     /// # Errors
     /// As [`Registry::spec`].
@@ -326,7 +342,9 @@ impl Registry {
         n_envs: usize,
         seed: u64,
     ) -> Result<Box<dyn VecEnv>, EnvError> {
-        self.make_vec(id, args, n_envs, seed).map(inputs::network_inputs)
+        let envs = self.make_vec(id, args, n_envs, seed)?;
+        let maps = self.action_maps(&envs.spec().actions);
+        Ok(raw_actions::raw_actions(inputs::network_inputs(envs), maps))
     }
 
     fn entry(&self, id: &str) -> Result<&Entry, UnknownEnv> {
@@ -350,7 +368,7 @@ impl fmt::Debug for Registry {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::space::{ActionSpace, ObsSpace};
+    use crate::space::ObsSpace;
 
     #[test]
     fn a_known_id_yields_its_spec_and_its_vector() {

@@ -582,7 +582,7 @@ mod tests {
             Ok(Spec {
                 id: Self::ID.into(),
                 obs: ObsSpace::vector(1 + args.more),
-                actions: ActionSpace::Box { low: vec![-1.0, 0.0], high: vec![1.0, f32::INFINITY] },
+                actions: ActionSpace::Box { low: vec![-1.0, 0.0], high: vec![1.0, f32::MAX] },
                 max_episode_steps: Some(2),
                 reward_threshold: None,
             })

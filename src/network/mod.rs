@@ -6,6 +6,7 @@
 //!
 //! [`native`] has hand-derived gradients on our own kernels; `torch` has libtorch's autograd.
 
+mod free;
 pub mod heads;
 mod inputs;
 mod layer;
@@ -23,11 +24,14 @@ use crate::rollout::Frames;
 use crate::space::Obs;
 
 pub use layer::{Conv, Layer};
-pub use spec::{NetworkSpec, Pixels, Unfit};
+pub use spec::{NetworkSpec, Pixels};
 pub use torso::Torso;
 
 /// A network that acts: weights of one version, one call a step of E environments.
 pub trait Acting: Send {
+    /// The flat weights.
+    fn params(&self) -> &[f32];
+
     /// The flat weights, to be overwritten with a newer version.
     fn params_mut(&mut self) -> &mut [f32];
 
@@ -142,7 +146,9 @@ pub fn acting_by(
     match backend {
         Backend::Native => native::acting(spec, arithmetic.kernels, n_envs),
         #[cfg(feature = "torch")]
-        Backend::Torch => Box::new(torch::TorchActing::new(spec, arithmetic.torch)),
+        Backend::Torch => {
+            free::acting(spec, Box::new(torch::TorchActing::new(spec, arithmetic.torch)))
+        }
         #[cfg(not(feature = "torch"))]
         Backend::Torch => panic!("{NO_TORCH}"),
     }
@@ -161,7 +167,9 @@ pub fn learning(
     match backend {
         Backend::Native => native::learning(spec, arithmetic.kernels, n_observations),
         #[cfg(feature = "torch")]
-        Backend::Torch => Box::new(torch::TorchLearning::new(spec, arithmetic.torch)),
+        Backend::Torch => {
+            free::learning(spec, Box::new(torch::TorchLearning::new(spec, arithmetic.torch)))
+        }
         #[cfg(not(feature = "torch"))]
         Backend::Torch => panic!("{NO_TORCH}"),
     }

@@ -4,11 +4,14 @@
 //! same vector is what the optimiser updates, what the shared weight region carries and what a
 //! checkpoint stores. Knows no arithmetic of the network.
 
+use std::ops::Range;
+
 use ndarray::{ArrayView1, ArrayView2, ArrayViewMut1, ArrayViewMut2};
 use rand_core::{Rng, SeedableRng};
 use rand_xoshiro::Xoshiro256PlusPlus;
 
 use super::NetworkSpec;
+use super::heads::gaussian;
 use super::layer::Layer;
 
 /// Hidden layers of the largest network: far more than shared memory between processes is useful for.
@@ -30,7 +33,9 @@ pub struct Param {
     pub shape: Vec<usize>,
     /// Index of its first value in the flat vector.
     pub offset: usize,
-    /// Its initial values are uniform within ± this.
+    /// The middle of its initial values.
+    pub centre: f32,
+    /// They are uniform within ± this of it.
     pub bound: f32,
 }
 
@@ -87,13 +92,15 @@ impl Affine {
 /// The layout of every parameter of a [`NetworkSpec`] in one flat vector.
 ///
 /// Order: for each torso layer weight then bias; then `policy.weight`, `value.weight`, `policy.bias`,
-/// `value.bias`. Both are adjacent, so that they are one `[P + V, H]` layer to the learner.
+/// `value.bias`. Both are adjacent, so that they are one `[P - F + V, H]` layer to the learner. Last are the F
+/// free parameters, `log_std`, where there are any.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ParamLayout {
     params: Vec<Param>,
     torso: Vec<Affine>,
     heads: Affine,
     policy: Affine,
+    free: Range<usize>,
     len: usize,
 }
 
@@ -103,15 +110,17 @@ impl ParamLayout {
         let (mut builder, mut torso) = (Builder::default(), Vec::new());
         builder.push_layers("torso", &spec.layers(), &mut torso);
         let n_inputs = spec.n_features();
-        let (n_action_params, n_values) = (spec.n_action_params, spec.n_values);
-        let bound = Layer::Dense { n_inputs, n_outputs: spec.n_outputs() }.bound();
-        let weight = builder.push("policy.weight".into(), vec![n_action_params, n_inputs], bound);
+        let (n_rows, n_values) = (spec.n_action_params - spec.n_free, spec.n_values);
+        let bound = Layer::Dense { n_inputs, n_outputs: n_rows + n_values }.bound();
+        let policy_bound = if spec.n_free > 0 { gaussian::MEAN_START * bound } else { bound };
+        let weight = builder.push("policy.weight".into(), vec![n_rows, n_inputs], policy_bound);
         builder.push("value.weight".into(), vec![n_values, n_inputs], bound);
-        let bias = builder.push("policy.bias".into(), vec![n_action_params], bound);
+        let bias = builder.push("policy.bias".into(), vec![n_rows], policy_bound);
         builder.push("value.bias".into(), vec![n_values], bound);
-        let policy = Affine { n_outputs: n_action_params, n_inputs, weight, bias };
-        let heads = Affine { n_outputs: spec.n_outputs(), ..policy };
-        ParamLayout { params: builder.params, torso, heads, policy, len: builder.len }
+        let policy = Affine { n_outputs: n_rows, n_inputs, weight, bias };
+        let heads = Affine { n_outputs: n_rows + n_values, ..policy };
+        let free = builder.push_free(spec.n_free);
+        ParamLayout { params: builder.params, torso, heads, policy, free, len: builder.len }
     }
 
     /// Values in the flat vector.
@@ -134,14 +143,20 @@ impl ParamLayout {
         &self.torso
     }
 
-    /// All outputs as one layer: the P parameters of the action distribution, then the V values.
+    /// The outputs that follow from the features as one layer: of the P parameters of the action distribution all
+    /// but the F free ones, then the V values.
     pub fn heads(&self) -> Affine {
         self.heads
     }
 
-    /// The P parameters alone: what an actor needs.
+    /// The first of these, without the values: what an actor needs.
     pub fn policy(&self) -> Affine {
         self.policy
+    }
+
+    /// Where the F free parameters lie in the flat vector.
+    pub fn free(&self) -> Range<usize> {
+        self.free.clone()
     }
 
     /// Initial parameters.
@@ -149,7 +164,7 @@ impl ParamLayout {
         let mut rng = Xoshiro256PlusPlus::seed_from_u64(seed);
         let mut flat = Vec::with_capacity(self.len);
         for param in &self.params {
-            let value = |_| param.bound * (2.0 * unit_f32(&mut rng) - 1.0);
+            let value = |_| param.centre + param.bound * (2.0 * unit_f32(&mut rng) - 1.0);
             flat.extend((0..param.len()).map(value));
         }
         flat
@@ -186,8 +201,21 @@ impl Builder {
     }
 
     fn push(&mut self, name: String, shape: Vec<usize>, bound: f32) -> usize {
-        let offset = self.len;
-        let param = Param { name, shape, offset, bound };
+        self.push_param(Param { name, shape, offset: self.len, centre: 0.0, bound })
+    }
+
+    /// So many parameters that no observation changes; where they lie.
+    fn push_free(&mut self, n_free: usize) -> Range<usize> {
+        let (name, shape, offset) = ("log_std".into(), vec![n_free], self.len);
+        if n_free > 0 {
+            let centre = gaussian::LOG_STD_START;
+            self.push_param(Param { name, shape, offset, centre, bound: 0.0 });
+        }
+        offset..self.len
+    }
+
+    fn push_param(&mut self, param: Param) -> usize {
+        let offset = param.offset;
         self.len += param.len();
         self.params.push(param);
         offset
@@ -243,13 +271,33 @@ mod tests {
     }
 
     #[test]
+    fn free_parameters_are_last_and_the_means_beside_them_begin_small() {
+        let with = |n_action_params, n_free| {
+            let spec = NetworkSpec { n_free, ..NetworkSpec::mlp(4, &[64], n_action_params) };
+            ParamLayout::new(&spec)
+        };
+        let (plain, free) = (with(2, 0), with(4, 2));
+        assert_eq!(free.free(), plain.len()..plain.len() + 2);
+        assert_eq!((free.policy(), free.heads()), (plain.policy(), plain.heads()));
+        let last = free.params().last().unwrap();
+        assert_eq!((&*last.name, &last.shape[..]), ("log_std", &[2][..]));
+        assert_eq!(free.init(1)[free.free()], [gaussian::LOG_STD_START; 2]);
+        for (plain, free) in plain.params().iter().zip(free.params()) {
+            let is_small = free.name.starts_with("policy");
+            let share = if is_small { gaussian::MEAN_START } else { 1.0 };
+            assert_eq!(free.bound, share * plain.bound, "{}", free.name);
+        }
+        assert!(plain.free().is_empty() && plain.params().iter().all(|p| p.name != "log_std"));
+    }
+
+    #[test]
     fn initial_values_fill_their_bounds_and_depend_on_the_seed() {
         let layout = layout();
         let flat = layout.init(1);
         for param in layout.params() {
             let values = &flat[param.offset..param.offset + param.len()];
-            let bound = param.bound;
-            assert!(values.iter().all(|v| v.abs() <= bound), "{}", param.name);
+            let (bound, centre) = (param.bound, param.centre);
+            assert!(values.iter().all(|v| (v - centre).abs() <= bound), "{}", param.name);
             if values.len() > 50 {
                 assert!(values.iter().any(|v| *v > 0.9 * bound), "{}", param.name);
                 assert!(values.iter().any(|v| *v < -0.9 * bound), "{}", param.name);

@@ -24,6 +24,9 @@ pub struct NetworkSpec {
     pub torso: Torso,
     /// P, parameters of the distribution over actions.
     pub n_action_params: usize,
+    /// F, how many of these, the first ones, are the same whatever is observed: parameters of their own.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub n_free: usize,
     /// V, values.
     pub n_values: usize,
 }
@@ -38,36 +41,34 @@ pub struct Pixels {
     pub high: u8,
 }
 
-/// No network can be made for these spaces.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{0}")]
-pub struct Unfit(pub(super) String);
+fn is_zero(number: &usize) -> bool {
+    *number == 0
+}
 
 impl NetworkSpec {
     /// The network for an environment's spaces, with one value.
-    ///
-    /// # Errors
-    /// [`Unfit`] if no head draws such actions.
-    pub fn of(spec: &Spec, torso: Torso) -> Result<NetworkSpec, Unfit> {
+    pub fn of(spec: &Spec, torso: Torso) -> NetworkSpec {
         let pixels = match spec.obs {
             ObsSpace::Image { shape, high } => Some(Pixels { shape, high }),
             ObsSpace::Vector { .. } => None,
         };
         let n_inputs = spec.obs.numbers().len;
-        let n_action_params = heads::n_params(&spec.actions)?;
-        Ok(NetworkSpec { n_inputs, pixels, torso, n_action_params, n_values: 1 })
+        let (n_action_params, n_free) =
+            (heads::n_params(&spec.actions), heads::n_free(&spec.actions));
+        NetworkSpec { n_inputs, pixels, torso, n_action_params, n_free, n_values: 1 }
     }
 
     /// Dense layers of these widths on numbers, with one value.
     pub fn mlp(n_inputs: usize, hidden: &[usize], n_action_params: usize) -> NetworkSpec {
         let torso = Torso::Mlp { hidden: hidden.to_vec() };
-        NetworkSpec { n_inputs, pixels: None, torso, n_action_params, n_values: 1 }
+        NetworkSpec { n_inputs, pixels: None, torso, n_action_params, n_free: 0, n_values: 1 }
     }
 
     /// A torso on pictures, with one value.
     pub fn pictures(torso: Torso, pixels: Pixels, n_action_params: usize) -> NetworkSpec {
         let n_inputs = pixels.shape.iter().product();
-        NetworkSpec { n_inputs, pixels: Some(pixels), torso, n_action_params, n_values: 1 }
+        let pixels = Some(pixels);
+        NetworkSpec { n_inputs, pixels, torso, n_action_params, n_free: 0, n_values: 1 }
     }
 
     /// P + V.
@@ -141,7 +142,10 @@ impl NetworkSpec {
         let outer = [&n_numbers, &self.n_action_params, &self.n_values];
         let mut widths = hidden.iter().chain(outer);
         let width = widths.find(|width| !(1..=MAX_WIDTH).contains(*width));
-        width.map(|width| format!("a layer of {width} units; 1 to {MAX_WIDTH} work"))
+        let width = width.map(|width| format!("a layer of {width} units; 1 to {MAX_WIDTH} work"));
+        let (n_free, n_all) = (self.n_free, self.n_action_params);
+        let free = || format!("{n_free} free parameters of the {n_all} of a distribution");
+        width.or_else(|| (n_free >= n_all).then(free))
     }
 }
 
@@ -157,10 +161,10 @@ mod tests {
     #[test]
     fn sizes_follow_from_the_spaces() {
         let vector = spec(ObsSpace::vector(4), ActionSpace::Discrete(3));
-        let network = NetworkSpec::of(&vector, Torso::Mlp { hidden: vec![8] }).unwrap();
+        let network = NetworkSpec::of(&vector, Torso::Mlp { hidden: vec![8] });
         assert_eq!((network.n_inputs, network.n_action_params, network.n_outputs()), (4, 3, 4));
         let planes = spec(ObsSpace::planes(4, 10, 10), ActionSpace::Discrete(3));
-        let network = NetworkSpec::of(&planes, Torso::Minatar).unwrap();
+        let network = NetworkSpec::of(&planes, Torso::Minatar);
         assert_eq!(network.pixels, Some(Pixels { shape: [4, 10, 10], high: 1 }));
         assert_eq!((network.n_inputs, network.n_features()), (400, 128));
         assert_eq!(network.n_activations(), 3 * 1024 + 2 * 128);

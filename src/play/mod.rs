@@ -5,4 +5,4 @@ pub mod render;
 pub mod scores;
 pub mod trial;
 
-pub use player::{Bounds, Choice, EvalError, Moment, Played, Player, Selection};
+pub use player::{Bounds, Choice, ChoicePart, EvalError, Moment, Played, Player, Selection};

@@ -8,9 +8,10 @@ use crate::actor::policy::Policy;
 use crate::base::latency::monotonic_ns;
 use crate::env::{EnvArgs, EnvError, Registry, StepBuffer, VecEnv};
 use crate::kernels::Simd;
+use crate::network::heads::Odds;
 use crate::network::{Arithmetic, Backend};
 use crate::rollout::StepKind;
-use crate::space::{ActionBuffer, Spec};
+use crate::space::{ActionBuffer, ActionMap, Spec};
 use crate::state::checkpoint::Checkpoint;
 
 /// Episodes played side by side: bounds the memory of long evaluations.
@@ -77,13 +78,28 @@ pub struct Moment {
     pub choice: Option<Choice>,
 }
 
-/// An action, and what the policy thought of all.
+/// An action, part by part, and what the policy thought of each.
+pub type Choice = Vec<ChoicePart>;
+
+/// One part of an action, and what the policy thought of it.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Choice {
-    /// The one that is taken, an index.
-    pub action: usize,
-    /// Probability of each action, `[A]`.
-    pub probs: Vec<f32>,
+pub enum ChoicePart {
+    /// One of A.
+    Index {
+        /// The one that is taken.
+        taken: usize,
+        /// Probability of each, `[A]`.
+        probs: Vec<f32>,
+    },
+    /// A number, as the environment takes it.
+    Number {
+        /// The one that is taken.
+        taken: f32,
+        /// How far it is on the way from bound to bound, 0 to 1.
+        share: f32,
+        /// The same of a standard deviation below the mean, and of one above it.
+        likely: [f32; 2],
+    },
 }
 
 /// When an episode that does not end by itself is ended, and when nobody waits for one any longer.
@@ -181,10 +197,11 @@ impl<'a> Player<'a> {
         let (mut policy, mut envs) = self.seat(1, seed)?;
         let mut exchange = Exchange::new(&self.spec, 1);
         exchange.step.reset(&mut *envs)?;
+        let maps = self.environments.action_maps(&self.spec.actions);
         let (mut moments, mut step, mut score) = (Vec::new(), 0, 0.0);
         let is_over = |kinds: &[StepKind]| kinds[0].ends_episode();
         while !is_over(&exchange.step.kinds) && u64::from(step) < max_steps {
-            let choice = Some(exchange.choose(&mut policy, self.selection));
+            let choice = Some(exchange.choose(&mut policy, self.selection, &maps));
             moments.push(Moment { step, score, obs: self.observed(&exchange), choice });
             exchange.step(&mut *envs)?;
             step += 1;
@@ -270,13 +287,27 @@ impl Exchange {
         }
     }
 
-    /// The action in the first environment, with the probabilities that it was chosen by.
-    fn choose(&mut self, policy: &mut Policy, selection: Selection) -> Choice {
+    /// The action in the first environment, with what it was chosen by; the maps are those of its numbers.
+    fn choose(&mut self, policy: &mut Policy, selection: Selection, maps: &[ActionMap]) -> Choice {
         self.act(policy, Selection::Sampled);
         if selection == Selection::Greedy {
             self.act(policy, selection);
         }
-        Choice { action: self.actions.view().index_row()[0] as usize, probs: policy.probs(0) }
+        let actions = self.actions.view();
+        let parts = policy.odds(0).into_iter().enumerate();
+        let part = |(part, odds)| match odds {
+            Odds::Indices(probs) => {
+                ChoicePart::Index { taken: actions.indices()[[part, 0]] as usize, probs }
+            }
+            Odds::Number { mean, std } => {
+                let map = maps[part];
+                let taken = map.taken(actions.numbers()[[part, 0]]);
+                let share = |drawn| map.share(map.taken(drawn));
+                let likely = [share(mean - std), share(mean + std)];
+                ChoicePart::Number { taken, share: map.share(taken), likely }
+            }
+        };
+        parts.map(part).collect()
     }
 
     fn step(&mut self, envs: &mut dyn VecEnv) -> Result<(), EnvError> {
@@ -346,6 +377,12 @@ mod tests {
         });
     }
 
+    /// Of an action that is one index.
+    fn index(choice: &Choice) -> (usize, &[f32]) {
+        let [ChoicePart::Index { taken, probs }] = &choice[..] else { panic!("{choice:?}") };
+        (*taken, probs)
+    }
+
     #[test]
     fn a_recorded_episode_is_the_one_that_is_scored() {
         let (checkpoint, environments) = (checkpoint(), Registry::default());
@@ -358,9 +395,9 @@ mod tests {
             assert_eq!((last.score, f64::from(last.step)), (score, score), "one point a step");
             assert!(last.choice.is_none() && moments.len() == last.step as usize + 1);
             for choice in moments.iter().filter_map(|moment| moment.choice.as_ref()) {
-                let most = choice.probs.iter().copied().fold(0.0, f32::max);
-                assert_eq!(choice.probs[choice.action], most);
-                assert!((choice.probs.iter().sum::<f32>() - 1.0).abs() < 1e-5);
+                let (taken, probs) = index(choice);
+                assert_eq!(probs[taken], probs.iter().copied().fold(0.0, f32::max));
+                assert!((probs.iter().sum::<f32>() - 1.0).abs() < 1e-5);
             }
         }
     }
@@ -373,6 +410,7 @@ mod tests {
         let moments: Vec<Moment> =
             (0..20).flat_map(|seed| player.moments(seed, 1_000).unwrap()).collect();
         let choices = moments.iter().filter_map(|moment| moment.choice.as_ref());
-        assert!(choices.filter(|choice| choice.probs[choice.action] < 0.5).count() > 5);
+        let taken = choices.map(index).map(|(taken, probs)| probs[taken]);
+        assert!(taken.filter(|prob| *prob < 0.5).count() > 5);
     }
 }

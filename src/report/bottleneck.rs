@@ -243,6 +243,7 @@ mod tests {
             slots_per_actor: 1,
             batch_slots: 1,
             deterministic: false,
+            real_actions: false,
             exit: Exit::Finished,
             signal: None,
             wall_s: 10.5,

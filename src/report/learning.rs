@@ -135,7 +135,7 @@ fn judged(rows: &[MetricsRow], summary: &Summary, scores: &Scores) -> Learning {
     let course = course(rows, summary, scores);
     let healthy = matches!(course, Course::Solved | Course::Rising);
     let signs = [
-        (course != Course::Collapsed && !healthy).then(|| collapse(rows)).flatten(),
+        (course != Course::Collapsed && !healthy).then(|| collapse(rows, summary)).flatten(),
         (course != Course::OutOfScale && !healthy).then(|| growth(rows)).flatten(),
         (course != Course::Solved).then(|| blindness(rows)).flatten(),
     ];
@@ -156,7 +156,7 @@ fn course(rows: &[MetricsRow], summary: &Summary, scores: &Scores) -> Course {
         Course::OutOfScale
     } else if is_lost {
         Course::Lost
-    } else if collapse(rows).is_some() {
+    } else if collapse(rows, summary).is_some() {
         Course::Collapsed
     } else if scores.progress(scores.last) < NO_PROGRESS {
         Course::Random
@@ -188,7 +188,10 @@ fn verdict(course: Course, rows: &[MetricsRow], summary: &Summary, scores: &Scor
         }
         Course::OutOfScale => format!("It did not learn. {}", sign(growth(rows))),
         Course::Collapsed => {
-            format!("It did not learn: the score is {last}{goal}. {}", sign(collapse(rows)))
+            format!(
+                "It did not learn: the score is {last}{goal}. {}",
+                sign(collapse(rows, summary))
+            )
         }
         Course::Random => format!(
             "It did not learn: the score of {last} is that of a random policy, which had {first}{goal}."
@@ -226,8 +229,11 @@ fn advice(course: Course, rows: &[MetricsRow], summary: &Summary, scores: &Score
     format!("Look first at {look}.")
 }
 
-/// The entropy is gone, and since when.
-fn collapse(rows: &[MetricsRow]) -> Option<String> {
+/// The entropy is gone, and since when. That of a density passes 0 on its way, and says nothing.
+fn collapse(rows: &[MetricsRow], summary: &Summary) -> Option<String> {
+    if summary.real_actions {
+        return None;
+    }
     let n_gone = rows
         .iter()
         .rev()
@@ -381,6 +387,15 @@ mod tests {
                 assert!(names.contains_key(name), "{name} in {text}");
             }
         }
+    }
+
+    #[test]
+    fn a_density_below_1_nat_is_no_collapse() {
+        let (rows, mut summary) = run(|share, row| row.entropy = Some(0.9 - 2.0 * share));
+        summary.solved = false;
+        assert_eq!(judge(&rows, &summary).course, Course::Collapsed, "of probabilities it is");
+        summary.real_actions = true;
+        assert_eq!(judge(&rows, &summary).course, Course::Rising);
     }
 
     #[test]

@@ -101,7 +101,7 @@ fn critic_loss(rows: &[MetricsRow]) -> Plot {
 
 fn entropy(rows: &[MetricsRow]) -> Plot {
     let caption = "Look for a slow decline from chance (ln 2 = 0.69 with two actions); a sudden drop to 0 \
-                   means that exploration has stopped.";
+                   means that exploration has stopped. Of real numbers it may fall below 0.";
     single(
         rows,
         ("entropy", "Entropy of the target policy", caption),

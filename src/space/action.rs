@@ -19,7 +19,7 @@ pub enum ActionSpace {
     MultiDiscrete(Vec<usize>),
     /// K numbers, each between its bounds.
     Box {
-        /// Smallest values, `[K]`; they may be infinite.
+        /// Smallest values, `[K]`; the least f32 where there is no bound.
         low: Vec<f32>,
         /// Largest values, `[K]`.
         high: Vec<f32>,
@@ -44,8 +44,10 @@ impl ActionSpace {
                 !choices.is_empty() && choices.iter().all(is_index)
             }
             ActionSpace::Box { low, high } => {
-                let bounds = || low.iter().zip(high);
-                low.len() == high.len() && !low.is_empty() && bounds().all(|(low, high)| low < high)
+                // JSON, in which a checkpoint states them, has no infinity.
+                let is_bound =
+                    |(low, high): (&f32, &f32)| low.is_finite() && high.is_finite() && low < high;
+                low.len() == high.len() && !low.is_empty() && low.iter().zip(high).all(is_bound)
             }
         };
         (!is_sound).then(|| format!("actions {self}: there is none, or bounds do not fit"))
@@ -78,12 +80,21 @@ pub enum Actions<'a> {
 
 /// Said where a head meets actions of another kind.
 const NO_INDICES: &str = "a head of indices meets actions of its own space";
+const NO_NUMBERS: &str = "a head of numbers meets actions of its own space";
 
 impl<'a> Actions<'a> {
     /// Actions that are one index each, `[N]`.
     pub fn of_indices(indices: &'a [i32]) -> Self {
         let row = ArrayView2::from_shape((1, indices.len()), indices);
         Actions::Indices(row.expect("one row has all of them"))
+    }
+
+    /// N.
+    pub fn n_frames(&self) -> usize {
+        match self {
+            Actions::Indices(actions) => actions.ncols(),
+            Actions::Numbers(actions) => actions.ncols(),
+        }
     }
 
     /// The rows of indices, `[K, N]`.
@@ -102,6 +113,17 @@ impl<'a> Actions<'a> {
         match self {
             Actions::Indices(actions) => Actions::Indices(columns(*actions, range)),
             Actions::Numbers(actions) => Actions::Numbers(columns(*actions, range)),
+        }
+    }
+
+    /// The rows of numbers, `[K, N]`.
+    ///
+    /// # Panics
+    /// If they are indices.
+    pub fn numbers(&self) -> ArrayView2<'a, f32> {
+        match self {
+            Actions::Numbers(actions) => *actions,
+            Actions::Indices(_) => panic!("{NO_NUMBERS}"),
         }
     }
 
@@ -143,6 +165,28 @@ impl ActionsMut<'_> {
             ActionsMut::Numbers(actions) => {
                 ActionsMut::Numbers(columns_mut(actions.view_mut(), range))
             }
+        }
+    }
+
+    /// The rows of indices, `[K, N]`.
+    ///
+    /// # Panics
+    /// If they are numbers.
+    pub fn indices(&mut self) -> ArrayViewMut2<'_, i32> {
+        match self {
+            ActionsMut::Indices(actions) => actions.view_mut(),
+            ActionsMut::Numbers(_) => panic!("{NO_INDICES}"),
+        }
+    }
+
+    /// The rows of numbers, `[K, N]`.
+    ///
+    /// # Panics
+    /// If they are indices.
+    pub fn numbers(&mut self) -> ArrayViewMut2<'_, f32> {
+        match self {
+            ActionsMut::Numbers(actions) => actions.view_mut(),
+            ActionsMut::Indices(_) => panic!("{NO_NUMBERS}"),
         }
     }
 

@@ -7,6 +7,7 @@
 mod action;
 mod number;
 mod obs;
+mod raw;
 
 use std::fmt;
 
@@ -15,6 +16,7 @@ use serde::{Deserialize, Serialize};
 pub use action::{ActionBuffer, ActionSpace, Actions, ActionsMut};
 pub use number::{Number, Numbers};
 pub use obs::{InputMap, Obs, ObsBuffer, ObsMut, ObsSpace};
+pub use raw::ActionMap;
 
 /// What is known of an environment before any is built, in the terms of Gymnasium's registry.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

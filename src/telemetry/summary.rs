@@ -286,6 +286,9 @@ pub struct Summary {
     /// Whether actors and learner took turns, for the sake of equal runs.
     #[serde(default)]
     pub deterministic: bool,
+    /// Whether an action is real numbers. The entropy is then that of a density: no value of it means certainty.
+    #[serde(default)]
+    pub real_actions: bool,
     /// How the run ended.
     pub exit: Exit,
     /// The first signal that asked for an end, by its name, and by which the process then ended; `null`

@@ -3,9 +3,10 @@
 use impala::learner::losses::Targets;
 use impala::network::NetworkSpec;
 use impala::rollout::{Frames, StepKind};
-use impala::space::{Actions, Obs};
+use impala::space::{ActionBuffer, ActionSpace, Actions, ActionsMut, Obs};
 use ndarray::Array2;
 
+use crate::random_actions::random_actions;
 use crate::uniform::Uniform;
 
 /// Observations of (T+1)·B frames.
@@ -47,7 +48,7 @@ impl RandomObs {
 pub struct RandomBatch {
     pub n_trajectories: usize,
     pub obs: RandomObs,
-    pub actions: Vec<i32>,
+    pub actions: ActionBuffer,
     pub kinds: Vec<StepKind>,
     pub vs: Vec<f64>,
     pub rhos: Vec<f64>,
@@ -56,8 +57,12 @@ pub struct RandomBatch {
 }
 
 impl RandomBatch {
-    /// A batch for a network of `spec`.
-    pub fn new(spec: &NetworkSpec, n_steps: usize, n_trajectories: usize, seed: u64) -> Self {
+    /// A batch of T steps of B trajectories for a network of `spec`.
+    pub fn new(
+        (spec, actions): (&NetworkSpec, &ActionSpace),
+        [n_steps, n_trajectories]: [usize; 2],
+        seed: u64,
+    ) -> Self {
         let mut random = Uniform::seeded(seed);
         let n = n_steps * n_trajectories;
         let kinds =
@@ -69,7 +74,7 @@ impl RandomBatch {
         RandomBatch {
             n_trajectories,
             obs: RandomObs::new(spec, n + n_trajectories, &mut random),
-            actions: (0..n).map(|_| random.below(spec.n_action_params) as i32).collect(),
+            actions: random_actions(actions, n, &mut random),
             vs: random.vec(n, 2.0),
             pg_advantages: masked(random.vec(n, 2.0)),
             rhos: random.vec(n, 1.0).iter().map(|x| x.exp()).collect(),
@@ -88,7 +93,24 @@ impl RandomBatch {
     }
 
     pub fn actions(&self) -> Actions<'_> {
-        Actions::of_indices(&self.actions)
+        self.actions.view()
+    }
+
+    /// T·B.
+    pub fn n_steps(&self) -> usize {
+        self.kinds.len()
+    }
+
+    /// Makes the action of a step another one of the space.
+    pub fn spoil_action(&mut self, step: usize) {
+        match self.actions.view_mut() {
+            ActionsMut::Indices(mut rows) => {
+                rows.column_mut(step).mapv_inplace(|index| 1 - index.min(1))
+            }
+            ActionsMut::Numbers(mut rows) => {
+                rows.column_mut(step).mapv_inplace(|number| number + 3.0)
+            }
+        }
     }
 
     pub fn targets(&self) -> Targets<'_, f64> {

@@ -14,7 +14,7 @@ pub fn checkpoint(env: &str, frames: u64) -> Checkpoint {
         ObsSpace::Vector { .. } => Torso::Mlp { hidden: vec![8] },
         ObsSpace::Image { .. } => Torso::Minatar,
     };
-    let network = NetworkSpec::of(&spec, torso).unwrap();
+    let network = NetworkSpec::of(&spec, torso);
     let params = ParamLayout::new(&network).init(3);
     let square = vec![0.0; params.len()];
     let state = LearnerState {

@@ -145,6 +145,7 @@ pub fn summary(rows: &[MetricsRow], totals: &StageHistograms) -> Summary {
         slots_per_actor: 1,
         batch_slots: 1,
         deterministic: false,
+        real_actions: false,
         exit: Exit::Finished,
         signal: None,
         wall_s: last.time_s + 0.021,

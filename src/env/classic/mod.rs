@@ -3,3 +3,4 @@
 pub mod acrobot;
 pub mod cartpole;
 pub mod mountain_car;
+pub mod pendulum;

@@ -1,10 +1,10 @@
 //! One of A actions, drawn from the softmax of A logits.
 
-use ndarray::{Array2, ArrayView2, ArrayViewMut2, NdFloat, s};
+use ndarray::{Array2, ArrayView2, ArrayViewMut2, NdFloat};
 use rand_core::Rng;
 
 use super::super::params::unit_f32;
-use super::{Seen, Slopes};
+use super::Slopes;
 use crate::kernels::Kernels;
 
 /// The softmax policy over A actions.
@@ -38,22 +38,23 @@ impl<K: Kernels<R>, R: NdFloat> Categorical<K, R> {
         }
     }
 
-    /// See [`super::Head::evaluate`].
-    pub fn evaluate<'a>(&'a mut self, outputs: ArrayView2<'a, R>, actions: &[i32]) -> Seen<'a, R> {
-        let (n_actions, n_steps) = self.log_probs.dim();
-        let logits = outputs.slice(s![..n_actions, ..n_steps]);
+    /// A.
+    pub fn n_actions(&self) -> usize {
+        self.log_probs.nrows()
+    }
+
+    /// log π(a|x) and entropy, as [`super::Head::evaluate`] has them; `logits` is `[A, N]`, `actions` `[N]`.
+    pub fn evaluate(&mut self, logits: ArrayView2<R>, actions: &[i32]) -> (&[R], &[R]) {
         self.kernels.log_softmax(logits, self.log_probs.view_mut(), self.probs.view_mut());
         self.look_up(actions);
         self.entropies.fill(R::zero());
-        for action in 0..n_actions {
+        for action in 0..self.n_actions() {
             let (probs, log_probs) = (row(&self.probs, action), row(&self.log_probs, action));
             for ((entropy, &p), &log_p) in self.entropies.iter_mut().zip(probs).zip(log_probs) {
                 *entropy -= p * log_p;
             }
         }
-        let values = outputs.slice_move(s![n_actions, ..]);
-        let values = values.to_slice().expect("columns of the outputs are contiguous");
-        Seen { log_pi: &self.log_pi, entropies: &self.entropies, values }
+        (&self.log_pi, &self.entropies)
     }
 
     /// Fills `log_pi` from `log_probs`: a pass over every action, without a branch.
@@ -67,10 +68,9 @@ impl<K: Kernels<R>, R: NdFloat> Categorical<K, R> {
         }
     }
 
-    /// See [`super::Head::chain`].
-    pub fn chain(&self, actions: &[i32], slopes: &Slopes<R>, mut d_outputs: ArrayViewMut2<R>) {
-        let n_actions = self.log_probs.nrows();
-        for action in 0..n_actions {
+    /// See [`super::Head::chain`]; `d_logits` is `[A, N]`.
+    pub fn chain(&self, actions: &[i32], slopes: &Slopes<R>, mut d_logits: ArrayViewMut2<R>) {
+        for action in 0..self.n_actions() {
             let column = ActionColumn {
                 action: action as i32,
                 taken: actions,
@@ -78,9 +78,8 @@ impl<K: Kernels<R>, R: NdFloat> Categorical<K, R> {
                 log_probs: row(&self.log_probs, action),
                 entropies: &self.entropies,
             };
-            column.chain(slopes, slice_of(d_outputs.row_mut(action)));
+            column.chain(slopes, slice_of(d_logits.row_mut(action)));
         }
-        slice_of(d_outputs.row_mut(n_actions)).copy_from_slice(slopes.values);
     }
 }
 
@@ -117,13 +116,13 @@ impl<K: Kernels<f32>> Categorical<K, f32> {
         }
     }
 
-    /// See [`super::Head::probs`].
+    /// Probability of each action in environment `env`, `[A]`.
     pub fn probs(&self, env: usize) -> Vec<f32> {
         self.log_probs.column(env).iter().map(|log_prob| log_prob.exp()).collect()
     }
 }
 
-/// The index of the largest logit of each column.
+/// The index of the largest logit of each column, the action that is most probable.
 pub fn best(logits: ArrayView2<f32>, actions: &mut [i32]) {
     for (logits, action) in logits.columns().into_iter().zip(actions) {
         let best = logits.indexed_iter().max_by(|(_, a), (_, b)| a.total_cmp(b));

@@ -5,14 +5,17 @@
 //! derivatives by the P outputs. An action space is known here and nowhere else.
 
 mod categorical;
+pub mod gaussian;
+mod multi;
 
-use ndarray::{ArrayView2, ArrayViewMut2, NdFloat};
+use ndarray::{ArrayView2, ArrayViewMut2, NdFloat, s};
 use rand_core::Rng;
 
-use super::Unfit;
 use crate::kernels::Kernels;
 use crate::space::{ActionSpace, Actions, ActionsMut};
 use categorical::Categorical;
+use gaussian::Gaussian;
+use multi::MultiCategorical;
 
 /// What a batch's outputs say of it: three numbers a frame.
 #[derive(Clone, Copy, Debug)]
@@ -37,38 +40,65 @@ pub struct Slopes<'a, R> {
 }
 
 /// P: how many outputs of a network make a distribution over these actions.
-///
-/// # Errors
-/// [`Unfit`] where no head draws such actions.
-pub fn n_params(space: &ActionSpace) -> Result<usize, Unfit> {
+pub fn n_params(space: &ActionSpace) -> usize {
     match space {
-        ActionSpace::Discrete(n) => Ok(*n),
-        _ => Err(no_head(space)),
+        ActionSpace::Discrete(n) => *n,
+        ActionSpace::MultiDiscrete(choices) => choices.iter().sum(),
+        ActionSpace::Box { low, .. } => 2 * low.len(),
     }
 }
 
-fn no_head(space: &ActionSpace) -> Unfit {
-    Unfit(format!("no head draws actions of {space}; Discrete ones can be learned"))
+/// F: how many of these, the first ones, are the same whatever is observed.
+pub fn n_free(space: &ActionSpace) -> usize {
+    match space {
+        ActionSpace::Discrete(_) | ActionSpace::MultiDiscrete(_) => 0,
+        ActionSpace::Box { low, .. } => low.len(),
+    }
+}
+
+/// What a policy thinks of one part of an action.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Odds {
+    /// Probability of each index, `[A]`.
+    Indices(Vec<f32>),
+    /// Of a number as it is drawn.
+    Number {
+        /// The number that is most likely.
+        mean: f32,
+        /// Its standard deviation.
+        std: f32,
+    },
 }
 
 /// The head of one action space, with buffers for batches of one size.
 #[derive(Debug)]
-pub enum Head<K, R> {
+pub struct Head<K, R> {
+    /// P.
+    n_params: usize,
+    kind: Kind<K, R>,
+}
+
+#[derive(Debug)]
+enum Kind<K, R> {
     /// One of A actions.
     Categorical(Categorical<K, R>),
+    /// K choices at once.
+    MultiCategorical(MultiCategorical<K, R>),
+    /// K numbers.
+    Gaussian(Gaussian<R>),
 }
 
 impl<K: Kernels<R>, R: NdFloat> Head<K, R> {
     /// The head of an action space, for `n_frames` frames.
-    ///
-    /// # Panics
-    /// Where no head draws such actions: there is no network for them either
-    /// ([`NetworkSpec::of`](super::NetworkSpec::of)).
     pub fn new(space: &ActionSpace, kernels: K, n_frames: usize) -> Self {
-        match space {
-            ActionSpace::Discrete(n) => Head::Categorical(Categorical::new(*n, kernels, n_frames)),
-            _ => panic!("{}", no_head(space)),
-        }
+        let kind = match space {
+            ActionSpace::Discrete(n) => Kind::Categorical(Categorical::new(*n, kernels, n_frames)),
+            ActionSpace::MultiDiscrete(choices) => {
+                Kind::MultiCategorical(MultiCategorical::new(choices, kernels, n_frames))
+            }
+            ActionSpace::Box { low, .. } => Kind::Gaussian(Gaussian::new(low.len(), n_frames)),
+        };
+        Head { n_params: n_params(space), kind }
     }
 
     /// log π(a|x), entropy and value of every frame; `outputs` is `[P + V, (T+1)·B]`,
@@ -78,17 +108,28 @@ impl<K: Kernels<R>, R: NdFloat> Head<K, R> {
         outputs: ArrayView2<'a, R>,
         actions: Actions<'_>,
     ) -> Seen<'a, R> {
-        match self {
-            Head::Categorical(head) => head.evaluate(outputs, actions.index_row()),
-        }
+        let params = outputs.slice(s![..self.n_params, ..actions.n_frames()]);
+        let (log_pi, entropies) = match &mut self.kind {
+            Kind::Categorical(head) => head.evaluate(params, actions.index_row()),
+            Kind::MultiCategorical(head) => head.evaluate(params, actions.indices()),
+            Kind::Gaussian(head) => head.evaluate(params, actions.numbers()),
+        };
+        let values = outputs.slice_move(s![self.n_params, ..]);
+        let values = values.to_slice().expect("columns of the outputs are contiguous");
+        Seen { log_pi, entropies, values }
     }
 
     /// Writes the derivative of the loss by every output, `[P + V, T·B]`. The actions are those of the last
     /// [`Head::evaluate`].
-    pub fn chain(&self, actions: Actions<'_>, slopes: &Slopes<R>, d_outputs: ArrayViewMut2<R>) {
-        match self {
-            Head::Categorical(head) => head.chain(actions.index_row(), slopes, d_outputs),
+    pub fn chain(&self, actions: Actions<'_>, slopes: &Slopes<R>, mut d_outputs: ArrayViewMut2<R>) {
+        let d_params = d_outputs.slice_mut(s![..self.n_params, ..]);
+        match &self.kind {
+            Kind::Categorical(head) => head.chain(actions.index_row(), slopes, d_params),
+            Kind::MultiCategorical(head) => head.chain(actions.indices(), slopes, d_params),
+            Kind::Gaussian(head) => head.chain(slopes, d_params),
         }
+        let d_values = d_outputs.slice_mut(s![self.n_params, ..]).into_slice();
+        d_values.expect("columns of the outputs are contiguous").copy_from_slice(slopes.values);
     }
 }
 
@@ -101,22 +142,32 @@ impl<K: Kernels<f32>> Head<K, f32> {
         mut actions: ActionsMut<'_>,
         log_mu: &mut [f32],
     ) {
-        match self {
-            Head::Categorical(head) => head.sample(outputs, rng, actions.index_row(), log_mu),
+        match &mut self.kind {
+            Kind::Categorical(head) => head.sample(outputs, rng, actions.index_row(), log_mu),
+            Kind::MultiCategorical(head) => head.sample(outputs, rng, actions.indices(), log_mu),
+            Kind::Gaussian(head) => head.sample(outputs, rng, actions.numbers(), log_mu),
         }
     }
 
     /// Takes the most probable action of each environment; `outputs` is `[P, E]`.
     pub fn best(&self, outputs: ArrayView2<f32>, mut actions: ActionsMut<'_>) {
-        match self {
-            Head::Categorical(_) => categorical::best(outputs, actions.index_row()),
+        match &self.kind {
+            Kind::Categorical(_) => categorical::best(outputs, actions.index_row()),
+            Kind::MultiCategorical(head) => head.best(outputs, actions.indices()),
+            Kind::Gaussian(head) => head.best(outputs, actions.numbers()),
         }
     }
 
-    /// Probability of each action in environment `env`, `[A]`, as the last [`Head::sample`] saw them.
-    pub fn probs(&self, env: usize) -> Vec<f32> {
-        match self {
-            Head::Categorical(head) => head.probs(env),
+    /// What the policy thinks of each part of the action in environment `env`, `[K]`, as the last
+    /// [`Head::sample`] saw these outputs.
+    pub fn odds(&self, outputs: ArrayView2<f32>, env: usize) -> Vec<Odds> {
+        match &self.kind {
+            Kind::Categorical(head) => vec![Odds::Indices(head.probs(env))],
+            Kind::MultiCategorical(head) => head.probs(env).map(Odds::Indices).collect(),
+            Kind::Gaussian(_) => {
+                let each = gaussian::means_and_stds(outputs.column(env)).into_iter();
+                each.map(|(mean, std)| Odds::Number { mean, std }).collect()
+            }
         }
     }
 }

@@ -179,6 +179,10 @@ impl MinatarActing {
 }
 
 impl Acting for MinatarActing {
+    fn params(&self) -> &[f32] {
+        &self.params
+    }
+
     fn params_mut(&mut self) -> &mut [f32] {
         &mut self.params
     }

@@ -173,6 +173,10 @@ impl MlpActing {
 }
 
 impl Acting for MlpActing {
+    fn params(&self) -> &[f32] {
+        &self.params
+    }
+
     fn params_mut(&mut self) -> &mut [f32] {
         &mut self.params
     }

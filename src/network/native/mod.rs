@@ -9,7 +9,7 @@ pub mod mlp;
 
 use ndarray::NdFloat;
 
-use super::{Acting, Learning, NetworkSpec, Torso};
+use super::{Acting, Learning, NetworkSpec, Torso, free};
 use crate::kernels::{Kernels, Simd};
 
 /// What such a network is called in settings and reports.
@@ -30,10 +30,11 @@ pub fn supports(spec: &NetworkSpec) -> bool {
 /// If it is not [supported](supports).
 pub fn acting(spec: &NetworkSpec, kernels: Simd, n_envs: usize) -> Box<dyn Acting> {
     assert!(supports(spec), "{} is left to libtorch", spec.torso.name());
-    match spec.torso {
+    let network: Box<dyn Acting> = match spec.torso {
         Torso::Minatar => Box::new(minatar::MinatarActing::new(spec, kernels, n_envs)),
         _ => Box::new(mlp::MlpActing::new(spec, kernels, n_envs)),
-    }
+    };
+    free::acting(spec, network)
 }
 
 /// The network of `spec` as it learns from batches of `n_observations` = (T+1)·B observations.
@@ -46,8 +47,9 @@ pub fn learning<K: Kernels<R> + 'static, R: NdFloat + Send>(
     n_observations: usize,
 ) -> Box<dyn Learning<R>> {
     assert!(supports(spec), "{} is left to libtorch", spec.torso.name());
-    match spec.torso {
+    let network: Box<dyn Learning<R>> = match spec.torso {
         Torso::Minatar => Box::new(minatar::MinatarLearning::new(spec, kernels, n_observations)),
         _ => Box::new(mlp::MlpLearning::new(spec, kernels, n_observations)),
-    }
+    };
+    free::learning(spec, network)
 }

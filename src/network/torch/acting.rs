@@ -29,6 +29,10 @@ impl TorchActing {
 }
 
 impl Acting for TorchActing {
+    fn params(&self) -> &[f32] {
+        &self.params
+    }
+
     fn params_mut(&mut self) -> &mut [f32] {
         self.parts = None;
         &mut self.params

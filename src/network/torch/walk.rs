@@ -16,7 +16,7 @@ pub(super) struct Walk {
     torso: Vec<Affine>,
     heads: Affine,
     policy: Affine,
-    /// Values of each weight and each bias, in the order of the flat vector.
+    /// Values of each weight and each bias, in the order of the flat vector, and of the rest that no layer has.
     split_sizes: Vec<i64>,
     options: TorchOptions,
 }
@@ -29,6 +29,7 @@ impl Walk {
         let (torso, heads) = (layout.torso().to_vec(), layout.heads());
         let sizes = torso.iter().copied().chain([heads]);
         let sizes = sizes.flat_map(|layer| [layer.n_outputs * layer.n_inputs, layer.n_outputs]);
+        let sizes = sizes.chain([layout.free().len()]);
         Walk {
             layers: spec.layers(),
             pixels: spec.pixels,
@@ -45,8 +46,8 @@ impl Walk {
     /// One split, whose gradient is one concatenation; a `narrow` for each would sum as many gradients of the
     /// whole vector.
     pub(super) fn split(&self, params: &Tensor) -> Vec<Tensor> {
-        let heads =
-            params.split_with_sizes(&self.split_sizes[..], 0).split_off(2 * self.torso.len());
+        let all = params.split_with_sizes(&self.split_sizes[..], 0);
+        let heads = all.into_iter().skip(2 * self.torso.len()).take(2);
         let torso = params.to_kind(self.kind()).split_with_sizes(&self.split_sizes[..], 0);
         torso.into_iter().take(2 * self.torso.len()).chain(heads).collect()
     }

@@ -1,7 +1,7 @@
 //! Pictures of an episode: one frame a moment, as PNG files or as one GIF.
 //!
 //! Owns what a frame looks like: the scene that an environment shows above, and below it score, step and
-//! the policy's probabilities (`caption`). A scene sees the observation alone, and draws on a `canvas`.
+//! what the policy thinks of its actions (`caption`). A scene sees the observation alone, and draws on a `canvas`.
 //! Knows nothing of networks, and of environments their specs. `impala eval` calls it, and the final evaluation
 //! for the report's picture.
 //!
@@ -17,6 +17,7 @@ mod gif;
 mod minatar;
 mod mountain_car;
 mod numbers;
+mod pendulum;
 mod pixels;
 
 use std::io;
@@ -58,14 +59,14 @@ struct Scene {
     draw: fn(&mut Canvas, &[f32]),
     /// What each plane of a picture shows; empty where nobody has said.
     planes: &'static [&'static str],
-    /// What its actions do; empty where nobody has said.
+    /// What its actions do, or what the parts of an action are; empty where nobody has said.
     actions: &'static [&'static str],
     /// How long a step takes, hundredths of a second, as Gymnasium's `render_fps` has it.
     step_cs: u16,
 }
 
 /// Those of the engine but for MinAtar's.
-const SCENES: [Scene; 4] = [
+const SCENES: [Scene; 5] = [
     Scene {
         env: "CartPole-v1",
         draw: cartpole::draw,
@@ -85,6 +86,13 @@ const SCENES: [Scene; 4] = [
         draw: acrobot::draw,
         actions: &["torque -1", "torque 0", "torque +1"],
         step_cs: 7,
+        ..ANY_SCENE
+    },
+    Scene {
+        env: "Pendulum-v1",
+        draw: pendulum::draw,
+        actions: &["torque"],
+        step_cs: 3,
         ..ANY_SCENE
     },
     Scene { env: "PixelCatch-v0", actions: &["left", "none", "right"], step_cs: 10, ..ANY_SCENE },
@@ -207,15 +215,15 @@ fn write(path: &Path, bytes: &[u8]) -> Result<(), RenderError> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::Choice;
+    use super::super::ChoicePart;
     use super::canvas::{Ink, SCENE_BOTTOM};
     use super::*;
     use crate::env::{EnvArgs, Registry};
     use crate::space::ActionSpace;
 
     fn moment(step: u32, obs: &[f32]) -> Moment {
-        let choice = Choice { action: 1, probs: vec![0.25, 0.75] };
-        Moment { step, score: f64::from(step), obs: obs.to_vec(), choice: Some(choice) }
+        let choice = Some(vec![ChoicePart::Index { taken: 1, probs: vec![0.25, 0.75] }]);
+        Moment { step, score: f64::from(step), obs: obs.to_vec(), choice }
     }
 
     /// Of the engine's environment, or of one of as many numbers.
@@ -245,6 +253,7 @@ mod tests {
             ("CartPole-v1", &[0.0, 0.0, 0.0, 0.0][..], &[0.3, 0.0, 0.1, 0.0][..]),
             ("MountainCar-v0", &[-0.5, 0.0], &[0.4, 0.0]),
             ("Acrobot-v1", &[1.0, 0.0, 1.0, 0.0, 0.0, 0.0], &[0.0, 1.0, 1.0, 0.0, 0.0, 0.0]),
+            ("Pendulum-v1", &[1.0, 0.0, 0.0], &[0.0, 1.0, 0.0]),
             ("Humanoid-v5", &[0.1, -0.2, 3.0], &[0.1, 0.2, 3.0]),
         ] {
             let (before, after) = (drawn(env, before), drawn(env, after));
@@ -276,7 +285,11 @@ mod tests {
         let registry = Registry::default();
         for scene in scenes() {
             let spec = registry.spec(scene.env, &EnvArgs::default()).unwrap();
-            assert_eq!(spec.actions, ActionSpace::Discrete(scene.actions.len()), "{spec}");
+            let n_names = match &spec.actions {
+                ActionSpace::Discrete(n) => *n,
+                several => several.numbers().len,
+            };
+            assert_eq!(n_names, scene.actions.len(), "{spec}");
             let n_planes = match spec.obs {
                 ObsSpace::Image { shape, high: 1 } => shape[0],
                 _ => 0,
