@@ -64,7 +64,10 @@ fn a_program_with_an_environment_of_its_own_has_the_whole_command() {
     assert!(succeeds(&folder, &["inspect", "more"]).contains("Lamp-v0"));
     let help = succeeds(&folder, &["train", "--help"]);
     let help = help.split_whitespace().collect::<Vec<_>>().join(" ");
-    assert!(help.contains("environment: CartPole-v1, ") && help.contains(", Lamp-v0; gym:ID"), "{help}");
+    assert!(
+        help.contains("environment: CartPole-v1, ") && help.contains(", Lamp-v0; gym:ID"),
+        "{help}"
+    );
 }
 
 #[test]

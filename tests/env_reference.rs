@@ -365,17 +365,16 @@ fn catch_picture(size: usize, ball: [usize; 2], paddle: usize) -> Vec<u8> {
 
 #[test]
 fn pixel_catch_shows_what_its_rules_say() {
-    // NumPy's default_rng(0) draws 0.637 and 0.270 first.
-    let mut draws = NumpyRng::new(0);
-    assert_eq!([draws.random(), draws.random()].map(|draw| (10.0 * draw) as usize), [6, 2]);
+    // NumPy's default_rng(0) draws 0.637 first.
+    assert_eq!((10.0 * NumpyRng::new(0).random()) as usize, 6);
     for size in [24, 37, 84] {
         let mut args = EnvArgs::default();
         args.set("size", (size as i64).into());
-        for (actions, reward) in [([1, 2, 2, 1, 2, 2, 0, 2, 1], 1.0), ([0; 9], -1.0)] {
+        for (actions, reward) in [([1, 2, 2, 1, 0, 0, 0, 2, 2], 1.0), ([0; 9], -1.0)] {
             let mut player = Player::with_args("PixelCatch-v0", &args, 1, 0);
             player.reset();
-            let mut paddle: i32 = 2;
-            assert_eq!(player.pixels(), catch_picture(size, [6, 0], 2), "size {size}");
+            let mut paddle: i32 = 5;
+            assert_eq!(player.pixels(), catch_picture(size, [6, 0], 5), "size {size}");
             for (step, action) in (1..).zip(actions) {
                 let episodes = player.step(&[action]);
                 paddle = (paddle + action - 1).max(0);

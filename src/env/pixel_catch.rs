@@ -43,10 +43,6 @@ pub struct PixelCatch {
 }
 
 impl PixelCatch {
-    fn column(&mut self) -> usize {
-        (self.np_random.random() * SIDE as f64) as usize
-    }
-
     fn observe(&self, obs: &mut [u8]) {
         obs.fill(0);
         for [x, y] in [self.ball, [self.paddle, BOTTOM]] {
@@ -84,10 +80,10 @@ impl Env for PixelCatch {
         PixelCatch { ball: [0; 2], paddle: 0, size: args.size, np_random }
     }
 
-    /// The ball starts in the top row, ball and paddle in a column each.
+    /// The ball starts in a column of the top row, the paddle in the middle, as in `bsuite`.
     fn reset(&mut self, obs: &mut [u8]) {
-        self.ball = [self.column(), 0];
-        self.paddle = self.column();
+        let column = (self.np_random.random() * SIDE as f64) as usize;
+        (self.ball, self.paddle) = ([column, 0], SIDE / 2);
         self.observe(obs);
     }
 
