@@ -69,7 +69,7 @@ fn episodes_that_do_not_end_are_cut_or_left_and_told() {
     );
     let late = eval(
         folder.path(),
-        &["policy.safetensors", "--episodes", "1000000", "--max-seconds", "0.5", "--json"],
+        &["policy.safetensors", "--episodes", "1000000", "--max-seconds", "0.1", "--json"],
     );
     let found: Value = serde_json::from_slice(&late.stdout).unwrap();
     let n_all = ["episodes", "unfinished"].map(|key| found[key].as_u64().unwrap());
