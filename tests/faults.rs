@@ -45,8 +45,9 @@ mod points {
     /// Bounds a hang; a loaded machine may take long for what takes seconds.
     const WATCHDOG_S: &str = "240";
 
-    /// A run of some hundred updates whose every slot is logged.
-    const SETTINGS: &str = "log_slots = true\nframes = 40_000\n[report]\neval_episodes = 3\n\
+    /// A run of a thousand updates whose every slot is logged: longer than the tenth of a second that a learner
+    /// reports after.
+    const SETTINGS: &str = "log_slots = true\nframes = 800_000\n[report]\neval_episodes = 3\n\
                             [checkpoint]\ninterval_s = 0.1\n[supervision]\nhang_timeout_s = 3.0\n";
 
     /// A run with a fault in it, after its end.
