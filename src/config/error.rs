@@ -72,7 +72,7 @@ pub enum ConfigError {
     /// The network is one that libtorch alone computes, and that is not built in.
     #[error(
         "network.torso = {torso}: libtorch computes it, which this build lacks; use `make train LEARNER=torch`, \
-         build with `cargo build --release --features torch`, or choose another torso"
+         build with `cargo build --release --features torch`, or take `--set network.torso=mlp`"
     )]
     TorsoNeedsTorch {
         /// The torso, by name.

@@ -175,6 +175,9 @@ fn verdict(course: Course, rows: &[MetricsRow], summary: &Summary, scores: &Scor
         Course::Solved => {
             format!("It learned: the score rose from {first} to {last}{goal}.")
         }
+        Course::Rising if scores.threshold.is_none() => {
+            format!("It learned: the score rose from {first} to {last}.")
+        }
         Course::Rising => {
             format!(
                 "It learned, and has not solved the task: the score rose from {first} to {last}{goal}."
@@ -199,11 +202,19 @@ fn verdict(course: Course, rows: &[MetricsRow], summary: &Summary, scores: &Scor
     }
 }
 
+/// The learning rate has come down to a twentieth, which is as low as makes a difference.
+fn has_small_steps(rows: &[MetricsRow]) -> bool {
+    let rate = |row: Option<&MetricsRow>| row.map_or(0.0, |row| row.learning_rate);
+    rate(rows.last()) < 0.05 * rate(rows.first())
+}
+
 fn advice(course: Course, rows: &[MetricsRow], summary: &Summary, scores: &Scores) -> String {
     let is_flat = rows.iter().all(|row| row.score_min == row.score_max);
     let look = match course {
         Course::Unknown | Course::Solved => return String::new(),
-        Course::Rising if scores.kept() > 0.95 => "`frames`: it may only need more of them",
+        Course::Rising if scores.kept() > 0.95 || has_small_steps(rows) => {
+            "`frames`: it may only need more of them"
+        }
         Course::Rising => {
             "`optimizer.learning_rate.end_fraction`: smaller steps at the end keep what is learned"
         }
@@ -396,6 +407,24 @@ mod tests {
         assert_eq!(judge(&rows, &summary).course, Course::Collapsed, "of probabilities it is");
         summary.real_actions = true;
         assert_eq!(judge(&rows, &summary).course, Course::Rising);
+    }
+
+    #[test]
+    fn what_nobody_calls_solved_is_not_unsolved_and_small_steps_need_not_be_smaller() {
+        let (mut rows, mut summary) = run(|share, row| {
+            set_score(if share < 0.9 { 22.0 + 150.0 * share } else { 140.0 }, row);
+            row.learning_rate = 8e-3;
+        });
+        let advice = |rows: &[MetricsRow], summary: &Summary| judge(rows, summary).to_string();
+        assert!(advice(&rows, &summary).contains("not solved the task"));
+        assert!(advice(&rows, &summary).contains("end_fraction"));
+        summary.score_threshold = None;
+        rows[99].learning_rate = 8e-5;
+        let told = advice(&rows, &summary);
+        assert!(
+            told.starts_with("It learned: the score rose from 22 to 140. Look first at `frames`"),
+            "{told}"
+        );
     }
 
     #[test]
