@@ -617,5 +617,5 @@ fn kernels_by_name() {
     assert_eq!(Simd::named("portable").unwrap().name(), "portable");
     let error = Simd::named("sse9").unwrap_err();
     assert_eq!(error, UnknownKernels::NoSuchName { name: "sse9".into() });
-    assert!(error.to_string().contains("auto, avx512, avx2 or portable"));
+    assert!(error.to_string().contains("auto, amx, bf16, avx512, avx2 or portable"));
 }
