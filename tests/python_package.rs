@@ -42,7 +42,9 @@ fn spec(obs: ObsSpace, actions: ActionSpace) -> Spec {
 /// A policy that was never trained, as a checkpoint.
 fn untrained(spec: Spec, torso: Torso, squash: bool) -> Checkpoint {
     let network = NetworkSpec::of(&spec, torso);
-    let params = ParamLayout::new(&network).init(5);
+    let mut params = ParamLayout::new(&network).init(5);
+    // So large that what is observed decides, not the biases.
+    params.iter_mut().for_each(|param| *param *= 3.0);
     let optimizer = OptimizerState::fresh(params.len(), 1);
     let state = LearnerState {
         counters: Counters::default(),
@@ -50,16 +52,23 @@ fn untrained(spec: Spec, torso: Torso, squash: bool) -> Checkpoint {
         params,
         optimizer,
     };
-    Checkpoint { spec, network, state, settings: format!("squash_actions = {squash}"), elapsed_ns: 0 }
+    Checkpoint {
+        spec,
+        network,
+        state,
+        settings: format!("squash_actions = {squash}"),
+        elapsed_ns: 0,
+    }
 }
 
-/// Observations drawn by a plain recipe, a list each.
+/// Observations drawn by a plain recipe: as our policy takes them, and as the environment shows them, a list each.
 fn observations(space: &ObsSpace) -> (ObsBuffer, Vec<Vec<f32>>) {
     let mut obs = ObsBuffer::zeros(space, N);
     let number = |frame: usize, i: usize| ((frame * 131 + i * 37 + 11) % 97) as f32 / 97.0;
     match obs.view_mut() {
         ObsMut::Numbers(mut room) => {
-            room.indexed_iter_mut().for_each(|((i, frame), room)| *room = number(frame, i));
+            room.indexed_iter_mut()
+                .for_each(|((i, frame), room)| *room = 8.0 * number(frame, i) - 4.0);
         }
         ObsMut::Pixels(mut room) => {
             let pixel = |frame, i| u8::from(number(frame, i) > 0.8);
@@ -67,6 +76,12 @@ fn observations(space: &ObsSpace) -> (ObsBuffer, Vec<Vec<f32>>) {
         }
     }
     let frames = (0..N).map(|frame| obs.view().frame(frame)).collect();
+    if let Some(maps) = space.input_maps() {
+        let mut rows = obs.view_mut();
+        for (map, mut row) in maps.iter().zip(rows.numbers().rows_mut()) {
+            map.map(row.as_slice_mut().unwrap());
+        }
+    }
     (obs, frames)
 }
 
@@ -111,7 +126,8 @@ fn its_policies_act_as_ours_do() {
     let Some(python) = python() else { return };
     let mlp = || Torso::Mlp { hidden: vec![16, 12] };
     let bounded = || ObsSpace::bounded(&[[-1.2, 0.6], [-0.07, 0.07], [0.0, 2.0]]);
-    let numbers = || ActionSpace::Box { low: vec![-2.0, 0.0, f32::MIN], high: vec![2.0, 6.0, f32::MAX] };
+    let numbers =
+        || ActionSpace::Box { low: vec![-2.0, 0.0, f32::MIN], high: vec![2.0, 6.0, f32::MAX] };
     let planes = || ObsSpace::planes(4, 10, 10);
     let cases = [
         (spec(ObsSpace::vector(4), ActionSpace::Discrete(3)), mlp(), false),

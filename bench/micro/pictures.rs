@@ -43,7 +43,8 @@ pub fn of_breakout(bench: &mut Bench) -> Result<()> {
                     cells.fill(0);
                     frame.set.iter().for_each(|&cell| cells[cell / 64] |= 1 << (cell % 64));
                 }
-                for cells in [&words; 3].into_iter().flat_map(|all| all.chunks_exact(words_a_frame)) {
+                for cells in [&words; 3].into_iter().flat_map(|all| all.chunks_exact(words_a_frame))
+                {
                     list_bits(black_box(cells), &mut seen_in_words);
                 }
             }),
