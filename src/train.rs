@@ -11,8 +11,11 @@ use tracing::debug;
 
 use crate::base::latency::{RunClock, Stage, StageHistograms, monotonic_ns};
 use crate::config::{Config, ConfigError};
+use crate::learner::cluster::{self, ClusterError};
+use crate::os::launcher::Rank;
 use crate::os::process::{
-    TooFewDescriptors, TooManyThreads, allow_descriptors, check_one_thread, survive_large_files,
+    TooFewDescriptors, TooManyThreads, allow_descriptors, check_one_thread, end_with_launcher,
+    survive_large_files,
 };
 use crate::os::signals::CaughtSignals;
 use crate::report::{self, Pictures, ReportError};
@@ -45,6 +48,8 @@ pub enum Destination {
     Below(PathBuf),
     /// This folder, which must be new or empty.
     At(PathBuf),
+    /// This folder, where the run goes on: what its earlier part wrote, if there was one, is put aside in it.
+    On(PathBuf),
 }
 
 /// A finished run.
@@ -89,6 +94,12 @@ pub enum TrainError {
     /// The system allows too few open files.
     #[error(transparent)]
     Descriptors(#[from] TooFewDescriptors),
+    /// This build cannot join the other ranks of the job.
+    #[error(transparent)]
+    Cluster(#[from] ClusterError),
+    /// Ranks start in different seconds, and their folders would have different names.
+    #[error("{0} needs --run-dir DIR: the job's ranks write into one folder, which they cannot agree on by themselves")]
+    NoRunDir(Rank),
     /// The calling process has several threads.
     #[error(transparent)]
     Threads(#[from] TooManyThreads),
@@ -127,6 +138,8 @@ impl TrainError {
         use SegmentError::{Layout, TooSmall};
         match self {
             TrainError::Config(_)
+            | TrainError::Cluster(_)
+            | TrainError::NoRunDir(_)
             | TrainError::Descriptors(_)
             | TrainError::Threads(_)
             | TrainError::Memory(_)
@@ -186,6 +199,7 @@ fn run_from(
     resumption: Option<&Resumption>,
     show: Show,
 ) -> Result<TrainedRun, TrainError> {
+    check_place_in_job(config, destination)?;
     check_one_thread()?;
     allow_descriptors(1 + config.actors.count)?;
     survive_large_files();
@@ -200,13 +214,15 @@ fn run_from(
     check_memory(config, &sizes)?;
     let mut segment = create_segment(&sizes.segment, state)?;
     debug!(bytes = segment.layout().total_bytes, "made the shared segment");
+    // Before the folder is made: it may be the one that has them. Of several ranks the first has the run's.
+    let earlier = resumption.filter(|_| config.rank.is_first()).map(Resumption::records);
     let run = create_run_dir(config, destination, &meta)?;
     let environments = config.environments.clone().logging_to(run.path().to_owned());
     let config = &Config { environments, ..config.clone() };
     let mut sinks = create_sinks(config, &run, meta, show, state.counters.frames)?;
-    let begin = |from| begin_as_earlier(config, from, &run, &mut sinks);
-    let earlier = resumption.map_or(Ok(()), begin);
-    let outcome = earlier.and_then(|()| {
+    let begin = |from| begin_as_earlier(config, from, earlier.unwrap_or_default(), &run, &mut sinks);
+    let begun = resumption.map_or(Ok(()), begin);
+    let outcome = begun.and_then(|()| {
         Ok(Supervisor::start(config, &run, run_clock, &signals, &mut segment, &mut sinks)?.run()?)
     });
     // The error says more than a file that cannot be written could add.
@@ -217,10 +233,26 @@ fn run_from(
     let (eval, picture) = evaluation.map(|eval| (eval.summary, eval.picture)).unzip();
     let mut summary = summarise(config, &outcome, eval, run_clock, state.counters.frames);
     summary.signal = signals.first().map(|signal| signal.as_str().to_owned());
-    let lost = write_results(&run, &mut sinks.files, &summary, picture.flatten(), &mut outcome);
+    let mut lost = write_results(&run, &mut sinks.files, &summary, picture.flatten(), &mut outcome);
+    if config.rank.is_first() && run.check_there().is_ok() {
+        lost.extend(render(&run).err().map(|why| Lost { what: "the report", why }));
+    }
     let report = run.report();
     let signal = signals.first();
     Ok(TrainedRun { run, summary, reason: outcome.reason, report, lost, signal })
+}
+
+/// One of several ranks joins the others, or is refused, before anything exists.
+fn check_place_in_job(config: &Config, destination: &Destination) -> Result<(), TrainError> {
+    cluster::check(config)?;
+    if config.rank.is_alone() {
+        return Ok(());
+    }
+    end_with_launcher();
+    match destination {
+        Destination::At(_) | Destination::On(_) => Ok(()),
+        Destination::Below(_) => Err(TrainError::NoRunDir(config.rank)),
+    }
 }
 
 /// What a run reports to, `frames_before` of whose budget an earlier part has learned from.
@@ -232,10 +264,11 @@ fn create_sinks(
     frames_before: u64,
 ) -> Result<Sinks, TrainError> {
     let toml = format!("# {}\n\n{}", config.spec()?, config.to_toml());
-    let tensorboard = TensorBoard::create(run, &meta, &toml)?;
+    let is_shown = config.rank.is_first();
+    let tensorboard = is_shown.then(|| TensorBoard::create(run, &meta, &toml)).transpose()?;
     let files = RunFiles::create(run, meta, &toml)?;
     debug!(folder = %run.path().display(), "made the run's folder");
-    let terminal = Terminal::new(show, config.frames, frames_before);
+    let terminal = Terminal::new(show, config.rank, config.frames, frames_before);
     Ok(Sinks { files, tensorboard, terminal })
 }
 
@@ -244,17 +277,20 @@ fn create_sinks(
 fn begin_as_earlier(
     config: &Config,
     resumption: &Resumption,
+    Records { rows, latency_lines }: Records,
     run: &RunDir,
     sinks: &mut Sinks,
 ) -> Result<(), TrainError> {
+    if !config.rank.is_first() {
+        return Ok(());
+    }
     resumption.notes(config).iter().for_each(|note| sinks.terminal.note(note));
-    if let Some(best) = resumption.best() {
+    if let Some(best) = resumption.best().filter(|best| *best != run.best_checkpoint()) {
         inherit_best(run, &best)?;
     }
-    let Records { rows, latency_lines } = resumption.records();
     sinks.files.append_rows(&rows)?;
     sinks.files.append_latency_lines(&latency_lines)?;
-    sinks.tensorboard.append_rows(&rows)?;
+    sinks.tensorboard.iter_mut().try_for_each(|tensorboard| tensorboard.append_rows(&rows))?;
     Ok(())
 }
 
@@ -266,6 +302,9 @@ fn evaluate(
     terminal: &Terminal,
     show: Show,
 ) -> Option<Evaluation> {
+    if !config.rank.is_first() {
+        return None;
+    }
     let evaluation = final_eval::evaluate(config, &outcome.checkpoint, signals, show);
     let evaluation = evaluation.unwrap_or_else(|why| {
         terminal.note(&format!("{why}; the run's results are written without it"));
@@ -302,10 +341,13 @@ fn write_results(
     note("observation.png", pictured.map_err(TrainError::from));
     let ended = files.finish(outcome.exit, &outcome.reason);
     note("the end of meta.json", ended.map_err(TrainError::from));
-    let rendered = report::render(run, Pictures::Svg, &mut |_| ());
-    note("the report", rendered.map(drop).map_err(TrainError::from));
-    debug!(page = %run.report().display(), "rendered the report");
     lost
+}
+
+fn render(run: &RunDir) -> Result<(), TrainError> {
+    let page = report::render(run, Pictures::Svg, &mut |_| ())?;
+    debug!(page = %page.display(), "rendered the report");
+    Ok(())
 }
 
 fn create_run_dir(
@@ -320,7 +362,8 @@ fn create_run_dir(
     };
     match destination {
         Destination::Below(root) => create(root),
-        Destination::At(path) => RunDir::create_at(path),
+        Destination::At(path) => RunDir::create_at(&RunDir::path_for_rank(path, config.rank)),
+        Destination::On(path) => RunDir::go_on_at(&RunDir::path_for_rank(path, config.rank)),
     }
 }
 
@@ -361,6 +404,7 @@ fn summarise(
         cores_of_others: outcome.totals.cores.of_others(),
         collected_during_updates: learner.sums.collected_during_updates(),
         rollouts_dropped: outcome.rollouts_dropped,
+        ranks: learner.ranks.clone(),
         reliability: outcome.reliability,
         ..settings(config)
     }

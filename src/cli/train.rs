@@ -3,12 +3,14 @@
 use std::path::PathBuf;
 
 use crate::base::units::{number_of, score};
-use crate::config::{Config, Layers, LearnerKind};
+use crate::config::{Config, ExchangeKind, Layers, LearnerKind};
 use crate::env::Registry;
+use crate::os::launcher::Rank;
 use crate::os::process::end_by;
 use crate::report::learning;
 use crate::report::read::RunData;
-use crate::revisit::resume::Resumption;
+use crate::revisit::resume::{ResumeError, Resumption};
+use crate::run::dir::RunDir;
 use crate::sinks::terminal::{Show, rate};
 use crate::telemetry::{Exit, Summary};
 use crate::train::{Destination, Lost, TrainedRun, resume, train};
@@ -34,7 +36,8 @@ pub struct Args {
     #[command(flatten)]
     sources: Sources,
     /// Go on with a run: its folder, or one of its checkpoints. Settings are those of the run, unless
-    /// others are given; the run's own files stay as they are.
+    /// others are given; the run's own files stay as they are. With the same folder as --run-dir the run goes on
+    /// there, and begins there where it has no checkpoint yet.
     #[arg(long, value_name = "RUN|CHECKPOINT")]
     resume: Option<PathBuf>,
     #[command(flatten)]
@@ -73,7 +76,8 @@ pub struct Args {
     /// End as soon as the mean of the last 100 episodes reaches the environment's threshold.
     #[arg(long)]
     stop_when_solved: bool,
-    /// Folder for the run's files, new or empty [default: a new one below results/].
+    /// Folder for the run's files, new or empty [default: a new one below results/]. With --resume of the same
+    /// folder, what the earlier part wrote is put aside in parts/.
     #[arg(long, value_name = "DIR")]
     run_dir: Option<PathBuf>,
 }
@@ -96,10 +100,10 @@ pub fn run(
     process_start_ns: u64,
     show: Show,
 ) -> Result<(), Failure> {
-    let resumption = args.resume.as_deref().map(Resumption::open).transpose();
-    let resumption = resumption.map_err(|error| Failure::Usage(error.into()))?;
+    let resumption = args.resumption().map_err(|error| Failure::Usage(error.into()))?;
     let config = args.config(environments, resumption.as_ref()).map_err(Failure::Usage)?;
     let destination = match &args.run_dir {
+        Some(path) if args.resume.as_ref() == Some(path) => Destination::On(path.clone()),
         Some(path) => Destination::At(path.clone()),
         None => Destination::Below("results".into()),
     };
@@ -112,7 +116,9 @@ pub fn run(
         let error = anyhow!(error);
         if is_usage { Failure::Usage(error) } else { Failure::Run(error) }
     })?;
-    print_result(&trained);
+    if config.rank.is_first() {
+        print_result(&trained);
+    }
     if !trained.lost.is_empty() {
         let lost: Vec<String> = trained.lost.iter().map(Lost::to_string).collect();
         let lost = lost.join("; ");
@@ -128,6 +134,15 @@ pub fn run(
 }
 
 impl Args {
+    /// What to go on from. A run that is to go on in its own folder begins there, where it has not come to a checkpoint
+    /// yet: one command then starts it and starts it again.
+    fn resumption(&self) -> Result<Option<Resumption>, ResumeError> {
+        let Some(path) = &self.resume else { return Ok(None) };
+        let is_own = self.run_dir.as_ref() == Some(path);
+        let has_begun = || RunDir::open(path).is_ok_and(|run| run.has_checkpoint());
+        if is_own && !has_begun() { Ok(None) } else { Resumption::open(path).map(Some) }
+    }
+
     fn config(
         &self,
         environments: &Registry,
@@ -154,6 +169,9 @@ impl Args {
         config.stop_when_solved |= self.stop_when_solved;
         config.deterministic |= self.deterministic;
         config.log_slots |= self.log_slots;
+        if config.distributed.exchange != ExchangeKind::None {
+            config.rank = Rank::launched();
+        }
         Ok(config)
     }
 }

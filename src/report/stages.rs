@@ -17,7 +17,7 @@ use crate::telemetry::MetricsRow;
 type StageColumn = (Stage, Colour, fn(&MetricsRow) -> f64);
 
 /// The learner's stages from the largest to what is left, with colour and column.
-const STAGES: [StageColumn; 10] = [
+const STAGES: [StageColumn; 11] = [
     (Stage::Forward, Colour::Blue, |r| r.forward_us),
     (Stage::Backward, Colour::Vermillion, |r| r.backward_us),
     (Stage::Vtrace, Colour::Green, |r| r.vtrace_us),
@@ -25,6 +25,7 @@ const STAGES: [StageColumn; 10] = [
     (Stage::Batching, Colour::Sky, |r| r.batching_us),
     (Stage::Publish, Colour::Purple, |r| r.publish_us),
     (Stage::Turn, Colour::Wine, |r| r.turn_us),
+    (Stage::Exchange, Colour::Ink, |r| r.exchange_us),
     (Stage::Release, Colour::Olive, |r| r.release_us),
     (Stage::Report, Colour::Slate, |r| r.report_us),
     (Stage::Wait, Colour::Grey, |r| r.wait_us),

@@ -128,8 +128,11 @@ impl<'a> Recorder<'a> {
         self.sinks.files.append_slots(&report.slots)?;
         self.sinks.files.append_rows(&report.rows)?;
         self.sinks.files.append_latencies(Interval { start_ns, end_ns }, stages())?;
-        self.sinks.tensorboard.append_rows(&report.rows)?;
-        Ok(self.sinks.tensorboard.append_latencies(end_ns, report.progress.frames, stages())?)
+        if let Some(tensorboard) = &mut self.sinks.tensorboard {
+            tensorboard.append_rows(&report.rows)?;
+            tensorboard.append_latencies(end_ns, report.progress.frames, stages())?;
+        }
+        Ok(())
     }
 
     /// Samples the processes if that is due.
