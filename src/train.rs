@@ -98,7 +98,9 @@ pub enum TrainError {
     #[error(transparent)]
     Cluster(#[from] ClusterError),
     /// Ranks start in different seconds, and their folders would have different names.
-    #[error("{0} needs --run-dir DIR: the job's ranks write into one folder, which they cannot agree on by themselves")]
+    #[error(
+        "{0} needs --run-dir DIR: the job's ranks write into one folder, which they cannot agree on by themselves"
+    )]
     NoRunDir(Rank),
     /// The calling process has several threads.
     #[error(transparent)]
@@ -220,7 +222,8 @@ fn run_from(
     let environments = config.environments.clone().logging_to(run.path().to_owned());
     let config = &Config { environments, ..config.clone() };
     let mut sinks = create_sinks(config, &run, meta, show, state.counters.frames)?;
-    let begin = |from| begin_as_earlier(config, from, earlier.unwrap_or_default(), &run, &mut sinks);
+    let begin =
+        |from| begin_as_earlier(config, from, earlier.unwrap_or_default(), &run, &mut sinks);
     let begun = resumption.map_or(Ok(()), begin);
     let outcome = begun.and_then(|()| {
         Ok(Supervisor::start(config, &run, run_clock, &signals, &mut segment, &mut sinks)?.run()?)

@@ -25,7 +25,12 @@ struct WordRule {
 const WORD_RULES: [WordRule; 10] = [
     WordRule {
         words: &["unsafe"],
-        allowed_in: &["src/shm/", "src/os/process.rs", "src/kernels/", "src/learner/cluster/mpi.rs"],
+        allowed_in: &[
+            "src/shm/",
+            "src/os/process.rs",
+            "src/kernels/",
+            "src/learner/cluster/mpi.rs",
+        ],
         because: "whoever audits memory safety reads four places",
     },
     WordRule {

@@ -161,7 +161,8 @@ impl<'seg> OneHub<'seg> {
         let intake = Intake::new(config, segment, &saved.consumed).unwrap();
         let run_clock = RunClock::starting_at(0);
         let words = LastWords::default();
-        let hub = Hub::new(config, segment, Box::new(Alone), saved, run_clock, 0, words.clone()).unwrap();
+        let hub =
+            Hub::new(config, segment, Box::new(Alone), saved, run_clock, 0, words.clone()).unwrap();
         let producer = segment.producer(0, 0).unwrap();
         let weights = segment.weights_reader();
         OneHub { hub, words, weights, intake, producer, clock: StageClock::start(), n_params }

@@ -43,8 +43,14 @@ const SMALL: [&str; 6] =
     ["--envs-per-actor", "8", "--set", "report.eval_episodes=5", "--set", "report.rows=20"];
 
 /// A run that ends when a test says so.
-const ENDLESS: [&str; 6] =
-    ["--frames", "1000000000", "--set", "report.rows=100000", "--set", "distributed.check_interval=50"];
+const ENDLESS: [&str; 6] = [
+    "--frames",
+    "1000000000",
+    "--set",
+    "report.rows=1000000",
+    "--set",
+    "distributed.check_interval=50",
+];
 
 fn train(mut command: Command, run: &Path, args: &[&str]) -> Output {
     command.args([IMPALA, "train", "--run-dir"]).arg(run).args(SMALL).args(args);
@@ -113,7 +119,18 @@ fn two_ranks_learn_as_one_learner_of_both_ones_slots() {
     let path = |name: &str| folder.path().join(name);
     for (slots, actors) in [(1, 2), (2, 2)] {
         let shape = |slots: usize, actors: usize| {
-            ["--deterministic", "--frames", "40000", "--seed", "7", "--batch-slots", &slots.to_string(), "--actors", &actors.to_string()].map(str::to_owned)
+            [
+                "--deterministic",
+                "--frames",
+                "40000",
+                "--seed",
+                "7",
+                "--batch-slots",
+                &slots.to_string(),
+                "--actors",
+                &actors.to_string(),
+            ]
+            .map(str::to_owned)
         };
         let (half, whole) = (shape(slots, actors), shape(2 * slots, 2 * actors));
         let run = |name: &str, n_ranks, args: &[String]| {
@@ -125,7 +142,8 @@ fn two_ranks_learn_as_one_learner_of_both_ones_slots() {
             }
             run
         };
-        let (two, again, one) = (run("two", 2, &half), run("again", 2, &half), run("one", 0, &whole));
+        let (two, again, one) =
+            (run("two", 2, &half), run("again", 2, &half), run("one", 0, &whole));
         assert_same_bits(&state_of(&two), &state_of(&one));
         assert_same_bits(&state_of(&two), &state_of(&again));
         assert!(state_of(&two).counters.updates >= 40_000 / (20 * 8 * 2 * slots as u64));
@@ -133,10 +151,22 @@ fn two_ranks_learn_as_one_learner_of_both_ones_slots() {
         let (of_two, of_one) = (rows_of(&two), rows_of(&one));
         assert_eq!(of_two.len(), of_one.len());
         for (two, one) in of_two.iter().zip(&of_one) {
-            assert_eq!((two.frames, two.updates, two.episodes), (one.frames, one.updates, one.episodes));
+            assert_eq!(
+                (two.frames, two.updates, two.episodes),
+                (one.frames, one.updates, one.episodes)
+            );
             assert_eq!(two.grad_norm, one.grad_norm, "of the summed gradient");
-            approx::assert_relative_eq!(two.score_mean.unwrap_or(0.0), one.score_mean.unwrap_or(0.0), max_relative = 1e-5);
-            approx::assert_relative_eq!(two.total_loss.unwrap(), one.total_loss.unwrap(), max_relative = 1e-3, epsilon = 1e-4);
+            approx::assert_relative_eq!(
+                two.score_mean.unwrap_or(0.0),
+                one.score_mean.unwrap_or(0.0),
+                max_relative = 1e-5
+            );
+            approx::assert_relative_eq!(
+                two.total_loss.unwrap(),
+                one.total_loss.unwrap(),
+                max_relative = 1e-3,
+                epsilon = 1e-4
+            );
         }
     }
 }
@@ -210,9 +240,20 @@ impl Job {
         Job::start_by(mpirun(2), &["--resume", &run], folder, turn())
     }
 
-    fn start_by(mut mpirun: Command, args: &[&str], folder: TempDir, turn: MutexGuard<'static, ()>) -> Self {
+    fn start_by(
+        mut mpirun: Command,
+        args: &[&str],
+        folder: TempDir,
+        turn: MutexGuard<'static, ()>,
+    ) -> Self {
         let run = folder.path().join("run");
-        mpirun.args([IMPALA, "train", "--run-dir"]).arg(&run).args(SMALL).args(ENDLESS).args(["--actors", "2"]).args(args);
+        mpirun
+            .args([IMPALA, "train", "--run-dir"])
+            .arg(&run)
+            .args(SMALL)
+            .args(ENDLESS)
+            .args(["--actors", "2"])
+            .args(args);
         // Into a file: a pipe would be full when nobody reads it.
         let said = fs::File::create(folder.path().join("said")).unwrap();
         mpirun.stdin(Stdio::null()).stdout(said.try_clone().unwrap()).stderr(said);
@@ -271,7 +312,9 @@ fn processes_of(run: &Path) -> Vec<Pid> {
 }
 
 fn assert_no_memory_left() {
-    let files = fs::read_dir("/dev/shm").unwrap().map(|file| file.unwrap().file_name().into_string().unwrap());
+    let files = fs::read_dir("/dev/shm")
+        .unwrap()
+        .map(|file| file.unwrap().file_name().into_string().unwrap());
     let left: Vec<String> = files.filter(|name| !name.starts_with(LEFT_BY_OPEN_MPI)).collect();
     assert!(!left.iter().any(|name| name.contains("impala")), "{left:?}");
 }
@@ -316,7 +359,9 @@ fn a_killed_actor_is_replaced_within_its_rank() {
     let job = Job::start();
     let killed = job.one(1, "impala-actor0");
     job.kill(killed, Signal::SIGKILL);
-    wait_until("its replacement", || job.named(1, "impala-actor0").iter().any(|pid| *pid != killed));
+    wait_until("its replacement", || {
+        job.named(1, "impala-actor0").iter().any(|pid| *pid != killed)
+    });
     let n_rows = job.n_rows();
     wait_until("more rows", || job.n_rows() > n_rows + 3);
     job.kill(Pid::from_raw(job.mpirun.id() as i32), Signal::SIGTERM);
@@ -368,7 +413,8 @@ fn a_killed_daemon_of_another_machine_ends_the_job() {
     let job = Job::start_by(mpirun, &[], folder, turn);
     let supervisor = job.one(1, "impala");
     let stat = fs::read_to_string(format!("/proc/{supervisor}/stat")).unwrap();
-    let daemon: i32 = stat.rsplit_once(')').unwrap().1.split_whitespace().nth(1).unwrap().parse().unwrap();
+    let daemon: i32 =
+        stat.rsplit_once(')').unwrap().1.split_whitespace().nth(1).unwrap().parse().unwrap();
     assert_eq!(fs::read_to_string(format!("/proc/{daemon}/comm")).unwrap().trim(), "orted");
     job.kill(Pid::from_raw(daemon), Signal::SIGKILL);
     let (code, said, ..) = job.end();
@@ -385,11 +431,19 @@ fn a_job_goes_on_with_fewer_ranks_and_with_more() {
     let args = |frames, from: Option<&str>| {
         let from = from.map(|name| path(name).to_str().unwrap().to_owned());
         let resume = from.into_iter().flat_map(|from| ["--resume".to_owned(), from]);
-        ["--frames", frames, "--actors", "2"].map(str::to_owned).into_iter().chain(resume).collect::<Vec<_>>()
+        ["--frames", frames, "--actors", "2"]
+            .map(str::to_owned)
+            .into_iter()
+            .chain(resume)
+            .collect::<Vec<_>>()
     };
     let run = |name: &str, n_ranks, frames, from| {
         let args = args(frames, from);
-        assert_success(&train(mpirun(n_ranks), &path(name), &args.iter().map(String::as_str).collect::<Vec<_>>()));
+        assert_success(&train(
+            mpirun(n_ranks),
+            &path(name),
+            &args.iter().map(String::as_str).collect::<Vec<_>>(),
+        ));
         summary_of(&path(name))
     };
     let two = run("two", 2, budgets[0], None);
@@ -418,7 +472,10 @@ fn the_same_command_again_goes_on_in_the_same_folder() {
     let summary = summary_of(&run);
     assert_eq!((summary.frames_before, summary.exit), (reached, Exit::Finished));
     assert_equal_ranks(&run);
-    assert!(run.join("parts/000/metrics.csv").exists() && run.join("ranks/001/parts/000/metrics.csv").exists());
+    assert!(
+        run.join("parts/000/metrics.csv").exists()
+            && run.join("ranks/001/parts/000/metrics.csv").exists()
+    );
     assert!(rows_of(&run)[0].frames < reached, "its rows are those of both parts");
 }
 
@@ -438,7 +495,10 @@ fn a_rank_with_other_settings_is_refused() {
     let output = command.output().unwrap();
     assert!(!output.status.success());
     let said = text(&output);
-    assert!(said.contains("has optimizer.alpha = 0.9, rank 0 has optimizer.alpha = 0.99"), "{said}");
+    assert!(
+        said.contains("has optimizer.alpha = 0.9, rank 0 has optimizer.alpha = 0.99"),
+        "{said}"
+    );
 }
 
 #[test]

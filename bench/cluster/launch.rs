@@ -17,14 +17,24 @@ pub fn mpirun(n_ranks: usize) -> Command {
     mpirun
 }
 
-/// Lets root start it, as in a container; leaves the cores to the processes; gives a job that is asked to end more than
-/// the one second that is Open MPI's own; and has ranks that wait leave their core to others.
+/// How long a job that is asked to end has for it, s. Open MPI itself gives it 1, and waits the time out in full.
+const GRACE_S: &str = "6";
+
+/// Lets root start it, as in a container; leaves the cores to the processes; gives a job that is asked to end some time;
+/// and has ranks that wait leave their core to others.
 pub fn with_flags(mpirun: &mut Command) {
     for variable in ["OMPI_ALLOW_RUN_AS_ROOT", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM"] {
         mpirun.env(variable, "1");
     }
     mpirun.args(["--oversubscribe", "--bind-to", "none"]);
-    mpirun.args(["--mca", "odls_base_sigkill_timeout", "30", "--mca", "mpi_yield_when_idle", "1"]);
+    mpirun.args([
+        "--mca",
+        "odls_base_sigkill_timeout",
+        GRACE_S,
+        "--mca",
+        "mpi_yield_when_idle",
+        "1",
+    ]);
 }
 
 /// The processes of a rank with this name.
@@ -33,7 +43,9 @@ pub fn named(program: &str, run: &Path, rank: usize, name: &str) -> Vec<Pid> {
         let read = |file: &str| fs::read(format!("/proc/{pid}/{file}")).unwrap_or_default();
         let of_rank = format!("OMPI_COMM_WORLD_RANK={rank}");
         String::from_utf8_lossy(&read("comm")).trim() == name
-            && read("environ").split(|byte| *byte == 0).any(|variable| variable == of_rank.as_bytes())
+            && read("environ")
+                .split(|byte| *byte == 0)
+                .any(|variable| variable == of_rank.as_bytes())
     };
     processes(program, run).into_iter().filter(is_it).collect()
 }

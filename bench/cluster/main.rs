@@ -114,7 +114,8 @@ fn main() -> Result<()> {
     let folder = tempfile::tempdir()?;
     let setting = Setting::now();
     if args.storm {
-        let text = storm::storm(folder.path(), args.seconds, args.seed)? + &format!("\n{}\n", setting.line());
+        let text = storm::storm(folder.path(), args.seconds, args.seed)?
+            + &format!("\n{}\n", setting.line());
         println!("{text}");
         std::fs::create_dir_all("results/reliability")?;
         return Ok(std::fs::write("results/reliability/storm-cluster.md", text)?);
@@ -154,17 +155,27 @@ fn measure(env: &'static str, guess: f64, args: &Args, folder: &Path) -> Result<
 
 /// Frames a second of a rank.
 fn speeds(summaries: &[Summary]) -> Vec<f64> {
-    summaries.iter().map(|summary| summary.frames_per_s / summary.ranks.len().max(1) as f64).collect()
+    summaries
+        .iter()
+        .map(|summary| summary.frames_per_s / summary.ranks.len().max(1) as f64)
+        .collect()
 }
 
-fn row(env: &'static str, config: &Config, link: Link, summaries: &[Summary], alone: f64) -> Result<Row> {
+fn row(
+    env: &'static str,
+    config: &Config,
+    link: Link,
+    summaries: &[Summary],
+    alone: f64,
+) -> Result<Row> {
     let speeds = speeds(summaries);
     let speed = median(&speeds);
     let of_rounds = |value: fn(&Summary) -> Option<f64>| {
         let values: Vec<f64> = summaries.iter().filter_map(value).collect();
         (!values.is_empty()).then(|| median(&values))
     };
-    let bounds = speeds.iter().fold((f64::MAX, 0.0_f64), |(low, high), x| (low.min(*x), high.max(*x)));
+    let bounds =
+        speeds.iter().fold((f64::MAX, 0.0_f64), |(low, high), x| (low.min(*x), high.max(*x)));
     let sizes = Sizes::of(config)?;
     Ok(Row {
         env,
@@ -181,7 +192,8 @@ fn row(env: &'static str, config: &Config, link: Link, summaries: &[Summary], al
 
 /// One run, each rank of which is pinned to a core.
 fn train(link: Link, env: &str, frames: u64, run: &Path, folder: &Path) -> Result<Summary> {
-    let net = matches!(link, Link::Tcp | Link::SlowTcp).then(|| Namespaces::new(folder)).transpose()?;
+    let net =
+        matches!(link, Link::Tcp | Link::SlowTcp).then(|| Namespaces::new(folder)).transpose()?;
     let mut command = match (&net, link) {
         (_, Link::Alone) => Command::new("env"),
         (Some(net), _) => {
@@ -196,8 +208,25 @@ fn train(link: Link, env: &str, frames: u64, run: &Path, folder: &Path) -> Resul
     }
     // The shell becomes the program, which the launcher then has for its child.
     let pinned = "exec taskset -c \"${OMPI_COMM_WORLD_RANK:-0}\" \"$0\" \"$@\"";
-    command.args(["sh", "-c", pinned, env!("CARGO_BIN_EXE_impala"), "train", "--quiet", "--env", env, "--run-dir"]);
-    command.arg(run).args(["--actors", "1", "--learner-threads", "1", "--frames", &frames.to_string()]);
+    command.args([
+        "sh",
+        "-c",
+        pinned,
+        env!("CARGO_BIN_EXE_impala"),
+        "train",
+        "--quiet",
+        "--env",
+        env,
+        "--run-dir",
+    ]);
+    command.arg(run).args([
+        "--actors",
+        "1",
+        "--learner-threads",
+        "1",
+        "--frames",
+        &frames.to_string(),
+    ]);
     command.args(["--set", "actors.slots_per_actor=2", "--set", "report.eval_episodes=0"]);
     let output = command.stdin(Stdio::null()).output()?;
     ensure!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
@@ -224,7 +253,16 @@ fn markdown(figures: &Figures) -> Result<String> {
         figures.rounds,
         figures.setting.line()
     );
-    let mut table = Table::new(["environment", "parameters", "ranks", "frames/s a rank", "lowest to highest", "round p50, µs", "p99, µs", "of one rank"]);
+    let mut table = Table::new([
+        "environment",
+        "parameters",
+        "ranks",
+        "frames/s a rank",
+        "lowest to highest",
+        "round p50, µs",
+        "p99, µs",
+        "of one rank",
+    ]);
     for row in &figures.rows {
         let us = |value: Option<f64>| value.map_or("–".into(), |us| format!("{us:.1}"));
         table.push([
@@ -239,7 +277,8 @@ fn markdown(figures: &Figures) -> Result<String> {
         ]);
     }
     text += &table.text();
-    text += "\nA round's time has in it the wait for the slower rank.\n\n## More ranks, by a model\n\n";
+    text +=
+        "\nA round's time has in it the wait for the slower rank.\n\n## More ranks, by a model\n\n";
     text += "Share of its speed alone that each rank keeps. The update's time is the measured one of one rank on one core; \
              networks are assumed (α a message, β bytes a second), and the all-reduce is the best of recursive doubling, \
              Rabenseifner's and a ring. The last column has every update's time vary by 10 %.\n\n";
@@ -258,17 +297,31 @@ fn model_table(rows: &[Row]) -> Table {
     for row in rows.iter().filter(|row| row.link == Link::Alone) {
         let update_s = row.frames_per_update as f64 / row.frames_per_s_a_rank;
         for link in &model::LINKS {
-            let cell = |ranks, jitter| format!("{:.0} %", 100.0 * model::efficiency(update_s, row.n_params, ranks, link, jitter));
+            let cell = |ranks, jitter| {
+                format!(
+                    "{:.0} %",
+                    100.0 * model::efficiency(update_s, row.n_params, ranks, link, jitter)
+                )
+            };
             let mut cells = vec![
                 format!("{}, {} parameters, {:.2} ms", row.env, row.n_params, 1e3 * update_s),
-                format!("{}: α {:.0} µs, β {} GB/s", link.name, 1e6 * link.alpha_s, link.beta_bytes_s / 1e9),
+                format!(
+                    "{}: α {:.0} µs, β {} GB/s",
+                    link.name,
+                    1e6 * link.alpha_s,
+                    link.beta_bytes_s / 1e9
+                ),
             ];
             cells.extend(model::RANKS.map(|ranks| cell(ranks, 0.0)));
             cells.push(cell(64, model::JITTER));
             table.push(cells);
         }
         for measured in rows.iter().filter(|of| of.env == row.env && of.link != Link::Alone) {
-            let mut cells = vec![format!("{}, measured", row.env), measured.link.name(), format!("**{:.0} %**", 100.0 * measured.share)];
+            let mut cells = vec![
+                format!("{}, measured", row.env),
+                measured.link.name(),
+                format!("**{:.0} %**", 100.0 * measured.share),
+            ];
             cells.extend(model::RANKS[1..].iter().map(|_| String::new()));
             cells.push(String::new());
             table.push(cells);

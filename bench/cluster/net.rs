@@ -38,7 +38,9 @@ impl Namespaces {
             run(&format!("ip -n {name} address add {address}/24 dev {DEVICE}"))?;
             run(&format!("ip -n {name} link set {DEVICE} up"))?;
         }
-        let agent = format!("#!/bin/sh\nshift\nexec ip netns exec {b} unshare --uts sh -c 'hostname {b}; eval \"$*\"' sh \"$@\"\n");
+        let agent = format!(
+            "#!/bin/sh\nshift\nexec ip netns exec {b} unshare --uts sh -c 'hostname {b}; eval \"$*\"' sh \"$@\"\n"
+        );
         std::fs::write(net.agent(), agent)?;
         run(&format!("chmod +x {}", net.agent().display()))?;
         Ok(net)
@@ -54,7 +56,9 @@ impl Namespaces {
         mpirun.arg(format!("hostname {a}; exec mpirun \"$@\"")).arg("mpirun");
         mpirun.args(["-n", "2", "--map-by", "node", "--host"]).arg(Namespaces::ADDRESSES.join(","));
         mpirun.args(["--mca", "plm_rsh_agent"]).arg(self.agent());
-        for (what, which) in [("btl", "self,tcp"), ("btl_tcp_if_include", DEVICE), ("oob_tcp_if_include", DEVICE)] {
+        for (what, which) in
+            [("btl", "self,tcp"), ("btl_tcp_if_include", DEVICE), ("oob_tcp_if_include", DEVICE)]
+        {
             mpirun.args(["--mca", what, which]);
         }
         mpirun

@@ -22,9 +22,20 @@ pub fn storm(folder: &Path, seconds: u64, seed: u64) -> Result<String> {
     let program = env!("CARGO_BIN_EXE_impala");
     let run = folder.join("run");
     let mut job = mpirun(2);
-    job.args([program, "train", "--quiet", "--frames", "1000000000000", "--actors", &ACTORS.to_string()]);
+    job.args([
+        program,
+        "train",
+        "--quiet",
+        "--frames",
+        "1000000000000",
+        "--actors",
+        &ACTORS.to_string(),
+    ]);
     job.args(["--set", "supervision.max_restarts=1000000", "--set", "supervision.max_pause_s=0.1"]);
-    job.args(["--set", "distributed.check_interval=100", "--run-dir"]).arg(&run).stdout(Stdio::null()).stderr(Stdio::null());
+    job.args(["--set", "distributed.check_interval=100", "--run-dir"])
+        .arg(&run)
+        .stdout(Stdio::null())
+        .stderr(Stdio::null());
     let mut job = job.spawn().context("mpirun")?;
     let (start, mut n_killed) = (Instant::now(), [0_u64; 2]);
     for turn in 0.. {

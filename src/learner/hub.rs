@@ -12,7 +12,7 @@ use xxhash_rust::xxh3::Xxh3;
 use super::cluster::contribution::Contribution;
 use super::cluster::record::{RankMeter, Surroundings, check_equal};
 use super::cluster::tally::Tally;
-use super::cluster::{Cluster, Meanwhile, Round};
+use super::cluster::{Cluster, Round};
 use super::intake::{LeftOut, SlotBatch, policy_lag};
 use super::losses::Losses;
 use super::meters::{Meters, Update};
@@ -214,7 +214,8 @@ impl<'seg, S: MessageSink> Hub<'seg, S> {
         let n_own = tally.n_produced;
         let mut meanwhile = self.meanwhile(beat);
         let round = self.cluster.sum(gradient.contribution, &mut tally, &mut meanwhile);
-        let round = round.map_err(|source| LearnerError::Round { update: self.meters.updates() + 1, source })?;
+        let round = round
+            .map_err(|source| LearnerError::Round { update: self.meters.updates() + 1, source })?;
         self.has_given_up |= round == Round::GivenUp;
         self.is_stop_agreed |= self.has_given_up || tally.n_stops > 0.0;
         if !self.is_alone() {
@@ -238,12 +239,13 @@ impl<'seg, S: MessageSink> Hub<'seg, S> {
         if self.is_alone() {
             return tally;
         }
-        for (episode_return, _) in learned.iter().flat_map(|slot| slot.rollout().episodes()) {
+        each_return(learned, |episode_return| {
             tally.n_episodes += 1.0;
-            tally.return_sum += f64::from(episode_return);
-        }
+            tally.return_sum += episode_return;
+        });
         let n_produced = self.frames_produced();
-        tally.n_produced = (n_produced - std::mem::replace(&mut self.n_produced, n_produced)) as f64;
+        tally.n_produced =
+            (n_produced - std::mem::replace(&mut self.n_produced, n_produced)) as f64;
         tally.n_stops = f64::from(u8::from(self.board.stop_ordered()));
         tally
     }
@@ -343,14 +345,14 @@ impl<'seg, S: MessageSink> Hub<'seg, S> {
             self.status.checks.on_learned(slot.is_whole(), slot.index(), *consumed);
             *consumed = (slot.index() + 1).max(*consumed);
         }
-        let returns = learned.iter().flat_map(|slot| slot.rollout().episodes());
-        let returns = returns.map(|(episode_return, _)| f64::from(episode_return));
-        if self.is_alone() {
-            returns.for_each(|episode_return| self.meters.score.add(episode_return));
+        let score = &mut self.meters.score;
+        if self.cluster.rank().is_alone() {
+            each_return(learned, |episode_return| score.add(episode_return));
         } else if tally.n_episodes > 0.0 {
             let mean = tally.return_sum / tally.n_episodes;
-            let bounds = returns.fold((mean, mean), |(low, high), x| (low.min(x), high.max(x)));
-            self.meters.score.add_all(tally.n_episodes as u64, mean, bounds);
+            let (mut low, mut high) = (mean, mean);
+            each_return(learned, |own| (low, high) = (low.min(own), high.max(own)));
+            score.add_all(tally.n_episodes as u64, mean, (low, high));
         }
     }
 
@@ -525,10 +527,12 @@ impl<'seg, S: MessageSink> Hub<'seg, S> {
             wait_ns: self.status.wait_ns.get(),
             restarts: actors.map(|actor| actor.vitals.restarts.get()).sum(),
         };
-        let own = self.rank_meter.record(self.hash(), &self.meters.counters(), &around, monotonic_ns());
+        let own =
+            self.rank_meter.record(self.hash(), &self.meters.counters(), &around, monotonic_ns());
         let mut meanwhile = self.meanwhile(beat);
         let records = self.cluster.gather(&own, &mut meanwhile);
-        let records = records.map_err(|source| LearnerError::Round { update: self.meters.updates(), source })?;
+        let records = records
+            .map_err(|source| LearnerError::Round { update: self.meters.updates(), source })?;
         check_equal(&records)?;
         let is_given_up = records.is_empty();
         (self.has_given_up, self.is_stop_agreed) =
@@ -587,6 +591,13 @@ impl<'seg, S: MessageSink> Hub<'seg, S> {
 /// Means over the learned frames, as `metrics.csv` has them.
 fn mean_losses(PassSums { losses, off_policy }: &PassSums) -> Losses {
     losses.per(off_policy.n_learned.max(1) as f64)
+}
+
+/// Goes through the undiscounted returns of the episodes that ended in some slots.
+fn each_return(slots: &[TakenSlot], mut take: impl FnMut(f64)) {
+    for slot in slots {
+        slot.rollout().episodes().for_each(|(episode_return, _)| take(f64::from(episode_return)));
+    }
 }
 
 /// Which slot the log is about.

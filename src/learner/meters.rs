@@ -9,8 +9,8 @@ use crate::config::Config;
 use crate::rollout::RolloutHeader;
 use crate::state::{Counters, LearnerState};
 use crate::telemetry::{
-    EncodedHistogram, LearnerSums, MetricsRow, Progress, RankSummary, Report, SlotRecord, encode_stages,
-    lag_histogram,
+    EncodedHistogram, LearnerSums, MetricsRow, Progress, RankSummary, Report, SlotRecord,
+    encode_stages, lag_histogram,
 };
 
 use super::overlap::Overlap;

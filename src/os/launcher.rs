@@ -32,7 +32,8 @@ impl Rank {
     fn told_by(variable: impl Fn(&str) -> Option<String>) -> Rank {
         let number = |name| variable(name)?.parse().ok();
         let told = VARIABLES.into_iter().filter_map(|[rank, size]| {
-            Some(Rank { number: number(rank)?, of: number(size)? }).filter(|rank| rank.number < rank.of)
+            Some(Rank { number: number(rank)?, of: number(size)? })
+                .filter(|rank| rank.number < rank.of)
         });
         { told }.next().unwrap_or_default()
     }

@@ -31,7 +31,15 @@ impl RankTable {
         (ranks.len() > 1).then(|| RankTable {
             verdict: verdict(ranks, finite(summary.train_s)),
             titles: [
-                "rank", "host", "frames", "frames/s", "round p50, µs", "round p99, µs", "in rounds", "without a batch", "restarts, lag",
+                "rank",
+                "host",
+                "frames",
+                "frames/s",
+                "round p50, µs",
+                "round p99, µs",
+                "in rounds",
+                "without a batch",
+                "restarts, lag",
             ],
             rows: ranks.iter().map(|rank| row(rank, summary.train_s)).collect(),
         })
@@ -39,7 +47,8 @@ impl RankTable {
 }
 
 fn row(rank: &RankSummary, train_s: f64) -> [String; 9] {
-    let share = |part_s: f64| format!("{} ({})", seconds(part_s), percent(ratio(finite(part_s), train_s)));
+    let share =
+        |part_s: f64| format!("{} ({})", seconds(part_s), percent(ratio(finite(part_s), train_s)));
     [
         rank.rank.to_string(),
         rank.host.clone(),
@@ -77,7 +86,10 @@ fn verdict(ranks: &[RankSummary], train_s: f64) -> String {
             percent(least)
         )
     } else {
-        format!("No rank keeps the others waiting: rounds take {} of the time of the one that comes last.", percent(least))
+        format!(
+            "No rank keeps the others waiting: rounds take {} of the time of the one that comes last.",
+            percent(least)
+        )
     }
 }
 
@@ -98,11 +110,21 @@ mod tests {
 
     #[test]
     fn the_rank_that_the_others_wait_for_is_named() {
-        let of = |in_rounds_s: &[f64]| RankTable::of(&run(in_rounds_s)).unwrap().verdict.replace('\u{a0}', " ");
+        let of = |in_rounds_s: &[f64]| {
+            RankTable::of(&run(in_rounds_s)).unwrap().verdict.replace('\u{a0}', " ")
+        };
         let late = of(&[2.0, 2.2, 0.3]);
-        assert!(late.starts_with("The job waits for rank 2 (node2)") && late.contains("18 % of the time"), "{late}");
+        assert!(
+            late.starts_with("The job waits for rank 2 (node2)")
+                && late.contains("18 % of the time"),
+            "{late}"
+        );
         assert!(of(&[0.3, 0.4, 0.35]).starts_with("No rank keeps the others waiting"));
-        assert!(of(&[5.0, 5.1]).starts_with("All ranks stand in rounds 50 %"), "{}", of(&[5.0, 5.1]));
+        assert!(
+            of(&[5.0, 5.1]).starts_with("All ranks stand in rounds 50 %"),
+            "{}",
+            of(&[5.0, 5.1])
+        );
     }
 
     #[test]

@@ -169,7 +169,14 @@ impl RunDir {
             let (from, to) = (entry.path(), part.join(entry.file_name()));
             if [self.meta(), self.config()].contains(&from) {
                 fs::copy(from, to)?;
-            } else if ![self.checkpoint(), self.checkpoints(), self.path.join(PARTS), self.path.join(RANKS)].contains(&from) {
+            } else if ![
+                self.checkpoint(),
+                self.checkpoints(),
+                self.path.join(PARTS),
+                self.path.join(RANKS),
+            ]
+            .contains(&from)
+            {
                 fs::rename(from, to)?;
             }
         }
@@ -362,7 +369,8 @@ fn refuse_unless_empty(path: &Path) -> Result<(), RunDirError> {
         return Err(RunDirError::ExistingRun(run.path));
     }
     // Of several ranks another one may have been here first, which writes below it.
-    let is_other = |entry: io::Result<fs::DirEntry>| entry.is_ok_and(|entry| entry.file_name() != RANKS);
+    let is_other =
+        |entry: io::Result<fs::DirEntry>| entry.is_ok_and(|entry| entry.file_name() != RANKS);
     let is_empty = fs::read_dir(path).is_ok_and(|mut entries| !entries.any(is_other));
     if is_empty { Ok(()) } else { Err(RunDirError::NotEmpty(run.path)) }
 }

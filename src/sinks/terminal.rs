@@ -64,7 +64,17 @@ impl ProgressLine {
         let bar = ProgressBar::with_draw_target(Some(total), target).with_style(style(unit, 0));
         let now = Instant::now();
         let speaker = String::new();
-        ProgressLine { show, bar, task, unit, total, speaker, before: 0, start: now, last_line: now }
+        ProgressLine {
+            show,
+            bar,
+            task,
+            unit,
+            total,
+            speaker,
+            before: 0,
+            start: now,
+            last_line: now,
+        }
     }
 
     /// The same of something that goes on, of which `before` had been done.

@@ -380,7 +380,9 @@ impl<'a> Supervisor<'a> {
             return Ok(());
         }
         if !self.config.rank.is_alone() {
-            self.fail("the shared segment was damaged, and a learner of several cannot begin again");
+            self.fail(
+                "the shared segment was damaged, and a learner of several cannot begin again",
+            );
             return Ok(());
         }
         self.crew.kill_all().map_err(refused("to kill a worker"))?;

@@ -9,8 +9,8 @@ use impala::run::meta::Meta;
 use impala::sinks::files::RunFiles;
 use impala::sinks::tensorboard::TensorBoard;
 use impala::telemetry::{
-    ActorSummary, CoreSummary, EvalSummary, Exit, LagSummary, LatencySummary, MemorySummary, RankSummary,
-    MetricsRow, ProcessSample, Reliability, SlotRecord, Spread, Summary,
+    ActorSummary, CoreSummary, EvalSummary, Exit, LagSummary, LatencySummary, MemorySummary,
+    MetricsRow, ProcessSample, RankSummary, Reliability, SlotRecord, Spread, Summary,
 };
 
 pub const CONFIG: &str = r#"

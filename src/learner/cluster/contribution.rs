@@ -24,7 +24,8 @@ impl Contribution {
     pub fn of(config: &Config) -> Result<Self, ConfigError> {
         let sizes = Sizes::of(config)?;
         let is_by_slot = config.backend(&sizes.network)? == Backend::Native;
-        let n_parts = if config.sums_in_order() && is_by_slot { config.loss.batch_slots } else { 1 };
+        let n_parts =
+            if config.sums_in_order() && is_by_slot { config.loss.batch_slots } else { 1 };
         Ok(Contribution::new(sizes.n_params(), n_parts))
     }
 
@@ -85,7 +86,9 @@ impl Contribution {
     /// order of the ranks, as one rank that had all these parts would add them up.
     pub fn sum_in_order(&mut self, all: &[f32]) {
         let (n_values, n_gradients) = (self.values.len(), self.n_parts * self.n_params);
-        let mut parts = all.chunks_exact(n_values).flat_map(|of_rank| of_rank[..n_gradients].chunks_exact(self.n_params));
+        let mut parts = all
+            .chunks_exact(n_values)
+            .flat_map(|of_rank| of_rank[..n_gradients].chunks_exact(self.n_params));
         let (gradient, rest) = self.values.split_at_mut(self.n_params);
         gradient.copy_from_slice(parts.next().expect("there is a rank, with a part"));
         parts.for_each(|part| add(gradient, part));
@@ -105,7 +108,9 @@ mod tests {
 
     /// Numbers whose sum depends on the order.
     fn gradients() -> [Vec<f32>; 4] {
-        let value = |part: usize, i: usize| ((7 * part + 3 * i + 1) as f32).sqrt() * 10f32.powi(part as i32 - 2);
+        let value = |part: usize, i: usize| {
+            ((7 * part + 3 * i + 1) as f32).sqrt() * 10f32.powi(part as i32 - 2)
+        };
         [0, 1, 2, 3].map(|part| (0..5).map(|i| value(part, i)).collect())
     }
 

@@ -175,10 +175,7 @@ pub fn check(config: &Config) -> Result<(), ClusterError> {
 ///
 /// # Errors
 /// If the others do not come, or want something else.
-pub fn join(
-    config: &Config,
-    state: &mut LearnerState,
-) -> Result<Box<dyn Cluster>, ClusterError> {
+pub fn join(config: &Config, state: &mut LearnerState) -> Result<Box<dyn Cluster>, ClusterError> {
     check(config)?;
     #[cfg(feature = "mpi")]
     if config.is_distributed() {

@@ -120,7 +120,9 @@ impl Mpi {
         let first = String::from_utf8_lossy(&first).into_owned();
         let found = own.lines().zip(first.lines()).find(|(own, first)| own != first);
         let words = match found {
-            Some((own, first)) => format!("rank {} ({}) has {own}, rank 0 has {first}", self.rank.number, host_name()),
+            Some((own, first)) => {
+                format!("rank {} ({}) has {own}, rank 0 has {first}", self.rank.number, host_name())
+            }
             None if own.lines().count() != first.lines().count() => {
                 format!("rank {} ({}) is of another version", self.rank.number, host_name())
             }
@@ -137,7 +139,9 @@ impl Mpi {
             return Err(ClusterError::Checkpoint("rank 0 has a state of another size".into()));
         }
         set_from_bytes(state, &first);
-        let words = if own.0 > state.counters.updates || own.0 == state.counters.updates && own.1 != first {
+        let words = if own.0 > state.counters.updates
+            || own.0 == state.counters.updates && own.1 != first
+        {
             format!(
                 "rank {} goes on from update {}, rank 0 from another state, of update {}",
                 self.rank.number, own.0, state.counters.updates
@@ -188,9 +192,12 @@ impl Mpi {
         let (own_bytes, all) = (self.own_bytes.as_ptr(), self.all_bytes.as_mut_ptr());
         // SAFETY: J1, the caller holds this alone; J2, both buffers are ours, of the lengths given, and stay until
         // `wait` is over.
-        let code = unsafe { impala_mpi_start_gather(own_bytes.cast(), all.cast(), count(own.len())) };
+        let code =
+            unsafe { impala_mpi_start_gather(own_bytes.cast(), all.cast(), count(own.len())) };
         match self.wait("a gathering", code, meanwhile)? {
-            Round::Summed => Ok(self.all_bytes.chunks_exact(own.len()).map(<[u8]>::to_vec).collect()),
+            Round::Summed => {
+                Ok(self.all_bytes.chunks_exact(own.len()).map(<[u8]>::to_vec).collect())
+            }
             Round::GivenUp => Ok(Vec::new()),
         }
     }
@@ -215,7 +222,12 @@ impl Mpi {
     }
 
     /// Waits for the collective that was started with this code: tests, lets others run, naps.
-    fn wait(&mut self, what: &'static str, code: c_int, meanwhile: Meanwhile) -> Result<Round, ClusterError> {
+    fn wait(
+        &mut self,
+        what: &'static str,
+        code: c_int,
+        meanwhile: Meanwhile,
+    ) -> Result<Round, ClusterError> {
         checked(what, code)?;
         self.is_open = true;
         self.n_rounds += 1;
@@ -251,7 +263,12 @@ impl Mpi {
     }
 
     /// Answers roll calls; calls the roll itself once it has waited too long, and says who is not there.
-    fn hear(&mut self, roll_call: &mut Option<RollCall>, start_ns: u64, now_ns: u64) -> Result<(), ClusterError> {
+    fn hear(
+        &mut self,
+        roll_call: &mut Option<RollCall>,
+        start_ns: u64,
+        now_ns: u64,
+    ) -> Result<(), ClusterError> {
         let mut unheard = vec![0; self.rank.of];
         let here = roll_call.as_mut().map_or(&mut unheard, |call| &mut call.here);
         // SAFETY: J1, the caller holds this alone; `here` has a byte for each rank.
@@ -279,7 +296,9 @@ impl Mpi {
         let absent = (0..self.rank.of).filter(|rank| here[*rank] == 0 && *rank != self.rank.number);
         let named: Vec<String> = absent.map(|rank| self.name_of(rank)).collect();
         match &named[..] {
-            [] => "all ranks wait, and the exchange stands still; see the network between them".into(),
+            [] => {
+                "all ranks wait, and the exchange stands still; see the network between them".into()
+            }
             [one] => format!("{one} has not come"),
             several => format!("{} have not come", several.join(", ")),
         }
@@ -398,7 +417,8 @@ fn text_of(bytes: &[u8]) -> String {
 /// All that ranks must have in common, a line each.
 fn settings_of(config: &Config) -> String {
     let table = config.to_toml().parse().unwrap_or_default();
-    let settings = dotted(&table).into_iter().filter(|(name, _)| !OF_ONE_MACHINE.contains(&name.as_str()));
+    let settings =
+        dotted(&table).into_iter().filter(|(name, _)| !OF_ONE_MACHINE.contains(&name.as_str()));
     let lines = settings.map(|(name, value)| format!("{name} = {value}\n"));
     std::iter::once(format!("version = {}\n", env!("CARGO_PKG_VERSION"))).chain(lines).collect()
 }
@@ -422,11 +442,12 @@ fn set_from_bytes(state: &mut LearnerState, mut bytes: &[u8]) {
         taken
     }
     state.counters = bytemuck::pod_read_unaligned(next(&mut bytes, size_of::<Counters>()));
-    state.recent_returns = bytemuck::pod_read_unaligned(next(&mut bytes, size_of::<RecentReturns>()));
+    let returns = bytemuck::cast_slice_mut(&mut state.recent_returns);
+    returns.copy_from_slice(next(&mut bytes, size_of::<RecentReturns>()));
     state.optimizer.n_steps = bytemuck::pod_read_unaligned(next(&mut bytes, size_of::<u64>()));
     for values in [&mut state.params, &mut state.optimizer.square, &mut state.optimizer.mean] {
-        let n_bytes = size_of_val(&values[..]);
-        bytemuck::cast_slice_mut(values).copy_from_slice(next(&mut bytes, n_bytes));
+        let values = bytemuck::cast_slice_mut(values);
+        values.copy_from_slice(next(&mut bytes, values.len()));
     }
 }
 

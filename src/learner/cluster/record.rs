@@ -77,7 +77,13 @@ impl RankMeter {
     }
 
     /// What is to be said at `now_ns`, where these are the weights' hash and counters.
-    pub fn record(&self, hash: u64, counters: &Counters, around: &Surroundings, now_ns: u64) -> RankRecord {
+    pub fn record(
+        &self,
+        hash: u64,
+        counters: &Counters,
+        around: &Surroundings,
+        now_ns: u64,
+    ) -> RankRecord {
         RankRecord {
             hash,
             update: counters.updates,
@@ -135,7 +141,9 @@ pub fn host_bytes(name: &str) -> [u8; HOST_BYTES] {
 /// Who does not, compared with rank 0.
 pub fn check_equal(records: &[RankRecord]) -> Result<(), ClusterError> {
     let Some(first) = records.first() else { return Ok(()) };
-    let differs = |(_, record): &(usize, &RankRecord)| (record.hash, record.update) != (first.hash, first.update);
+    let differs = |(_, record): &(usize, &RankRecord)| {
+        (record.hash, record.update) != (first.hash, first.update)
+    };
     let others: Vec<String> = records
         .iter()
         .enumerate()

@@ -34,7 +34,16 @@ impl Tally {
 
     /// The numbers.
     pub fn to_array(self) -> [f32; Tally::LEN] {
-        let Tally { n_stops, n_slots, n_inherited, n_produced, n_episodes, return_sum, total_loss, .. } = self;
+        let Tally {
+            n_stops,
+            n_slots,
+            n_inherited,
+            n_produced,
+            n_episodes,
+            return_sum,
+            total_loss,
+            ..
+        } = self;
         let PassSums { losses: Losses { policy, critic, entropy }, off_policy: ratios } = self.sums;
         [
             n_stops,
@@ -96,7 +105,16 @@ impl Tally {
             error_square_sum,
         };
         let sums = PassSums { losses: Losses { policy, critic, entropy }, off_policy };
-        *self = Tally { n_stops, n_slots, n_inherited, n_produced, n_episodes, return_sum, total_loss, sums };
+        *self = Tally {
+            n_stops,
+            n_slots,
+            n_inherited,
+            n_produced,
+            n_episodes,
+            return_sum,
+            total_loss,
+            sums,
+        };
     }
 }
 
@@ -113,6 +131,9 @@ mod tests {
         tally.set(numbers);
         assert_eq!(tally.to_array(), numbers);
         assert_eq!(tally.sums.off_policy.rho_max, 7.5, "a rank's own");
-        assert_eq!((tally.n_stops, tally.sums.losses.policy, tally.sums.off_policy.n_learned), (1.0, 8.0, 11));
+        assert_eq!(
+            (tally.n_stops, tally.sums.losses.policy, tally.sums.off_policy.n_learned),
+            (1.0, 8.0, 11)
+        );
     }
 }
