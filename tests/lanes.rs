@@ -361,7 +361,8 @@ fn two_gradients_of_the_first_weights(config: &Config) -> (Progress, LearnerFigu
     let saved = segment.state_reader().read_if_newer().unwrap().unwrap();
     let intake = Intake::new(config, &segment, &saved.consumed).unwrap();
     let clock = RunClock::starting_at(0);
-    let mut hub = Hub::new(config, &segment, saved, clock, 0, words.clone()).unwrap();
+    let mut hub =
+        Hub::new(config, &segment, Box::new(Alone), saved, clock, 0, words.clone()).unwrap();
     let mut producer = segment.producer(0, 0).unwrap();
     let mut clock = StageClock::start();
     let mut batches = [SlotBatch::default(), SlotBatch::default()];

@@ -22,7 +22,7 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, ensure};
 use clap::Parser;
-use common::{Setting, read_summary, save};
+use common::{Setting, impala, read_summary, save};
 use impala::config::{Config, Layers};
 use impala::run::sizes::Sizes;
 use impala::telemetry::Summary;

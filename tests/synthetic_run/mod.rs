@@ -36,7 +36,7 @@ const N_SAMPLES: u64 = 12;
 pub const ROWS_AN_INTERVAL: usize = 10;
 
 /// Mean µs of each stage.
-const STAGE_US: [(Stage, f64); 15] = [
+const STAGE_US: [(Stage, f64); 16] = [
     (Stage::Wait, 6.0),
     (Stage::Batching, 2.1),
     (Stage::Forward, 89.0),
