@@ -208,17 +208,8 @@ fn train(link: Link, env: &str, frames: u64, run: &Path, folder: &Path) -> Resul
     }
     // The shell becomes the program, which the launcher then has for its child.
     let pinned = "exec taskset -c \"${OMPI_COMM_WORLD_RANK:-0}\" \"$0\" \"$@\"";
-    command.args([
-        "sh",
-        "-c",
-        pinned,
-        env!("CARGO_BIN_EXE_impala"),
-        "train",
-        "--quiet",
-        "--env",
-        env,
-        "--run-dir",
-    ]);
+    command.args(["sh", "-c", pinned]).arg(impala().get_program());
+    command.args(["train", "--quiet", "--env", env, "--run-dir"]);
     command.arg(run).args([
         "--actors",
         "1",

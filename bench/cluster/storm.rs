@@ -9,7 +9,7 @@ use impala::base::seeds::{Stream, stream_seed};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-use crate::common::read_summary;
+use crate::common::{impala, read_summary};
 use crate::launch::{mpirun, named};
 
 /// Mean time between two kills.
@@ -19,7 +19,8 @@ const ACTORS: usize = 2;
 
 /// Trains for `seconds` in `folder`; what came of it, as lines of Markdown.
 pub fn storm(folder: &Path, seconds: u64, seed: u64) -> Result<String> {
-    let program = env!("CARGO_BIN_EXE_impala");
+    let program = impala();
+    let program = program.get_program().to_str().context("the program's path")?;
     let run = folder.join("run");
     let mut job = mpirun(2);
     job.args([

@@ -630,14 +630,16 @@ impl Config {
     /// One update learns from a whole batch: a budget that is smaller would be overdrawn by it.
     fn check_budget(&self) -> Result<(), ConfigError> {
         let (slots, steps) = (self.loss.batch_slots as u64, self.actors.unroll_length as u64);
-        let envs = self.actors.envs_per_actor as u64;
-        let batch_frames = slots * steps * envs;
+        let (envs, ranks) = (self.actors.envs_per_actor as u64, self.rank.of as u64);
+        let batch_frames = slots * steps * envs * ranks;
         if batch_frames <= self.frames {
             return Ok(());
         }
+        let of_ranks = if ranks > 1 { format!(", × {ranks} ranks") } else { String::new() };
         let remedy = format!(
             "must be {batch_frames} or more, the frames of one batch: loss.batch_slots {slots} × \
-             actors.envs_per_actor {envs} × actors.unroll_length {steps}; lower one of these for a smaller budget"
+             actors.envs_per_actor {envs} × actors.unroll_length {steps}{of_ranks}; lower one of these for a smaller \
+             budget"
         );
         Err(value("frames", self.frames, remedy))
     }
