@@ -99,7 +99,7 @@ test-gymnasium: ## Environments of Gymnasium in processes of their own; skipped,
 test-mpi: ## Several ranks by mpirun, also in two network namespaces; skipped, loudly, where there is no MPI
 	@status=0; tools/mpi.sh || status=$$?; \
 	if [ $$status -eq 0 ]; then \
-		$(CARGO) test $(MPI_BUILD) --test mpi && $(CARGO) test $(MPI_BUILD) --lib cluster; \
+		$(CARGO) test --features mpi --test mpi && $(CARGO) test --features mpi --lib cluster; \
 	elif [ $$status -eq 3 ] && [ "$$CI" != true ]; then \
 		echo 'SKIPPED: learning of several ranks: there is no MPI (see above)'; \
 	else \

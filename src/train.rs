@@ -201,10 +201,7 @@ fn run_from(
     resumption: Option<&Resumption>,
     show: Show,
 ) -> Result<TrainedRun, TrainError> {
-    check_place_in_job(config, destination)?;
-    check_one_thread()?;
-    allow_descriptors(1 + config.actors.count)?;
-    survive_large_files();
+    prepare_process(config, destination)?;
     let refused = |source| SupervisorError::System { what: "a signal descriptor", source };
     // Until the results are written: a Ctrl-C during the evaluation would else lose them.
     let signals = CaughtSignals::catch().map_err(refused)?;
@@ -237,25 +234,25 @@ fn run_from(
     let mut summary = summarise(config, &outcome, eval, run_clock, state.counters.frames);
     summary.signal = signals.first().map(|signal| signal.as_str().to_owned());
     let mut lost = write_results(&run, &mut sinks.files, &summary, picture.flatten(), &mut outcome);
-    if config.rank.is_first() && run.check_there().is_ok() {
-        lost.extend(render(&run).err().map(|why| Lost { what: "the report", why }));
-    }
+    lost.extend(render(config, &run).err().map(|why| Lost { what: "the report", why }));
     let report = run.report();
     let signal = signals.first();
     Ok(TrainedRun { run, summary, reason: outcome.reason, report, lost, signal })
 }
 
-/// One of several ranks joins the others, or is refused, before anything exists.
-fn check_place_in_job(config: &Config, destination: &Destination) -> Result<(), TrainError> {
+/// Makes sure that this process can do all that the run asks of it, before anything exists.
+fn prepare_process(config: &Config, destination: &Destination) -> Result<(), TrainError> {
     cluster::check(config)?;
-    if config.rank.is_alone() {
-        return Ok(());
+    if !config.rank.is_alone() {
+        end_with_launcher();
+        if matches!(destination, Destination::Below(_)) {
+            return Err(TrainError::NoRunDir(config.rank));
+        }
     }
-    end_with_launcher();
-    match destination {
-        Destination::At(_) | Destination::On(_) => Ok(()),
-        Destination::Below(_) => Err(TrainError::NoRunDir(config.rank)),
-    }
+    check_one_thread()?;
+    allow_descriptors(1 + config.actors.count)?;
+    survive_large_files();
+    Ok(())
 }
 
 /// What a run reports to, `frames_before` of whose budget an earlier part has learned from.
@@ -347,7 +344,11 @@ fn write_results(
     lost
 }
 
-fn render(run: &RunDir) -> Result<(), TrainError> {
+/// Renders the report, where there is a folder for it; of several ranks the first has one.
+fn render(config: &Config, run: &RunDir) -> Result<(), TrainError> {
+    if !config.rank.is_first() || run.check_there().is_err() {
+        return Ok(());
+    }
     let page = report::render(run, Pictures::Svg, &mut |_| ())?;
     debug!(page = %page.display(), "rendered the report");
     Ok(())
@@ -440,9 +441,11 @@ fn startup_s(learner: &LearnerFigures, run_clock: RunClock) -> f64 {
     learner.sums.first_frame_ns.map_or(f64::NAN, since_start)
 }
 
+/// Of every stage; who was alone exchanged nothing.
 fn latencies(latency: &StageHistograms) -> BTreeMap<String, LatencySummary> {
+    let is_there = |stage: &Stage| *stage != Stage::Exchange || !latency.get(*stage).is_empty();
     let summary = |stage: Stage| (stage.tag().to_owned(), LatencySummary::of(latency.get(stage)));
-    Stage::ALL.into_iter().map(summary).collect()
+    Stage::ALL.into_iter().filter(is_there).map(summary).collect()
 }
 
 fn actor_summaries(outcome: &RunOutcome) -> Vec<ActorSummary> {

@@ -319,8 +319,7 @@ impl Meters {
     }
 
     fn finished_row(&mut self, now_ns: u64, frames_produced: u64) -> MetricsRow {
-        let score = self.score.take_interval();
-        let row = &self.row;
+        let (row, score) = (&self.row, self.score.take_interval());
         let PassSums { losses, off_policy } = &row.sums;
         let row_s = (now_ns - row.start_ns) as f64 / 1e9;
         MetricsRow {
