@@ -235,8 +235,7 @@ fn run_from(
     summary.signal = signals.first().map(|signal| signal.as_str().to_owned());
     let mut lost = write_results(&run, &mut sinks.files, &summary, picture.flatten(), &mut outcome);
     lost.extend(render(config, &run).err().map(|why| Lost { what: "the report", why }));
-    let report = run.report();
-    let signal = signals.first();
+    let (report, signal) = (run.report(), signals.first());
     Ok(TrainedRun { run, summary, reason: outcome.reason, report, lost, signal })
 }
 

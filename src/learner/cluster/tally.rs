@@ -5,7 +5,6 @@
 
 use super::super::losses::Losses;
 use super::super::pass::PassSums;
-use super::super::targets::OffPolicyStats;
 
 /// Sums over the batches of one update: of one rank before the round, of all afterwards.
 #[derive(Clone, Copy, Debug, Default)]
@@ -70,51 +69,21 @@ impl Tally {
 
     /// Becomes what these numbers say.
     pub fn set(&mut self, numbers: [f32; Tally::LEN]) {
-        let [
-            n_stops,
-            n_slots,
-            n_inherited,
-            n_produced,
-            n_episodes,
-            return_sum,
-            total_loss,
-            policy,
-            critic,
-            entropy,
-            n_learned,
-            n_clipped,
-            rho_sum,
-            kl_sum,
-            vs_sum,
-            vs_square_sum,
-            error_sum,
-            error_square_sum,
-        ] = numbers.map(f64::from);
-        let OffPolicyStats { rho_min, rho_max, .. } = self.sums.off_policy;
-        let (n_learned, n_clipped) = (n_learned as u64, n_clipped as u64);
-        let off_policy = OffPolicyStats {
-            n_learned,
-            rho_min,
-            rho_max,
-            rho_sum,
-            n_clipped,
-            kl_sum,
-            vs_sum,
-            vs_square_sum,
-            error_sum,
-            error_square_sum,
-        };
-        let sums = PassSums { losses: Losses { policy, critic, entropy }, off_policy };
-        *self = Tally {
-            n_stops,
-            n_slots,
-            n_inherited,
-            n_produced,
-            n_episodes,
-            return_sum,
-            total_loss,
-            sums,
-        };
+        let mut numbers = numbers.into_iter().map(f64::from);
+        let mut next = || numbers.next().expect("a number for each field, in the same order");
+        self.n_stops = next();
+        self.n_slots = next();
+        self.n_inherited = next();
+        self.n_produced = next();
+        self.n_episodes = next();
+        self.return_sum = next();
+        self.total_loss = next();
+        self.sums.losses = Losses { policy: next(), critic: next(), entropy: next() };
+        let ratios = &mut self.sums.off_policy;
+        (ratios.n_learned, ratios.n_clipped) = (next() as u64, next() as u64);
+        (ratios.rho_sum, ratios.kl_sum) = (next(), next());
+        (ratios.vs_sum, ratios.vs_square_sum) = (next(), next());
+        (ratios.error_sum, ratios.error_square_sum) = (next(), next());
     }
 }
 
