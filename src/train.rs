@@ -341,6 +341,7 @@ fn summarise(
         startup_s: startup_s(learner, run_clock),
         train_s,
         frames,
+        emulator_frames: emulator_frames(config, frames),
         frames_before,
         frames_produced: state.counters.frames_produced_before,
         updates,
@@ -364,6 +365,12 @@ fn summarise(
         reliability: outcome.reliability,
         ..settings(config)
     }
+}
+
+/// What so many steps are on the emulator, where the environment has one.
+fn emulator_frames(config: &Config, frames: u64) -> Option<u64> {
+    let a_step = config.registry().frames_per_step(&config.env, &config.env_args).ok()?;
+    (a_step > 1).then(|| frames * u64::from(a_step))
 }
 
 /// What a summary says of the settings, and nothing else yet.

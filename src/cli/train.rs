@@ -205,6 +205,10 @@ fn print_result(trained: &TrainedRun) {
 
 fn speed_line(summary: &Summary) -> String {
     let frames = number_of(summary.frames_of_this_part(), "frame");
+    let emulated = summary.emulator_frames.map_or_else(String::new, |frames| {
+        format!(" ({} of the emulator in all)", number_of(frames, "frame"))
+    });
+    let frames = frames + &emulated;
     let updates = number_of(summary.updates, "update");
     let Some(lag) = summary.policy_lag else {
         return format!("{frames} learned, {updates} in all");

@@ -59,6 +59,9 @@ settings! {
         /// What becomes of the numbers that a policy draws for a Box action: false clips those beyond -1 and 1,
         /// true squashes all by tanh. Either way -1 to 1 span the bounds of the action.
         squash_actions: bool = false, Flag;
+        /// Pictures that the network sees at once: the newest, and those of the steps before it in the episode.
+        /// Slots hold each picture once.
+        frame_stack: usize = 1, Integers(1, 16, "pictures");
         /// Seed of everything random: weights, environments, actions.
         seed: u64 = 1, Integers(0, MAX_INTEGER, "");
         /// Budget: environment steps to learn from.
@@ -176,6 +179,9 @@ settings! {
         batch_slots: usize = 1, Integers(1, 262_144, "slots");
         /// γ.
         discount: f32 = 0.99, Reals(0.0, 1.0, "");
+        /// Every reward is brought to between this and minus this before it is scaled (scores are reported
+        /// unclipped); 0 leaves all as they are.
+        reward_clip: f32 = 0.0, Reals(0.0, 1e9, "");
         /// Multiplies every reward before learning (scores are reported unscaled).
         reward_scale: f32 = 0.1, Reals(1e-9, 1e9, "");
         /// Weight of the critic loss ½ (vs − V)².
@@ -360,6 +366,7 @@ impl Config {
     /// # Errors
     /// If it cannot take what the environment shows, or be that large.
     pub fn network(&self, spec: &Spec) -> Result<NetworkSpec, ConfigError> {
+        let spec = &Spec { obs: self.seen(&spec.obs)?, ..spec.clone() };
         let torso = self.torso(&spec.obs);
         let network = NetworkSpec::of(spec, torso);
         let hidden = || format!("{:?}", self.network.hidden);
@@ -371,6 +378,14 @@ impl Config {
                 Err(value("network.torso", torso.name(), remedy))
             }
         }
+    }
+
+    /// What the network sees of such observations.
+    fn seen(&self, obs: &ObsSpace) -> Result<ObsSpace, ConfigError> {
+        obs.stacked(self.frame_stack).ok_or_else(|| {
+            let remedy = format!("must be 1: {} shows numbers, and pictures are stacked", self.env);
+            value("frame_stack", self.frame_stack, remedy)
+        })
     }
 
     /// The torso for such observations: what `auto` stands for is known.
@@ -682,6 +697,16 @@ mod tests {
         assert_eq!(with(&|config| config.deterministic = true), 1);
         assert_eq!(with(&|config| config.actors.count = 3), 1);
         assert_eq!(with(&|config| config.loss.batch_slots = 4), 1);
+    }
+
+    #[test]
+    fn pictures_are_stacked_and_numbers_are_not() {
+        let config = Config { frame_stack: 4, ..Config::default() };
+        let refused = config.check().unwrap_err().to_string();
+        assert!(refused.contains("frame_stack") && refused.contains("CartPole-v1"), "{refused}");
+        let config = Config { env: "MinAtar/Breakout-v1".into(), ..config };
+        let network = config.network(&config.spec().unwrap()).unwrap();
+        assert_eq!(network.pixels.unwrap().shape, [16, 10, 10]);
     }
 
     /// The numbers that CartPole's figures were measured with, whatever the shape of the settings.

@@ -297,7 +297,18 @@ impl Registry {
     pub fn spec(&self, id: &str, args: &EnvArgs) -> Result<Spec, EnvError> {
         match self.entry(id) {
             Ok(entry) => (entry.spec)(args),
-            Err(unknown) => Ok(self.outside.spec(id, args).ok_or(unknown)??.0),
+            Err(unknown) => Ok(self.outside.account(id, args).ok_or(unknown)??.spec),
+        }
+    }
+
+    /// Frames of an emulator in a step of an environment; 1 where there is none.
+    ///
+    /// # Errors
+    /// As [`Registry::spec`].
+    pub fn frames_per_step(&self, id: &str, args: &EnvArgs) -> Result<u32, EnvError> {
+        match self.entry(id) {
+            Ok(_) => Ok(1),
+            Err(unknown) => Ok(self.outside.account(id, args).ok_or(unknown)??.frames_per_step),
         }
     }
 
@@ -308,7 +319,7 @@ impl Registry {
     pub fn notes(&self, id: &str, args: &EnvArgs) -> Result<Vec<String>, EnvError> {
         match self.entry(id) {
             Ok(_) => Ok(Vec::new()),
-            Err(unknown) => Ok(self.outside.spec(id, args).ok_or(unknown)??.1),
+            Err(unknown) => Ok(self.outside.account(id, args).ok_or(unknown)??.notes),
         }
     }
 

@@ -71,6 +71,22 @@ impl NetworkSpec {
         NetworkSpec { n_inputs, pixels, torso, n_action_params, n_free: 0, n_values: 1 }
     }
 
+    /// How many observations of this space it sees at once, which is more than one of pictures alone; `None`
+    /// where it sees others.
+    pub fn n_stacked(&self, obs: &ObsSpace) -> Option<usize> {
+        match (obs, self.pixels) {
+            (ObsSpace::Vector { len, .. }, None) => (*len == self.n_inputs).then_some(1),
+            (ObsSpace::Image { shape: [channels, sides @ ..], high }, Some(pixels)) => {
+                let [n_channels, own_sides @ ..] = pixels.shape;
+                let is_fitting = *sides == own_sides
+                    && *high == pixels.high
+                    && n_channels.checked_rem(*channels) == Some(0);
+                is_fitting.then(|| n_channels / channels)
+            }
+            _ => None,
+        }
+    }
+
     /// P + V.
     pub fn n_outputs(&self) -> usize {
         self.n_action_params + self.n_values
@@ -168,6 +184,26 @@ mod tests {
         assert_eq!(network.pixels, Some(Pixels { shape: [4, 10, 10], high: 1 }));
         assert_eq!((network.n_inputs, network.n_features()), (400, 128));
         assert_eq!(network.n_activations(), 3 * 1024 + 2 * 128);
+    }
+
+    #[test]
+    fn how_many_pictures_a_network_sees_at_once_follows_from_one_of_them() {
+        let pixels = Pixels { shape: [12, 84, 84], high: 255 };
+        let network = NetworkSpec::pictures(Torso::Nature, pixels, 2);
+        let seen = |obs: ObsSpace| network.n_stacked(&obs);
+        assert_eq!(seen(ObsSpace::image(3, 84, 84)), Some(4));
+        assert_eq!(seen(ObsSpace::image(12, 84, 84)), Some(1));
+        for other in [
+            ObsSpace::image(5, 84, 84),
+            ObsSpace::image(3, 84, 42),
+            ObsSpace::planes(3, 84, 84),
+            ObsSpace::image(0, 84, 84),
+            ObsSpace::vector(12 * 84 * 84),
+        ] {
+            assert_eq!(seen(other.clone()), None, "{other}");
+        }
+        let network = NetworkSpec::mlp(4, &[8], 2);
+        assert_eq!([4, 2].map(|len| network.n_stacked(&ObsSpace::vector(len))), [Some(1), None]);
     }
 
     #[test]

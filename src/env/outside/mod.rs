@@ -66,8 +66,18 @@ struct Probed {
     id: String,
     args: EnvArgs,
     launch: Launch,
-    spec: Spec,
-    notes: Vec<String>,
+    account: Account,
+}
+
+/// What environments say of themselves.
+#[derive(Clone, Debug)]
+pub struct Account {
+    /// What they are.
+    pub spec: Spec,
+    /// What a user should know of them, a line each.
+    pub notes: Vec<String>,
+    /// Frames of an emulator in a step; 1 where there is none.
+    pub frames_per_step: u32,
 }
 
 /// Environments in processes of their own: how those are started, and what is known of them.
@@ -91,27 +101,26 @@ impl Outside {
         Outside { logs: Some(folder), ..self }
     }
 
-    /// What environments are, and what a user should know of them; `None` for an id that cannot be of any.
+    /// What environments say of themselves; `None` for an id that cannot be of any.
     ///
     /// Asks a process of theirs, at most once where all ask for the same.
     ///
     /// # Errors
     /// [`EnvError::Outside`].
-    pub fn spec(&self, id: &str, args: &EnvArgs) -> Option<Result<(Spec, Vec<String>), EnvError>> {
+    pub fn account(&self, id: &str, args: &EnvArgs) -> Option<Result<Account, EnvError>> {
         let source = Source::parse(id)?;
         let is_same = |probed: &&Probed| {
             probed.id == id && probed.args == *args && probed.launch == self.launch
         };
-        if let Some(Probed { spec, notes, .. }) = self.probed.get().filter(is_same) {
-            return Some(Ok((spec.clone(), notes.clone())));
+        if let Some(probed) = self.probed.get().filter(is_same) {
+            return Some(Ok(probed.account.clone()));
         }
         let probed = self.probe(source, id, args).map_err(|source| EnvError::outside(id, source));
-        Some(probed.map(|(spec, notes)| {
+        Some(probed.map(|account| {
             let launch = self.launch.clone();
-            let known = Probed { id: id.into(), args: args.clone(), launch, spec, notes };
+            let known = Probed { id: id.into(), args: args.clone(), launch, account };
             // A command has one environment. Of another one a process is asked each time.
-            let Probed { spec, notes, .. } = self.probed.get_or_init(|| known);
-            (spec.clone(), notes.clone())
+            self.probed.get_or_init(|| known).account.clone()
         }))
     }
 
@@ -119,7 +128,7 @@ impl Outside {
     /// has begun to start.
     ///
     /// # Errors
-    /// As [`Outside::spec`].
+    /// As [`Outside::account`].
     pub fn make_vec(
         &self,
         id: &str,
@@ -128,7 +137,7 @@ impl Outside {
         seed: u64,
     ) -> Option<Result<Box<dyn VecEnv>, EnvError>> {
         let source = Source::parse(id)?;
-        Some(self.spec(id, args)?.and_then(|(spec, _)| {
+        Some(self.account(id, args)?.and_then(|Account { spec, .. }| {
             let begin = || {
                 let mut bridge = Bridge::start(source, args, &self.launch, self.logs.as_deref())?;
                 bridge.say(hello(n_envs, seed).as_bytes())?;
@@ -145,14 +154,15 @@ impl Outside {
         source: Source,
         id: &str,
         args: &EnvArgs,
-    ) -> Result<(Spec, Vec<String>), OutsideError> {
+    ) -> Result<Account, OutsideError> {
         let mut bridge = Bridge::start(source, args, &self.launch, None)?;
         bridge.say(hello(1, 0).as_bytes())?;
         let end_ns = monotonic_ns().saturating_add(self.launch.timeout_ns());
         let described = hear_description(&mut bridge, &mut || monotonic_ns() < end_ns)?;
         let described = described.ok_or(OutsideError::Late(self.launch.start_timeout_s))?;
         let spec = described.spec(id).map_err(OutsideError::Spec)?;
-        Ok((spec, described.notes))
+        let Described { notes, frames_per_step, .. } = described;
+        Ok(Account { spec, notes, frames_per_step })
     }
 }
 

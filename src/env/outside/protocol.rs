@@ -35,6 +35,8 @@ pub mod flags {
     pub const EPISODE: u8 = 4;
     /// No step was taken: the observation is a new episode's first.
     pub const RESET: u8 = 8;
+    /// With [`TERMINATED`]: a life was lost, and the episode goes on with the next step.
+    pub const GOES_ON: u8 = 16;
 }
 
 /// The first message: so many environments, the first seeded with `seed`.
@@ -56,9 +58,16 @@ pub struct Described {
     max_episode_steps: Option<u32>,
     #[serde(default)]
     reward_threshold: Option<f64>,
+    /// Frames of an emulator in a step.
+    #[serde(default = "one")]
+    pub frames_per_step: u32,
     /// What a user should know of them, a line each.
     #[serde(default)]
     pub notes: Vec<String>,
+}
+
+fn one() -> u32 {
+    1
 }
 
 impl Described {

@@ -186,9 +186,13 @@ impl OutsideVecEnv {
     }
 }
 
+/// Flags of a terminal state after which the episode goes on.
+const LIFE_LOST: u8 = flags::TERMINATED | flags::GOES_ON;
+
 fn step_kind(flags: u8) -> StepKind {
     match flags {
         flags if flags & flags::RESET != 0 => StepKind::RESET,
+        flags if flags & LIFE_LOST == LIFE_LOST => StepKind::LIFE_LOST,
         flags if flags & flags::TERMINATED != 0 => StepKind::TERMINATED,
         flags if flags & flags::TRUNCATED != 0 => StepKind::TRUNCATED,
         _ => StepKind::ORDINARY,
