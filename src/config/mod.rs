@@ -140,6 +140,9 @@ settings! {
         torso: TorsoKind = TorsoKind::Auto, Words(TorsoKind::WORDS);
         /// Units of each hidden layer of an mlp.
         hidden: Vec<usize> = vec![64, 64], List((1, MAX_LAYERS as u64), (1, MAX_WIDTH as u64), "units");
+        /// It sees the numbers of observations with mean 0 and variance 1, clipped to -10 and 10. Means and
+        /// variances are those of all that was learned from so far.
+        normalize_observations: bool = false, Flag;
     }
 }
 
@@ -368,7 +371,8 @@ impl Config {
     pub fn network(&self, spec: &Spec) -> Result<NetworkSpec, ConfigError> {
         let spec = &Spec { obs: self.seen(&spec.obs)?, ..spec.clone() };
         let torso = self.torso(&spec.obs);
-        let network = NetworkSpec::of(spec, torso);
+        let normalizes = self.normalizes(&spec.obs)?;
+        let network = NetworkSpec { normalizes, ..NetworkSpec::of(spec, torso) };
         let hidden = || format!("{:?}", self.network.hidden);
         match (network.fault(), &network.torso) {
             (None, _) => Ok(network),
@@ -386,6 +390,20 @@ impl Config {
             let remedy = format!("must be 1: {} shows numbers, and pictures are stacked", self.env);
             value("frame_stack", self.frame_stack, remedy)
         })
+    }
+
+    /// Whether the network sees such observations normalised.
+    fn normalizes(&self, obs: &ObsSpace) -> Result<bool, ConfigError> {
+        match (self.network.normalize_observations, obs) {
+            (true, ObsSpace::Image { .. }) => {
+                let remedy = format!(
+                    "must be false: {} shows pictures, which a network sees as 0 to 1",
+                    self.env
+                );
+                Err(value("network.normalize_observations", true, remedy))
+            }
+            (normalizes, _) => Ok(normalizes),
+        }
     }
 
     /// The torso for such observations: what `auto` stands for is known.
@@ -697,6 +715,16 @@ mod tests {
         assert_eq!(with(&|config| config.deterministic = true), 1);
         assert_eq!(with(&|config| config.actors.count = 3), 1);
         assert_eq!(with(&|config| config.loss.batch_slots = 4), 1);
+    }
+
+    #[test]
+    fn numbers_are_normalised_and_pictures_are_not() {
+        let mut config = Config::default();
+        config.network.normalize_observations = true;
+        assert!(config.network(&config.spec().unwrap()).unwrap().normalizes);
+        let config = Config { env: "MinAtar/Breakout-v1".into(), ..config };
+        let refused = config.check().unwrap_err().to_string();
+        assert!(refused.contains("network.normalize_observations"), "{refused}");
     }
 
     #[test]
