@@ -37,6 +37,9 @@ use setting::{Setting, Visited, settings, words};
 /// The most learner threads: far more than have been seen to help.
 const MAX_LEARNER_THREADS: u64 = 64;
 
+/// The longest name of a run, and of a tag.
+const MAX_NAME_BYTES: usize = 64;
+
 /// TOML's integers are signed: a larger value could not be written to the run's config.toml.
 const MAX_INTEGER: u64 = i64::MAX as u64;
 
@@ -62,6 +65,10 @@ settings! {
         /// Pictures that the network sees at once: the newest, and those of the steps before it in the episode.
         /// Slots hold each picture once.
         frame_stack: usize = 1, Integers(1, 16, "pictures");
+        /// A name of the run, with which that of its folder begins; empty for the environment's.
+        name: String = String::new(), Text("letters, digits, dots, dashes and underscores");
+        /// Words by which the run is found again.
+        tags: Vec<String> = Vec::new(), Text("a list of words");
         /// Seed of everything random: weights, environments, actions.
         seed: u64 = 1, Integers(0, MAX_INTEGER, "");
         /// Budget: environment steps to learn from.
@@ -95,6 +102,8 @@ settings! {
         optimizer: OptimizerConfig = OptimizerConfig::default(), Table;
         /// What is reported, and how the result is evaluated.
         report: ReportSettings = ReportSettings::default(), Table;
+        /// Evaluations while training goes on.
+        eval: EvalSettings = EvalSettings::default(), Table;
         /// When training is saved, and how much of that is kept.
         checkpoint: CheckpointSettings = CheckpointSettings::default(), Table;
         /// What is done about workers that die or hang, and about numbers that are none.
@@ -249,6 +258,18 @@ settings! {
 }
 
 settings! {
+    /// Evaluations while training goes on.
+    pub struct EvalSettings {
+        /// Time from the begin of one to that of the next, each in a process of its own; 0 for none. With them
+        /// best.safetensors is the policy that did best in one, else the one with the best training score.
+        interval_s: f64 = 0.0, Reals(0.0, 1e6, "seconds");
+        /// Episodes of each, played greedily, always the same ones. They are cut as those of the evaluation at
+        /// the end.
+        episodes: u64 = 20, Integers(1, 1_000_000, "episodes");
+    }
+}
+
+settings! {
     /// When training is saved, and how much of that is kept.
     pub struct CheckpointSettings {
         /// Time between checkpoints; there is always one at the end.
@@ -279,6 +300,13 @@ settings! {
         /// checkpoint; if that does not help, the run ends. Each is skipped. Those of rollouts from before
         /// the learner at work do not count.
         max_bad_updates: u64 = 10, Integers(1, 1_000_000, "updates");
+    }
+}
+
+impl EvalSettings {
+    /// Whether there are any.
+    pub fn is_on(&self) -> bool {
+        self.interval_s > 0.0
     }
 }
 
@@ -323,6 +351,7 @@ impl Config {
     /// Checks every setting on its own and against the others.
     pub fn check(&self) -> Result<(), ConfigError> {
         self.check_limits()?;
+        self.check_names()?;
         let spec = self.spec()?;
         self.simd()?;
         self.backend(&self.network(&spec)?)?;
@@ -497,6 +526,23 @@ impl Config {
             }
         }
         Ok(())
+    }
+
+    /// A name becomes part of a folder's, and a tag stands among others between commas.
+    fn check_names(&self) -> Result<(), ConfigError> {
+        let is_plain = |letter: char| letter.is_ascii_alphanumeric() || "._-".contains(letter);
+        let is_word = |word: &str| word.chars().all(is_plain) && word.len() <= MAX_NAME_BYTES;
+        let remedy = |first: &str| {
+            let letters = "letters, digits, dots, dashes and underscores";
+            format!("must be up to {MAX_NAME_BYTES} {letters}{first}")
+        };
+        if !is_word(&self.name) || self.name.starts_with(['.', '-']) {
+            return Err(value("name", &self.name, remedy(", the first no dot and no dash")));
+        }
+        match self.tags.iter().find(|tag| !is_word(tag) || tag.is_empty()) {
+            Some(tag) => Err(value("tags", tag, remedy(""))),
+            None => Ok(()),
+        }
     }
 
     /// A thread for which there is never a batch would only wait.
@@ -715,6 +761,26 @@ mod tests {
         assert_eq!(with(&|config| config.deterministic = true), 1);
         assert_eq!(with(&|config| config.actors.count = 3), 1);
         assert_eq!(with(&|config| config.loss.batch_slots = 4), 1);
+    }
+
+    #[test]
+    fn names_and_tags_are_words() {
+        let with = |name: &str, tags: &[&str]| {
+            let tags = tags.iter().map(|tag| (*tag).into()).collect();
+            Config { name: name.into(), tags, ..Config::default() }.check()
+        };
+        with("pong.lr-3e_4", &["first", "2026"]).unwrap();
+        for (name, tags, field) in [
+            ("a/b", &[][..], "name"),
+            ("..", &[], "name"),
+            ("-x", &[], "name"),
+            (&"n".repeat(65), &[], "name"),
+            ("", &["a,b"], "tags"),
+            ("", &["a", ""], "tags"),
+        ] {
+            let refused = with(name, tags).unwrap_err().to_string();
+            assert!(refused.starts_with(field), "{refused}");
+        }
     }
 
     #[test]
