@@ -1,5 +1,6 @@
 //! The command as a user meets it: help, refusals, a run's files, evaluation, the report again.
 
+use std::fs;
 use std::path::Path;
 use std::process::{Command, Output};
 
@@ -7,8 +8,10 @@ use base64::Engine as _;
 use impala::base::latency::Stage;
 use impala::config::{Config, Layers, Schedule};
 use impala::play::render::{HEIGHT_PX, WIDTH_PX};
+use impala::run::dir::RunDir;
 use impala::state::checkpoint::Checkpoint;
 use impala::telemetry::{Exit, MetricsRow, Summary};
+use tempfile::TempDir;
 
 fn impala(args: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_impala")).args(args).output().unwrap()
@@ -426,7 +429,8 @@ fn a_resolved_configuration_reproduces_the_settings() {
 fn a_run_of_each_seed_and_their_comparison() {
     let folder = TempDir::new().unwrap();
     let root = folder.path().to_str().unwrap();
-    let train = ["train", "--seeds", "3..5", "--name", "wide", "--tag", "trio", "--frames", "20000"];
+    let train =
+        ["train", "--seeds", "3..5", "--name", "wide", "--tag", "trio", "--frames", "20000"];
     let small = ["--set", "report.eval_episodes=2", "--run-dir", root];
     let output = impala(&[&train[..], &small].concat());
     assert!(output.status.success(), "{}", text(&output.stderr));

@@ -469,12 +469,18 @@ fn the_preset_of_atari_trains_and_counts_frames_of_both_kinds() {
     let train = [&["train", "--env", "vec:ALE/Pong-v5"][..], &sizes, &network, &short].concat();
     let output = impala(folder.path(), &train);
     assert_eq!(output.status.code(), Some(0), "{}", said(&output));
-    assert_has(&String::from_utf8_lossy(&output.stdout), &["400 frames (1600 frames of the emulator"]);
+    assert_has(
+        &String::from_utf8_lossy(&output.stdout),
+        &["400 frames (1600 frames of the emulator"],
+    );
     let summary = summary_of(&folder.path().join("run"));
     assert_eq!((summary.frames, summary.emulator_frames), (400, Some(1600)));
     assert_eq!(summary.eval.unwrap().cut, 1);
     let report = fs::read_to_string(folder.path().join("run/report.md")).unwrap();
-    assert_has(&report.replace('\u{a0}', " "), &["(1,600 of the emulator)", "the network sees the last 4"]);
+    assert_has(
+        &report.replace('\u{a0}', " "),
+        &["(1,600 of the emulator)", "the network sees the last 4"],
+    );
     let settings = fs::read_to_string(folder.path().join("run/config.toml")).unwrap();
     assert_has(&settings, &["frame_stack = 4", "reward_clip = 1", "life_loss_info = true"]);
     let eval = ["eval", "run", "--episodes", "2", "--max-steps", "20", "--gif", "pong.gif"];

@@ -233,8 +233,12 @@ fn a_batch_of_many_slots_has_the_sum_of_their_gradients() {
 /// Equal weights are equal probabilities only where the learner sees what the actor saw.
 #[test]
 fn the_learner_sees_the_stacks_that_the_actor_acted_upon() {
-    let mut config =
-        Config { env: "PixelCatch-v0".into(), frame_stack: 3, kernels: "portable".into(), ..config(2) };
+    let mut config = Config {
+        env: "PixelCatch-v0".into(),
+        frame_stack: 3,
+        kernels: "portable".into(),
+        ..config(2)
+    };
     config.network.torso = TorsoKind::Mlp;
     config.network.hidden = vec![32];
     let sizes = Sizes::of(&config).unwrap();
@@ -254,7 +258,10 @@ fn the_learner_sees_the_stacks_that_the_actor_acted_upon() {
         approx::assert_relative_eq!(sums.rho_min, 1.0, max_relative = 1e-4);
         approx::assert_relative_eq!(sums.rho_max, 1.0, max_relative = 1e-4);
         assert!(slot.view().kinds.contains(&StepKind::RESET));
-        assert!(slot.view().log_mu.iter().any(|log_mu| *log_mu < -1.5), "one was chosen against odds");
+        assert!(
+            slot.view().log_mu.iter().any(|log_mu| *log_mu < -1.5),
+            "one was chosen against odds"
+        );
     }
 }
 

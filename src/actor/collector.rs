@@ -176,7 +176,9 @@ impl Collector {
         rollout.header.n_episodes = 0;
         match &self.stack {
             None => rollout.obs.frames(0..self.n_envs).assign(self.obs.view()),
-            Some(stack) => stack.write_pictures(rollout.obs.frames(0..self.n_stacked * self.n_envs)),
+            Some(stack) => {
+                stack.write_pictures(rollout.obs.frames(0..self.n_stacked * self.n_envs))
+            }
         }
         let mut last_ns = monotonic_ns();
         for t in 0..self.unroll_length {

@@ -140,7 +140,8 @@ fn train_each(
 ) -> Result<(), Failure> {
     let root = folder.unwrap_or(Path::new("results"));
     let destination = Destination::Below(root.to_owned());
-    let mut starts_ns = std::iter::once(process_start_ns).chain(std::iter::repeat_with(monotonic_ns));
+    let mut starts_ns =
+        std::iter::once(process_start_ns).chain(std::iter::repeat_with(monotonic_ns));
     let (mut runs, mut failed, mut signal) = (Vec::new(), Vec::new(), None);
     for (&seed, start_ns) in seeds.iter().zip(&mut starts_ns) {
         let config = Config { seed, ..config.clone() };

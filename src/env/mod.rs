@@ -118,6 +118,7 @@ mod error;
 mod inputs;
 mod minatar;
 pub mod outside;
+mod picture;
 mod pixel_catch;
 mod raw_actions;
 mod seeding;
@@ -130,6 +131,7 @@ use serde::de::DeserializeOwned;
 
 pub use args::{ArgError, EnvArgs, NoArgs};
 pub use error::{EnvError, UnknownEnv};
+pub use picture::Picture;
 pub use seeding::NumpyRng;
 pub use vector::{StepBuffer, StepMut, VecEnv};
 
@@ -321,6 +323,11 @@ impl Registry {
             Ok(_) => Ok(Vec::new()),
             Err(unknown) => Ok(self.outside.account(id, args).ok_or(unknown)??.notes),
         }
+    }
+
+    /// Arguments with which an environment draws itself too, where it can be told to; else these.
+    pub fn drawing(&self, id: &str, args: &EnvArgs) -> EnvArgs {
+        if self.entry(id).is_ok() { args.clone() } else { outside::drawing(id, args) }
     }
 
     /// `n_envs` environments; number i draws from a generator seeded with `seed + i`, as Gymnasium's

@@ -8,7 +8,7 @@
 use std::ops::Range;
 
 use super::column::{Action, Observation};
-use super::{Env, EnvError, Transition};
+use super::{Env, EnvError, Picture, Transition};
 use crate::rollout::{EpisodeLog, StepKind};
 use crate::space::{Actions, ObsBuffer, ObsMut, Spec};
 
@@ -118,6 +118,14 @@ pub trait VecEnv {
 
     /// The environment that is at work: after a panic, the one that panicked.
     fn at_work(&self) -> Option<usize>;
+
+    /// What the first environment looks like, as it draws itself; `None` where it does not. It has been reset.
+    ///
+    /// # Errors
+    /// [`EnvError`] where it fails.
+    fn picture(&mut self) -> Result<Option<Picture>, EnvError> {
+        Ok(None)
+    }
 
     /// Takes one step in every environment: environment e takes column e of `actions`.
     ///

@@ -60,10 +60,7 @@ impl Statistics {
         *count = n_all as f32;
     }
 
-    fn split_mut<'a>(
-        &self,
-        params: &'a mut [f32],
-    ) -> (&'a mut f32, &'a mut [f32], &'a mut [f32]) {
+    fn split_mut<'a>(&self, params: &'a mut [f32]) -> (&'a mut f32, &'a mut [f32], &'a mut [f32]) {
         let (count, numbers) =
             params[self.span.clone()].split_first_mut().expect("a count comes first");
         let (means, variances) = numbers.split_at_mut(numbers.len() / 2);
@@ -71,12 +68,7 @@ impl Statistics {
     }
 
     /// Writes observations `[D, N]` as the network takes them.
-    fn normalize<R: NdFloat>(
-        &self,
-        params: &[R],
-        obs: ArrayView2<R>,
-        mut room: ArrayViewMut2<R>,
-    ) {
+    fn normalize<R: NdFloat>(&self, params: &[R], obs: ArrayView2<R>, mut room: ArrayViewMut2<R>) {
         let number = |number: f64| R::from(number).expect("a float holds a constant");
         let (clip, epsilon) = (number(CLIP), number(EPSILON));
         let (_, numbers) = params[self.span.clone()].split_first().expect("a count comes first");

@@ -194,21 +194,39 @@ impl<'a> Player<'a> {
     /// # Errors
     /// If an environment fails.
     pub fn moments(&self, seed: u64, max_steps: u64) -> Result<Vec<Moment>, EvalError> {
+        let mut moments = Vec::new();
+        self.watch(seed, max_steps, |moment, _| {
+            moments.push(moment);
+            Ok(())
+        })?;
+        Ok(moments)
+    }
+
+    /// The same, shown moment by moment, with the environments to be asked for more.
+    ///
+    /// # Errors
+    /// If an environment fails; what `show` returns.
+    pub fn watch<E: From<EvalError>>(
+        &self,
+        seed: u64,
+        max_steps: u64,
+        mut show: impl FnMut(Moment, &mut dyn VecEnv) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let failed = |error: EnvError| E::from(EvalError::from(error));
         let (mut policy, mut envs) = self.seat(1, seed)?;
         let mut exchange = Exchange::new(&self.spec, self.n_stacked(), 1);
-        exchange.reset(&mut *envs)?;
+        exchange.reset(&mut *envs).map_err(failed)?;
         let maps = self.environments.action_maps(&self.spec.actions);
-        let (mut moments, mut step, mut score) = (Vec::new(), 0, 0.0);
+        let (mut step, mut score) = (0, 0.0);
         let is_over = |kinds: &[StepKind]| kinds[0].ends_episode();
         while !is_over(&exchange.step.kinds) && u64::from(step) < max_steps {
             let choice = Some(exchange.choose(&mut policy, self.selection, &maps));
-            moments.push(Moment { step, score, obs: self.observed(&exchange), choice });
-            exchange.step(&mut *envs)?;
+            show(Moment { step, score, obs: self.observed(&exchange), choice }, &mut *envs)?;
+            exchange.step(&mut *envs).map_err(failed)?;
             step += 1;
             score += f64::from(exchange.step.rewards[0]);
         }
-        moments.push(Moment { step, score, obs: self.observed(&exchange), choice: None });
-        Ok(moments)
+        show(Moment { step, score, obs: self.observed(&exchange), choice: None }, &mut *envs)
     }
 
     /// One episode in each of `n_episodes` environments, cut after `max_steps`; until `is_late`, which hears the

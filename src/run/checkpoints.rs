@@ -245,7 +245,8 @@ mod tests {
         config.eval.interval_s = 1.0;
         let again = || Checkpoints::new(&config, &run, 0).unwrap();
         let mut checkpoints = again();
-        let mut evaluations = "time_s,frames,updates,episodes,cut,mean,standard_error,min,max\n".to_owned();
+        let mut evaluations =
+            "time_s,frames,updates,episodes,cut,mean,standard_error,min,max\n".to_owned();
         let mut evaluate = |checkpoints: &mut Checkpoints, updates, mean: f64| {
             let checkpoint = checkpoints.checkpoint(state(updates, 0.0), 0);
             checkpoints.keep_if_best(&checkpoint, mean).unwrap();

@@ -130,8 +130,9 @@ impl TensorBoard {
     /// [`TensorBoardError::Write`]; these are lost, what was written before stays whole.
     pub fn append_evaluations(&mut self, rows: &[EvalRow]) -> Result<(), TensorBoardError> {
         let event = |row: &EvalRow| {
-            let values = [("mean_reward", row.mean), ("min_reward", row.min), ("max_reward", row.max)]
-                .map(|(name, value)| Value::scalar(format!("eval/{name}"), value));
+            let values =
+                [("mean_reward", row.mean), ("min_reward", row.min), ("max_reward", row.max)]
+                    .map(|(name, value)| Value::scalar(format!("eval/{name}"), value));
             Event::of(self.origin_s + row.time_s, row.frames as i64, values.into())
         };
         let events: Vec<Event> = rows.iter().map(event).collect();

@@ -23,7 +23,7 @@ use super::{EnvArgs, EnvError};
 use crate::base::latency::monotonic_ns;
 use crate::space::Spec;
 use bridge::Bridge;
-use protocol::{Described, hello};
+use protocol::{Described, Drawn, hello};
 use source::Source;
 use vector::OutsideVecEnv;
 
@@ -49,6 +49,15 @@ impl Launch {
     fn timeout_ns(&self) -> u64 {
         (self.start_timeout_s * 1e9) as u64
     }
+}
+
+/// Arguments with which environments of Python draw themselves; those of others, and of a vector, as they are.
+pub fn drawing(id: &str, args: &EnvArgs) -> EnvArgs {
+    let mut args = args.clone();
+    if matches!(Source::parse(id), Some(Source::Python(name)) if !name.starts_with("vec:")) {
+        args.set("render_mode", "rgb_array".into());
+    }
+    args
 }
 
 /// Whether an id names code to be run, and not only an entry of Gymnasium's own table.
@@ -78,6 +87,7 @@ pub struct Account {
     pub notes: Vec<String>,
     /// Frames of an emulator in a step; 1 where there is none.
     pub frames_per_step: u32,
+    drawn: Option<Drawn>,
 }
 
 /// Environments in processes of their own: how those are started, and what is known of them.
@@ -137,11 +147,11 @@ impl Outside {
         seed: u64,
     ) -> Option<Result<Box<dyn VecEnv>, EnvError>> {
         let source = Source::parse(id)?;
-        Some(self.account(id, args)?.and_then(|Account { spec, .. }| {
+        Some(self.account(id, args)?.and_then(|Account { spec, drawn, .. }| {
             let begin = || {
                 let mut bridge = Bridge::start(source, args, &self.launch, self.logs.as_deref())?;
                 bridge.say(hello(n_envs, seed).as_bytes())?;
-                OutsideVecEnv::new(bridge, spec, n_envs, &self.launch)
+                OutsideVecEnv::new(bridge, spec, drawn, n_envs, &self.launch)
             };
             let envs = begin().map_err(|source| EnvError::outside(id, source))?;
             Ok(Box::new(envs) as Box<dyn VecEnv>)
@@ -149,20 +159,15 @@ impl Outside {
     }
 
     /// Asks one environment what it is.
-    fn probe(
-        &self,
-        source: Source,
-        id: &str,
-        args: &EnvArgs,
-    ) -> Result<Account, OutsideError> {
+    fn probe(&self, source: Source, id: &str, args: &EnvArgs) -> Result<Account, OutsideError> {
         let mut bridge = Bridge::start(source, args, &self.launch, None)?;
         bridge.say(hello(1, 0).as_bytes())?;
         let end_ns = monotonic_ns().saturating_add(self.launch.timeout_ns());
         let described = hear_description(&mut bridge, &mut || monotonic_ns() < end_ns)?;
         let described = described.ok_or(OutsideError::Late(self.launch.start_timeout_s))?;
         let spec = described.spec(id).map_err(OutsideError::Spec)?;
-        let Described { notes, frames_per_step, .. } = described;
-        Ok(Account { spec, notes, frames_per_step })
+        let Described { notes, frames_per_step, picture: drawn, .. } = described;
+        Ok(Account { spec, notes, frames_per_step, drawn })
     }
 }
 
@@ -188,6 +193,17 @@ fn unexpected(message: &[u8], expected: &'static str) -> OutsideError {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn environments_of_python_are_told_to_draw_themselves() {
+        let drawn = |id| drawing(id, &EnvArgs::default()).to_json();
+        for id in ["gym:LunarLander-v3", "a.b:make"] {
+            assert_eq!(drawn(id), r#"{"render_mode":"rgb_array"}"#, "{id}");
+        }
+        for id in ["vec:ALE/Pong-v5", "exec:./simulator"] {
+            assert_eq!(drawn(id), "{}", "{id}");
+        }
+    }
 
     #[test]
     fn ids_of_gymnasiums_table_name_no_code() {

@@ -279,6 +279,11 @@ class List:
                 flags |= EPISODE
             memory.flags[e] = flags
 
+    def draw(self):
+        """What the first one looks like, if it was made to show that."""
+        env = self.envs[0]
+        return np.asarray(env.render()) if env.render_mode == "rgb_array" else None
+
     def close(self):
         for env in self.envs:
             env.close()
@@ -355,6 +360,9 @@ class Vector:
         memory.flags[self.ended] |= EPISODE
         memory.stats[:, 0], memory.stats[:, 1] = self.returns, self.lengths
 
+    def draw(self):
+        return None
+
     def close(self):
         self.vector.close()
 
@@ -385,7 +393,7 @@ def make_vector(id, arguments, n):
 class Memory:
     """The numbers that pass, as the actor has laid them out."""
 
-    def __init__(self, spec, n, size, obs, rewards, flags, stats, actions):
+    def __init__(self, spec, n, size, obs, rewards, flags, stats, actions, picture=None):
         pages = mmap.mmap(MEMORY, size)
 
         def room(dtype, shape, offset):
@@ -399,6 +407,8 @@ class Memory:
         (kind, told), = spec["actions"].items()
         length = 1 if kind == "discrete" else len(told["low"] if kind == "box" else told)
         self.actions = room("f4" if kind == "box" else "i4", (n, length), actions)
+        if picture is not None:
+            self.picture = room("u1", (spec["picture"]["height"], spec["picture"]["width"], 3), picture)
 
 
 def notes(source, envs):
@@ -409,6 +419,17 @@ def notes(source, envs):
     if isinstance(envs.observation_space, spaces.Dict) and "action_mask" in envs.observation_space.spaces:
         said.append("action_mask is seen as numbers; no action is ruled out by it")
     return said
+
+
+def drawn(envs):
+    """What the engine is told of pictures that environments draw of themselves."""
+    picture = envs.draw()
+    if picture is None:
+        return None
+    if picture.ndim != 3 or picture.shape[2] != 3 or picture.dtype != np.uint8:
+        raise Unfit(f"render() gives {picture.dtype} {picture.shape}, no picture of red, green and blue bytes")
+    fps = getattr(envs.envs[0], "metadata", {}).get("render_fps")
+    return {"height": picture.shape[0], "width": picture.shape[1], "fps": fps and float(fps)}
 
 
 def frames_per_step(registered):
@@ -441,6 +462,7 @@ def serve(source, arguments, wrappers):
     envs = make(source, json.loads(arguments), wrappers, int(n))
     spec = describe(source, envs)
     first = envs.first(int(seed))
+    spec["picture"] = drawn(envs)
     actor.send(b"spec " + json.dumps(spec, allow_nan=False).encode())
     words = hear().split()
     if not words:
@@ -456,6 +478,8 @@ def serve(source, arguments, wrappers):
             return
         if message == "s":
             envs.step(memory)
+        elif message == "d":
+            memory.picture[:] = envs.draw()
         else:
             envs.reset_one(int(message.split()[1]), memory)
 
