@@ -213,11 +213,11 @@ fn one_that_panics_in_the_evaluation_costs_no_results() {
     assert_eq!(case.output.status.code(), Some(0), "{}", case.said());
     assert_eq!((case.summary.exit, case.summary.eval), (Exit::Finished, None));
     assert!(case.has_report, "{}", case.said());
+    case.assert_said(&["cannot be evaluated; training goes on"]);
     for told in [case.said(), case.meta] {
         assert!(told.contains("the evaluation panicked (exit status 101)"), "{told}");
         assert!(told.contains("cannot be evaluated"), "{told}");
     }
-    case.assert_said(&["cannot be evaluated; training goes on"]);
 }
 
 fn one_that_hangs_in_the_evaluation_costs_no_results() {

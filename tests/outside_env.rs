@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use impala::env::outside::Launch;
 use impala::env::{EnvArgs, EnvError, Registry, StepBuffer, VecEnv};
+use impala::play::render::{HEIGHT_PX, WIDTH_PX};
 use impala::rollout::{FrameStack, StepKind};
 use impala::space::{ActionBuffer, ActionSpace, Actions, ActionsMut, Spec};
 use impala::state::checkpoint::Checkpoint;
@@ -740,6 +741,59 @@ fn a_deterministic_run_learns_the_same_weights_from_either() {
     assert!(folder.path().join("gym.gif").is_file());
 }
 
+/// A program in a folder of its own that takes pixels as `ffmpeg` does, and writes them as they come.
+fn would_be_ffmpeg() -> TempDir {
+    let folder = TempDir::new().unwrap();
+    let path = folder.path().join("ffmpeg");
+    let script = "[ \"$1\" = -version ] && exit; echo \"$@\" > words; for last; do :; done; cat > \"$last\"";
+    fs::write(&path, format!("#!/bin/sh\n{script}\n")).unwrap();
+    fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    folder
+}
+
+fn an_environment_draws_itself_for_a_film() {
+    const SIZE: (u16, u16) = (600, 400);
+    let folder = TempDir::new().unwrap();
+    let train = |env: &str, run: &str| {
+        let small = ["--actors", "1", "--envs-per-actor", "2", "--frames", "400"];
+        let end = ["--set", "report.eval_episodes=0", "--run-dir", run];
+        let output = impala(folder.path(), &[&["train", "--env", env][..], &small, &end].concat());
+        assert_eq!(output.status.code(), Some(0), "{}", said(&output));
+    };
+    train("gym:CartPole-v1", "gym");
+    train("CartPole-v1", "own");
+    let eval = |run: &str, film: &str, path: &str| {
+        let args = ["eval", run, "--episodes", "1", "--max-steps", "5", "--video", film];
+        let mut command = Command::new(env!("CARGO_BIN_EXE_impala"));
+        let command = command.args(args).current_dir(folder.path()).env("PATH", path);
+        command.env("IMPALA_PYTHON", python()).output().unwrap()
+    };
+    let usual = std::env::var("PATH").unwrap();
+    let output = eval("gym", "cart.gif", &usual);
+    assert_eq!(output.status.code(), Some(0), "{}", said(&output));
+    let film = fs::File::open(folder.path().join("cart.gif")).unwrap();
+    let mut film = gif::DecodeOptions::new().read_info(film).unwrap();
+    assert_eq!((film.width(), film.height()), SIZE);
+    let n_pictures = std::iter::from_fn(|| film.read_next_frame().unwrap().map(drop)).count();
+    assert_eq!(n_pictures, 6, "before each step and after the last");
+
+    let without = eval("gym", "cart.mp4", "/nowhere");
+    assert_eq!(without.status.code(), Some(2), "{}", said(&without));
+    assert_has(&said(&without), &["cart.mp4", "needs the program ffmpeg", ".gif"]);
+    let wrong = eval("gym", "cart.avi", &usual);
+    assert_eq!(wrong.status.code(), Some(2), "{}", said(&wrong));
+    let ffmpeg = would_be_ffmpeg();
+    let path = format!("{}:{usual}", ffmpeg.path().display());
+    for (run, size) in [("gym", SIZE), ("own", (WIDTH_PX as u16, HEIGHT_PX as u16))] {
+        let output = eval(run, "cart.mp4", &path);
+        assert_eq!(output.status.code(), Some(0), "{run}: {}", said(&output));
+        let pixels = fs::metadata(folder.path().join("cart.mp4")).unwrap().len();
+        assert_eq!(pixels, 6 * 3 * u64::from(size.0) * u64::from(size.1), "{run}");
+        let words = fs::read_to_string(folder.path().join("words")).unwrap();
+        assert_has(&words, &[&format!("-video_size {}x{}", size.0, size.1), "-framerate "]);
+    }
+}
+
 fn code_that_a_run_names_is_run_only_where_it_is_trusted() {
     let training = Training::new();
     let output = training.command("none", &["--log-slots"]).output().unwrap();
@@ -843,6 +897,7 @@ fn main() -> ExitCode {
         a_signal_ends_all_while_it_trains_and_while_it_starts,
         the_supervisors_death_takes_all_along,
         cart_pole_is_learned_through_python,
+        an_environment_draws_itself_for_a_film,
         code_that_a_run_names_is_run_only_where_it_is_trusted,
         a_deterministic_run_learns_the_same_weights_from_either,
         a_program_in_c_is_trained,

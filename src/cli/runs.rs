@@ -130,7 +130,7 @@ fn note_differences(runs: &mut [Listed]) {
             *values.entry((run.env.as_deref(), name)).or_default().entry(value).or_default() += 1;
         }
     }
-    let n_of_env = |env| runs.iter().filter(|run| run.env.as_deref() == env).count();
+    let n_of_env = |env: Option<&str>| runs.iter().filter(|run| run.env.as_deref() == env).count();
     let differs = |run: &Listed| {
         let env = run.env.as_deref();
         let is_special = |(name, value): &(&String, &String)| {

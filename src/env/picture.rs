@@ -1,7 +1,7 @@
 //! A picture that an environment draws of itself, for people to look at.
 
 /// Red, green and blue, a byte each.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Picture {
     /// Pixels of a row.
     pub width: usize,

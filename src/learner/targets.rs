@@ -8,7 +8,7 @@ use super::vtrace::{VtraceInput, VtraceParams, vtrace};
 use crate::config::LossSettings;
 use crate::kernels::Kernels;
 use crate::network::heads::Seen;
-use crate::rollout::{Batch, StepKind};
+use crate::rollout::Batch;
 
 /// Constants of the return: what a reward is worth, and V-trace's clipping.
 #[derive(Clone, Copy, Debug, PartialEq)]

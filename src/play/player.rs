@@ -195,7 +195,7 @@ impl<'a> Player<'a> {
     /// If an environment fails.
     pub fn moments(&self, seed: u64, max_steps: u64) -> Result<Vec<Moment>, EvalError> {
         let mut moments = Vec::new();
-        self.watch(seed, max_steps, |moment, _| {
+        self.watch(seed, max_steps, |moment, _| -> Result<(), EvalError> {
             moments.push(moment);
             Ok(())
         })?;

@@ -123,6 +123,7 @@ mod tests {
                 unroll_length: t,
                 n_envs: e,
                 obs: Numbers::new(obs, d),
+                n_stacked: 1 + t % 2,
                 action: Numbers::new(action, k),
                 n_state,
                 n_tasks,

@@ -152,6 +152,7 @@ pub fn summary(rows: &[MetricsRow], totals: &StageHistograms) -> Summary {
         startup_s: STARTUP_S,
         train_s,
         frames: last.frames,
+        emulator_frames: None,
         frames_before: 0,
         frames_produced: last.frames_produced,
         updates: last.updates,
