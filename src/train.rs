@@ -221,8 +221,7 @@ fn run_from(
     summary.signal = signals.first().map(|signal| signal.as_str().to_owned());
     let end = End { summary: &summary, picture: picture.flatten(), last_evaluation: last };
     let lost = write_results(&run, &mut sinks, &end, &mut outcome);
-    let report = run.report();
-    let signal = signals.first();
+    let (report, signal) = (run.report(), signals.first());
     Ok(TrainedRun { run, summary, reason: outcome.reason, report, lost, signal })
 }
 

@@ -128,9 +128,10 @@ impl Outside {
         let probed = self.probe(source, id, args).map_err(|source| EnvError::outside(id, source));
         Some(probed.map(|account| {
             let launch = self.launch.clone();
-            let known = Probed { id: id.into(), args: args.clone(), launch, account };
+            let (id, args) = (id.into(), args.clone());
             // A command has one environment. Of another one a process is asked each time.
-            self.probed.get_or_init(|| known).account.clone()
+            let _ = self.probed.set(Probed { id, args, launch, account: account.clone() });
+            account
         }))
     }
 
