@@ -439,8 +439,9 @@ fn a_run_of_each_seed_and_their_comparison() {
     assert!(said.contains("comparison of 3 runs: "), "{said}");
     let mut seeds: Vec<u64> = fs::read_dir(folder.path())
         .unwrap()
-        .filter_map(|entry| RunDir::open(&entry.unwrap().path()).ok())
-        .filter(|run| !run.path().is_symlink())
+        .map(Result::unwrap)
+        .filter(|entry| entry.file_type().unwrap().is_dir())
+        .filter_map(|entry| RunDir::open(&entry.path()).ok())
         .map(|run| {
             assert!(run.path().file_name().unwrap().to_str().unwrap().starts_with("wide-native-s"));
             let summary = fs::read_to_string(run.summary()).unwrap();

@@ -422,7 +422,7 @@ fn runs_lists_whatever_lies_there() {
     }
 
     let table = text(&impala(&["runs", path(results)]).stdout);
-    assert!(table.contains("#first #short frames=2000"), "{table}");
+    assert!(table.contains(" #first #short ") && table.contains(" frames=2000"), "{table}");
     assert_eq!(table.lines().count(), 1 + expected.len(), "{table}");
     assert!(table.lines().next().unwrap().contains("score"), "{table}");
     let ended = plain(&killed.run_dir);

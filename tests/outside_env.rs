@@ -745,7 +745,8 @@ fn a_deterministic_run_learns_the_same_weights_from_either() {
 fn would_be_ffmpeg() -> TempDir {
     let folder = TempDir::new().unwrap();
     let path = folder.path().join("ffmpeg");
-    let script = "[ \"$1\" = -version ] && exit; echo \"$@\" > words; for last; do :; done; cat > \"$last\"";
+    let script =
+        "[ \"$1\" = -version ] && exit; echo \"$@\" > words; for last; do :; done; cat > \"$last\"";
     fs::write(&path, format!("#!/bin/sh\n{script}\n")).unwrap();
     fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
     folder

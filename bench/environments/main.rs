@@ -152,11 +152,7 @@ fn row(env: &'static str, id: &str, args: &Args, effort: &Effort) -> Result<Row>
 }
 
 /// Median over the runs of what so many processes at once print together.
-fn all(
-    effort: &Effort,
-    n_processes: usize,
-    command: impl Fn(usize) -> Command,
-) -> Result<f64> {
+fn all(effort: &Effort, n_processes: usize, command: impl Fn(usize) -> Command) -> Result<f64> {
     let once = || -> Result<f64> {
         let start = |n| command(n).stdout(Stdio::piped()).spawn();
         let children: Vec<_> = (0..n_processes).map(start).collect::<Result<_, _>>()?;

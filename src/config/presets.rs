@@ -8,6 +8,7 @@ const PRESETS: &[(&[&str], &str)] = &[
     (&["Pendulum-v1"], include_str!("presets/Pendulum-v1.toml")),
     (MINATAR, include_str!("presets/MinAtar.toml")),
     (&["PixelCatch-v0"], include_str!("presets/PixelCatch-v0.toml")),
+    (&["gym:LunarLander-v3"], include_str!("presets/LunarLander-v3.toml")),
     (&["vec:ALE/*"], include_str!("presets/atari.toml")),
 ];
 

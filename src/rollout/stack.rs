@@ -118,8 +118,8 @@ impl StackedFrames {
 
 #[cfg(test)]
 mod tests {
+    use super::super::{Batch, Gather, RolloutBuffer};
     use super::*;
-    use crate::rollout::{Batch, Gather, RolloutBuffer};
     use crate::space::{Number, Numbers};
     use proptest::prelude::*;
 
