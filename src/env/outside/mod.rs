@@ -126,12 +126,11 @@ impl Outside {
             return Some(Ok(probed.account.clone()));
         }
         let probed = self.probe(source, id, args).map_err(|source| EnvError::outside(id, source));
-        Some(probed.map(|account| {
+        Some(probed.inspect(|account| {
             let launch = self.launch.clone();
             let (id, args) = (id.into(), args.clone());
             // A command has one environment. Of another one a process is asked each time.
             let _ = self.probed.set(Probed { id, args, launch, account: account.clone() });
-            account
         }))
     }
 
