@@ -451,7 +451,7 @@ fn a_run_of_each_seed_and_their_comparison() {
     seeds.sort_unstable();
     assert_eq!(seeds, [3, 4, 5]);
     let page = fs::read_to_string(folder.path().join("comparison/report.md")).unwrap();
-    assert!(page.contains("1 group"), "{page}");
+    assert!(page.replace('\u{a0}', " ").contains("3 runs in 1 group"), "{page}");
     let refused = impala(&["train", "--seeds", "1..3", "--seed", "2"]);
     assert_eq!(refused.status.code(), Some(2));
 }
