@@ -37,7 +37,7 @@ PERF_BUILD = $(filter --features torch,$(BUILD)) --target-dir $(TARGET)/perf
 .DEFAULT_GOAL := help
 .PHONY: help train report submission test test-default test-faults test-release test-png test-model test-torch test-tensorboard test-gymnasium test-wheel test-mpi test-tools \
 	test-pytorch test-under-load check fuzz audit lint doc tensorboard bench-throughput throughput-doc bench-kernels bench-micro \
-	bench-networks bench-peers bench-advice bench-cluster perf seeds soak storm storm-cluster libtorch build build-torch build-mpi wheel clean
+	bench-networks bench-environments bench-peers bench-advice bench-cluster perf seeds soak storm storm-cluster libtorch build build-torch build-mpi wheel clean
 
 help: ## List the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | column -t -s '|'
@@ -158,6 +158,10 @@ bench-networks: libtorch ## Each network on one core, acting and learning, by ou
 
 bench-cluster: build-mpi ## One rank and two, pinned to a core each, over shared memory and over TCP between network namespaces; tables in results/bench
 	$(CARGO) bench $(MPI_BUILD) --bench cluster -- $(ARGS)
+
+bench-environments: build-torch ## CartPole, LunarLander and Pong of Python: bare, through the engine, beside Stable-Baselines3 (ARGS="--peers-python PATH")
+	@$(PYTHON) tools/gymnasium.py
+	$(CARGO) bench $(TORCH_BUILD) --bench environments -- $(ARGS)
 
 bench-peers: build ## CartPole-v1 with Stable-Baselines3, Sample Factory, RLlib, TorchRL, rejax and us, tens of minutes (ARGS="--only sb3-ppo")
 	$(PYTHON) bench/peers/main.py $(ARGS)
