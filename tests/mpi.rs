@@ -39,8 +39,14 @@ fn turn() -> MutexGuard<'static, ()> {
 const IMPALA: &str = env!("CARGO_BIN_EXE_impala");
 
 /// Runs short enough for a test, of few actors.
-const SMALL: [&str; 6] =
-    ["--envs-per-actor", "8", "--set", "report.eval_episodes=5", "--set", "report.rows=20"];
+const SMALL: [&str; 6] = [
+    "--set",
+    "actors.envs_per_actor=8",
+    "--set",
+    "report.eval_episodes=5",
+    "--set",
+    "report.rows=20",
+];
 
 /// A run that ends when a test says so.
 const ENDLESS: [&str; 6] = [

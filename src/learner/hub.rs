@@ -580,13 +580,12 @@ impl<'seg, S: MessageSink> Hub<'seg, S> {
         Ok(())
     }
 
-    /// Compares notes with the other ranks a last time.
+    /// Compares notes with the other ranks a last time, and parts from them.
     fn part(&mut self) -> Result<(), LearnerError> {
-        if self.is_alone() || self.has_given_up {
-            return Ok(());
-        }
         let vitals = &self.status.vitals;
-        self.compare(&mut || vitals.beat(monotonic_ns()))?;
+        if !(self.is_alone() || self.has_given_up) {
+            self.compare(&mut || vitals.beat(monotonic_ns()))?;
+        }
         self.cluster.leave();
         Ok(())
     }
