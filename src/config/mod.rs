@@ -658,7 +658,8 @@ impl Config {
             return Err(value("log_slots", true, remedy.into()));
         }
         if self.network.normalize_observations && !self.rank.is_alone() {
-            let remedy = "must be false where several ranks learn: each would have statistics of its own";
+            let remedy =
+                "must be false where several ranks learn: each would have statistics of its own";
             return Err(value("network.normalize_observations", true, remedy.into()));
         }
         Ok(())

@@ -119,7 +119,8 @@ impl<'a> Recorder<'a> {
         self.sinks.terminal.note(&row.to_string());
         let files = self.sinks.files.append_evaluations(std::slice::from_ref(row));
         let board = self.sinks.tensorboard.as_mut();
-        let board = board.map_or(Ok(()), |board| board.append_evaluations(std::slice::from_ref(row)));
+        let board =
+            board.map_or(Ok(()), |board| board.append_evaluations(std::slice::from_ref(row)));
         let errors = [files.err().map(|e| e.to_string()), board.err().map(|e| e.to_string())];
         for error in errors.into_iter().flatten() {
             self.sinks.terminal.note(&format!("{error}; training goes on"));

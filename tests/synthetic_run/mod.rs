@@ -10,7 +10,8 @@ use impala::sinks::files::RunFiles;
 use impala::sinks::tensorboard::TensorBoard;
 use impala::telemetry::{
     ActorSummary, CoreSummary, EvalRow, EvalSummary, Exit, LagSummary, LatencySummary,
-    MemorySummary, MetricsRow, ProcessSample, RankSummary, Reliability, SlotRecord, Spread, Summary,
+    MemorySummary, MetricsRow, ProcessSample, RankSummary, Reliability, SlotRecord, Spread,
+    Summary,
 };
 
 pub const CONFIG: &str = r#"
