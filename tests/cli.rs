@@ -40,6 +40,42 @@ fn refused_file(folder: &Path, toml: &str) -> String {
     refusal(folder, &["--config", file.to_str().unwrap()])
 }
 
+/// Four processes that a launcher started would else be four runs.
+#[cfg(not(feature = "mpi"))]
+#[test]
+fn one_of_several_ranks_is_refused_by_a_build_without_mpi() {
+    let folder = tempfile::tempdir().unwrap();
+    let run = folder.path().join("run");
+    for launcher in [
+        [("OMPI_COMM_WORLD_RANK", "1"), ("OMPI_COMM_WORLD_SIZE", "4")],
+        [("PMI_RANK", "1"), ("PMI_SIZE", "4")],
+        [("SLURM_PROCID", "1"), ("SLURM_STEP_NUM_TASKS", "4")],
+    ] {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_impala"));
+        command.args(["train", "--run-dir"]).arg(&run).envs(launcher);
+        let output = command.output().unwrap();
+        let stderr = text(&output.stderr);
+        assert_eq!(output.status.code(), Some(2), "{stderr}");
+        assert!(stderr.contains("rank 1 of 4") && stderr.contains("make build-mpi"), "{stderr}");
+        assert!(!run.exists(), "nothing may have been started");
+    }
+    let refused = refusal(folder.path(), &["--set", "distributed.exchange=mpi"]);
+    assert!(refused.contains("distributed.exchange = mpi"), "{refused}");
+}
+
+/// Who wants four runs says so.
+#[test]
+fn ranks_that_exchange_nothing_are_runs_of_their_own() {
+    let folder = tempfile::tempdir().unwrap();
+    let run = folder.path().join("run");
+    let mut command = Command::new(env!("CARGO_BIN_EXE_impala"));
+    command.args(["train", "--frames", "20000", "--set", "distributed.exchange=none", "--run-dir"]);
+    command.arg(&run).envs([("PMI_RANK", "1"), ("PMI_SIZE", "4")]);
+    let output = command.output().unwrap();
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    assert!(run.join("report.html").exists());
+}
+
 #[test]
 fn help_teaches_every_command() {
     for (command, words) in [
@@ -375,14 +411,16 @@ fn a_run_on_pictures_leaves_one_that_its_report_shows() {
 
 /// The stages of each learner thread are laps without a gap: together they are its time.
 fn stages_add_up(summary: &Summary) {
-    let latencies = Stage::LEARNER.map(|stage| summary.latency_us[stage.tag()]);
+    let alone = Stage::LEARNER.into_iter().filter(|stage| *stage != Stage::Exchange);
+    let stages: Vec<Stage> = alone.collect();
+    let latencies: Vec<_> = stages.iter().map(|stage| summary.latency_us[stage.tag()]).collect();
     let total_us: f64 = latencies.iter().map(|latency| latency.mean * latency.count as f64).sum();
     let share = total_us / 1e6 / (summary.train_s * summary.learner_threads as f64);
     // Histograms keep two digits, whose errors cancel.
     assert!((0.995..1.005).contains(&share), "stages are {share} of {} s", summary.train_s);
     // What a thread does after its last update is measured once more.
     let counts = summary.updates..=summary.updates + summary.learner_threads as u64;
-    for (stage, latency) in Stage::LEARNER.iter().zip(latencies) {
+    for (stage, latency) in stages.iter().zip(latencies) {
         assert!(counts.contains(&latency.count), "{stage:?}: {}", latency.count);
         assert!(latency.mean > 0.0, "{stage:?} is timed");
     }

@@ -276,6 +276,7 @@ mod tests {
             collected_during_updates: 0.875,
             rollouts_dropped: 0,
             reliability: Default::default(),
+            ranks: Vec::new(),
         }
     }
 

@@ -12,6 +12,7 @@ use super::learning::{self, Course, Learning};
 use super::loops::{actor_loop_s, learner_loop_s};
 use super::palette;
 use super::quantiles::Quantiles;
+use super::ranks::RankTable;
 use super::read::RunData;
 use super::resolved::resolved;
 use super::series::Column;
@@ -53,6 +54,7 @@ pub fn pages(run: &RunData, sections: &[DrawnSection]) -> askama::Result<Pages> 
         picture: run.observation.as_ref().map(|png| base64::prelude::BASE64_STANDARD.encode(png)),
         sections,
         ratios: ratio_rows(&run.rows),
+        ranks: summary.and_then(RankTable::of),
         stages: stage_groups(run),
         waits: waits(summary),
         troubles: summary.map(troubles).unwrap_or_default(),
@@ -113,6 +115,7 @@ struct Page<'a> {
     picture: Option<String>,
     sections: &'a [DrawnSection],
     ratios: Vec<RatioRow>,
+    ranks: Option<RankTable>,
     stages: Vec<StageGroup>,
     waits: Vec<Wait>,
     troubles: Vec<Fact>,
@@ -416,6 +419,7 @@ fn meaning(stage: Stage) -> &'static str {
         Stage::Vtrace => "importance ratios and V-trace targets",
         Stage::Backward => "losses and gradient",
         Stage::Turn => "waiting until no other thread steps the optimiser",
+        Stage::Exchange => "summing gradients with the other ranks",
         Stage::Optimizer => "gradient clipping and parameter step",
         Stage::Publish => "handing new weights to the actors",
         Stage::Release => "giving slots back",

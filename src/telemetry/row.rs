@@ -80,6 +80,9 @@ pub struct MetricsRow {
     pub backward_us: f64,
     /// See [`crate::base::latency::Stage::Turn`]; µs an update.
     pub turn_us: f64,
+    /// See [`crate::base::latency::Stage::Exchange`]; µs an update. 0 in records of before there was one.
+    #[serde(default)]
+    pub exchange_us: f64,
     /// See [`crate::base::latency::Stage::Optimizer`]; µs an update.
     pub optimizer_us: f64,
     /// See [`crate::base::latency::Stage::Publish`]; µs an update.
