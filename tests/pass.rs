@@ -21,7 +21,8 @@ const SHAPE: RolloutShape = RolloutShape::of_numbers(3, 1, 1);
 
 fn target_builder(n_steps: usize) -> TargetBuilder<Simd> {
     let vtrace = VtraceParams { rho_bar: 1.0, c_bar: 1.0, pg_rho_bar: 1.0, lambda: 1.0 };
-    let settings = ReturnSettings { discount: 0.5, reward_scale: 0.1, vtrace };
+    let settings =
+        ReturnSettings { discount: 0.5, reward_scale: 0.1, reward_bound: f32::INFINITY, vtrace };
     TargetBuilder::new(settings, Simd::detect(), n_steps)
 }
 

@@ -5,13 +5,12 @@
 //! lanes nothing is shared but this and the intake, so that with one lane the lock around it is never
 //! waited for and the learner is the plain sequential one. Knows nothing of rings or threads.
 
-use std::ops::ControlFlow;
-
 use super::intake::{LeftOut, SlotBatch, policy_lag};
 use super::losses::Losses;
 use super::meters::{Meters, Update};
 use super::optim::{Optimizer, UpdateRule, clip_grad_norm};
 use super::pass::PassSums;
+use super::reward_norm::RewardNorm;
 use super::streak::{Streak, Verdict};
 use super::{LearnerError, MessageSink, NotFinite};
 use crate::base::faults::{self, Point};
@@ -43,6 +42,50 @@ pub struct Gradient<'a> {
     pub total_loss: f64,
     /// Weight of the entropy bonus in it.
     pub entropy_cost: f64,
+    /// What rewards were multiplied with.
+    pub reward_scale: f32,
+    /// Which of its batch's updates it is for.
+    pub epoch: Epoch,
+    /// When the work on it began, ns.
+    pub started_ns: u64,
+}
+
+/// One of the updates that are made from a batch. What is counted of a batch, frames and episodes before all, is
+/// counted with the first: whoever goes on after a death learns from none of its slots again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Epoch {
+    /// From 1 on.
+    pub number: u64,
+    /// Of so many.
+    pub of: u64,
+}
+
+impl Epoch {
+    /// All epochs of a batch, in order.
+    pub fn all(n_epochs: u64) -> impl Iterator<Item = Epoch> {
+        (1..=n_epochs).map(move |number| Epoch { number, of: n_epochs })
+    }
+
+    /// Whether nothing has been learned from the batch yet.
+    pub fn is_first(self) -> bool {
+        self.number == 1
+    }
+
+    /// Whether nothing more will be learned from the batch.
+    pub fn is_last(self) -> bool {
+        self.number == self.of
+    }
+}
+
+/// What a lane does next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Then {
+    /// The batch's next epoch, if it has one.
+    NextEpoch,
+    /// Another batch: nothing more is learned from this one.
+    NextBatch,
+    /// Nothing: it was the run's last update.
+    End,
 }
 
 /// What one lane at a time works with.
@@ -72,6 +115,8 @@ pub struct Hub<'seg, S> {
     frames_per_slot: u64,
     /// Mean score from which the task counts as solved, if one is known.
     reward_threshold: Option<f64>,
+    /// What rewards are normalised by, if they are.
+    reward_norm: Option<RewardNorm>,
     meters: Meters,
     /// Reports sent, by learners before this one too.
     n_sent: u64,
@@ -92,6 +137,9 @@ impl<'seg, S: MessageSink> Hub<'seg, S> {
     ) -> Result<Self, LearnerError> {
         let board = segment.board();
         let SavedState { state, consumed } = saved;
+        let (loss, actors) = (&config.loss, &config.actors);
+        let sizes = [actors.count, actors.envs_per_actor];
+        let reward_norm = RewardNorm::new(loss.discount, state.return_stats, sizes);
         let mut weights = segment.weights_writer()?;
         if weights.version() < Some(state.counters.updates) {
             weights.publish(state.counters.updates, &state.params);
@@ -107,6 +155,7 @@ impl<'seg, S: MessageSink> Hub<'seg, S> {
             consumed,
             frames_per_slot: segment.layout().shape.rollout.n_frames() as u64,
             reward_threshold: config.spec()?.reward_threshold,
+            reward_norm: loss.reward_norm.then_some(reward_norm),
             meters: Meters::new(config, run_clock, loop_start_ns, &state),
             first_version: state.counters.updates,
             params: state.params,
@@ -118,8 +167,14 @@ impl<'seg, S: MessageSink> Hub<'seg, S> {
         })
     }
 
-    /// One update: the optimiser's step, the new weights for all to see, and the books. Breaks when it
-    /// was the last one.
+    /// What rewards of a batch are multiplied with, in all its epochs.
+    pub fn reward_scale(&mut self, batch: &SlotBatch) -> f32 {
+        let Some(norm) = &mut self.reward_norm else { return self.config.loss.reward_scale };
+        batch.slots.iter().for_each(|slot| norm.count(slot.actor(), &slot.rollout()));
+        norm.scale()
+    }
+
+    /// One update: the optimiser's step, the new weights for all to see, and the books.
     ///
     /// # Errors
     /// If update after update is not finite, or the supervisor is gone.
@@ -128,26 +183,53 @@ impl<'seg, S: MessageSink> Hub<'seg, S> {
         gradient: &mut Gradient,
         batch: &SlotBatch,
         clock: &mut StageClock,
-    ) -> Result<ControlFlow<()>, LearnerError> {
+    ) -> Result<Then, LearnerError> {
+        let epoch = gradient.epoch;
+        if epoch.is_first() && !self.admit(batch) {
+            return Ok(Then::NextBatch);
+        }
+        let grad_norm = clip_grad_norm(gradient.values, self.config.optimizer.max_grad_norm);
+        let Some(update) = self.optimise(gradient, grad_norm, batch) else {
+            if epoch.is_first() {
+                self.log_slots(batch, Err(Unlearned::NotFinite));
+            }
+            self.skip(gradient, grad_norm, batch)?;
+            return Ok(if self.is_done() { Then::End } else { Then::NextBatch });
+        };
+        self.count_rollouts(batch, epoch);
+        self.log_slots(batch, Ok(gradient));
+        clock.lap(Stage::Optimizer);
+        self.publish(update.n_frames);
+        clock.lap(Stage::Publish);
+        self.report(&update, clock)?;
+        clock.lap(Stage::Report);
+        Ok(if self.ends_after(epoch) { Then::End } else { Then::NextEpoch })
+    }
+
+    /// Counts a batch that comes to its first update; whether it may have that.
+    fn admit(&mut self, batch: &SlotBatch) -> bool {
         self.count_taken(batch);
         if self.is_too_old(batch) {
             self.log_slots(batch, Err(Unlearned::TooOld));
             self.status.rollouts_dropped.add(batch.slots.len() as u64);
-            return Ok(ControlFlow::Continue(()));
+            return false;
         }
-        let grad_norm = clip_grad_norm(gradient.values, self.config.optimizer.max_grad_norm);
-        let Some(update) = self.optimise(gradient, grad_norm, batch) else {
-            self.log_slots(batch, Err(Unlearned::NotFinite));
-            return self.skip(gradient, grad_norm, batch).map(ControlFlow::Continue);
-        };
-        self.count_rollouts(batch);
-        self.log_slots(batch, Ok(gradient));
-        clock.lap(Stage::Optimizer);
-        self.publish(self.n_frames(batch));
-        clock.lap(Stage::Publish);
-        self.report(&update, batch, clock)?;
-        clock.lap(Stage::Report);
-        Ok(if self.exit().is_some() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
+        // Another lane is at the last epochs of the run's last batch, and ends the run.
+        if self.is_done() {
+            self.log_slots(batch, Err(Unlearned::Overtaken));
+            return false;
+        }
+        true
+    }
+
+    /// Whether the run ends with this update. A batch is learned from to its last epoch, unless a stop is ordered.
+    fn ends_after(&self, epoch: Epoch) -> bool {
+        self.exit().is_some() && (epoch.is_last() || !self.is_done())
+    }
+
+    /// Whether no further batch is needed.
+    fn is_done(&self) -> bool {
+        matches!(self.exit(), Some(Exit::Finished | Exit::Solved))
     }
 
     /// Notes a batch that comes after the last update.
@@ -182,7 +264,7 @@ impl<'seg, S: MessageSink> Hub<'seg, S> {
     /// Whether the other lanes made so many updates meanwhile that a slot's policy is too old by now.
     fn is_too_old(&self, batch: &SlotBatch) -> bool {
         let lags = batch.slots.iter().map(|slot| policy_lag(self.weights.version(), slot));
-        lags.max() > Some(self.config.loss.max_policy_lag)
+        lags.max() > Some(self.config.loss.max_policy_lag_updates())
     }
 
     /// Counts what the headers say of all that was taken, be it learned from or not.
@@ -196,16 +278,18 @@ impl<'seg, S: MessageSink> Hub<'seg, S> {
         }
     }
 
-    /// Counts what is learned from. Lag is counted here, where it can grow no more.
-    fn count_rollouts(&mut self, batch: &SlotBatch) {
+    /// Counts what is learned from. Lag is counted here, where it can grow no more, and in each epoch.
+    fn count_rollouts(&mut self, batch: &SlotBatch, epoch: Epoch) {
         for slot in &batch.slots {
-            let (rollout, lag) = (slot.rollout(), policy_lag(self.weights.version(), slot));
-            self.meters.count_lag(lag);
+            self.meters.count_lag(policy_lag(self.weights.version(), slot));
+            if !epoch.is_first() {
+                continue;
+            }
             let consumed = &mut self.consumed[slot.actor()];
             #[cfg(feature = "faults")]
             self.status.checks.on_learned(slot.is_whole(), slot.index(), *consumed);
             *consumed = (slot.index() + 1).max(*consumed);
-            for (episode_return, _) in rollout.episodes() {
+            for (episode_return, _) in slot.rollout().episodes() {
                 self.meters.score.add(f64::from(episode_return));
             }
         }
@@ -225,6 +309,8 @@ impl<'seg, S: MessageSink> Hub<'seg, S> {
             update: learned.ok().map(|_| update),
             gradient_version: learned.ok().map(|gradient| gradient.version),
             entropy_cost: learned.ok().map(|gradient| gradient.entropy_cost),
+            epoch: learned.ok().map(|gradient| gradient.epoch.number),
+            reward_scale: learned.ok().map(|gradient| gradient.reward_scale),
             unlearned: learned.err(),
             ..slot_record(slot.actor(), slot.rollout().header)
         });
@@ -239,7 +325,7 @@ impl<'seg, S: MessageSink> Hub<'seg, S> {
         grad_norm: f32,
         batch: &SlotBatch,
     ) -> Option<Update> {
-        let Gradient { ref values, version, sums, total_loss, entropy_cost } = *gradient;
+        let Gradient { ref values, version, sums, total_loss, epoch, .. } = *gradient;
         if !(grad_norm.is_finite() && total_loss.is_finite()) {
             return None;
         }
@@ -258,9 +344,12 @@ impl<'seg, S: MessageSink> Hub<'seg, S> {
             total_loss,
             gradient_lag,
             learning_rate,
-            entropy_cost,
+            entropy_cost: gradient.entropy_cost,
+            reward_scale: gradient.reward_scale,
             n_ready: batch.n_ready,
-            taken_ns: batch.taken_ns,
+            n_frames: if epoch.is_first() { self.n_frames(batch) } else { 0 },
+            ends_batch: epoch.is_last(),
+            started_ns: gradient.started_ns,
         })
     }
 
@@ -331,6 +420,7 @@ impl<'seg, S: MessageSink> Hub<'seg, S> {
         let state = StateView {
             counters,
             recent_returns: self.meters.score.recent(),
+            return_stats: self.reward_norm.as_ref().map(RewardNorm::stats).unwrap_or_default(),
             params: &self.params,
             optimizer: self.optimizer.state(),
         };
@@ -343,20 +433,14 @@ impl<'seg, S: MessageSink> Hub<'seg, S> {
     }
 
     /// Folds the update into the meters; sends a report when one is due.
-    fn report(
-        &mut self,
-        update: &Update,
-        batch: &SlotBatch,
-        clock: &mut StageClock,
-    ) -> Result<(), LearnerError> {
+    fn report(&mut self, update: &Update, clock: &mut StageClock) -> Result<(), LearnerError> {
         let now_ns = clock.last_ns();
-        let n_frames = self.n_frames(batch);
-        self.status.frames.add(n_frames);
+        self.status.frames.add(update.n_frames);
         self.status.updates.add(1);
         self.meters.count_stages(&clock.take());
-        self.meters.count_update(n_frames, update, now_ns);
+        self.meters.count_update(update, now_ns);
         self.meters.note_if_solved(self.reward_threshold, now_ns);
-        if self.meters.row_is_due() {
+        if update.ends_batch && self.meters.row_is_due() {
             self.meters.close_row(now_ns, self.frames_produced());
         }
         let n_waiting = self.n_sent.saturating_sub(self.board.reports_taken());

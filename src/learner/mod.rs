@@ -15,6 +15,7 @@ pub mod optim;
 pub mod overlap;
 pub mod pass;
 pub mod pulse;
+pub mod reward_norm;
 pub mod score;
 pub mod streak;
 pub mod targets;

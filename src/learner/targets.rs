@@ -17,6 +17,8 @@ pub struct ReturnSettings {
     pub discount: f32,
     /// Multiplies every reward before learning.
     pub reward_scale: f32,
+    /// Bound of a reward thus multiplied, on either side of 0.
+    pub reward_bound: f32,
     /// ρ̄, c̄, the policy gradient's clip, λ.
     pub vtrace: VtraceParams<f32>,
 }
@@ -26,9 +28,14 @@ impl ReturnSettings {
     pub fn of(loss: &LossSettings) -> Self {
         let LossSettings { discount, reward_scale, rho_bar, c_bar, pg_rho_bar, lambda, .. } = *loss;
         let vtrace = VtraceParams { rho_bar, c_bar, pg_rho_bar, lambda };
-        ReturnSettings { discount, reward_scale, vtrace }
+        let reward_bound = if loss.reward_norm { NORMAL_REWARD_BOUND } else { f32::INFINITY };
+        ReturnSettings { discount, reward_scale, reward_bound, vtrace }
     }
 }
+
+/// Bound of normalised rewards, as in Stable-Baselines3's `VecNormalize`: before much is known of the returns, one
+/// rare reward could be a hundred times what it will count for later.
+const NORMAL_REWARD_BOUND: f32 = 10.0;
 
 /// A ratio counts as clipped from this far above ρ̄ on, as a share of it. An actor and the learner may compute one
 /// policy by different arithmetic, and equal weights must count as equal: between our kernels and libtorch ratios
@@ -152,6 +159,11 @@ impl<K: Kernels<f32>> TargetBuilder<K> {
         }
     }
 
+    /// What rewards are multiplied with from the next batch on.
+    pub fn set_reward_scale(&mut self, reward_scale: f32) {
+        self.settings.reward_scale = reward_scale;
+    }
+
     /// The V-trace targets of a batch under the target policy, and their statistics.
     pub fn solve(
         &mut self,
@@ -177,13 +189,13 @@ impl<K: Kernels<f32>> TargetBuilder<K> {
 
     /// Discount, weight and scaled reward of each row; see the table in [`super::vtrace`].
     fn map_rows(&mut self, batch: &Batch<f32>) {
-        let ReturnSettings { discount, reward_scale, .. } = self.settings;
+        let ReturnSettings { discount, reward_scale, reward_bound: bound, .. } = self.settings;
         for (n, &kind) in batch.frames.kinds.iter().enumerate() {
             let learned = kind.is_learned();
             let bootstraps = learned && kind != StepKind::TERMINATED;
             self.discounts[n] = if bootstraps { discount } else { 0.0 };
             self.weights[n] = if learned { 1.0 } else { 0.0 };
-            self.rewards[n] = reward_scale * batch.rewards[n];
+            self.rewards[n] = (reward_scale * batch.rewards[n]).clamp(-bound, bound);
         }
     }
 

@@ -94,6 +94,7 @@ fn state(update: u64) -> LearnerState {
             solved_ns: update,
         },
         recent_returns: [update as f64; SCORE_WINDOW],
+        return_stats: Default::default(),
         params: vec![update as f32; N_PARAMS],
         optimizer: OptimizerState {
             n_steps: update,
