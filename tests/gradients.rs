@@ -23,10 +23,13 @@ use random_batch::{RandomBatch, RandomObs};
 use uniform::Uniform;
 
 const COSTS: LossCosts<f64> =
-    LossCosts { baseline_cost: 0.5, entropy_cost: 0.01, clip: f64::INFINITY };
+    LossCosts { baseline_cost: 0.5, entropy_cost: 0.01, clip: f64::INFINITY, floor: 0.0 };
 
 /// The same with PPO's clip: of random ratios between 1/e and e about a half are beyond it.
 const CLIPPED: LossCosts<f64> = LossCosts { clip: 0.2, ..COSTS };
+
+/// The same with a floor that is as large as the probabilities themselves.
+const LIFTED: LossCosts<f64> = LossCosts { floor: 0.3, ..COSTS };
 
 /// Networks, and the actions that they are for.
 fn networks() -> [(NetworkSpec, ActionSpace); 9] {
@@ -134,7 +137,7 @@ impl Problem {
 #[test]
 fn gradients_are_those_of_finite_differences() {
     for (seed, spec) in networks().iter().enumerate() {
-        for costs in [COSTS, CLIPPED] {
+        for costs in [COSTS, CLIPPED, LIFTED] {
             let mut problem = Problem::new(spec, seed as u64);
             problem.costs = costs;
             assert_is_that_of_finite_differences(&mut problem, &spec.0.torso);
@@ -280,7 +283,7 @@ fn learn_f32(
     };
     let frames = Frames { n_trajectories, obs, kinds };
     let targets = Targets { vs: &vs, rhos: &rhos, pg_advantages: &pg, weights: &weights };
-    let costs = LossCosts { baseline_cost: 0.5, entropy_cost: 0.01, clip: f32::INFINITY };
+    let costs = LossCosts { baseline_cost: 0.5, entropy_cost: 0.01, clip: f32::INFINITY, floor: 0.0 };
     let mut grad = vec![0.0; params.len()];
     let mut stack = Stack::new((spec, actions), kernels, random);
     let losses = stack.learn(&params, (&frames, random.actions()), (&targets, &costs), &mut grad);

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 
 use impala::actor::collector::Collector;
 use impala::base::latency::{Stage, StageClock, monotonic_ns};
-use impala::config::Config;
+use impala::config::{Config, Correction};
 use impala::kernels::Simd;
 use impala::learner::pass::Pass;
 use impala::learner::targets::{ReturnSettings, TargetBuilder};
@@ -21,8 +21,9 @@ const SHAPE: RolloutShape = RolloutShape::of_numbers(3, 1, 1);
 
 fn target_builder(n_steps: usize) -> TargetBuilder<Simd> {
     let vtrace = VtraceParams { rho_bar: 1.0, c_bar: 1.0, pg_rho_bar: 1.0, lambda: 1.0 };
-    let settings =
-        ReturnSettings { discount: 0.5, reward_scale: 0.1, reward_bound: f32::INFINITY, vtrace };
+    let (reward_scale, reward_bound) = (0.1, f32::INFINITY);
+    let correction = Correction::Vtrace;
+    let settings = ReturnSettings { discount: 0.5, reward_scale, reward_bound, vtrace, correction };
     TargetBuilder::new(settings, Simd::detect(), n_steps)
 }
 

@@ -87,7 +87,8 @@ fn by_autograd(
     let weights = Tensor::from_slice(targets.weights);
     let advantages = Tensor::from_slice(targets.pg_advantages);
     let (kept, clipped) = unclipped(&advantages, &Tensor::from_slice(targets.rhos), costs.clip);
-    let policy = -taken.dot(&(advantages * kept));
+    let lifted = if costs.floor > 0.0 { (taken.exp() + f64::from(costs.floor)).log() } else { taken };
+    let policy = -lifted.dot(&(advantages * kept));
     let error = leaf.get(rows - 1) - Tensor::from_slice(targets.vs);
     let critic = (&error * &weights).dot(&error) * 0.5;
     let entropy = entropies.dot(&weights);
@@ -172,8 +173,13 @@ fn assert_agree(space: &ActionSpace, n_steps: usize, costs: LossCosts<f32>) {
 fn losses_and_derivatives_are_autograds() {
     for (space, n_steps) in questions() {
         for clip in [f32::INFINITY, 0.2] {
-            assert_agree(&space, n_steps, LossCosts { baseline_cost: 0.5, entropy_cost: 0.01, clip });
+            let floor = 0.0;
+            let costs = LossCosts { baseline_cost: 0.5, entropy_cost: 0.01, clip, floor };
+            assert_agree(&space, n_steps, costs);
         }
+        let (clip, floor) = (f32::INFINITY, 0.1);
+        let costs = LossCosts { baseline_cost: 0.5, entropy_cost: 0.01, clip, floor };
+        assert_agree(&space, n_steps, costs);
     }
 }
 
@@ -182,8 +188,8 @@ fn losses_and_derivatives_are_autograds() {
 fn each_term_is_autograds() {
     for space in [ActionSpace::Discrete(4), ActionSpace::MultiDiscrete(vec![2, 3]), real(2)] {
         for (baseline_cost, entropy_cost) in [(0.0, 0.0), (1e4, 0.0), (0.0, 1e4)] {
-            let clip = f32::INFINITY;
-            assert_agree(&space, 100, LossCosts { baseline_cost, entropy_cost, clip });
+            let (clip, floor) = (f32::INFINITY, 0.0);
+            assert_agree(&space, 100, LossCosts { baseline_cost, entropy_cost, clip, floor });
         }
     }
 }

@@ -192,6 +192,8 @@ settings! {
         reward_norm: bool = false, Flag;
         /// Weight of the critic loss ½ (vs − V)².
         baseline_cost: f32 = 0.5, Reals(0.0, 1e9, "");
+        /// What is done about the age of the policy that acted.
+        correction: Correction = Correction::Vtrace, Words(Correction::WORDS);
         /// ρ̄ of V-trace.
         rho_bar: f32 = 1.0, Reals(1e-9, 1e9, "");
         /// c̄ of V-trace.
@@ -205,6 +207,20 @@ settings! {
         max_policy_lag: u64 = 64, Integers(0, MAX_INTEGER, "batches");
         /// Weight of the entropy bonus.
         entropy_cost: Schedule = Schedule::constant(0.001), Table;
+    }
+}
+
+words! {
+    /// What is done about the age of the policy that acted: V-trace, or one of those that the paper compares it with.
+    pub enum Correction {
+        /// V-trace (IMPALA, section 4.1)
+        Vtrace = "vtrace",
+        /// the policy gradient alone is weighted by the importance ratio
+        OneStep = "one_step",
+        /// nothing, but log π(a|x) is taken as log(π(a|x) + 1e-6) so that it cannot explode
+        Epsilon = "epsilon",
+        /// nothing
+        None = "none",
     }
 }
 

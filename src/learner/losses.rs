@@ -9,7 +9,7 @@ use std::fmt;
 
 use ndarray::NdFloat;
 
-use crate::config::LossSettings;
+use crate::config::{Correction, LossSettings};
 use crate::network::heads::{Seen, Slopes};
 
 /// What the losses are taken against: constants to the gradient.
@@ -36,7 +36,12 @@ pub struct LossCosts<R> {
     /// ε: the ratio π/μ may go so far from 1, on the side to which the advantage drives it. Infinite where
     /// nothing is clipped.
     pub clip: R,
+    /// Added to π(a|x) before its logarithm is taken, which then cannot explode: the paper's ε-correction. 0 for none.
+    pub floor: R,
 }
+
+/// The paper's ε (section 5.2.2).
+const FLOOR: f32 = 1e-6;
 
 impl LossCosts<f32> {
     /// Those that a run was set to, before its first frame.
@@ -45,6 +50,7 @@ impl LossCosts<f32> {
             baseline_cost: loss.baseline_cost,
             entropy_cost: loss.entropy_cost.start as f32,
             clip: loss.epsilon().unwrap_or(f32::INFINITY),
+            floor: if loss.correction == Correction::Epsilon { FLOOR } else { 0.0 },
         }
     }
 }
@@ -123,8 +129,12 @@ impl<R: NdFloat> ActorCritic<R> {
         for (slope, ((&value, &vs), &weight)) in self.by_value.iter_mut().zip(values) {
             *slope = weight * (value - vs);
         }
+        let policy = match costs.floor {
+            floor if floor > R::zero() => self.lift_policy(seen.log_pi, floor),
+            _ => dot(seen.log_pi, &self.by_log_pi),
+        };
         let losses = Losses {
-            policy: dot(seen.log_pi, &self.by_log_pi),
+            policy,
             // Weights are 0 and 1, so their squares are themselves.
             critic: 0.5 * dot(&self.by_value, &self.by_value),
             entropy: dot(seen.entropies, weights),
@@ -137,6 +147,17 @@ impl<R: NdFloat> ActorCritic<R> {
         let slopes =
             Slopes { log_pi: &self.by_log_pi, entropies: &self.by_entropy, values: &self.by_value };
         (losses, slopes)
+    }
+
+    /// Takes log(π(a|x) + floor) for log π(a|x); the policy loss.
+    fn lift_policy(&mut self, log_pi: &[R], floor: R) -> f64 {
+        let mut loss = 0.0;
+        for (slope, &log_pi) in self.by_log_pi.iter_mut().zip(log_pi) {
+            let pi = log_pi.exp();
+            loss += to_f64(*slope * (pi + floor).ln());
+            *slope *= pi / (pi + floor);
+        }
+        loss
     }
 
     /// The derivative by log π(a|x); how many rows have none because they are clipped.

@@ -6,6 +6,7 @@
 //! behind locks of this process alone: no other process waits for them, and if this one dies they die
 //! with it. Called by the supervisor in a forked process.
 
+pub mod corrections;
 pub mod hub;
 pub mod intake;
 pub mod lane;

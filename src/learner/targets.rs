@@ -3,9 +3,10 @@
 //! Owns the mapping of rollout rows to V-trace's inputs (discount, weight, scaled reward) and the
 //! statistics of the importance ratios. Called once a pass.
 
+use super::corrections::{one_step, uncorrected};
 use super::losses::Targets;
 use super::vtrace::{VtraceInput, VtraceParams, vtrace};
-use crate::config::LossSettings;
+use crate::config::{Correction, LossSettings};
 use crate::kernels::Kernels;
 use crate::network::heads::Seen;
 use crate::rollout::{Batch, StepKind};
@@ -21,6 +22,8 @@ pub struct ReturnSettings {
     pub reward_bound: f32,
     /// ρ̄, c̄, the policy gradient's clip, λ.
     pub vtrace: VtraceParams<f32>,
+    /// V-trace, or what stands in its place.
+    pub correction: Correction,
 }
 
 impl ReturnSettings {
@@ -29,7 +32,8 @@ impl ReturnSettings {
         let LossSettings { discount, reward_scale, rho_bar, c_bar, pg_rho_bar, lambda, .. } = *loss;
         let vtrace = VtraceParams { rho_bar, c_bar, pg_rho_bar, lambda };
         let reward_bound = if loss.reward_norm { NORMAL_REWARD_BOUND } else { f32::INFINITY };
-        ReturnSettings { discount, reward_scale, reward_bound, vtrace }
+        let correction = loss.correction;
+        ReturnSettings { discount, reward_scale, reward_bound, vtrace, correction }
     }
 }
 
@@ -164,7 +168,8 @@ impl<K: Kernels<f32>> TargetBuilder<K> {
         self.settings.reward_scale = reward_scale;
     }
 
-    /// The V-trace targets of a batch under the target policy, and their statistics.
+    /// The V-trace targets of a batch under the target policy, or those of another correction, and their
+    /// statistics.
     pub fn solve(
         &mut self,
         batch: &Batch<f32>,
@@ -180,7 +185,15 @@ impl<K: Kernels<f32>> TargetBuilder<K> {
             weights: &self.weights,
             values: seen.values,
         };
-        vtrace(&input, &self.settings.vtrace, &mut self.vs, &mut self.pg_advantages);
+        let ReturnSettings { vtrace: ref params, correction, .. } = self.settings;
+        let (vs, advantages) = (&mut self.vs, &mut self.pg_advantages);
+        match correction {
+            Correction::Vtrace => vtrace(&input, params, vs, advantages),
+            Correction::OneStep => one_step(&input, params, vs, advantages),
+            Correction::Epsilon | Correction::None => {
+                uncorrected(&input, params.lambda, vs, advantages);
+            }
+        }
         let stats = self.stats(seen);
         let TargetBuilder { vs, rhos, pg_advantages, weights, .. } = self;
         let targets = Targets { vs, rhos, pg_advantages, weights };
