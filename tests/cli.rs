@@ -267,7 +267,10 @@ fn a_preset_is_chosen_by_name_and_what_is_open_is_told() {
         (&["train", "--preset", "fewframes"][..], "did you mean \"few-frames\"?"),
         (&["train", "--preset", "few-frames", "--resume", "x"], "cannot be used with"),
         (&["train", "--set", "loss.clip=off"], "expected auto, none or a number"),
-        (&["train", "--set", "loss.clip=-0.2"], "loss.clip = -0.2: must be auto, none, or a number"),
+        (
+            &["train", "--set", "loss.clip=-0.2"],
+            "loss.clip = -0.2: must be auto, none, or a number",
+        ),
         (&["train", "--set", "loss.epochs=0"], "loss.epochs = 0: must be 1 to 1000"),
         (&["train", "--set", "loss.n_epochs=3"], "no such setting"),
         (&["train", "--clip-range", "0.1"], "--set loss.clip=VALUE"),

@@ -187,9 +187,8 @@ fn the_clip_stops_what_drives_a_ratio_further_and_nothing_that_drives_it_back() 
     assert_eq!((down, n_down), (vec![0.0, 0.0, 2.0, 2.0, 2.0, 2.0, 2.0], 2.0));
     // Masked rows have no advantage and are not clipped.
     assert_eq!(by_log_pi(&[0.0; 7], &ratios), (vec![0.0; 7], 0.0));
-    let surrogate = |ratio: f64, advantage: f64| {
-        (ratio * advantage).min(ratio.clamp(0.8, 1.2) * advantage)
-    };
+    let surrogate =
+        |ratio: f64, advantage: f64| (ratio * advantage).min(ratio.clamp(0.8, 1.2) * advantage);
     for (&ratio, advantage) in ratios.iter().flat_map(|ratio| [(ratio, 2.0), (ratio, -2.0)]) {
         let is_flat = surrogate(ratio + 1e-6, advantage) == surrogate(ratio - 1e-6, advantage);
         assert_eq!(by_log_pi(&[advantage], &[ratio]).1 == 1.0, is_flat, "{ratio} {advantage}");
@@ -283,7 +282,8 @@ fn learn_f32(
     };
     let frames = Frames { n_trajectories, obs, kinds };
     let targets = Targets { vs: &vs, rhos: &rhos, pg_advantages: &pg, weights: &weights };
-    let costs = LossCosts { baseline_cost: 0.5, entropy_cost: 0.01, clip: f32::INFINITY, floor: 0.0 };
+    let costs =
+        LossCosts { baseline_cost: 0.5, entropy_cost: 0.01, clip: f32::INFINITY, floor: 0.0 };
     let mut grad = vec![0.0; params.len()];
     let mut stack = Stack::new((spec, actions), kernels, random);
     let losses = stack.learn(&params, (&frames, random.actions()), (&targets, &costs), &mut grad);

@@ -87,7 +87,8 @@ fn by_autograd(
     let weights = Tensor::from_slice(targets.weights);
     let advantages = Tensor::from_slice(targets.pg_advantages);
     let (kept, clipped) = unclipped(&advantages, &Tensor::from_slice(targets.rhos), costs.clip);
-    let lifted = if costs.floor > 0.0 { (taken.exp() + f64::from(costs.floor)).log() } else { taken };
+    let lifted =
+        if costs.floor > 0.0 { (taken.exp() + f64::from(costs.floor)).log() } else { taken };
     let policy = -lifted.dot(&(advantages * kept));
     let error = leaf.get(rows - 1) - Tensor::from_slice(targets.vs);
     let critic = (&error * &weights).dot(&error) * 0.5;

@@ -328,7 +328,8 @@ fn summary_lines(table: &Table) -> String {
 }
 
 fn goal_line(Table { goal, rows, .. }: &Table) -> String {
-    let reached: Vec<f64> = rows.iter().filter_map(|row| row.goal_frames).map(|f| f as f64).collect();
+    let reached: Vec<f64> =
+        rows.iter().filter_map(|row| row.goal_frames).map(|f| f as f64).collect();
     format!(
         " Last 100 at {goal} or more at some time: {} of {}. Frames until then: median {:.0}, worst {:.0}.",
         reached.len(),

@@ -100,7 +100,8 @@ fn main() -> Result<()> {
         cells.push(choice.measure(&args)?);
     }
     lines.finish();
-    let command = std::env::args().skip(1).filter(|arg| arg != "--bench").collect::<Vec<_>>().join(" ");
+    let command =
+        std::env::args().skip(1).filter(|arg| arg != "--bench").collect::<Vec<_>>().join(" ");
     let table = Table { setting, command, cells };
     let text = markdown(&table);
     println!("{text}");
@@ -125,8 +126,11 @@ fn choices(args: &Args) -> Result<Vec<Choice>> {
     for task in &args.task {
         let (env, frames) = task.split_once('=').context("--task: give ID=FRAMES")?;
         let frames = frames.parse().context("--task: give ID=FRAMES")?;
-        for (&epochs, &slots) in args.epochs.iter().flat_map(|epochs| args.slots.iter().map(move |s| (epochs, s))) {
-            let choice = |(correction, _)| Choice { env: env.to_owned(), frames, correction, slots, epochs };
+        for (&epochs, &slots) in
+            args.epochs.iter().flat_map(|epochs| args.slots.iter().map(move |s| (epochs, s)))
+        {
+            let choice =
+                |(correction, _)| Choice { env: env.to_owned(), frames, correction, slots, epochs };
             choices.extend(CORRECTIONS.map(choice));
         }
     }

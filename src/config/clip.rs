@@ -25,7 +25,8 @@ pub enum Clip {
 
 impl Clip {
     /// What a setting of it may be.
-    pub(super) const ALLOWED: Allowed = Allowed::Text("auto, none, or a number above 0 such as 0.2");
+    pub(super) const ALLOWED: Allowed =
+        Allowed::Text("auto, none, or a number above 0 such as 0.2");
 
     /// ε for so many epochs; `None` where nothing is clipped.
     pub fn epsilon(self, epochs: u64) -> Option<f32> {
@@ -117,7 +118,10 @@ mod tests {
 
     #[test]
     fn auto_clips_where_a_batch_is_learned_from_again() {
-        assert_eq!([1, 2, 8].map(|epochs| Clip::Auto.epsilon(epochs)), [None, Some(0.2), Some(0.2)]);
+        assert_eq!(
+            [1, 2, 8].map(|epochs| Clip::Auto.epsilon(epochs)),
+            [None, Some(0.2), Some(0.2)]
+        );
         assert_eq!(Clip::None.epsilon(8), None);
         assert_eq!(Clip::Epsilon(0.3).epsilon(1), Some(0.3));
         for wrong in [0.0, -0.1, f32::NAN, f32::INFINITY] {

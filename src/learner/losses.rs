@@ -79,7 +79,12 @@ impl Losses {
     /// Each divided by `n`.
     pub fn per(&self, n: f64) -> Losses {
         let Losses { policy, critic, entropy, clipped } = self;
-        Losses { policy: policy / n, critic: critic / n, entropy: entropy / n, clipped: clipped / n }
+        Losses {
+            policy: policy / n,
+            critic: critic / n,
+            entropy: entropy / n,
+            clipped: clipped / n,
+        }
     }
 
     /// Adds those of another batch.
@@ -167,8 +172,8 @@ impl<R: NdFloat> ActorCritic<R> {
         let rows = targets.pg_advantages.iter().zip(targets.rhos);
         for (slope, (&advantage, &rho)) in self.by_log_pi.iter_mut().zip(rows) {
             // What is not a number is on neither side, and stays what it is.
-            let is_clipped = (advantage > R::zero() && rho > highest)
-                | (advantage < R::zero() && rho < lowest);
+            let is_clipped =
+                (advantage > R::zero() && rho > highest) | (advantage < R::zero() && rho < lowest);
             *slope = if is_clipped { R::zero() } else { -advantage };
             n_clipped += u32::from(is_clipped);
         }

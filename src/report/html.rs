@@ -515,7 +515,8 @@ fn settings(config: &toml::Table, summary: Option<&Summary>) -> Vec<SettingGroup
     collect_settings(config, 0, &mut groups);
     for (name, ran) in summary.into_iter().flat_map(resolved) {
         let (table, key) = name.rsplit_once('.').unwrap_or((TOP_LEVEL, name));
-        let facts = groups.iter_mut().filter(|group| group.name == table).flat_map(|g| &mut g.facts);
+        let facts =
+            groups.iter_mut().filter(|group| group.name == table).flat_map(|g| &mut g.facts);
         let stated = facts.into_iter().find(|fact| fact.name == key && fact.value != ran);
         stated.into_iter().for_each(|fact| fact.value = format!("{ran} (set: {})", fact.value));
     }

@@ -137,7 +137,8 @@ fn importance_ratio(rows: &[MetricsRow]) -> Plot {
             level("on-policy", 1.0),
             line(rows, over, "mean ratio", Colour::Blue, |r| r.rho_mean.and_then(positive)),
         ];
-        let mut clipped = vec![line(rows, over, "share clipped", Colour::Orange, |r| r.rho_clipped)];
+        let mut clipped =
+            vec![line(rows, over, "share clipped", Colour::Orange, |r| r.rho_clipped)];
         // Where nothing is clipped of the policy gradient there is nothing to see.
         if rows.iter().any(|row| row.policy_clipped > Some(0.0)) {
             clipped.push(line(rows, over, "without policy gradient", Colour::Green, |r| {

@@ -328,16 +328,21 @@ impl<'a> Student<'a> {
     }
 
     /// Adds the gradient of these slots at `params` to `grad`.
-    fn learn_batch(&mut self, slots: &[SlotRecord], params: &[f32], grad: &mut [f32]) -> Option<()> {
+    fn learn_batch(
+        &mut self,
+        slots: &[SlotRecord],
+        params: &[f32],
+        grad: &mut [f32],
+    ) -> Option<()> {
         self.pass.set_entropy_cost(slots[0].entropy_cost? as f32);
         if let Some(reward_scale) = slots[0].reward_scale {
             self.pass.set_reward_scale(reward_scale);
         }
         let rollout = |slot: &SlotRecord| self.actors[slot.actor].rollouts.get(&slot.sequence);
-        let rollouts: Vec<Rollout> =
-            slots.iter().map(|slot| rollout(slot).map(RolloutBuffer::view)).collect::<Option<_>>()?;
-        for views in rollouts.chunks(self.pass.n_slots()) {
-            self.pass.learn(views, params, grad, &mut StageClock::start());
+        for slots in slots.chunks(self.pass.n_slots()) {
+            let views = slots.iter().map(|slot| rollout(slot).map(RolloutBuffer::view));
+            let views: Vec<Rollout> = views.collect::<Option<_>>()?;
+            self.pass.learn(&views, params, grad, &mut StageClock::start());
         }
         Some(())
     }

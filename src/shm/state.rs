@@ -107,8 +107,7 @@ impl<'a> StateReader<'a> {
         let mean = if shape.n_moments > 1 { vector(2) } else { Vec::new() };
         let recent_returns: RecentReturns =
             std::array::from_fn(|k| f64::from_bits(cell[words.returns + k]));
-        let stats: [u64; N_STATS] =
-            std::array::from_fn(|k| cell[words.returns + SCORE_WINDOW + k]);
+        let stats: [u64; N_STATS] = std::array::from_fn(|k| cell[words.returns + SCORE_WINDOW + k]);
         let return_stats = bytemuck::cast(stats);
         let optimizer = OptimizerState { n_steps: cell[N_COUNTERS], square: vector(1), mean };
         let counters = bytemuck::cast(counters);
