@@ -255,8 +255,8 @@ fn a_preset_lies_between_the_defaults_and_what_the_user_says() {
 #[test]
 fn a_preset_is_chosen_by_name_and_what_is_open_is_told() {
     let printed = |args: &[&str]| text(&impala(&[&["config"], args].concat()).stdout);
-    let few = printed(&["--env", "Acrobot-v1", "--preset", "few-frames"]);
-    assert!(few.contains("\n# Preset few-frames of Acrobot-v1. Goal: "), "{few}");
+    let few = printed(&["--env", "Pendulum-v1", "--preset", "few-frames"]);
+    assert!(few.contains("\n# Preset few-frames of Pendulum-v1. Goal: "), "{few}");
     assert!(few.contains("\n# Presets: default (") && few.contains("few-frames ("), "{few}");
     assert!(few.contains("loss.clip 0.2."), "{few}");
     let config: Config = toml::from_str(&few).unwrap();

@@ -145,7 +145,12 @@ fn a_log_that_was_changed_is_found_out() {
     // The same slots, two of different actors in the other order.
     let mut swapped = lines.clone();
     let fields = |line: &str| -> Vec<String> { line.split(',').map(str::to_owned).collect() };
-    let at = (20..40).find(|&i| fields(lines[i])[0] != fields(lines[i + 1])[0]).unwrap();
+    // Of which the later one was not acted with what the earlier one made.
+    let is_swappable = |i: &usize| {
+        let (earlier, later) = (fields(lines[*i]), fields(lines[i + 1]));
+        earlier[0] != later[0] && later[3].parse::<u64>().unwrap() + 1 < later[4].parse().unwrap()
+    };
+    let at = (20..40).find(is_swappable).unwrap();
     let (mut a, mut b) = (fields(lines[at + 1]), fields(lines[at]));
     for column in 4..9 {
         std::mem::swap(&mut a[column], &mut b[column]);

@@ -93,6 +93,10 @@ impl RowSums {
         self.of_frames(sum / self.sums.off_policy.n_learned as f64)
     }
 
+    fn frames_per_s(&self, frames: u64, now_ns: u64) -> f64 {
+        (frames - self.start_frames) as f64 / ((now_ns - self.start_ns) as f64 / 1e9)
+    }
+
     fn per_update(&self, sum: f64) -> f64 {
         sum / self.n_updates as f64
     }
@@ -315,15 +319,13 @@ impl Meters {
 
     fn finished_row(&mut self, now_ns: u64, frames_produced: u64) -> MetricsRow {
         let score = self.score.take_interval();
-        let row = &self.row;
-        let PassSums { losses, off_policy } = &row.sums;
-        let row_s = (now_ns - row.start_ns) as f64 / 1e9;
+        let (row, PassSums { losses, off_policy }) = (&self.row, &self.row.sums);
         MetricsRow {
             time_s: self.run_clock.since_start_ns(now_ns) as f64 / 1e9,
             frames: self.counters.frames,
             frames_produced: self.counters.frames_produced_before + frames_produced,
             updates: self.counters.updates,
-            frames_per_s: (self.counters.frames - row.start_frames) as f64 / row_s,
+            frames_per_s: row.frames_per_s(self.counters.frames, now_ns),
             episodes: self.score.n_episodes(),
             score_mean: score.map(|score| score.mean),
             score_min: score.map(|score| score.min),

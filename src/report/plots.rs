@@ -34,10 +34,7 @@ pub fn sections(run: &RunData) -> Vec<Section> {
             title: "Was optimisation healthy?",
             intro: "A critic that predicts nothing, a gradient that grows without end, a learning rate \
                     that is not what was asked for: they show here first.",
-            plots: [explained_variance(rows), gradient_norm(rows), learning_rate(rows)]
-                .into_iter()
-                .chain(reward_scale(rows))
-                .collect(),
+            plots: optimisation(rows),
         },
         Section {
             title: "How fast was it, and where did the time go?",
@@ -60,6 +57,11 @@ pub fn sections(run: &RunData) -> Vec<Section> {
             plots: stages::bands(run),
         },
     ]
+}
+
+fn optimisation(rows: &[MetricsRow]) -> Vec<Plot> {
+    let always = [explained_variance(rows), gradient_norm(rows), learning_rate(rows)];
+    always.into_iter().chain(reward_scale(rows)).collect()
 }
 
 fn score(run: &RunData) -> Plot {
