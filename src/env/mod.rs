@@ -22,8 +22,8 @@
 //! that the table lacks first needs a line there. MinAtar's games have scripts of their own beside it. An
 //! environment without an original gets a test of its own in `tests/env_reference.rs`, as PixelCatch-v0 has.
 //!
-//! **2. Write its file in `src/env/`.** Start from `classic/cartpole.rs`, from `pixel_catch.rs` if it shows
-//! pictures, or from this skeleton:
+//! **2. Write its file in `src/env/`.** Start from `classic/mountain_car.rs`, from `pixel_catch.rs` if it
+//! shows pictures, or from this skeleton:
 //!
 //! ```
 //! use impala::env::{ArgError, Env, NumpyRng, Transition};
@@ -116,11 +116,13 @@ mod classic;
 pub mod column;
 mod error;
 mod inputs;
+mod lanes;
 mod minatar;
 pub mod outside;
 mod pixel_catch;
 mod raw_actions;
 mod seeding;
+mod sines;
 mod vector;
 
 use std::fmt;
@@ -135,6 +137,7 @@ pub use vector::{StepBuffer, StepMut, VecEnv};
 
 use crate::space::{ActionMap, ActionSpace, Spec};
 use column::{Action, Observation};
+use lanes::{Dynamics, LaneVecEnv};
 use minatar::game::MinAtar;
 use minatar::{asterix, breakout, freeway, seaquest, space_invaders};
 use outside::{Launch, Outside};
@@ -183,7 +186,7 @@ pub trait Env: Sized + 'static {
 
 /// The engine's own environments, one line each.
 const BUILT_IN: &[Entry] = &[
-    Entry::of::<classic::cartpole::CartPole>(),
+    Entry::of_dynamics::<classic::cartpole::CartPole, 4>(),
     Entry::of::<classic::mountain_car::MountainCar>(),
     Entry::of::<classic::acrobot::Acrobot>(),
     Entry::of::<classic::pendulum::Pendulum>(),
@@ -221,6 +224,24 @@ impl Entry {
             },
         }
     }
+
+    const fn of_dynamics<E: Dynamics<D>, const D: usize>() -> Self {
+        Entry {
+            id: E::ID,
+            spec: |args| read_dynamics::<E, D>(args),
+            make_vec: |args, n_envs, seed| {
+                let spec = read_dynamics::<E, D>(args)?;
+                Ok(Box::new(LaneVecEnv::<E, D>::new(spec, n_envs, seed)))
+            },
+        }
+    }
+}
+
+/// What [`Dynamics`] are; they take no arguments.
+fn read_dynamics<E: Dynamics<D>, const D: usize>(args: &EnvArgs) -> Result<Spec, EnvError> {
+    let refused = |source| EnvError::Args { env: E::ID.into(), source };
+    args.read::<NoArgs>().map_err(refused)?;
+    Ok(E::spec())
 }
 
 /// The arguments as the environment declares them, and its spec with them.

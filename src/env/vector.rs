@@ -273,7 +273,8 @@ impl<E: Env> Episodic<E> {
     }
 }
 
-fn step_kind(transition: &Transition, is_at_limit: bool) -> StepKind {
+#[inline(always)]
+pub(super) fn step_kind(transition: &Transition, is_at_limit: bool) -> StepKind {
     if transition.terminated {
         StepKind::TERMINATED
     } else if transition.truncated || is_at_limit {

@@ -6,13 +6,13 @@
 
 use std::ops::Range;
 
-use ndarray::{ArrayView1, ArrayView2, ArrayViewMut1, ArrayViewMut2};
 use rand_core::{Rng, SeedableRng};
 use rand_xoshiro::Xoshiro256PlusPlus;
 
 use super::NetworkSpec;
 use super::heads::gaussian;
 use super::layer::Layer;
+pub use crate::kernels::Affine;
 
 /// Hidden layers of the largest network: far more than shared memory between processes is useful for.
 pub const MAX_LAYERS: usize = 16;
@@ -48,44 +48,6 @@ impl Param {
     /// Whether it has no values (never so in a checked configuration).
     pub fn is_empty(&self) -> bool {
         self.len() == 0
-    }
-}
-
-/// Where the weight matrix and bias of one layer lie in the flat vector. A convolution's weight `[O, C, K, K]` is
-/// the matrix `[O, C·K·K]`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Affine {
-    /// Rows of the weight.
-    pub n_outputs: usize,
-    /// Columns of the weight.
-    pub n_inputs: usize,
-    weight: usize,
-    bias: usize,
-}
-
-impl Affine {
-    /// The weight, `[n_outputs, n_inputs]`.
-    pub fn weight<'a, R>(&self, flat: &'a [R]) -> ArrayView2<'a, R> {
-        let values = &flat[self.weight..self.weight + self.n_outputs * self.n_inputs];
-        ArrayView2::from_shape((self.n_outputs, self.n_inputs), values)
-            .expect("the slice has rows × columns values")
-    }
-
-    /// The bias, `[n_outputs]`.
-    pub fn bias<'a, R>(&self, flat: &'a [R]) -> ArrayView1<'a, R> {
-        ArrayView1::from(&flat[self.bias..self.bias + self.n_outputs])
-    }
-
-    /// Weight and bias at once, mutably: the layer's part of a flat gradient.
-    pub fn split_mut<'a, R>(
-        &self,
-        flat: &'a mut [R],
-    ) -> (ArrayViewMut2<'a, R>, ArrayViewMut1<'a, R>) {
-        let (head, tail) = flat.split_at_mut(self.bias);
-        let weight = &mut head[self.weight..self.weight + self.n_outputs * self.n_inputs];
-        let weight = ArrayViewMut2::from_shape((self.n_outputs, self.n_inputs), weight)
-            .expect("the slice has rows × columns values");
-        (weight, ArrayViewMut1::from(&mut tail[..self.n_outputs]))
     }
 }
 

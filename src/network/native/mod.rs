@@ -5,7 +5,7 @@
 
 mod bit_conv;
 mod minatar;
-pub mod mlp;
+mod mlp;
 
 use ndarray::NdFloat;
 
