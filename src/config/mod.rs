@@ -516,6 +516,10 @@ impl Config {
                 );
                 Err(value("network.normalize_observations", true, remedy))
             }
+            (true, ObsSpace::Vector { .. }) if self.is_distributed() => {
+                let remedy = "must be false where several ranks learn together: each has statistics of its own";
+                Err(value("network.normalize_observations", true, remedy.into()))
+            }
             (normalizes, _) => Ok(normalizes),
         }
     }
