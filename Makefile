@@ -34,7 +34,7 @@ PERF_BUILD = $(filter --features torch,$(BUILD)) --target-dir $(TARGET)/perf
 .DEFAULT_GOAL := help
 .PHONY: help train report submission test test-default test-faults test-release test-png test-model test-torch test-tensorboard test-gymnasium test-wheel test-tools \
 	test-pytorch test-under-load check fuzz audit lint doc tensorboard bench-throughput throughput-doc bench-kernels bench-micro \
-	bench-networks bench-peers bench-advice perf seeds soak storm libtorch build build-torch wheel clean
+	bench-networks bench-environments bench-peers bench-advice perf seeds soak storm libtorch build build-torch wheel clean
 
 help: ## List the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | column -t -s '|'
@@ -142,6 +142,10 @@ bench-advice: ## Whether the advice of a report is worth following: what it prom
 
 bench-networks: libtorch ## Each network on one core, acting and learning, by our own arithmetic and by libtorch; table and JSON in results/bench
 	$(CARGO) bench $(TORCH_BUILD) --bench networks -- $(ARGS)
+
+bench-environments: build-torch ## CartPole, LunarLander and Pong of Python: bare, through the engine, beside Stable-Baselines3 (ARGS="--peers-python PATH")
+	@$(PYTHON) tools/gymnasium.py
+	$(CARGO) bench $(TORCH_BUILD) --bench environments -- $(ARGS)
 
 bench-peers: build ## CartPole-v1 with Stable-Baselines3, Sample Factory, RLlib, TorchRL, rejax and us, tens of minutes (ARGS="--only sb3-ppo")
 	$(PYTHON) bench/peers/main.py $(ARGS)

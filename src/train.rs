@@ -17,7 +17,7 @@ use crate::os::process::{
 use crate::os::signals::CaughtSignals;
 use crate::report::{self, Pictures, ReportError};
 use crate::revisit::resume::{Records, ResumeError, Resumption};
-use crate::run::checkpoints::inherit_best;
+use crate::run::checkpoints::{inherit_best, keep_last_if_best};
 use crate::run::dir::{RunDir, RunDirError, RunName};
 use crate::run::first_state::{create_segment, fresh_state};
 use crate::run::footprint::{TooLittleMemory, check_memory};
@@ -31,11 +31,12 @@ use crate::sinks::terminal::{Show, Terminal};
 use crate::space::{ActionSpace, Spec};
 use crate::state::checkpoint::CheckpointError;
 use crate::state::{Counters, LearnerState};
-use crate::supervisor::final_eval::{self, Evaluation};
+use crate::supervisor::exam::{Evaluation, row};
+use crate::supervisor::final_eval;
 use crate::supervisor::place::Role;
 use crate::supervisor::{ActorFigures, RunOutcome, Supervisor, SupervisorError};
 use crate::telemetry::{
-    ActorSummary, CoreSummary, EvalSummary, Exit, LatencySummary, LearnerFigures, Summary,
+    ActorSummary, CoreSummary, EvalRow, EvalSummary, Exit, LatencySummary, LearnerFigures, Summary,
 };
 
 /// Where the files of a run go.
@@ -215,11 +216,12 @@ fn run_from(
     debug!(reason = outcome.reason, "all workers have ended");
     let evaluation = evaluate(config, &mut outcome, &signals, &sinks.terminal, show);
     let (eval, picture) = evaluation.map(|eval| (eval.summary, eval.picture)).unzip();
+    let last = eval.filter(|_| config.eval.is_on()).map(|eval| row(&outcome.checkpoint, &eval));
     let mut summary = summarise(config, &outcome, eval, run_clock, state.counters.frames);
     summary.signal = signals.first().map(|signal| signal.as_str().to_owned());
-    let lost = write_results(&run, &mut sinks.files, &summary, picture.flatten(), &mut outcome);
-    let report = run.report();
-    let signal = signals.first();
+    let end = End { summary: &summary, picture: picture.flatten(), last_evaluation: last };
+    let lost = write_results(&run, &mut sinks, &end, &mut outcome);
+    let (report, signal) = (run.report(), signals.first());
     Ok(TrainedRun { run, summary, reason: outcome.reason, report, lost, signal })
 }
 
@@ -251,11 +253,12 @@ fn begin_as_earlier(
     if let Some(best) = resumption.best() {
         inherit_best(run, &best)?;
     }
-    let Records { rows, latency_lines } = resumption.records();
+    let Records { rows, latency_lines, evaluations } = resumption.records();
     sinks.files.append_rows(&rows)?;
     sinks.files.append_latency_lines(&latency_lines)?;
+    sinks.files.append_evaluations(&evaluations)?;
     sinks.tensorboard.append_rows(&rows)?;
-    Ok(())
+    Ok(sinks.tensorboard.append_evaluations(&evaluations)?)
 }
 
 /// Plays with the final weights; where that fails the outcome says why there is no evaluation.
@@ -279,13 +282,21 @@ fn evaluate(
     evaluation
 }
 
+/// What is known at the end.
+struct End<'a> {
+    summary: &'a Summary,
+    /// An observation as a PNG file.
+    picture: Option<Vec<u8>>,
+    /// What the evaluation at the end found, where there were others before.
+    last_evaluation: Option<EvalRow>,
+}
+
 /// Writes what is known at the end, and says what could not be. Each file is tried, however the one before it
 /// went; but none where the folder is gone, in whose place a new one would look like a run.
 fn write_results(
     run: &RunDir,
-    files: &mut RunFiles,
-    summary: &Summary,
-    picture: Option<Vec<u8>>,
+    sinks: &mut Sinks,
+    end: &End,
     outcome: &mut RunOutcome,
 ) -> Vec<Lost> {
     if let Err(gone) = run.check_there() {
@@ -297,8 +308,12 @@ fn write_results(
         lost.extend(written.err().map(|why| Lost { what, why }));
     };
     note("the last checkpoint", outcome.unsaved.take().map_or(Ok(()), |why| Err(why.into())));
-    note("summary.json", files.write_summary(summary).map_err(TrainError::from));
-    let pictured = picture.map_or(Ok(()), |png| files.write_observation(&png));
+    let evaluated =
+        end.last_evaluation.map_or(Ok(()), |row| write_last_evaluation(run, sinks, &row));
+    note("the last evaluation", evaluated);
+    let files = &mut sinks.files;
+    note("summary.json", files.write_summary(end.summary).map_err(TrainError::from));
+    let pictured = end.picture.as_ref().map_or(Ok(()), |png| files.write_observation(png));
     note("observation.png", pictured.map_err(TrainError::from));
     let ended = files.finish(outcome.exit, &outcome.reason);
     note("the end of meta.json", ended.map_err(TrainError::from));
@@ -308,6 +323,13 @@ fn write_results(
     lost
 }
 
+/// The evaluation at the end is one more, and its policy may be the best one.
+fn write_last_evaluation(run: &RunDir, sinks: &mut Sinks, row: &EvalRow) -> Result<(), TrainError> {
+    keep_last_if_best(run, row.mean)?;
+    sinks.files.append_evaluations(std::slice::from_ref(row))?;
+    Ok(sinks.tensorboard.append_evaluations(std::slice::from_ref(row))?)
+}
+
 fn create_run_dir(
     config: &Config,
     destination: &Destination,
@@ -315,7 +337,8 @@ fn create_run_dir(
 ) -> Result<RunDir, RunDirError> {
     let create = |root: &Path| {
         let learner = config.learner_name();
-        let name = RunName { env: &config.env, learner, seed: config.seed, started: meta.started };
+        let of = if config.name.is_empty() { &config.env } else { &config.name };
+        let name = RunName { of, learner, seed: config.seed, started: meta.started };
         RunDir::create(root, name)
     };
     match destination {
@@ -341,6 +364,7 @@ fn summarise(
         startup_s: startup_s(learner, run_clock),
         train_s,
         frames,
+        emulator_frames: emulator_frames(config, frames),
         frames_before,
         frames_produced: state.counters.frames_produced_before,
         updates,
@@ -364,6 +388,12 @@ fn summarise(
         reliability: outcome.reliability,
         ..settings(config)
     }
+}
+
+/// What so many steps are on the emulator, where the environment has one.
+fn emulator_frames(config: &Config, frames: u64) -> Option<u64> {
+    let a_step = config.registry().frames_per_step(&config.env, &config.env_args).ok()?;
+    (a_step > 1).then(|| frames * u64::from(a_step))
 }
 
 /// What a summary says of the settings, and nothing else yet.

@@ -1,5 +1,6 @@
 //! The command as a user meets it: help, refusals, a run's files, evaluation, the report again.
 
+use std::fs;
 use std::path::Path;
 use std::process::{Command, Output};
 
@@ -7,8 +8,10 @@ use base64::Engine as _;
 use impala::base::latency::Stage;
 use impala::config::{Config, Layers, Schedule};
 use impala::play::render::{HEIGHT_PX, WIDTH_PX};
+use impala::run::dir::RunDir;
 use impala::state::checkpoint::Checkpoint;
 use impala::telemetry::{Exit, MetricsRow, Summary};
+use tempfile::TempDir;
 
 fn impala(args: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_impala")).args(args).output().unwrap()
@@ -420,4 +423,35 @@ fn a_resolved_configuration_reproduces_the_settings() {
     assert!(output.status.success(), "{}", text(&output.stderr));
     let read = |run: &Path| std::fs::read_to_string(run.join("config.toml")).unwrap();
     assert_eq!(read(&first), read(&second));
+}
+
+#[test]
+fn a_run_of_each_seed_and_their_comparison() {
+    let folder = TempDir::new().unwrap();
+    let root = folder.path().to_str().unwrap();
+    let train =
+        ["train", "--seeds", "3..5", "--name", "wide", "--tag", "trio", "--frames", "20000"];
+    let small = ["--set", "report.eval_episodes=2", "--run-dir", root];
+    let output = impala(&[&train[..], &small].concat());
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    let said = text(&output.stdout);
+    assert!(said.contains("seed 3,") && said.contains("seed 5,"), "{said}");
+    assert!(said.contains("comparison of 3 runs: "), "{said}");
+    let mut seeds: Vec<u64> = fs::read_dir(folder.path())
+        .unwrap()
+        .map(Result::unwrap)
+        .filter(|entry| entry.file_type().unwrap().is_dir())
+        .filter_map(|entry| RunDir::open(&entry.path()).ok())
+        .map(|run| {
+            assert!(run.path().file_name().unwrap().to_str().unwrap().starts_with("wide-native-s"));
+            let summary = fs::read_to_string(run.summary()).unwrap();
+            serde_json::from_str::<Summary>(&summary).unwrap().seed
+        })
+        .collect();
+    seeds.sort_unstable();
+    assert_eq!(seeds, [3, 4, 5]);
+    let page = fs::read_to_string(folder.path().join("comparison/report.md")).unwrap();
+    assert!(page.replace('\u{a0}', " ").contains("3 runs in 1 group"), "{page}");
+    let refused = impala(&["train", "--seeds", "1..3", "--seed", "2"]);
+    assert_eq!(refused.status.code(), Some(2));
 }

@@ -37,6 +37,9 @@ use setting::{Setting, Visited, settings, words};
 /// The most learner threads: far more than have been seen to help.
 const MAX_LEARNER_THREADS: u64 = 64;
 
+/// The longest name of a run, and of a tag.
+const MAX_NAME_BYTES: usize = 64;
+
 /// TOML's integers are signed: a larger value could not be written to the run's config.toml.
 const MAX_INTEGER: u64 = i64::MAX as u64;
 
@@ -59,6 +62,13 @@ settings! {
         /// What becomes of the numbers that a policy draws for a Box action: false clips those beyond -1 and 1,
         /// true squashes all by tanh. Either way -1 to 1 span the bounds of the action.
         squash_actions: bool = false, Flag;
+        /// Pictures that the network sees at once: the newest, and those of the steps before it in the episode.
+        /// Slots hold each picture once.
+        frame_stack: usize = 1, Integers(1, 16, "pictures");
+        /// A name of the run, with which that of its folder begins; empty for the environment's.
+        name: String = String::new(), Text("letters, digits, dots, dashes and underscores");
+        /// Words by which the run is found again.
+        tags: Vec<String> = Vec::new(), Text("a list of words");
         /// Seed of everything random: weights, environments, actions.
         seed: u64 = 1, Integers(0, MAX_INTEGER, "");
         /// Budget: environment steps to learn from.
@@ -94,6 +104,8 @@ settings! {
         optimizer: OptimizerConfig = OptimizerConfig::default(), Table;
         /// What is reported, and how the result is evaluated.
         report: ReportSettings = ReportSettings::default(), Table;
+        /// Evaluations while training goes on.
+        eval: EvalSettings = EvalSettings::default(), Table;
         /// When training is saved, and how much of that is kept.
         checkpoint: CheckpointSettings = CheckpointSettings::default(), Table;
         /// What is done about workers that die or hang, and about numbers that are none.
@@ -139,6 +151,9 @@ settings! {
         torso: TorsoKind = TorsoKind::Auto, Words(TorsoKind::WORDS);
         /// Units of each hidden layer of an mlp.
         hidden: Vec<usize> = vec![64, 64], List((1, MAX_LAYERS as u64), (1, MAX_WIDTH as u64), "units");
+        /// It sees the numbers of observations with mean 0 and variance 1, clipped to -10 and 10. Means and
+        /// variances are those of all that was learned from so far.
+        normalize_observations: bool = false, Flag;
     }
 }
 
@@ -178,6 +193,9 @@ settings! {
         batch_slots: usize = 1, Integers(1, 262_144, "slots");
         /// γ.
         discount: f32 = 0.99, Reals(0.0, 1.0, "");
+        /// Every reward is brought to between this and minus this before it is scaled (scores are reported
+        /// unclipped); 0 leaves all as they are.
+        reward_clip: f32 = 0.0, Reals(0.0, 1e9, "");
         /// Multiplies every reward before learning (scores are reported unscaled).
         reward_scale: f32 = 0.1, Reals(1e-9, 1e9, "");
         /// Weight of the critic loss ½ (vs − V)².
@@ -242,6 +260,18 @@ settings! {
 }
 
 settings! {
+    /// Evaluations while training goes on.
+    pub struct EvalSettings {
+        /// Time from the begin of one to that of the next, each in a process of its own; 0 for none. With them
+        /// best.safetensors is the policy that did best in one, else the one with the best training score.
+        interval_s: f64 = 0.0, Reals(0.0, 1e6, "seconds");
+        /// Episodes of each, played greedily, always the same ones. They are cut as those of the evaluation at
+        /// the end.
+        episodes: u64 = 20, Integers(1, 1_000_000, "episodes");
+    }
+}
+
+settings! {
     /// When training is saved, and how much of that is kept.
     pub struct CheckpointSettings {
         /// Time between checkpoints; there is always one at the end.
@@ -272,6 +302,13 @@ settings! {
         /// checkpoint; if that does not help, the run ends. Each is skipped. Those of rollouts from before
         /// the learner at work do not count.
         max_bad_updates: u64 = 10, Integers(1, 1_000_000, "updates");
+    }
+}
+
+impl EvalSettings {
+    /// Whether there are any.
+    pub fn is_on(&self) -> bool {
+        self.interval_s > 0.0
     }
 }
 
@@ -316,6 +353,7 @@ impl Config {
     /// Checks every setting on its own and against the others.
     pub fn check(&self) -> Result<(), ConfigError> {
         self.check_limits()?;
+        self.check_names()?;
         let spec = self.spec()?;
         self.simd()?;
         self.backend(&self.network(&spec)?)?;
@@ -362,8 +400,10 @@ impl Config {
     /// # Errors
     /// If it cannot take what the environment shows, or be that large.
     pub fn network(&self, spec: &Spec) -> Result<NetworkSpec, ConfigError> {
+        let spec = &Spec { obs: self.seen(&spec.obs)?, ..spec.clone() };
         let torso = self.torso(&spec.obs);
-        let network = NetworkSpec::of(spec, torso);
+        let normalizes = self.normalizes(&spec.obs)?;
+        let network = NetworkSpec { normalizes, ..NetworkSpec::of(spec, torso) };
         let hidden = || format!("{:?}", self.network.hidden);
         match (network.fault(), &network.torso) {
             (None, _) => Ok(network),
@@ -372,6 +412,28 @@ impl Config {
                 let remedy = format!("{} shows {fault}; choose auto or another torso", self.env);
                 Err(value("network.torso", torso.name(), remedy))
             }
+        }
+    }
+
+    /// What the network sees of such observations.
+    fn seen(&self, obs: &ObsSpace) -> Result<ObsSpace, ConfigError> {
+        obs.stacked(self.frame_stack).ok_or_else(|| {
+            let remedy = format!("must be 1: {} shows numbers, and pictures are stacked", self.env);
+            value("frame_stack", self.frame_stack, remedy)
+        })
+    }
+
+    /// Whether the network sees such observations normalised.
+    fn normalizes(&self, obs: &ObsSpace) -> Result<bool, ConfigError> {
+        match (self.network.normalize_observations, obs) {
+            (true, ObsSpace::Image { .. }) => {
+                let remedy = format!(
+                    "must be false: {} shows pictures, which a network sees as 0 to 1",
+                    self.env
+                );
+                Err(value("network.normalize_observations", true, remedy))
+            }
+            (normalizes, _) => Ok(normalizes),
         }
     }
 
@@ -466,6 +528,23 @@ impl Config {
             }
         }
         Ok(())
+    }
+
+    /// A name becomes part of a folder's, and a tag stands among others between commas.
+    fn check_names(&self) -> Result<(), ConfigError> {
+        let is_plain = |letter: char| letter.is_ascii_alphanumeric() || "._-".contains(letter);
+        let is_word = |word: &str| word.chars().all(is_plain) && word.len() <= MAX_NAME_BYTES;
+        let remedy = |first: &str| {
+            let letters = "letters, digits, dots, dashes and underscores";
+            format!("must be up to {MAX_NAME_BYTES} {letters}{first}")
+        };
+        if !is_word(&self.name) || self.name.starts_with(['.', '-']) {
+            return Err(value("name", &self.name, remedy(", the first no dot and no dash")));
+        }
+        match self.tags.iter().find(|tag| !is_word(tag) || tag.is_empty()) {
+            Some(tag) => Err(value("tags", tag, remedy(""))),
+            None => Ok(()),
+        }
     }
 
     /// A thread for which there is never a batch would only wait.
@@ -684,6 +763,46 @@ mod tests {
         assert_eq!(with(&|config| config.deterministic = true), 1);
         assert_eq!(with(&|config| config.actors.count = 3), 1);
         assert_eq!(with(&|config| config.loss.batch_slots = 4), 1);
+    }
+
+    #[test]
+    fn names_and_tags_are_words() {
+        let with = |name: &str, tags: &[&str]| {
+            let tags = tags.iter().map(|tag| (*tag).into()).collect();
+            Config { name: name.into(), tags, ..Config::default() }.check()
+        };
+        with("pong.lr-3e_4", &["first", "2026"]).unwrap();
+        for (name, tags, field) in [
+            ("a/b", &[][..], "name"),
+            ("..", &[], "name"),
+            ("-x", &[], "name"),
+            (&"n".repeat(65), &[], "name"),
+            ("", &["a,b"], "tags"),
+            ("", &["a", ""], "tags"),
+        ] {
+            let refused = with(name, tags).unwrap_err().to_string();
+            assert!(refused.starts_with(field), "{refused}");
+        }
+    }
+
+    #[test]
+    fn numbers_are_normalised_and_pictures_are_not() {
+        let mut config = Config::default();
+        config.network.normalize_observations = true;
+        assert!(config.network(&config.spec().unwrap()).unwrap().normalizes);
+        let config = Config { env: "MinAtar/Breakout-v1".into(), ..config };
+        let refused = config.check().unwrap_err().to_string();
+        assert!(refused.contains("network.normalize_observations"), "{refused}");
+    }
+
+    #[test]
+    fn pictures_are_stacked_and_numbers_are_not() {
+        let config = Config { frame_stack: 4, ..Config::default() };
+        let refused = config.check().unwrap_err().to_string();
+        assert!(refused.contains("frame_stack") && refused.contains("CartPole-v1"), "{refused}");
+        let config = Config { env: "MinAtar/Breakout-v1".into(), ..config };
+        let network = config.network(&config.spec().unwrap()).unwrap();
+        assert_eq!(network.pixels.unwrap().shape, [16, 10, 10]);
     }
 
     /// The numbers that CartPole's figures were measured with, whatever the shape of the settings.

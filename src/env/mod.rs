@@ -119,6 +119,7 @@ mod inputs;
 mod lanes;
 mod minatar;
 pub mod outside;
+mod picture;
 mod pixel_catch;
 mod raw_actions;
 mod seeding;
@@ -132,6 +133,7 @@ use serde::de::DeserializeOwned;
 
 pub use args::{ArgError, EnvArgs, NoArgs};
 pub use error::{EnvError, UnknownEnv};
+pub use picture::Picture;
 pub use seeding::NumpyRng;
 pub use vector::{StepBuffer, StepMut, VecEnv};
 
@@ -318,7 +320,18 @@ impl Registry {
     pub fn spec(&self, id: &str, args: &EnvArgs) -> Result<Spec, EnvError> {
         match self.entry(id) {
             Ok(entry) => (entry.spec)(args),
-            Err(unknown) => Ok(self.outside.spec(id, args).ok_or(unknown)??.0),
+            Err(unknown) => Ok(self.outside.account(id, args).ok_or(unknown)??.spec),
+        }
+    }
+
+    /// Frames of an emulator in a step of an environment; 1 where there is none.
+    ///
+    /// # Errors
+    /// As [`Registry::spec`].
+    pub fn frames_per_step(&self, id: &str, args: &EnvArgs) -> Result<u32, EnvError> {
+        match self.entry(id) {
+            Ok(_) => Ok(1),
+            Err(unknown) => Ok(self.outside.account(id, args).ok_or(unknown)??.frames_per_step),
         }
     }
 
@@ -329,8 +342,13 @@ impl Registry {
     pub fn notes(&self, id: &str, args: &EnvArgs) -> Result<Vec<String>, EnvError> {
         match self.entry(id) {
             Ok(_) => Ok(Vec::new()),
-            Err(unknown) => Ok(self.outside.spec(id, args).ok_or(unknown)??.1),
+            Err(unknown) => Ok(self.outside.account(id, args).ok_or(unknown)??.notes),
         }
+    }
+
+    /// Arguments with which an environment draws itself too, where it can be told to; else these.
+    pub fn drawing(&self, id: &str, args: &EnvArgs) -> EnvArgs {
+        if self.entry(id).is_ok() { args.clone() } else { outside::drawing(id, args) }
     }
 
     /// `n_envs` environments; number i draws from a generator seeded with `seed + i`, as Gymnasium's

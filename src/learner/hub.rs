@@ -18,8 +18,10 @@ use crate::base::faults::{self, Point};
 use crate::base::finite::all_finite;
 use crate::base::latency::{RunClock, Stage, StageClock, monotonic_ns};
 use crate::config::Config;
+use crate::network::Statistics;
 use crate::os::process::remark;
 use crate::rollout::RolloutHeader;
+use crate::run::sizes::Sizes;
 use crate::shm::board::{Board, LearnerStatus, Phase};
 use crate::shm::state::{SavedState, StateWriter};
 use crate::shm::weights::WeightsWriter;
@@ -60,6 +62,8 @@ pub struct Hub<'seg, S> {
     consumed: Vec<u64>,
     params: Vec<f32>,
     optimizer: Optimizer,
+    /// Of observations, where the network has them among its parameters.
+    statistics: Option<Statistics>,
     /// Version of the weights that this hub began with.
     first_version: u64,
     /// Updates in a row that would not have been finite.
@@ -111,6 +115,7 @@ impl<'seg, S: MessageSink> Hub<'seg, S> {
             first_version: state.counters.updates,
             params: state.params,
             optimizer: Optimizer::resume(UpdateRule::of(&config.optimizer), state.optimizer),
+            statistics: Statistics::of(&Sizes::of(config)?.network),
             n_sent: board.reports_taken(),
             streak: Streak::new(config.supervision.max_bad_updates),
             n_inherited: 0,
@@ -245,6 +250,9 @@ impl<'seg, S: MessageSink> Hub<'seg, S> {
         }
         let learning_rate = self.learning_rate();
         self.optimizer.step(&mut self.params, values, learning_rate as f32);
+        if let Some(statistics) = &self.statistics {
+            batch.slots.iter().for_each(|slot| statistics.add(&mut self.params, &slot.rollout()));
+        }
         if !self.is_finite() {
             self.undo_step();
             return None;

@@ -11,7 +11,7 @@ use crate::config::{Config, ConfigError};
 use crate::kernels::Simd;
 use crate::network::heads::Head;
 use crate::network::{self, Learning};
-use crate::rollout::{Batch, Gather, Rollout};
+use crate::rollout::{Batch, Gather, Rollout, StackedFrames};
 use crate::run::sizes::Sizes;
 
 /// Sums of one or several passes.
@@ -36,6 +36,8 @@ pub struct Pass {
     network: Box<dyn Learning>,
     n_slots: usize,
     gather: Gather,
+    /// `None` where the network sees one observation at a time.
+    stacks: Option<StackedFrames>,
     /// `[P + V, (T+1)·B]`.
     outputs: Array2<f32>,
     head: Head<Simd, f32>,
@@ -68,6 +70,7 @@ impl Pass {
             network,
             n_slots,
             gather: Gather::new(&rollout, n_slots),
+            stacks: StackedFrames::new(&rollout, n_slots),
             outputs: Array2::zeros((shape.n_outputs(), n_obs)),
             head: Head::new(&spec.actions, kernels, n_steps),
             targets: TargetBuilder::new(ReturnSettings::of(&config.loss), kernels, n_steps),
@@ -113,15 +116,19 @@ impl Pass {
             [rollout] => Batch::of(rollout),
             several => Batch::of(&self.gather.gather(several)),
         };
+        let frames = match &mut self.stacks {
+            None => batch.frames,
+            Some(stacks) => stacks.of(&batch.frames),
+        };
         clock.lap(Stage::Batching);
-        self.network.forward(params, &batch.frames, self.outputs.view_mut());
+        self.network.forward(params, &frames, self.outputs.view_mut());
         let seen = self.head.evaluate(self.outputs.view(), batch.actions);
         clock.lap(Stage::Forward);
         let (targets, off_policy) = self.targets.solve(&batch, &seen);
         clock.lap(Stage::Vtrace);
         let (losses, slopes) = self.loss.differentiate(&seen, &targets, &self.costs);
         self.head.chain(batch.actions, &slopes, self.d_outputs.view_mut());
-        self.network.backward(params, &batch.frames, self.d_outputs.view(), grad);
+        self.network.backward(params, &frames, self.d_outputs.view(), grad);
         clock.lap(Stage::Backward);
         PassSums { losses, off_policy }
     }

@@ -11,6 +11,7 @@ pub mod heads;
 mod inputs;
 mod layer;
 pub mod native;
+mod normalized;
 pub mod params;
 mod spec;
 #[cfg(feature = "torch")]
@@ -24,6 +25,7 @@ use crate::rollout::Frames;
 use crate::space::Obs;
 
 pub use layer::{Conv, Layer};
+pub use normalized::Statistics;
 pub use spec::{NetworkSpec, Pixels};
 pub use torso::Torso;
 
@@ -143,7 +145,7 @@ pub fn acting_by(
     arithmetic: Arithmetic,
     n_envs: usize,
 ) -> Box<dyn Acting> {
-    match backend {
+    let network = match backend {
         Backend::Native => native::acting(spec, arithmetic.kernels, n_envs),
         #[cfg(feature = "torch")]
         Backend::Torch => {
@@ -151,7 +153,8 @@ pub fn acting_by(
         }
         #[cfg(not(feature = "torch"))]
         Backend::Torch => panic!("{NO_TORCH}"),
-    }
+    };
+    normalized::acting(spec, network, n_envs)
 }
 
 /// The network of `spec` as it learns from passes of `n_observations` = (T+1)·B observations.
@@ -164,7 +167,7 @@ pub fn learning(
     arithmetic: Arithmetic,
     n_observations: usize,
 ) -> Box<dyn Learning> {
-    match backend {
+    let network = match backend {
         Backend::Native => native::learning(spec, arithmetic.kernels, n_observations),
         #[cfg(feature = "torch")]
         Backend::Torch => {
@@ -172,7 +175,8 @@ pub fn learning(
         }
         #[cfg(not(feature = "torch"))]
         Backend::Torch => panic!("{NO_TORCH}"),
-    }
+    };
+    normalized::learning(spec, network)
 }
 
 /// Said where nobody has asked [`Backend::is_built`].

@@ -54,8 +54,8 @@ impl Param {
 /// The layout of every parameter of a [`NetworkSpec`] in one flat vector.
 ///
 /// Order: for each torso layer weight then bias; then `policy.weight`, `value.weight`, `policy.bias`,
-/// `value.bias`. Both are adjacent, so that they are one `[P - F + V, H]` layer to the learner. Last are the F
-/// free parameters, `log_std`, where there are any.
+/// `value.bias`. Both are adjacent, so that they are one `[P - F + V, H]` layer to the learner. Then come the F
+/// free parameters, `log_std`, and the statistics of observations, `observations.*`, where there are any.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ParamLayout {
     params: Vec<Param>,
@@ -63,6 +63,7 @@ pub struct ParamLayout {
     heads: Affine,
     policy: Affine,
     free: Range<usize>,
+    statistics: Range<usize>,
     len: usize,
 }
 
@@ -82,7 +83,9 @@ impl ParamLayout {
         let policy = Affine { n_outputs: n_rows, n_inputs, weight, bias };
         let heads = Affine { n_outputs: n_rows + n_values, ..policy };
         let free = builder.push_free(spec.n_free);
-        ParamLayout { params: builder.params, torso, heads, policy, free, len: builder.len }
+        let statistics = builder.push_statistics(if spec.normalizes { spec.n_inputs } else { 0 });
+        let Builder { params, len } = builder;
+        ParamLayout { params, torso, heads, policy, free, statistics, len }
     }
 
     /// Values in the flat vector.
@@ -119,6 +122,11 @@ impl ParamLayout {
     /// Where the F free parameters lie in the flat vector.
     pub fn free(&self) -> Range<usize> {
         self.free.clone()
+    }
+
+    /// Where the statistics of observations lie in the flat vector.
+    pub fn statistics(&self) -> Range<usize> {
+        self.statistics.clone()
     }
 
     /// Initial parameters.
@@ -174,6 +182,20 @@ impl Builder {
             self.push_param(Param { name, shape, offset, centre, bound: 0.0 });
         }
         offset..self.len
+    }
+
+    /// The number of observations, their means and their variances; where they lie.
+    fn push_statistics(&mut self, n_numbers: usize) -> Range<usize> {
+        let first = self.len;
+        if n_numbers > 0 {
+            for (name, len, centre) in
+                [("count", 1, 0.0), ("mean", n_numbers, 0.0), ("variance", n_numbers, 1.0)]
+            {
+                let (name, shape) = (format!("observations.{name}"), vec![len]);
+                self.push_param(Param { name, shape, offset: self.len, centre, bound: 0.0 });
+            }
+        }
+        first..self.len
     }
 
     fn push_param(&mut self, param: Param) -> usize {

@@ -164,9 +164,17 @@ fn lead(run: &RunData) -> String {
         counted(summary.actors.len() as u64, "actor process"),
         summary.env,
         backend(summary),
-        counted(summary.frames, "frame"),
+        frames(summary),
         counted(summary.updates, "update"),
     )
+}
+
+/// Steps of environments, and what they are on an emulator.
+fn frames(summary: &Summary) -> String {
+    let frames = counted(summary.frames, "frame");
+    summary.emulator_frames.map_or(frames.clone(), |emulated| {
+        format!("{frames} ({} of the emulator)", grouped(emulated))
+    })
 }
 
 /// What computed: backend, kernels and threads.

@@ -48,6 +48,8 @@ use html::Pages;
 use read::RunData;
 use series::{Plot, Section};
 
+pub use groups::APART;
+
 /// Why there is no report.
 #[derive(Debug, thiserror::Error)]
 pub enum ReportError {

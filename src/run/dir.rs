@@ -9,7 +9,7 @@
 //!   CartPole-v1-native-s1-20261122T140405Z/
 //!     meta.json  config.toml  metrics.csv  latency.hlog  summary.json    written by the run
 //!     processes.csv                                                      the same
-//!     slots.csv                                                          the same, if asked for
+//!     slots.csv  evaluations.csv                                         the same, if asked for
 //!     events.out.tfevents.1795356245.impala                              the same for TensorBoard
 //!     env-{actor<n>,eval}.log                                            what environments in processes of
 //!                                                                        their own print, if they do
@@ -43,11 +43,11 @@ pub struct RunDir {
     path: PathBuf,
 }
 
-/// What a run folder is named after: `<env>-<learner>-s<seed>-<timestamp>`.
+/// What a run folder is named after: `<name or env>-<learner>-s<seed>-<timestamp>`.
 #[derive(Clone, Copy, Debug)]
 pub struct RunName<'a> {
-    /// Gymnasium id of the environment.
-    pub env: &'a str,
+    /// The run's own name, or the id of its environment.
+    pub of: &'a str,
     /// Learner that ran.
     pub learner: &'a str,
     /// Seed of the run.
@@ -199,6 +199,11 @@ impl RunDir {
         self.path.join("slots.csv")
     }
 
+    /// What evaluations found while the run trained, where it has such.
+    pub fn evaluations(&self) -> PathBuf {
+        self.path.join("evaluations.csv")
+    }
+
     /// TensorBoard's file of a run that began this many seconds after the epoch; TensorBoard knows such
     /// files by their name.
     pub fn events(&self, started_s: i64) -> PathBuf {
@@ -260,10 +265,10 @@ impl RunDir {
 
 impl std::fmt::Display for RunName<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter) -> std::fmt::Result {
-        let RunName { env, learner, seed, started } = self;
+        let RunName { of, learner, seed, started } = self;
         // An id such as `vec:ALE/Pong-v5` must not become two folders, nor one that `scp` takes for a host's.
-        let env = env.replace(['/', '\\', ':'], "_");
-        write!(f, "{env}-{learner}-s{seed}-{}", started.strftime("%Y%m%dT%H%M%SZ"))
+        let of = of.replace(['/', '\\', ':'], "_");
+        write!(f, "{of}-{learner}-s{seed}-{}", started.strftime("%Y%m%dT%H%M%SZ"))
     }
 }
 

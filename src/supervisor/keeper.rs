@@ -119,6 +119,30 @@ impl<'a> Keeper<'a> {
         self.checkpoints.checkpoint(state, self.run_clock.since_start_ns(now_ns))
     }
 
+    /// Where training stands at `now_ns`, for somebody who only looks: nothing is ever taken back to it. `None`
+    /// where the segment is damaged, which is for others to find.
+    pub fn look(&self, now_ns: u64) -> Option<Checkpoint> {
+        let SavedState { mut state, .. } =
+            self.segment.state_reader().read_if_newer().ok().flatten()?;
+        state.counters.frames_produced_before += self.frames_produced();
+        Some(self.checkpoints.checkpoint(state, self.run_clock.since_start_ns(now_ns)))
+    }
+
+    /// Keeps a checkpoint as the best one, if no evaluation had a higher mean.
+    ///
+    /// # Errors
+    /// If the file system refuses.
+    pub fn keep_if_best(
+        &mut self,
+        mut checkpoint: Checkpoint,
+        mean: f64,
+    ) -> Result<(), CheckpointError> {
+        if self.is_deterministic {
+            checkpoint.forget_times();
+        }
+        self.checkpoints.keep_if_best(&checkpoint, mean)
+    }
+
     /// Whether the state could not be read since the last call.
     pub fn take_damage(&mut self) -> bool {
         std::mem::take(&mut self.found_damage)

@@ -14,7 +14,7 @@ use crate::sinks::Sinks;
 use crate::sinks::files::FilesError;
 use crate::sinks::tensorboard::TensorBoardError;
 use crate::telemetry::{
-    DecodeError, LearnerFigures, LiveNote, MemorySummary, ProcessSample, Report,
+    DecodeError, EvalRow, LearnerFigures, LiveNote, MemorySummary, ProcessSample, Report,
 };
 
 /// Processes are sampled after a tenth of the run so far, but this seldom at least and this often at most:
@@ -111,6 +111,17 @@ impl<'a> Recorder<'a> {
         *reported = Some(Interval { start_ns, end_ns: report.end_ns });
         if let Err(error) = self.write(report) {
             self.sinks.terminal.warn(&format!("{error}; training goes on"));
+        }
+    }
+
+    /// Records what an evaluation found, and tells the user.
+    pub fn record_evaluation(&mut self, row: &EvalRow) {
+        self.sinks.terminal.note(&row.to_string());
+        let files = self.sinks.files.append_evaluations(std::slice::from_ref(row));
+        let board = self.sinks.tensorboard.append_evaluations(std::slice::from_ref(row));
+        let errors = [files.err().map(|e| e.to_string()), board.err().map(|e| e.to_string())];
+        for error in errors.into_iter().flatten() {
+            self.sinks.terminal.note(&format!("{error}; training goes on"));
         }
     }
 

@@ -306,7 +306,10 @@ pub struct Summary {
     pub train_s: f64,
     /// Frames consumed by learning.
     pub frames: u64,
-    /// Of these, what the earlier parts of a resumed run had consumed.
+    /// Frames of the emulator that these are; `null` where the environment has none.
+    #[serde(default)]
+    pub emulator_frames: Option<u64>,
+    /// Of `frames`, what the earlier parts of a resumed run had consumed.
     #[serde(default)]
     pub frames_before: u64,
     /// Frames collected by all actors.

@@ -9,8 +9,8 @@ use impala::run::meta::Meta;
 use impala::sinks::files::RunFiles;
 use impala::sinks::tensorboard::TensorBoard;
 use impala::telemetry::{
-    ActorSummary, CoreSummary, EvalSummary, Exit, LagSummary, LatencySummary, MemorySummary,
-    MetricsRow, ProcessSample, Reliability, SlotRecord, Spread, Summary,
+    ActorSummary, CoreSummary, EvalRow, EvalSummary, Exit, LagSummary, LatencySummary,
+    MemorySummary, MetricsRow, ProcessSample, Reliability, SlotRecord, Spread, Summary,
 };
 
 pub const CONFIG: &str = r#"
@@ -152,6 +152,7 @@ pub fn summary(rows: &[MetricsRow], totals: &StageHistograms) -> Summary {
         startup_s: STARTUP_S,
         train_s,
         frames: last.frames,
+        emulator_frames: None,
         frames_before: 0,
         frames_produced: last.frames_produced,
         updates: last.updates,
@@ -255,9 +256,22 @@ pub fn write(path: &Path, n: u64, change: impl Fn(&mut MetricsRow)) -> RunDir {
     }
     (0..N_SAMPLES).for_each(|k| files.append_samples(&sample(k)).unwrap());
     files.append_slots(&[SlotRecord::default()]).unwrap();
+    let scored = rows.iter().filter(|row| row.score_last100.is_some());
+    let evaluations: Vec<EvalRow> = scored.step_by(7).map(evaluation).collect();
+    files.append_evaluations(&evaluations).unwrap();
+    board.append_evaluations(&evaluations).unwrap();
     files.write_summary(&summary(&rows, &totals)).unwrap();
     files.finish(Exit::Finished, "the frame budget was consumed").unwrap();
     run
+}
+
+/// Of the policy after an interval: as many points as that had frames, in thousands.
+fn evaluation(row: &MetricsRow) -> EvalRow {
+    let (time_s, frames, updates) = (row.time_s, row.frames, row.updates);
+    let mean = frames as f64 / 1e3;
+    let standard_error = Some(1.0);
+    let (min, max) = (mean - 5.0, mean + 5.0);
+    EvalRow { time_s, frames, updates, episodes: 20, cut: 0, mean, standard_error, min, max }
 }
 
 pub fn of_all(histograms: &StageHistograms) -> impl Iterator<Item = (Stage, &Histogram<u64>)> {

@@ -29,7 +29,7 @@ impl Walk {
         let (torso, heads) = (layout.torso().to_vec(), layout.heads());
         let sizes = torso.iter().copied().chain([heads]);
         let sizes = sizes.flat_map(|layer| [layer.n_outputs * layer.n_inputs, layer.n_outputs]);
-        let sizes = sizes.chain([layout.free().len()]);
+        let sizes = sizes.chain([layout.free().len(), layout.statistics().len()]);
         Walk {
             layers: spec.layers(),
             pixels: spec.pixels,
