@@ -7,7 +7,7 @@ use super::Config;
 use crate::base::suggest::nearest;
 
 /// What the settings are called elsewhere: by Stable-Baselines3, CleanRL, RLlib and Sample Factory.
-const ELSEWHERE: [(&str, &str); 12] = [
+const ELSEWHERE: [(&str, &str); 16] = [
     ("lr", "optimizer.learning_rate.start"),
     ("gamma", "loss.discount"),
     ("total_timesteps", "frames"),
@@ -20,6 +20,10 @@ const ELSEWHERE: [(&str, &str); 12] = [
     ("batch_size", "loss.batch_slots"),
     ("ent_coef", "loss.entropy_cost.start"),
     ("vf_coef", "loss.baseline_cost"),
+    ("use_lstm", "network.lstm"),
+    ("lstm_hidden_size", "network.lstm"),
+    ("lstm_cell_size", "network.lstm"),
+    ("rnn_size", "network.lstm"),
 ];
 
 /// What our types are to somebody who writes a settings file. Longer names stand before their beginnings.

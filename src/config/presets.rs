@@ -7,6 +7,7 @@ const PRESETS: &[(&[&str], &str)] = &[
     (&["Pendulum-v1"], include_str!("presets/Pendulum-v1.toml")),
     (MINATAR, include_str!("presets/MinAtar.toml")),
     (&["PixelCatch-v0"], include_str!("presets/PixelCatch-v0.toml")),
+    (&["TMaze-v0"], include_str!("presets/TMaze-v0.toml")),
 ];
 
 const MINATAR: &[&str] = &[
@@ -40,7 +41,7 @@ mod tests {
                 let config = Layers { env: Some(id), ..Layers::default() }.resolve().unwrap();
                 match config.check() {
                     // Of pictures that libtorch alone learns from.
-                    Err(ConfigError::TorsoNeedsTorch { .. }) if !cfg!(feature = "torch") => {}
+                    Err(ConfigError::NetworkNeedsTorch { .. }) if !cfg!(feature = "torch") => {}
                     checked => checked.unwrap(),
                 }
                 let unchanged = Config { env: config.env.clone(), ..Config::default() };

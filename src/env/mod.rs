@@ -121,6 +121,7 @@ pub mod outside;
 mod pixel_catch;
 mod raw_actions;
 mod seeding;
+mod tmaze;
 mod vector;
 
 use std::fmt;
@@ -183,7 +184,7 @@ pub trait Env: Sized + 'static {
 
 /// The engine's own environments, one line each.
 const BUILT_IN: &[Entry] = &[
-    Entry::of::<classic::cartpole::CartPole>(),
+    Entry::of_either::<classic::cartpole::CartPole<4>, classic::cartpole::CartPole<2>>(),
     Entry::of::<classic::mountain_car::MountainCar>(),
     Entry::of::<classic::acrobot::Acrobot>(),
     Entry::of::<classic::pendulum::Pendulum>(),
@@ -198,6 +199,7 @@ const BUILT_IN: &[Entry] = &[
     Entry::of::<MinAtar<seaquest::Seaquest, 1>>(),
     Entry::of::<MinAtar<seaquest::Seaquest, 0>>(),
     Entry::of::<pixel_catch::PixelCatch>(),
+    Entry::of::<tmaze::TMaze>(),
 ];
 
 #[derive(Clone, Copy)]
@@ -218,6 +220,21 @@ impl Entry {
             make_vec: |args, n_envs, seed| {
                 let (args, spec) = read::<E>(args)?;
                 Ok(Box::new(SyncVecEnv::<E>::new(spec, &args, n_envs, seed)))
+            },
+        }
+    }
+
+    /// Two types of one environment, whose arguments decide which of the two observations it shows.
+    const fn of_either<E: Env, F: Env>() -> Entry {
+        Entry {
+            id: E::ID,
+            spec: |args| match read::<E>(args) {
+                Err(EnvError::Spec { .. }) => read::<F>(args).map(|(_, spec)| spec),
+                read => read.map(|(_, spec)| spec),
+            },
+            make_vec: |args, n_envs, seed| match read::<E>(args) {
+                Err(EnvError::Spec { .. }) => (Entry::of::<F>().make_vec)(args, n_envs, seed),
+                _ => (Entry::of::<E>().make_vec)(args, n_envs, seed),
             },
         }
     }

@@ -10,6 +10,7 @@ use crate::base::latency::{Stage, StageClock};
 use crate::config::{Config, ConfigError};
 use crate::kernels::Simd;
 use crate::network::heads::Head;
+use crate::network::heads::last_step::LastSteps;
 use crate::network::{self, Learning};
 use crate::rollout::{Batch, Gather, Rollout};
 use crate::run::sizes::Sizes;
@@ -36,6 +37,7 @@ pub struct Pass {
     network: Box<dyn Learning>,
     n_slots: usize,
     gather: Gather,
+    last_steps: LastSteps,
     /// `[P + V, (T+1)·B]`.
     outputs: Array2<f32>,
     head: Head<Simd, f32>,
@@ -68,6 +70,7 @@ impl Pass {
             network,
             n_slots,
             gather: Gather::new(&rollout, n_slots),
+            last_steps: LastSteps::new(&spec.actions, shape.n_last_step(), n_obs),
             outputs: Array2::zeros((shape.n_outputs(), n_obs)),
             head: Head::new(&spec.actions, kernels, n_steps),
             targets: TargetBuilder::new(ReturnSettings::of(&config.loss), kernels, n_steps),
@@ -109,10 +112,11 @@ impl Pass {
         clock: &mut StageClock,
     ) -> PassSums {
         assert_eq!(rollouts.len(), self.n_slots, "buffers are made for this many rollouts");
-        let batch = match rollouts {
+        let mut batch = match rollouts {
             [rollout] => Batch::of(rollout),
             several => Batch::of(&self.gather.gather(several)),
         };
+        batch.frames.last_steps = self.last_steps.of(&batch);
         clock.lap(Stage::Batching);
         self.network.forward(params, &batch.frames, self.outputs.view_mut());
         let seen = self.head.evaluate(self.outputs.view(), batch.actions);

@@ -6,11 +6,11 @@
 
 use std::ops::Range;
 
-use ndarray::{ArrayView1, ArrayView2, ArrayViewMut1, ArrayViewMut2};
+use ndarray::{ArrayView1, ArrayView2, ArrayViewMut1, ArrayViewMut2, ShapeBuilder};
 use rand_core::{Rng, SeedableRng};
 use rand_xoshiro::Xoshiro256PlusPlus;
 
-use super::NetworkSpec;
+use super::{LstmSpec, NetworkSpec};
 use super::heads::gaussian;
 use super::layer::Layer;
 
@@ -60,15 +60,22 @@ pub struct Affine {
     /// Columns of the weight.
     pub n_inputs: usize,
     weight: usize,
+    /// From one row of the weight to the next: more than its columns where these are some of a wider matrix's.
+    row_stride: usize,
     bias: usize,
 }
 
 impl Affine {
     /// The weight, `[n_outputs, n_inputs]`.
     pub fn weight<'a, R>(&self, flat: &'a [R]) -> ArrayView2<'a, R> {
-        let values = &flat[self.weight..self.weight + self.n_outputs * self.n_inputs];
-        ArrayView2::from_shape((self.n_outputs, self.n_inputs), values)
+        let shape = (self.n_outputs, self.n_inputs).strides((self.row_stride, 1));
+        ArrayView2::from_shape(shape, &flat[self.weight..self.weight_end()])
             .expect("the slice has rows × columns values")
+    }
+
+    /// Behind the last value of the weight.
+    fn weight_end(&self) -> usize {
+        self.weight + (self.n_outputs - 1) * self.row_stride + self.n_inputs
     }
 
     /// The bias, `[n_outputs]`.
@@ -82,22 +89,43 @@ impl Affine {
         flat: &'a mut [R],
     ) -> (ArrayViewMut2<'a, R>, ArrayViewMut1<'a, R>) {
         let (head, tail) = flat.split_at_mut(self.bias);
-        let weight = &mut head[self.weight..self.weight + self.n_outputs * self.n_inputs];
-        let weight = ArrayViewMut2::from_shape((self.n_outputs, self.n_inputs), weight)
+        let shape = (self.n_outputs, self.n_inputs).strides((self.row_stride, 1));
+        let weight = &mut head[self.weight..self.weight_end()];
+        let weight = ArrayViewMut2::from_shape(shape, weight)
             .expect("the slice has rows × columns values");
         (weight, ArrayViewMut1::from(&mut tail[..self.n_outputs]))
     }
 }
 
+/// Where the parameters of an LSTM of H units lie: those of PyTorch's `LSTMCell`, whose gates are, H rows each, input,
+/// forget, cell and output.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LstmLayout {
+    /// From the features to the gates, `[4H, F]`: the first columns of `weight_ih`, and `bias_ih`.
+    pub features: Affine,
+    /// From the L numbers of the step before to the gates, `[4H, L]`: the other columns. The bias is the same.
+    pub last_step: Affine,
+    /// From the units to the gates, `[4H, H]`: `weight_hh` and `bias_hh`.
+    pub memory: Affine,
+}
+
+impl LstmLayout {
+    /// H.
+    pub fn n_units(&self) -> usize {
+        self.memory.n_inputs
+    }
+}
+
 /// The layout of every parameter of a [`NetworkSpec`] in one flat vector.
 ///
-/// Order: for each torso layer weight then bias; then `policy.weight`, `value.weight`, `policy.bias`,
-/// `value.bias`. Both are adjacent, so that they are one `[P - F + V, H]` layer to the learner. Last are the F
+/// Order: for each torso layer weight then bias; the LSTM, if there is one; then `policy.weight`, `value.weight`,
+/// `policy.bias`, `value.bias`. Both are adjacent, so that they are one `[P - F + V, H]` layer to the learner. Last are the F
 /// free parameters, `log_std`, where there are any.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ParamLayout {
     params: Vec<Param>,
     torso: Vec<Affine>,
+    lstm: Option<LstmLayout>,
     heads: Affine,
     policy: Affine,
     free: Range<usize>,
@@ -109,7 +137,8 @@ impl ParamLayout {
     pub fn new(spec: &NetworkSpec) -> Self {
         let (mut builder, mut torso) = (Builder::default(), Vec::new());
         builder.push_layers("torso", &spec.layers(), &mut torso);
-        let n_inputs = spec.n_features();
+        let lstm = spec.lstm.map(|lstm| builder.push_lstm(lstm, spec.n_features()));
+        let n_inputs = spec.n_head_inputs();
         let (n_rows, n_values) = (spec.n_action_params - spec.n_free, spec.n_values);
         let bound = Layer::Dense { n_inputs, n_outputs: n_rows + n_values }.bound();
         let policy_bound = if spec.n_free > 0 { gaussian::MEAN_START * bound } else { bound };
@@ -117,10 +146,10 @@ impl ParamLayout {
         builder.push("value.weight".into(), vec![n_values, n_inputs], bound);
         let bias = builder.push("policy.bias".into(), vec![n_rows], policy_bound);
         builder.push("value.bias".into(), vec![n_values], bound);
-        let policy = Affine { n_outputs: n_rows, n_inputs, weight, bias };
+        let policy = Affine { n_outputs: n_rows, n_inputs, weight, row_stride: n_inputs, bias };
         let heads = Affine { n_outputs: n_rows + n_values, ..policy };
         let free = builder.push_free(spec.n_free);
-        ParamLayout { params: builder.params, torso, heads, policy, free, len: builder.len }
+        ParamLayout { params: builder.params, torso, lstm, heads, policy, free, len: builder.len }
     }
 
     /// Values in the flat vector.
@@ -143,7 +172,12 @@ impl ParamLayout {
         &self.torso
     }
 
-    /// The outputs that follow from the features as one layer: of the P parameters of the action distribution all
+    /// The LSTM, if there is one.
+    pub fn lstm(&self) -> Option<LstmLayout> {
+        self.lstm
+    }
+
+    /// The outputs that follow from features, or from the LSTM's units, as one layer: of the P parameters of the action distribution all
     /// but the F free ones, then the V values.
     pub fn heads(&self) -> Affine {
         self.heads
@@ -195,8 +229,35 @@ impl Builder {
                 let shape = layer.weight_shape();
                 let weight = self.push(format!("{name}.weight"), shape, layer.bound());
                 let bias = self.push(format!("{name}.bias"), vec![n_outputs], layer.bound());
-                affine.push(Affine { n_outputs, n_inputs, weight, bias });
+                affine.push(Affine { n_outputs, n_inputs, weight, row_stride: n_inputs, bias });
             }
+        }
+    }
+
+    /// The parameters of PyTorch's `LSTMCell`, by its names and with its initial values.
+    fn push_lstm(&mut self, spec: LstmSpec, n_features: usize) -> LstmLayout {
+        let LstmSpec { units, n_last_step } = spec;
+        let (n_outputs, n_inputs) = (4 * units, n_features + n_last_step);
+        let mut push = |name: &str, shape| {
+            let bound = Layer::Dense { n_inputs: units, n_outputs }.bound();
+            self.push(format!("lstm.{name}"), shape, bound)
+        };
+        let weight = push("weight_ih", vec![n_outputs, n_inputs]);
+        let memory_weight = push("weight_hh", vec![n_outputs, units]);
+        let bias = push("bias_ih", vec![n_outputs]);
+        let memory_bias = push("bias_hh", vec![n_outputs]);
+        let features =
+            Affine { n_outputs, n_inputs: n_features, weight, row_stride: n_inputs, bias };
+        LstmLayout {
+            features,
+            last_step: Affine { n_inputs: n_last_step, weight: weight + n_features, ..features },
+            memory: Affine {
+                n_outputs,
+                n_inputs: units,
+                weight: memory_weight,
+                row_stride: units,
+                bias: memory_bias,
+            },
         }
     }
 
@@ -268,6 +329,30 @@ mod tests {
         assert_eq!(*shape("torso.14.weight"), [256, 32 * 11 * 11]);
         assert_eq!(*shape("policy.weight"), [18, 256]);
         assert_eq!(layout.len(), 9_872 + 41_632 + 46_240 + 991_488 + 257 * 19);
+    }
+
+    #[test]
+    fn an_lstm_has_the_parameters_of_pytorchs_cell() {
+        let spec = NetworkSpec::mlp(4, &[8], 2).with_lstm(3, 5);
+        let layout = ParamLayout::new(&spec);
+        let names: Vec<&str> = layout.params().iter().map(|param| &*param.name).collect();
+        let cell = ["lstm.weight_ih", "lstm.weight_hh", "lstm.bias_ih", "lstm.bias_hh"];
+        assert_eq!(names[2..6], cell);
+        let shapes = layout.params()[2..6].iter().map(|param| &param.shape[..]);
+        assert!(shapes.eq([&[12, 13][..], &[12, 3], &[12], &[12]]));
+        assert_eq!(layout.len(), 4 * 8 + 8 + 12 * (13 + 3 + 2) + 3 * 3 + 3);
+        assert_eq!(spec.n_state(), 2 * 3 + 5);
+        let mut flat: Vec<f32> = (0..layout.len()).map(|i| i as f32).collect();
+        let LstmLayout { features, last_step, memory } = layout.lstm().unwrap();
+        let first = layout.params()[2].offset as f32;
+        assert_eq!(features.weight(&flat).row(11), ndarray::Array1::range(first + 143.0, first + 151.0, 1.0));
+        assert_eq!(last_step.weight(&flat).row(11)[4], first + 155.0);
+        assert_eq!(memory.weight(&flat).row(0)[0], first + 156.0);
+        assert_eq!(memory.bias(&flat)[11], features.bias(&flat)[11] + 12.0);
+        let before = flat.clone();
+        last_step.split_mut(&mut flat).0.fill(-1.0);
+        let n_changed = flat.iter().zip(&before).filter(|(now, before)| now != before).count();
+        assert_eq!(n_changed, 12 * 5);
     }
 
     #[test]

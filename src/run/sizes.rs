@@ -36,7 +36,10 @@ impl Sizes {
     pub fn with_spec(config: &Config, spec: Spec) -> Result<Sizes, ConfigError> {
         let network = config.network(&spec)?;
         let actors = &config.actors;
-        let rollout = RolloutShape::new(&spec, actors.unroll_length, actors.envs_per_actor);
+        let rollout = RolloutShape {
+            n_state: network.n_state(),
+            ..RolloutShape::new(&spec, actors.unroll_length, actors.envs_per_actor)
+        };
         let segment = SegmentShape {
             n_actors: actors.count,
             slots_per_actor: actors.slots_per_actor,

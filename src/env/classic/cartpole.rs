@@ -1,14 +1,16 @@
 //! CartPole-v1: a pole hinged on a cart that is pushed left or right.
 //!
-//! Owns: the dynamics and their constants. Knows nothing of time limits, vectors or learning. Built by
-//! the registry alone.
+//! Owns: the dynamics and their constants, and what is seen of them: all, or positions without velocities. Knows
+//! nothing of time limits, vectors or learning. Built by the registry alone.
 //!
 //! Source: `gymnasium/envs/classic_control/cartpole.py` (Gymnasium 1.4.0), Euler integrator. Floating
 //! point is not associative: each expression keeps that file's order of operations, because only then
 //! is every observation bit-equal. Sine and cosine are the C library's, as NumPy's are; two libraries
 //! may round one of them differently in the last bit.
 
-use super::super::{ArgError, Env, NoArgs, NumpyRng, Transition};
+use serde::Deserialize;
+
+use super::super::{ArgError, Env, NumpyRng, Transition};
 use crate::space::{ActionSpace, ObsSpace, Spec};
 
 const GRAVITY: f64 = 9.8;
@@ -29,17 +31,27 @@ const X_LIMIT: f64 = 2.4;
 /// Each number of the first state is uniform in `[-RESET_BOUND, RESET_BOUND)`.
 const RESET_BOUND: f64 = 0.05;
 
-/// The cart, its pole and the generator of its resets.
+/// What a user may set.
+#[derive(Clone, Copy, Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct CartPoleArgs {
+    /// Only position and angle are seen: a task for a network that remembers.
+    hide_velocities: bool,
+}
+
+/// The cart, its pole and the generator of its resets. Of the four numbers of its state D are seen: all, or every
+/// second one.
 #[derive(Clone, Debug)]
-pub struct CartPole {
+pub struct CartPole<const D: usize> {
     /// Metres, m/s, radians, rad/s; zero until the first reset.
     state: [f64; 4],
     np_random: NumpyRng,
 }
 
-impl CartPole {
-    fn observe(&self, obs: &mut [f32; 4]) {
-        *obs = self.state.map(|number| number as f32);
+impl<const D: usize> CartPole<D> {
+    #[inline]
+    fn observe(&self, obs: &mut [f32; D]) {
+        *obs = std::array::from_fn(|d| self.state[d * (4 / D)] as f32);
     }
 
     /// Accelerations of the cart (m/s²) and of the pole's angle (rad/s²) under a push in newtons.
@@ -55,35 +67,35 @@ impl CartPole {
     }
 }
 
-impl Env for CartPole {
-    type Obs = [f32; 4];
+impl<const D: usize> Env for CartPole<D> {
+    type Obs = [f32; D];
     type Action = usize;
-    type Args = NoArgs;
+    type Args = CartPoleArgs;
     const ID: &'static str = "CartPole-v1";
 
-    fn spec(_: &NoArgs) -> Result<Spec, ArgError> {
+    fn spec(args: &CartPoleArgs) -> Result<Spec, ArgError> {
         Ok(Spec {
             id: Self::ID.into(),
             // The numbers are of like size, and half of them have no bounds.
-            obs: ObsSpace::vector(4),
+            obs: ObsSpace::vector(if args.hide_velocities { 2 } else { 4 }),
             actions: ActionSpace::Discrete(2),
             max_episode_steps: Some(500),
             reward_threshold: Some(475.0),
         })
     }
 
-    fn new(_: &NoArgs, seed: u128) -> Self {
+    fn new(_: &CartPoleArgs, seed: u128) -> Self {
         Self { state: [0.0; 4], np_random: NumpyRng::new(seed) }
     }
 
-    fn reset(&mut self, obs: &mut [f32; 4]) {
+    fn reset(&mut self, obs: &mut [f32; D]) {
         self.state = std::array::from_fn(|_| self.np_random.uniform(-RESET_BOUND, RESET_BOUND));
         self.observe(obs);
     }
 
     /// Action 0 pushes to the left, 1 to the right. Every step earns 1, the last one too.
     #[inline]
-    fn step(&mut self, action: usize, obs: &mut [f32; 4]) -> Transition {
+    fn step(&mut self, action: usize, obs: &mut [f32; D]) -> Transition {
         let (x_acc, theta_acc) = self.accelerations(if action == 1 { FORCE } else { -FORCE });
         let [x, x_dot, theta, theta_dot] = self.state;
         self.state = [
@@ -114,7 +126,7 @@ mod tests {
 
     /// Plays one episode until it is over; its steps and its last state.
     fn play(seed: u128, act: impl Fn(&[f32; 4]) -> usize) -> (u32, [f64; 4]) {
-        let mut cartpole = CartPole::new(&NoArgs {}, seed);
+        let mut cartpole = CartPole::<4>::new(&CartPoleArgs::default(), seed);
         let mut obs = [0.0; 4];
         cartpole.reset(&mut obs);
         let mut steps = 1;

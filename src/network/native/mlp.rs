@@ -73,7 +73,7 @@ impl<K> Mlp<K> {
     ) where
         K: Kernels<R>,
     {
-        self.layers(params, self.layout.policy(), obs, activations, logits);
+        self.forward_to((params, self.layout.policy()), obs, activations, logits);
     }
 
     /// Both heads `[A+1, N]` (logits, then the value) of observations `[D, N]`.
@@ -86,7 +86,7 @@ impl<K> Mlp<K> {
     ) where
         K: Kernels<R>,
     {
-        self.layers(params, self.layout.heads(), obs, activations, heads);
+        self.forward_to((params, self.layout.heads()), obs, activations, heads);
     }
 
     /// Adds to `grad` the gradient of a loss whose derivative by both heads is `d_heads` `[A+1, N]`.
@@ -104,9 +104,25 @@ impl<K> Mlp<K> {
     ) where
         K: Kernels<R>,
     {
-        let columns = s![.., ..d_heads.ncols()];
-        let mut layer = self.layout.heads();
-        let mut d_layer = d_heads;
+        let top = self.layout.heads();
+        self.backward_from((params, top), obs, activations, d_heads, scratch, grad);
+    }
+
+    /// The same of a loss whose derivative by what the layer `top` makes of the features is `d_top`, `[O, N]`.
+    pub(super) fn backward_from<R: NdFloat>(
+        &self,
+        (params, top): (&[R], Affine),
+        obs: ArrayView2<R>,
+        activations: &Activations<R>,
+        d_top: ArrayView2<R>,
+        scratch: &mut Activations<R>,
+        grad: &mut [R],
+    ) where
+        K: Kernels<R>,
+    {
+        let columns = s![.., ..d_top.ncols()];
+        let mut layer = top;
+        let mut d_layer = d_top;
         let below = self.layout.torso().iter().zip(&activations.hidden).zip(&mut scratch.hidden);
         for ((dense, hidden), d_hidden) in below.rev() {
             let hidden = hidden.view().slice_move(columns);
@@ -122,11 +138,10 @@ impl<K> Mlp<K> {
         self.kernels.weight_gradient(d_layer, obs.slice(columns), d_weight, d_bias);
     }
 
-    /// The torso and one head `[O, N]` on top, tile after tile of the columns.
-    fn layers<R: NdFloat>(
+    /// What the layer `top` makes of the features, `[O, N]`, tile after tile of the columns.
+    pub(super) fn forward_to<R: NdFloat>(
         &self,
-        params: &[R],
-        head: Affine,
+        (params, top): (&[R], Affine),
         obs: ArrayView2<R>,
         activations: &mut Activations<R>,
         mut output: ArrayViewMut2<R>,
@@ -143,7 +158,7 @@ impl<K> Mlp<K> {
                 self.kernels.dense(weight, bias, input, Activation::Tanh, sums);
                 input = columns(hidden.view(), tile.clone());
             }
-            let (weight, bias) = (head.weight(params), head.bias(params));
+            let (weight, bias) = (top.weight(params), top.bias(params));
             let output = columns_mut(output.view_mut(), tile);
             self.kernels.dense(weight, bias, input, Activation::Identity, output);
         }
@@ -181,7 +196,7 @@ impl Acting for MlpActing {
         &mut self.params
     }
 
-    fn outputs(&mut self, obs: Obs<'_>, outputs: ArrayViewMut2<f32>) {
+    fn outputs(&mut self, obs: Obs<'_>, _: ArrayViewMut2<f32>, outputs: ArrayViewMut2<f32>) {
         let inputs = self.inputs.take(obs);
         self.mlp.policy(&self.params, inputs, &mut self.activations, outputs);
     }
