@@ -193,22 +193,26 @@ impl<K> Lstm<K> {
     where
         K: Kernels<R>,
     {
-        let row_of = &mut unrolled.row[..now.len()];
-        let of_units = columns(unrolled.gates.view(), now.clone());
+        let n_trajectories = now.len();
+        let arguments = &mut unrolled.row[..n_trajectories];
+        let gates = columns(unrolled.gates.view(), now.clone());
         let cell_in = columns(unrolled.cell_in.view(), now.clone());
         let mut cell = columns_mut(unrolled.cell.view_mut(), now.clone());
         let mut squashed = columns_mut(unrolled.squashed.view_mut(), now.clone());
         let mut hidden = columns_mut(unrolled.hidden.view_mut(), now);
         for unit in 0..self.layout.n_units() {
-            let [i, f, g, o] = self.gates(of_units, unit);
-            let (c_in, c) = (row(cell_in, unit), row_mut(&mut cell, unit));
-            for n in 0..c.len() {
+            // Of one length that the compiler sees, so that it may leave out the checks.
+            let [i, f, g, o] = self.gates(gates, unit).map(|gate| &gate[..n_trajectories]);
+            let c_in = &row(cell_in, unit)[..n_trajectories];
+            let c = &mut row_mut(&mut cell, unit)[..n_trajectories];
+            for n in 0..n_trajectories {
                 c[n] = f[n] * c_in[n] + i[n] * g[n];
             }
-            let (squashed, h) = (row_mut(&mut squashed, unit), row_mut(&mut hidden, unit));
+            let squashed = &mut row_mut(&mut squashed, unit)[..n_trajectories];
             squashed.copy_from_slice(c);
-            self.tanh(squashed, R::zero(), row_of);
-            for n in 0..h.len() {
+            self.tanh(squashed, R::zero(), arguments);
+            let h = &mut row_mut(&mut hidden, unit)[..n_trajectories];
+            for n in 0..n_trajectories {
                 h[n] = o[n] * squashed[n];
             }
         }
@@ -296,9 +300,13 @@ struct UnitStep<'a, R> {
 impl<R: NdFloat> UnitStep<'_, R> {
     /// `d_cell` is the derivative by c' as the next step sees it, and becomes that by c.
     fn back(&self, d_cell: &mut [R], [d_i, d_f, d_g, d_o]: [&mut [R]; 4]) {
-        let (one, [i, f, g, o], [above, next]) = (R::one(), self.gates, self.d_hidden);
-        let (c, s) = (self.cell_in, self.squashed);
-        for n in 0..d_cell.len() {
+        let (one, n_trajectories) = (R::one(), d_cell.len());
+        // Of one length that the compiler sees, so that it may leave out the checks.
+        let [i, f, g, o] = self.gates.map(|gate| &gate[..n_trajectories]);
+        let [above, next] = self.d_hidden.map(|d_hidden| &d_hidden[..n_trajectories]);
+        let [c, s] = [self.cell_in, self.squashed].map(|row| &row[..n_trajectories]);
+        let [d_i, d_f, d_g, d_o] = [d_i, d_f, d_g, d_o].map(|row| &mut row[..n_trajectories]);
+        for n in 0..n_trajectories {
             let d_h = above[n] + next[n];
             let d_c = d_cell[n] + d_h * o[n] * (one - s[n] * s[n]);
             d_o[n] = d_h * s[n] * o[n] * (one - o[n]);

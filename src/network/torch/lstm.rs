@@ -76,7 +76,8 @@ impl Memory {
 
     /// After a step whose gates have these sums, `[B, 4H]`.
     fn step(&self, sums: &Tensor) -> Memory {
-        let [input, forget, cell, output] = &sums.chunk(4, 1)[..] else { unreachable!("four gates") };
+        let gates = sums.chunk(4, 1);
+        let [input, forget, cell, output] = &gates[..] else { unreachable!("four gates") };
         let cell = forget.sigmoid() * &self.cell + input.sigmoid() * cell.tanh();
         Memory { hidden: output.sigmoid() * cell.tanh(), cell }
     }
