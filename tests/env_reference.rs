@@ -415,10 +415,10 @@ fn walked(length: i64, seed: u64, actions: &[i32]) -> (Vec<Vec<f32>>, Vec<f32>, 
 #[test]
 fn a_t_maze_is_what_its_rules_say() {
     let (on, end, reset) = (StepKind::ORDINARY, StepKind::TERMINATED, StepKind::RESET);
-    let [left, right] = [1.0, -1.0].map(|signal| {
-        (0..).find(|seed| walked(2, *seed, &[]).0[0] == [signal, 0.0]).unwrap()
-    });
-    for (seed, turn, reward) in [(left, 1, 4.0), (left, 2, -0.1), (right, 1, -0.1), (right, 2, 4.0)] {
+    let [left, right] = [1.0, -1.0]
+        .map(|signal| (0..).find(|seed| walked(2, *seed, &[]).0[0] == [signal, 0.0]).unwrap());
+    for (seed, turn, reward) in [(left, 1, 4.0), (left, 2, -0.1), (right, 1, -0.1), (right, 2, 4.0)]
+    {
         // Into the wall at the start, back at the start, on, back, on, on, on at the junction, the turn.
         let (obs, rewards, kinds) = walked(2, seed, &[1, 3, 0, 3, 0, 0, 0, turn, 0]);
         assert_eq!(rewards, [-0.1, -0.1, 0.0, -0.1, 0.0, 0.0, -0.1, reward, 0.0]);

@@ -259,7 +259,8 @@ fn learn_f32(
             Obs::Numbers(numbers.view())
         }
     };
-    let (state, last_steps) = (random.state.mapv(|v| v as f32), random.last_steps.mapv(|v| v as f32));
+    let (state, last_steps) =
+        (random.state.mapv(|v| v as f32), random.last_steps.mapv(|v| v as f32));
     let (state, last_steps) = (state.view(), last_steps.view());
     let frames = Frames { n_trajectories, obs, kinds, state, last_steps };
     let targets = Targets { vs: &vs, rhos: &rhos, pg_advantages: &pg, weights: &weights };

@@ -201,7 +201,8 @@ fn what_is_no_number_is_not_remembered() {
     let Sizes { spec, network, rollout, .. } = Sizes::of(&config_of(8)).unwrap();
     let arithmetic = Arithmetic::with(impala::kernels::Simd::detect());
     let mut policy = Policy::new(&network, &spec.actions, arithmetic, 3, 0);
-    let (obs, mut actions) = (ObsBuffer::zeros(&spec.obs, 3), ActionBuffer::zeros(&spec.actions, 3));
+    let (obs, mut actions) =
+        (ObsBuffer::zeros(&spec.obs, 3), ActionBuffer::zeros(&spec.actions, 3));
     policy.params_mut().fill(f32::NAN);
     policy.greedy(obs.view(), actions.view_mut());
     policy.params_mut().copy_from_slice(&ParamLayout::new(&network).init(1));

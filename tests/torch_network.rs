@@ -186,7 +186,8 @@ fn the_cell_is_libtorchs_own() {
     let [w_ih, w_hh] = ["lstm.weight_ih", "lstm.weight_hh"].map(tensor);
     let [b_ih, b_hh] = ["lstm.bias_ih", "lstm.bias_hh"].map(tensor);
     let (torso, bias) = (tensor("torso.0.weight"), tensor("torso.0.bias"));
-    let [mut h, mut c] = [s![..6, ..], s![6..12, ..]].map(|rows| matrix(question.state.slice(rows)));
+    let [mut h, mut c] =
+        [s![..6, ..], s![6..12, ..]].map(|rows| matrix(question.state.slice(rows)));
     let mut expected = Vec::new();
     for t in 0..6 {
         let now = s![.., t * 4..(t + 1) * 4];
@@ -302,7 +303,11 @@ fn what_acts_remembers_as_what_learns() {
             let obs = question.obs.view().frames(now.clone());
             acting.outputs(obs, state.view_mut(), logits.view_mut());
             let expected = outputs.slice(s![..5, now.clone()]);
-            assert_agree("acting", logits.as_slice().unwrap(), &expected.iter().copied().collect::<Vec<_>>());
+            assert_agree(
+                "acting",
+                logits.as_slice().unwrap(),
+                &expected.iter().copied().collect::<Vec<_>>(),
+            );
             for (env, kind) in question.kinds.iter().skip(now.start).take(3).enumerate() {
                 if *kind == StepKind::RESET {
                     state.column_mut(env).fill(0.0);

@@ -101,9 +101,10 @@ impl Policy {
     /// Copies what it remembers into `state`, `[R, E]`. What is no number, of weights that were no good, is forgotten
     /// before: it would stay so for as long as the episode.
     pub fn recall(&mut self, mut state: ArrayViewMut2<f32>) {
-        let is_sound = |env: &usize| self.state.column(*env).iter().all(|number| number.is_finite());
-        for env in (0..self.state.ncols()).filter(|env| !is_sound(env)) {
-            self.state.column_mut(env).fill(0.0);
+        for env in 0..self.state.ncols() {
+            if !self.state.column(env).iter().all(|number| number.is_finite()) {
+                self.forget(env);
+            }
         }
         state.assign(&self.state);
     }

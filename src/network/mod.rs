@@ -42,12 +42,7 @@ pub trait Acting: Send {
     /// Writes the P parameters of the action distribution, `[P, E]`, for observations of E frames. `state`, `[R, E]`,
     /// is what it remembers, and what it will remember after; R is 0 for a network without memory.
     /// Our own networks allocate nothing.
-    fn outputs(
-        &mut self,
-        obs: Obs<'_>,
-        state: ArrayViewMut2<f32>,
-        outputs: ArrayViewMut2<f32>,
-    );
+    fn outputs(&mut self, obs: Obs<'_>, state: ArrayViewMut2<f32>, outputs: ArrayViewMut2<f32>);
 }
 
 /// A network that learns: one call forward and one back a pass, never one a frame.

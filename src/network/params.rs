@@ -10,9 +10,9 @@ use ndarray::{ArrayView1, ArrayView2, ArrayViewMut1, ArrayViewMut2, ShapeBuilder
 use rand_core::{Rng, SeedableRng};
 use rand_xoshiro::Xoshiro256PlusPlus;
 
-use super::{LstmSpec, NetworkSpec};
 use super::heads::gaussian;
 use super::layer::Layer;
+use super::{LstmSpec, NetworkSpec};
 
 /// Hidden layers of the largest network: far more than shared memory between processes is useful for.
 pub const MAX_LAYERS: usize = 16;
@@ -91,8 +91,8 @@ impl Affine {
         let (head, tail) = flat.split_at_mut(self.bias);
         let shape = (self.n_outputs, self.n_inputs).strides((self.row_stride, 1));
         let weight = &mut head[self.weight..self.weight_end()];
-        let weight = ArrayViewMut2::from_shape(shape, weight)
-            .expect("the slice has rows × columns values");
+        let weight =
+            ArrayViewMut2::from_shape(shape, weight).expect("the slice has rows × columns values");
         (weight, ArrayViewMut1::from(&mut tail[..self.n_outputs]))
     }
 }
@@ -345,7 +345,10 @@ mod tests {
         let mut flat: Vec<f32> = (0..layout.len()).map(|i| i as f32).collect();
         let LstmLayout { features, last_step, memory } = layout.lstm().unwrap();
         let first = layout.params()[2].offset as f32;
-        assert_eq!(features.weight(&flat).row(11), ndarray::Array1::range(first + 143.0, first + 151.0, 1.0));
+        assert_eq!(
+            features.weight(&flat).row(11),
+            ndarray::Array1::range(first + 143.0, first + 151.0, 1.0)
+        );
         assert_eq!(last_step.weight(&flat).row(11)[4], first + 155.0);
         assert_eq!(memory.weight(&flat).row(0)[0], first + 156.0);
         assert_eq!(memory.bias(&flat)[11], features.bias(&flat)[11] + 12.0);

@@ -83,7 +83,12 @@ impl NetworkSpec {
     /// A torso on pictures, with one value.
     pub fn pictures(torso: Torso, pixels: Pixels, n_action_params: usize) -> NetworkSpec {
         let n_inputs = pixels.shape.iter().product();
-        NetworkSpec { n_inputs, pixels: Some(pixels), torso, ..NetworkSpec::mlp(1, &[1], n_action_params) }
+        NetworkSpec {
+            n_inputs,
+            pixels: Some(pixels),
+            torso,
+            ..NetworkSpec::mlp(1, &[1], n_action_params)
+        }
     }
 
     /// The same with an LSTM of `units` units, which takes `n_last_step` numbers of the step before.
@@ -104,7 +109,9 @@ impl NetworkSpec {
     /// The network in a few words, as the settings call its parts.
     pub fn name(&self) -> String {
         let torso = self.torso.name();
-        self.lstm.map_or(torso.into(), |LstmSpec { units, .. }| format!("{torso} with an LSTM of {units}"))
+        self.lstm.map_or(torso.into(), |LstmSpec { units, .. }| {
+            format!("{torso} with an LSTM of {units}")
+        })
     }
 
     /// P + V.

@@ -147,8 +147,12 @@ impl<K> Lstm<K> {
     }
 
     /// The step of one block of frames.
-    pub(super) fn step<R: NdFloat>(&self, params: &[R], now: Range<usize>, unrolled: &mut Unrolled<R>)
-    where
+    pub(super) fn step<R: NdFloat>(
+        &self,
+        params: &[R],
+        now: Range<usize>,
+        unrolled: &mut Unrolled<R>,
+    ) where
         K: Kernels<R>,
     {
         let memory = self.layout.memory;
@@ -281,7 +285,10 @@ impl<K> Lstm<K> {
                 squashed: row(squashed, unit),
                 d_hidden: [row(d_hidden, unit), row(d_next_hidden, unit)],
             };
-            step.back(row_mut(&mut d_cell, unit), d_gates.each_mut().map(|gate| row_mut(gate, unit)));
+            step.back(
+                row_mut(&mut d_cell, unit),
+                d_gates.each_mut().map(|gate| row_mut(gate, unit)),
+            );
         }
     }
 }

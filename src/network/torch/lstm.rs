@@ -39,7 +39,9 @@ impl Lstm {
         kinds: &[StepKind],
         mut memory: Memory,
     ) -> (Tensor, Memory) {
-        let [weight, memory_weight, bias, memory_bias] = parts else { unreachable!("of four parts") };
+        let [weight, memory_weight, bias, memory_bias] = parts else {
+            unreachable!("of four parts")
+        };
         let n_rows = self.0.memory.n_outputs as i64;
         let memory_weight = memory_weight.view([n_rows, -1]).tr();
         // Of all frames at once what does not depend on the step before.
@@ -86,7 +88,8 @@ impl Memory {
     fn forget(&mut self, kinds: &[StepKind]) {
         let is_reset = |kind: &StepKind| *kind == StepKind::RESET;
         if kinds.iter().any(is_reset) {
-            let kept: Vec<f32> = kinds.iter().map(|kind| f32::from(u8::from(!is_reset(kind)))).collect();
+            let kept: Vec<f32> =
+                kinds.iter().map(|kind| f32::from(u8::from(!is_reset(kind)))).collect();
             let kept = Tensor::from_slice(&kept).unsqueeze(1);
             self.hidden = &self.hidden * &kept;
             self.cell = &self.cell * &kept;
