@@ -32,9 +32,9 @@ endif
 PERF_BUILD = $(filter --features torch,$(BUILD)) --target-dir $(TARGET)/perf
 
 .DEFAULT_GOAL := help
-.PHONY: help train report submission test test-default test-faults test-release test-png test-model test-torch test-tensorboard test-gymnasium test-tools \
+.PHONY: help train report submission test test-default test-faults test-release test-png test-model test-torch test-tensorboard test-gymnasium test-wheel test-tools \
 	test-pytorch test-under-load check fuzz audit lint doc tensorboard bench-throughput throughput-doc bench-kernels bench-micro \
-	bench-networks bench-peers bench-advice perf seeds soak storm libtorch build build-torch clean
+	bench-networks bench-peers bench-advice perf seeds soak storm libtorch build build-torch wheel clean
 
 help: ## List the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | column -t -s '|'
@@ -42,7 +42,7 @@ help: ## List the targets
 train: $(SETUP) ## Learn CartPole-v1 and leave a report (LEARNER=torch, ARGS="--seed 7")
 	$(CARGO) run --release $(BUILD) -- train --learner $(LEARNER) $(ARGS)
 
-test: test-default test-faults test-png test-model test-torch test-tensorboard test-gymnasium test-tools ## Every test
+test: test-default test-faults test-png test-model test-torch test-tensorboard test-gymnasium test-wheel test-tools ## Every test
 
 test-default: ## Tests of the default build: no libtorch
 	$(CARGO) test --all-targets
@@ -89,6 +89,16 @@ test-gymnasium: ## Environments of Gymnasium in processes of their own; skipped,
 		$(CARGO) test --test outside_env; \
 	elif [ $$status -eq 3 ] && [ "$$CI" != true ]; then \
 		echo 'SKIPPED: environments of Gymnasium: it could not be installed (see above)'; \
+	else \
+		exit $$status; \
+	fi
+
+test-wheel: ## The wheel, installed into a fresh virtual environment, trains and acts; skipped, loudly, where maturin cannot be had
+	@status=0; $(PYTHON) tools/wheel.py --into $(TARGET)/wheel-env || status=$$?; \
+	if [ $$status -eq 0 ]; then \
+		IMPALA_WHEEL_PYTHON=$(abspath $(TARGET))/wheel-env/bin/python $(CARGO) test --test python_package; \
+	elif [ $$status -eq 3 ] && [ "$$CI" != true ]; then \
+		echo 'SKIPPED: the wheel: maturin could not be installed (see above)'; \
 	else \
 		exit $$status; \
 	fi
@@ -166,6 +176,9 @@ submission: ## One .zip of code, report, settings and the page on throughput (AR
 
 tensorboard: ## TensorBoard on results/, installed into third_party (180 MB) on first use
 	@$(PYTHON) tools/tensorboard.py --show results
+
+wheel: ## The command and its Python package as a wheel for pip, in target/wheels, or below CARGO_TARGET_DIR
+	$(PYTHON) tools/wheel.py
 
 libtorch: ## Fetch libtorch into third_party (544 MB, once), or check the one LIBTORCH names
 	@$(PYTHON) tools/libtorch.py

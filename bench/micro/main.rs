@@ -15,6 +15,7 @@ mod learner;
 #[path = "../common/lone_learner.rs"]
 mod lone_learner;
 mod others;
+mod pictures;
 #[path = "../common/processor_time.rs"]
 mod processor_time;
 mod report;
@@ -103,6 +104,7 @@ fn measure(bench: &mut Bench) -> Result<()> {
     learner::vtrace(bench)?;
     learner::kernels(bench)?;
     others::environment(bench)?;
+    pictures::of_breakout(bench)?;
     others::checkpoint(bench)?;
     others::histogram(bench)
 }

@@ -84,10 +84,11 @@ fn await_start(child: &mut Child, run_dir: &Path) -> Result<()> {
 }
 
 fn stop(child: &mut Child) -> Result<()> {
-    kill(Pid::from_raw(child.id() as i32), Signal::SIGINT)?;
+    // Not SIGINT, which a job that a script starts with `&` ignores, and its children with it.
+    kill(Pid::from_raw(child.id() as i32), Signal::SIGTERM)?;
     let status = child.wait()?;
     // A run that was stopped in order ends by the signal that asked for it.
-    ensure!(status.signal() == Some(Signal::SIGINT as i32), "it ended with {status}");
+    ensure!(status.signal() == Some(Signal::SIGTERM as i32), "it ended with {status}");
     Ok(())
 }
 

@@ -93,9 +93,11 @@ impl Advisor<'_> {
             return advice;
         }
         const NO_ACTORS: &str = "more actors would only wait longer.";
+        // Asterix loses a third of its score by it (src/config/presets/MinAtar.toml).
+        const OLDER: &str = "each gradient is then an update older, so compare scores too";
         match self.one_more_thread() {
             Some(change) => with_change(
-                format!("one more learner thread ({}); {NO_ACTORS}", change.words()),
+                format!("one more learner thread ({}); {OLDER}; {NO_ACTORS}", change.words()),
                 change,
             ),
             None => plain(format!("{}; {NO_ACTORS}", self.halve_largest())),

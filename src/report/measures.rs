@@ -48,7 +48,7 @@ struct Measure {
 const SCORE: Measure = Measure {
     id: "score",
     title: "Score: mean of the last 100 episodes",
-    caption: "Look for lines that cross the dashed line early and stay above it, and for narrow bands.",
+    caption: "Look for lines that rise early and stay up (above the dashed line, if any), and for narrow bands.",
     y_name: "score of an episode",
     scale: Scale::FromZero,
     column: |r| r.score_last100,

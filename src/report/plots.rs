@@ -62,8 +62,16 @@ pub fn sections(run: &RunData) -> Vec<Section> {
 fn score(run: &RunData) -> Plot {
     let rows = &run.rows;
     let threshold = run.summary.as_ref().and_then(|summary| summary.score_threshold);
-    let caption = "Look for the mean of the last 100 episodes crossing the dashed line, and staying above \
-                   it: that is when the task is solved. Against seconds it is how long a person waits.";
+    let caption = match threshold {
+        Some(_) => {
+            "Look for the mean of the last 100 episodes crossing the dashed line, and staying above it: that \
+             is when the task is solved. Against seconds it is how long a person waits."
+        }
+        None => {
+            "Look for a mean of the last 100 episodes that still rises at the end: more frames would bring \
+             more. Against seconds it is how long a person waits."
+        }
+    };
     over_run(rows, ("score", "Score", caption), |over| {
         let mut layers = vec![
             band(rows, over, "lowest to highest", |r| r.score_min, |r| r.score_max),
