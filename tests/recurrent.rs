@@ -172,7 +172,7 @@ impl Env for Failing {
 
     fn step(&mut self, _: usize, obs: &mut [f32; 1]) -> Transition {
         self.n_steps += 1;
-        let is_bad = self.n_steps == 3 && self.seed % 2 == 0;
+        let is_bad = self.n_steps == 3 && self.seed.is_multiple_of(2);
         *obs = [if is_bad { f32::NAN } else { 0.5 }];
         Transition { reward: 1.0, ..Transition::default() }
     }

@@ -101,6 +101,9 @@ impl Policy {
     /// Copies what it remembers into `state`, `[R, E]`. What is no number, of weights that were no good, is forgotten
     /// before: it would stay so for as long as the episode.
     pub fn recall(&mut self, mut state: ArrayViewMut2<f32>) {
+        if self.state.is_empty() {
+            return;
+        }
         for env in 0..self.state.ncols() {
             if !self.state.column(env).iter().all(|number| number.is_finite()) {
                 self.forget(env);

@@ -6,7 +6,7 @@
 
 use std::ops::Range;
 
-use ndarray::{ArrayView1, ArrayView2, ArrayViewMut1, ArrayViewMut2, ShapeBuilder};
+use ndarray::{ArrayView1, ArrayView2, ArrayViewMut1, ArrayViewMut2, ShapeBuilder, s};
 use rand_core::{Rng, SeedableRng};
 use rand_xoshiro::Xoshiro256PlusPlus;
 
@@ -23,6 +23,10 @@ pub const MAX_WIDTH: usize = 16_384;
 /// Parameters of the largest network: 1 GiB of f32. Settings and checkpoints that ask for more are
 /// refused before anything is allocated.
 pub const MAX_PARAMS: usize = 1 << 28;
+
+/// What an LSTM's forget gates begin with, so that it remembers at first (Gers et al. 2000; the paper's own code has it
+/// too). Without it half of what is remembered is lost in every step.
+const FORGET_BIAS: f32 = 1.0;
 
 /// One named parameter of the flat vector, as PyTorch's `state_dict` would call and shape it.
 #[derive(Clone, Debug, PartialEq)]
@@ -201,6 +205,11 @@ impl ParamLayout {
             let value = |_| param.centre + param.bound * (2.0 * unit_f32(&mut rng) - 1.0);
             flat.extend((0..param.len()).map(value));
         }
+        if let Some(lstm) = self.lstm {
+            let forget = lstm.n_units()..2 * lstm.n_units();
+            let (_, mut bias) = lstm.features.split_mut(&mut flat);
+            bias.slice_mut(s![forget]).mapv_inplace(|value| value + FORGET_BIAS);
+        }
         flat
     }
 }
@@ -234,7 +243,7 @@ impl Builder {
         }
     }
 
-    /// The parameters of PyTorch's `LSTMCell`, by its names and with its initial values.
+    /// The parameters of PyTorch's `LSTMCell`, by its names and with its initial values, but for the forget gates'.
     fn push_lstm(&mut self, spec: LstmSpec, n_features: usize) -> LstmLayout {
         let LstmSpec { units, n_last_step } = spec;
         let (n_outputs, n_inputs) = (4 * units, n_features + n_last_step);

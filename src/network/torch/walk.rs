@@ -80,7 +80,15 @@ impl Walk {
     }
 
     /// What is seen in one step of E environments, before which `state`, `[R, E]`, was remembered.
-    pub(super) fn one_step<'a>(&self, obs: Obs<'a>, state: ArrayView2<'a, f32>) -> Frames<'a> {
+    pub(super) fn one_step<'a, 'o: 'a>(
+        &self,
+        obs: Obs<'o>,
+        state: ArrayView2<'a, f32>,
+    ) -> Frames<'a> {
+        let obs = match obs {
+            Obs::Numbers(numbers) => Obs::Numbers(numbers.reborrow()),
+            Obs::Pixels(pixels) => Obs::Pixels(pixels.reborrow()),
+        };
         let alone = Frames::memoryless(obs.n_frames(), obs, &[]);
         let Some(lstm) = &self.lstm else { return alone };
         let last_steps = state.slice_move(s![2 * lstm.0.n_units().., ..]);
