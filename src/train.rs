@@ -11,13 +11,16 @@ use tracing::debug;
 
 use crate::base::latency::{RunClock, Stage, StageHistograms, monotonic_ns};
 use crate::config::{Config, ConfigError};
+use crate::learner::cluster::{self, ClusterError};
+use crate::os::launcher::Rank;
 use crate::os::process::{
-    TooFewDescriptors, TooManyThreads, allow_descriptors, check_one_thread, survive_large_files,
+    TooFewDescriptors, TooManyThreads, allow_descriptors, check_one_thread, end_with_launcher,
+    survive_large_files,
 };
 use crate::os::signals::CaughtSignals;
 use crate::report::{self, Pictures, ReportError};
 use crate::revisit::resume::{Records, ResumeError, Resumption};
-use crate::run::checkpoints::inherit_best;
+use crate::run::checkpoints::{inherit_best, keep_last_if_best};
 use crate::run::dir::{RunDir, RunDirError, RunName};
 use crate::run::first_state::{create_segment, fresh_state};
 use crate::run::footprint::{TooLittleMemory, check_memory};
@@ -31,11 +34,12 @@ use crate::sinks::terminal::{Show, Terminal};
 use crate::space::{ActionSpace, Spec};
 use crate::state::checkpoint::CheckpointError;
 use crate::state::{Counters, LearnerState};
-use crate::supervisor::final_eval::{self, Evaluation};
+use crate::supervisor::exam::{Evaluation, row};
+use crate::supervisor::final_eval;
 use crate::supervisor::place::Role;
 use crate::supervisor::{ActorFigures, RunOutcome, Supervisor, SupervisorError};
 use crate::telemetry::{
-    ActorSummary, CoreSummary, EvalSummary, Exit, LatencySummary, LearnerFigures, Summary,
+    ActorSummary, CoreSummary, EvalRow, EvalSummary, Exit, LatencySummary, LearnerFigures, Summary,
 };
 
 /// Where the files of a run go.
@@ -45,6 +49,8 @@ pub enum Destination {
     Below(PathBuf),
     /// This folder, which must be new or empty.
     At(PathBuf),
+    /// This folder, where the run goes on: what its earlier part wrote, if there was one, is put aside in it.
+    On(PathBuf),
 }
 
 /// A finished run.
@@ -89,6 +95,14 @@ pub enum TrainError {
     /// The system allows too few open files.
     #[error(transparent)]
     Descriptors(#[from] TooFewDescriptors),
+    /// This build cannot join the other ranks of the job.
+    #[error(transparent)]
+    Cluster(#[from] ClusterError),
+    /// Ranks start in different seconds, and their folders would have different names.
+    #[error(
+        "{0} needs --run-dir DIR: the job's ranks write into one folder, which they cannot agree on by themselves"
+    )]
+    NoRunDir(Rank),
     /// The calling process has several threads.
     #[error(transparent)]
     Threads(#[from] TooManyThreads),
@@ -127,6 +141,8 @@ impl TrainError {
         use SegmentError::{Layout, TooSmall};
         match self {
             TrainError::Config(_)
+            | TrainError::Cluster(_)
+            | TrainError::NoRunDir(_)
             | TrainError::Descriptors(_)
             | TrainError::Threads(_)
             | TrainError::Memory(_)
@@ -186,9 +202,7 @@ fn run_from(
     resumption: Option<&Resumption>,
     show: Show,
 ) -> Result<TrainedRun, TrainError> {
-    check_one_thread()?;
-    allow_descriptors(1 + config.actors.count)?;
-    survive_large_files();
+    prepare_process(config, destination)?;
     let refused = |source| SupervisorError::System { what: "a signal descriptor", source };
     // Until the results are written: a Ctrl-C during the evaluation would else lose them.
     let signals = CaughtSignals::catch().map_err(refused)?;
@@ -200,13 +214,16 @@ fn run_from(
     check_memory(config, &sizes)?;
     let mut segment = create_segment(&sizes.segment, state)?;
     debug!(bytes = segment.layout().total_bytes, "made the shared segment");
+    // Before the folder is made: it may be the one that has them. Of several ranks the first has the run's.
+    let earlier = resumption.filter(|_| config.rank.is_first()).map(Resumption::records);
     let run = create_run_dir(config, destination, &meta)?;
     let environments = config.environments.clone().logging_to(run.path().to_owned());
     let config = &Config { environments, ..config.clone() };
     let mut sinks = create_sinks(config, &run, meta, show, state.counters.frames)?;
-    let begin = |from| begin_as_earlier(config, from, &run, &mut sinks);
-    let earlier = resumption.map_or(Ok(()), begin);
-    let outcome = earlier.and_then(|()| {
+    let begin =
+        |from| begin_as_earlier(config, from, earlier.unwrap_or_default(), &run, &mut sinks);
+    let begun = resumption.map_or(Ok(()), begin);
+    let outcome = begun.and_then(|()| {
         Ok(Supervisor::start(config, &run, run_clock, &signals, &mut segment, &mut sinks)?.run()?)
     });
     // The error says more than a file that cannot be written could add.
@@ -215,12 +232,29 @@ fn run_from(
     debug!(reason = outcome.reason, "all workers have ended");
     let evaluation = evaluate(config, &mut outcome, &signals, &sinks.terminal, show);
     let (eval, picture) = evaluation.map(|eval| (eval.summary, eval.picture)).unzip();
+    let last = eval.filter(|_| config.eval.is_on()).map(|eval| row(&outcome.checkpoint, &eval));
     let mut summary = summarise(config, &outcome, eval, run_clock, state.counters.frames);
     summary.signal = signals.first().map(|signal| signal.as_str().to_owned());
-    let lost = write_results(&run, &mut sinks.files, &summary, picture.flatten(), &mut outcome);
-    let report = run.report();
-    let signal = signals.first();
+    let end = End { summary: &summary, picture: picture.flatten(), last_evaluation: last };
+    let mut lost = write_results(&run, &mut sinks, &end, &mut outcome);
+    lost.extend(render(config, &run).err().map(|why| Lost { what: "the report", why }));
+    let (report, signal) = (run.report(), signals.first());
     Ok(TrainedRun { run, summary, reason: outcome.reason, report, lost, signal })
+}
+
+/// Makes sure that this process can do all that the run asks of it, before anything exists.
+fn prepare_process(config: &Config, destination: &Destination) -> Result<(), TrainError> {
+    cluster::check(config)?;
+    if !config.rank.is_alone() {
+        end_with_launcher();
+        if matches!(destination, Destination::Below(_)) {
+            return Err(TrainError::NoRunDir(config.rank));
+        }
+    }
+    check_one_thread()?;
+    allow_descriptors(1 + config.actors.count)?;
+    survive_large_files();
+    Ok(())
 }
 
 /// What a run reports to, `frames_before` of whose budget an earlier part has learned from.
@@ -232,10 +266,11 @@ fn create_sinks(
     frames_before: u64,
 ) -> Result<Sinks, TrainError> {
     let toml = format!("# {}\n\n{}", config.spec()?, config.to_toml());
-    let tensorboard = TensorBoard::create(run, &meta, &toml)?;
+    let is_shown = config.rank.is_first();
+    let tensorboard = is_shown.then(|| TensorBoard::create(run, &meta, &toml)).transpose()?;
     let files = RunFiles::create(run, meta, &toml)?;
     debug!(folder = %run.path().display(), "made the run's folder");
-    let terminal = Terminal::new(show, config.frames, frames_before);
+    let terminal = Terminal::new(show, config.rank, config.frames, frames_before);
     Ok(Sinks { files, tensorboard, terminal })
 }
 
@@ -244,18 +279,24 @@ fn create_sinks(
 fn begin_as_earlier(
     config: &Config,
     resumption: &Resumption,
+    earlier: Records,
     run: &RunDir,
     sinks: &mut Sinks,
 ) -> Result<(), TrainError> {
+    if !config.rank.is_first() {
+        return Ok(());
+    }
     resumption.notes(config).iter().for_each(|note| sinks.terminal.note(note));
-    if let Some(best) = resumption.best() {
+    if let Some(best) = resumption.best().filter(|best| *best != run.best_checkpoint()) {
         inherit_best(run, &best)?;
     }
-    let Records { rows, latency_lines } = resumption.records();
+    let Records { rows, latency_lines, evaluations } = earlier;
     sinks.files.append_rows(&rows)?;
     sinks.files.append_latency_lines(&latency_lines)?;
-    sinks.tensorboard.append_rows(&rows)?;
-    Ok(())
+    sinks.files.append_evaluations(&evaluations)?;
+    let Some(tensorboard) = &mut sinks.tensorboard else { return Ok(()) };
+    tensorboard.append_rows(&rows)?;
+    Ok(tensorboard.append_evaluations(&evaluations)?)
 }
 
 /// Plays with the final weights; where that fails the outcome says why there is no evaluation.
@@ -266,6 +307,9 @@ fn evaluate(
     terminal: &Terminal,
     show: Show,
 ) -> Option<Evaluation> {
+    if !config.rank.is_first() {
+        return None;
+    }
     let evaluation = final_eval::evaluate(config, &outcome.checkpoint, signals, show);
     let evaluation = evaluation.unwrap_or_else(|why| {
         terminal.note(&format!("{why}; the run's results are written without it"));
@@ -279,13 +323,21 @@ fn evaluate(
     evaluation
 }
 
+/// What is known at the end.
+struct End<'a> {
+    summary: &'a Summary,
+    /// An observation as a PNG file.
+    picture: Option<Vec<u8>>,
+    /// What the evaluation at the end found, where there were others before.
+    last_evaluation: Option<EvalRow>,
+}
+
 /// Writes what is known at the end, and says what could not be. Each file is tried, however the one before it
 /// went; but none where the folder is gone, in whose place a new one would look like a run.
 fn write_results(
     run: &RunDir,
-    files: &mut RunFiles,
-    summary: &Summary,
-    picture: Option<Vec<u8>>,
+    sinks: &mut Sinks,
+    end: &End,
     outcome: &mut RunOutcome,
 ) -> Vec<Lost> {
     if let Err(gone) = run.check_there() {
@@ -297,15 +349,34 @@ fn write_results(
         lost.extend(written.err().map(|why| Lost { what, why }));
     };
     note("the last checkpoint", outcome.unsaved.take().map_or(Ok(()), |why| Err(why.into())));
-    note("summary.json", files.write_summary(summary).map_err(TrainError::from));
-    let pictured = picture.map_or(Ok(()), |png| files.write_observation(&png));
+    let evaluated =
+        end.last_evaluation.map_or(Ok(()), |row| write_last_evaluation(run, sinks, &row));
+    note("the last evaluation", evaluated);
+    let files = &mut sinks.files;
+    note("summary.json", files.write_summary(end.summary).map_err(TrainError::from));
+    let pictured = end.picture.as_ref().map_or(Ok(()), |png| files.write_observation(png));
     note("observation.png", pictured.map_err(TrainError::from));
     let ended = files.finish(outcome.exit, &outcome.reason);
     note("the end of meta.json", ended.map_err(TrainError::from));
-    let rendered = report::render(run, Pictures::Svg, &mut |_| ());
-    note("the report", rendered.map(drop).map_err(TrainError::from));
-    debug!(page = %run.report().display(), "rendered the report");
     lost
+}
+
+/// Renders the report, where there is a folder for it; of several ranks the first has one.
+fn render(config: &Config, run: &RunDir) -> Result<(), TrainError> {
+    if !config.rank.is_first() || run.check_there().is_err() {
+        return Ok(());
+    }
+    let page = report::render(run, Pictures::Svg, &mut |_| ())?;
+    debug!(page = %page.display(), "rendered the report");
+    Ok(())
+}
+
+/// The evaluation at the end is one more, and its policy may be the best one.
+fn write_last_evaluation(run: &RunDir, sinks: &mut Sinks, row: &EvalRow) -> Result<(), TrainError> {
+    keep_last_if_best(run, row.mean)?;
+    sinks.files.append_evaluations(std::slice::from_ref(row))?;
+    let Some(tensorboard) = &mut sinks.tensorboard else { return Ok(()) };
+    Ok(tensorboard.append_evaluations(std::slice::from_ref(row))?)
 }
 
 fn create_run_dir(
@@ -315,12 +386,14 @@ fn create_run_dir(
 ) -> Result<RunDir, RunDirError> {
     let create = |root: &Path| {
         let learner = config.learner_name();
-        let name = RunName { env: &config.env, learner, seed: config.seed, started: meta.started };
+        let of = if config.name.is_empty() { &config.env } else { &config.name };
+        let name = RunName { of, learner, seed: config.seed, started: meta.started };
         RunDir::create(root, name)
     };
     match destination {
         Destination::Below(root) => create(root),
-        Destination::At(path) => RunDir::create_at(path),
+        Destination::At(path) => RunDir::create_at(&RunDir::path_for_rank(path, config.rank)),
+        Destination::On(path) => RunDir::go_on_at(&RunDir::path_for_rank(path, config.rank)),
     }
 }
 
@@ -341,6 +414,7 @@ fn summarise(
         startup_s: startup_s(learner, run_clock),
         train_s,
         frames,
+        emulator_frames: emulator_frames(config, frames),
         frames_before,
         frames_produced: state.counters.frames_produced_before,
         updates,
@@ -361,9 +435,16 @@ fn summarise(
         cores_of_others: outcome.totals.cores.of_others(),
         collected_during_updates: learner.sums.collected_during_updates(),
         rollouts_dropped: outcome.rollouts_dropped,
+        ranks: learner.ranks.clone(),
         reliability: outcome.reliability,
         ..settings(config)
     }
+}
+
+/// What so many steps are on the emulator, where the environment has one.
+fn emulator_frames(config: &Config, frames: u64) -> Option<u64> {
+    let a_step = config.registry().frames_per_step(&config.env, &config.env_args).ok()?;
+    (a_step > 1).then(|| frames * u64::from(a_step))
 }
 
 /// What a summary says of the settings, and nothing else yet.
@@ -393,9 +474,11 @@ fn startup_s(learner: &LearnerFigures, run_clock: RunClock) -> f64 {
     learner.sums.first_frame_ns.map_or(f64::NAN, since_start)
 }
 
+/// Of every stage; who was alone exchanged nothing.
 fn latencies(latency: &StageHistograms) -> BTreeMap<String, LatencySummary> {
+    let is_there = |stage: &Stage| *stage != Stage::Exchange || !latency.get(*stage).is_empty();
     let summary = |stage: Stage| (stage.tag().to_owned(), LatencySummary::of(latency.get(stage)));
-    Stage::ALL.into_iter().map(summary).collect()
+    Stage::ALL.into_iter().filter(is_there).map(summary).collect()
 }
 
 fn actor_summaries(outcome: &RunOutcome) -> Vec<ActorSummary> {

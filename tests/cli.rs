@@ -1,5 +1,6 @@
 //! The command as a user meets it: help, refusals, a run's files, evaluation, the report again.
 
+use std::fs;
 use std::path::Path;
 use std::process::{Command, Output};
 
@@ -7,8 +8,10 @@ use base64::Engine as _;
 use impala::base::latency::Stage;
 use impala::config::{Config, Layers, Schedule};
 use impala::play::render::{HEIGHT_PX, WIDTH_PX};
+use impala::run::dir::RunDir;
 use impala::state::checkpoint::Checkpoint;
 use impala::telemetry::{Exit, MetricsRow, Summary};
+use tempfile::TempDir;
 
 fn impala(args: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_impala")).args(args).output().unwrap()
@@ -35,6 +38,42 @@ fn refused_file(folder: &Path, toml: &str) -> String {
     let file = folder.join("bad.toml");
     std::fs::write(&file, toml).unwrap();
     refusal(folder, &["--config", file.to_str().unwrap()])
+}
+
+/// Four processes that a launcher started would else be four runs.
+#[cfg(not(feature = "mpi"))]
+#[test]
+fn one_of_several_ranks_is_refused_by_a_build_without_mpi() {
+    let folder = tempfile::tempdir().unwrap();
+    let run = folder.path().join("run");
+    for launcher in [
+        [("OMPI_COMM_WORLD_RANK", "1"), ("OMPI_COMM_WORLD_SIZE", "4")],
+        [("PMI_RANK", "1"), ("PMI_SIZE", "4")],
+        [("SLURM_PROCID", "1"), ("SLURM_STEP_NUM_TASKS", "4")],
+    ] {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_impala"));
+        command.args(["train", "--run-dir"]).arg(&run).envs(launcher);
+        let output = command.output().unwrap();
+        let stderr = text(&output.stderr);
+        assert_eq!(output.status.code(), Some(2), "{stderr}");
+        assert!(stderr.contains("rank 1 of 4") && stderr.contains("make build-mpi"), "{stderr}");
+        assert!(!run.exists(), "nothing may have been started");
+    }
+    let refused = refusal(folder.path(), &["--set", "distributed.exchange=mpi"]);
+    assert!(refused.contains("distributed.exchange = mpi"), "{refused}");
+}
+
+/// Who wants four runs says so.
+#[test]
+fn ranks_that_exchange_nothing_are_runs_of_their_own() {
+    let folder = tempfile::tempdir().unwrap();
+    let run = folder.path().join("run");
+    let mut command = Command::new(env!("CARGO_BIN_EXE_impala"));
+    command.args(["train", "--frames", "20000", "--set", "distributed.exchange=none", "--run-dir"]);
+    command.arg(&run).envs([("PMI_RANK", "1"), ("PMI_SIZE", "4")]);
+    let output = command.output().unwrap();
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    assert!(run.join("report.html").exists());
 }
 
 #[test]
@@ -377,14 +416,16 @@ fn a_run_on_pictures_leaves_one_that_its_report_shows() {
 
 /// The stages of each learner thread are laps without a gap: together they are its time.
 fn stages_add_up(summary: &Summary) {
-    let latencies = Stage::LEARNER.map(|stage| summary.latency_us[stage.tag()]);
+    let alone = Stage::LEARNER.into_iter().filter(|stage| *stage != Stage::Exchange);
+    let stages: Vec<Stage> = alone.collect();
+    let latencies: Vec<_> = stages.iter().map(|stage| summary.latency_us[stage.tag()]).collect();
     let total_us: f64 = latencies.iter().map(|latency| latency.mean * latency.count as f64).sum();
     let share = total_us / 1e6 / (summary.train_s * summary.learner_threads as f64);
     // Histograms keep two digits, whose errors cancel.
     assert!((0.995..1.005).contains(&share), "stages are {share} of {} s", summary.train_s);
     // What a thread does after its last update is measured once more.
     let counts = summary.updates..=summary.updates + summary.learner_threads as u64;
-    for (stage, latency) in Stage::LEARNER.iter().zip(latencies) {
+    for (stage, latency) in stages.iter().zip(latencies) {
         assert!(counts.contains(&latency.count), "{stage:?}: {}", latency.count);
         assert!(latency.mean > 0.0, "{stage:?} is timed");
     }
@@ -425,4 +466,35 @@ fn a_resolved_configuration_reproduces_the_settings() {
     assert!(output.status.success(), "{}", text(&output.stderr));
     let read = |run: &Path| std::fs::read_to_string(run.join("config.toml")).unwrap();
     assert_eq!(read(&first), read(&second));
+}
+
+#[test]
+fn a_run_of_each_seed_and_their_comparison() {
+    let folder = TempDir::new().unwrap();
+    let root = folder.path().to_str().unwrap();
+    let train =
+        ["train", "--seeds", "3..5", "--name", "wide", "--tag", "trio", "--frames", "20000"];
+    let small = ["--set", "report.eval_episodes=2", "--run-dir", root];
+    let output = impala(&[&train[..], &small].concat());
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    let said = text(&output.stdout);
+    assert!(said.contains("seed 3,") && said.contains("seed 5,"), "{said}");
+    assert!(said.contains("comparison of 3 runs: "), "{said}");
+    let mut seeds: Vec<u64> = fs::read_dir(folder.path())
+        .unwrap()
+        .map(Result::unwrap)
+        .filter(|entry| entry.file_type().unwrap().is_dir())
+        .filter_map(|entry| RunDir::open(&entry.path()).ok())
+        .map(|run| {
+            assert!(run.path().file_name().unwrap().to_str().unwrap().starts_with("wide-native-s"));
+            let summary = fs::read_to_string(run.summary()).unwrap();
+            serde_json::from_str::<Summary>(&summary).unwrap().seed
+        })
+        .collect();
+    seeds.sort_unstable();
+    assert_eq!(seeds, [3, 4, 5]);
+    let page = fs::read_to_string(folder.path().join("comparison/report.md")).unwrap();
+    assert!(page.replace('\u{a0}', " ").contains("3 runs in 1 group"), "{page}");
+    let refused = impala(&["train", "--seeds", "1..3", "--seed", "2"]);
+    assert_eq!(refused.status.code(), Some(2));
 }

@@ -7,7 +7,9 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
+use impala::network::params::ParamLayout;
 use impala::run::dir::RunDir;
+use impala::state::checkpoint::Checkpoint;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use tempfile::TempDir;
@@ -116,6 +118,32 @@ fn any_run_is_learned_again_from_the_log_of_its_slots() {
     assert_replays(&RunDir::open(&folder.path().join("on")).unwrap());
     let memory = ["--log-slots", "--env", "TMaze-v0", "--set", "network.lstm_inputs=last_step"];
     assert_replays(&train(folder.path(), "memory", &memory));
+}
+
+/// Statistics of observations are of the same frames as the weights, also where a run goes on.
+#[test]
+fn statistics_of_observations_go_with_the_weights() {
+    let folder = TempDir::new().unwrap();
+    let seen = |run: &RunDir| {
+        let Checkpoint { network, state, .. } = Checkpoint::load(&run.checkpoint()).unwrap();
+        let statistics = &state.params[ParamLayout::new(&network).statistics()];
+        assert_eq!(statistics.len(), 1 + 2 * 4);
+        assert_eq!(statistics[0], state.counters.frames as f32);
+        statistics[1..].to_vec()
+    };
+    let normalized = ["--log-slots", "--set", "network.normalize_observations=true"];
+    let one = train(folder.path(), "one", &normalized);
+    assert_replays(&one);
+    // A cart pole moves less than it falls fast.
+    let [.., _, velocity, angle, _] = seen(&one)[..] else { panic!("eight numbers") };
+    assert!(angle > 0.0 && angle < 0.1 && velocity > angle, "{angle} {velocity}");
+    let resumed = ["--log-slots", "--frames", "90000", "--resume", one.path().to_str().unwrap()];
+    let on = folder.path().join("on");
+    let output = impala(&["train", "--run-dir"]).arg(&on).args(resumed).output().unwrap();
+    assert!(output.status.success(), "{}", text(&output));
+    let on = RunDir::open(&on).unwrap();
+    assert_replays(&on);
+    assert_ne!(seen(&on), seen(&one));
 }
 
 #[test]

@@ -8,7 +8,9 @@ use impala::env::{EnvArgs, Registry};
 use impala::kernels::Simd;
 use impala::play::render::{HEIGHT_PX, WIDTH_PX};
 use impala::play::{Bounds, Player, Selection};
+use impala::run::dir::RunDir;
 use impala::state::checkpoint::Checkpoint;
+use impala::telemetry::EvalRow;
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -229,5 +231,37 @@ fn what_cannot_be_evaluated_or_written_is_refused_with_a_remedy() {
         other.save(&folder.path().join("other.safetensors")).unwrap();
         let (status, message) = refusal(&["other.safetensors"]);
         assert!(status == Some(2) && message.contains(said), "{message}");
+    }
+}
+
+/// Of the highest mean, and of equals the one trained longer.
+#[test]
+fn evaluations_while_a_run_trains_are_recorded_and_say_which_policy_is_the_best() {
+    let folder = TempDir::new().unwrap();
+    let train = |run: &str, more: &[&str]| {
+        let eval = ["--set", "eval.interval_s=0.05", "--set", "eval.episodes=3"];
+        let end = ["--set", "report.eval_episodes=4", "--run-dir", run];
+        let mut command = Command::new(env!("CARGO_BIN_EXE_impala"));
+        command.current_dir(folder.path()).arg("train").args(eval).args(end).args(more);
+        let output = command.output().unwrap();
+        assert!(output.status.success(), "{}", text(&output.stderr));
+        (text(&output.stderr), RunDir::open(&folder.path().join(run)).unwrap())
+    };
+    let (said, run) = train("run", &["--frames", "2000000"]);
+    assert!(said.contains("greedy score") && said.contains("over 3 episodes after"), "{said}");
+    let (_, on) = train("on", &["--frames", "2500000", "--resume", "run"]);
+    for (run, frames) in [(&run, 2_000_000), (&on, 2_500_000)] {
+        let rows: Vec<EvalRow> = csv::Reader::from_path(run.evaluations())
+            .unwrap()
+            .deserialize()
+            .map(Result::unwrap)
+            .collect();
+        assert!(rows.len() > 3 && rows.is_sorted_by(|a, b| a.frames < b.frames), "{rows:?}");
+        let (last, before) = rows.split_last().unwrap();
+        assert!(last.frames >= frames && last.episodes == 4, "{last:?}");
+        assert!(before.iter().filter(|row| row.episodes == 3).count() > 2);
+        let best = rows.iter().max_by(|a, b| a.mean.total_cmp(&b.mean)).unwrap();
+        let kept = Checkpoint::load(&run.best_checkpoint()).unwrap();
+        assert_eq!(kept.state.counters.frames, best.frames, "{rows:?}");
     }
 }

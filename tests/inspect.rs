@@ -369,7 +369,9 @@ fn runs_lists_whatever_lies_there() {
     assert!(text(&impala(&["runs", path(results)]).stdout).contains("no runs"));
 
     let finished = results.join("finished");
-    impala(&["train", "-q", "--frames", "2_000", "--run-dir", path(&finished)]);
+    let tags = ["--tag", "first", "--tag", "short"];
+    let train = ["train", "-q", "--frames", "2_000", "--run-dir", path(&finished)];
+    impala(&[&train[..], &tags].concat());
     let mut killed = Running::start(results.join("killed"));
     let running = Running::start(results.join("running"));
     killed.end(Signal::SIGKILL);
@@ -408,7 +410,19 @@ fn runs_lists_whatever_lies_there() {
     );
     assert_ne!(of("unreadable")["problems"], serde_json::json!([]));
 
+    assert_eq!(of("finished")["tags"], serde_json::json!(["first", "short"]));
+    let differs = of("finished")["differs"].as_array().unwrap();
+    assert!(differs.contains(&"frames=2000".into()), "{differs:?}");
+    assert_eq!(of("running")["differs"], serde_json::json!([]), "it is as most are");
+    for (tags, n_listed) in [(&["first", "short"][..], 1), (&["first", "long"], 0)] {
+        let flags = tags.iter().flat_map(|tag| ["--tag", tag]);
+        let args: Vec<&str> = ["runs", "--json", path(results)].into_iter().chain(flags).collect();
+        let listed: Vec<Value> = serde_json::from_slice(&impala(&args).stdout).unwrap();
+        assert_eq!(listed.len(), n_listed, "{tags:?}");
+    }
+
     let table = text(&impala(&["runs", path(results)]).stdout);
+    assert!(table.contains(" #first #short ") && table.contains(" frames=2000"), "{table}");
     assert_eq!(table.lines().count(), 1 + expected.len(), "{table}");
     assert!(table.lines().next().unwrap().contains("score"), "{table}");
     let ended = plain(&killed.run_dir);

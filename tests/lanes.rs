@@ -12,6 +12,8 @@ use impala::actor::collector::Collector;
 use impala::base::latency::{RunClock, Stage, StageClock, StageHistograms};
 use impala::base::seeds::{Stream, stream_seed};
 use impala::config::{ActorSettings, Config, LossSettings, Schedule};
+use impala::learner::cluster::Alone;
+use impala::learner::cluster::contribution::Contribution;
 use impala::learner::hub::{Gradient, Hub};
 use impala::learner::intake::{Intake, SlotBatch};
 use impala::learner::optim::clip_grad_norm;
@@ -159,7 +161,8 @@ impl<'seg> OneHub<'seg> {
         let intake = Intake::new(config, segment, &saved.consumed).unwrap();
         let run_clock = RunClock::starting_at(0);
         let words = LastWords::default();
-        let hub = Hub::new(config, segment, saved, run_clock, 0, words.clone()).unwrap();
+        let hub =
+            Hub::new(config, segment, Box::new(Alone), saved, run_clock, 0, words.clone()).unwrap();
         let producer = segment.producer(0, 0).unwrap();
         let weights = segment.weights_reader();
         OneHub { hub, words, weights, intake, producer, clock: StageClock::start(), n_params }
@@ -177,15 +180,16 @@ impl<'seg> OneHub<'seg> {
         policy_version: u64,
         (value, total_loss): (f32, f64),
     ) -> Result<(), LearnerError> {
-        let values = &mut vec![value; self.n_params];
+        let contribution = &mut Contribution::new(self.n_params, 1);
+        contribution.gradient_mut().fill(value);
         let mut batch = SlotBatch::default();
         self.producer.claim(LONG).unwrap().publish(policy_version);
         assert!(self.intake.take(&mut batch, &mut self.clock));
         let mut sums = PassSums::default();
         (sums.losses.entropy, sums.off_policy.n_learned) = (10.0, 20);
         let (version, entropy_cost) = (0, 0.0);
-        let mut gradient = Gradient { values, version, sums, total_loss, entropy_cost };
-        let then = self.hub.apply(&mut gradient, &batch, &mut self.clock);
+        let mut gradient = Gradient { contribution, version, sums, total_loss, entropy_cost };
+        let then = self.hub.apply(&mut gradient, &batch, &mut self.clock, &mut || ());
         self.intake.release(&mut batch);
         then.map(|then| assert_eq!(then, ControlFlow::Continue(())))
     }
@@ -357,7 +361,8 @@ fn two_gradients_of_the_first_weights(config: &Config) -> (Progress, LearnerFigu
     let saved = segment.state_reader().read_if_newer().unwrap().unwrap();
     let intake = Intake::new(config, &segment, &saved.consumed).unwrap();
     let clock = RunClock::starting_at(0);
-    let mut hub = Hub::new(config, &segment, saved, clock, 0, words.clone()).unwrap();
+    let mut hub =
+        Hub::new(config, &segment, Box::new(Alone), saved, clock, 0, words.clone()).unwrap();
     let mut producer = segment.producer(0, 0).unwrap();
     let mut clock = StageClock::start();
     let mut batches = [SlotBatch::default(), SlotBatch::default()];
@@ -365,12 +370,13 @@ fn two_gradients_of_the_first_weights(config: &Config) -> (Progress, LearnerFigu
         producer.claim(LONG).unwrap().publish(0);
         assert!(intake.take(batch, &mut clock));
     }
-    let mut values = vec![1e-3; Sizes::of(config).unwrap().n_params()];
+    let contribution = &mut Contribution::of(config).unwrap();
+    contribution.gradient_mut().fill(1e-3);
     let sums = PassSums::default();
     for batch in &mut batches {
         let mut gradient =
-            Gradient { values: &mut values, version: 0, sums, total_loss: 0.0, entropy_cost: 0.0 };
-        let then = hub.apply(&mut gradient, batch, &mut clock).unwrap();
+            Gradient { contribution, version: 0, sums, total_loss: 0.0, entropy_cost: 0.0 };
+        let then = hub.apply(&mut gradient, batch, &mut clock, &mut || ()).unwrap();
         assert_eq!(then, ControlFlow::Continue(()));
         intake.release(batch);
     }

@@ -89,6 +89,14 @@ fn slots_csv() {
 }
 
 #[test]
+fn evaluations_csv() {
+    let (_root, run) = full_run();
+    let text = fs::read_to_string(run.evaluations()).unwrap();
+    let header = text.lines().next().unwrap().split(',').map(str::to_owned).collect();
+    assert_eq!(documented("evaluations.csv"), header);
+}
+
+#[test]
 fn summary_json() {
     let (_root, run) = full_run();
     assert_eq!(documented("summary.json"), names_in(&run.summary()));
@@ -128,11 +136,15 @@ fn impala_runs_json() {
     let (root, run) = full_run();
     // A list without an entry would have no name.
     fs::remove_file(run.latency()).unwrap();
+    let config = fs::read_to_string(run.config()).unwrap();
+    fs::write(run.config(), format!("tags = [\"first\"]\n{config}")).unwrap();
+    let other = synthetic_run::write(&root.path().join("other"), 10, |_| ());
+    fs::write(other.config(), config.replace("seed = 7", "frames = 7")).unwrap();
     let mut command = Command::new(env!("CARGO_BIN_EXE_impala"));
     let output = command.args(["runs", "--json"]).arg(root.path()).output().unwrap();
     let listed: Value = serde_json::from_slice(&output.stdout).unwrap();
     let mut names = BTreeSet::new();
-    collect_names(&listed[0], "", &mut names);
+    listed.as_array().unwrap().iter().for_each(|run| collect_names(run, "", &mut names));
     assert_eq!(documented("impala runs --json"), names);
 }
 

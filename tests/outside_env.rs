@@ -13,7 +13,8 @@ use std::time::Duration;
 
 use impala::env::outside::Launch;
 use impala::env::{EnvArgs, EnvError, Registry, StepBuffer, VecEnv};
-use impala::rollout::StepKind;
+use impala::play::render::{HEIGHT_PX, WIDTH_PX};
+use impala::rollout::{FrameStack, StepKind};
 use impala::space::{ActionBuffer, ActionSpace, Actions, ActionsMut, Spec};
 use impala::state::checkpoint::Checkpoint;
 use impala::telemetry::{Exit, ProcessSample, Summary};
@@ -381,6 +382,117 @@ fn other_packages_environments_are_found() {
     assert_ne!(room.obs.view().frame(0), room.obs.view().frame(1));
 }
 
+/// Of steps of random actions: kinds, rewards, episodes.
+type Course = Vec<(Vec<StepKind>, Vec<f32>, Vec<(f32, u32)>)>;
+
+/// Atari's games as they are played by random actions, the same ones each time; `look` sees each step.
+fn games(id: &str, toml: &str, n_steps: usize, mut look: impl FnMut(&StepBuffer)) -> Course {
+    const N_ENVS: usize = 3;
+    let common = "repeat_action_probability = 0.0\n";
+    let mut envs = make(id, &(common.to_owned() + toml), &[], N_ENVS, 11);
+    let spec = envs.spec().clone();
+    let mut room = StepBuffer::new(&spec, N_ENVS);
+    let mut rng = SplitMix64::seed_from_u64(3);
+    room.reset(&mut *envs).unwrap();
+    room.kinds.fill(StepKind::RESET);
+    look(&room);
+    let step = |_| {
+        let actions = random_actions(&mut rng, &spec, N_ENVS);
+        room.step(&mut *envs, actions.view()).unwrap();
+        look(&room);
+        (room.kinds.clone(), room.rewards.clone(), room.episodes().collect())
+    };
+    (0..n_steps).map(step).collect()
+}
+
+fn a_stack_of_the_engine_is_the_emulators_own() {
+    let mut own = Vec::new();
+    games("vec:ALE/Breakout-v5", "stack_num = 4", 400, |room| {
+        own.push(room.obs.view().pixels().to_owned());
+    });
+    let mut stack = FrameStack::new(4, 84 * 84, 3);
+    let mut own = own.into_iter();
+    games("vec:ALE/Breakout-v5", "stack_num = 1", 400, |room| {
+        stack.push(room.obs.view(), &room.kinds);
+        assert_eq!(stack.view().pixels(), own.next().unwrap());
+    });
+    assert_eq!(own.count(), 0);
+}
+
+fn a_lost_life_ends_no_game() {
+    let lives = |told: bool| {
+        let toml = format!("life_loss_info = {told}");
+        games("vec:ALE/Breakout-v5", &toml, 1200, |_| {})
+    };
+    let (told, untold) = (lives(true), lives(false));
+    let mut n_lost = [0; 3];
+    for (step, (told, untold)) in told.iter().zip(&untold).enumerate() {
+        for (env, n_lost) in n_lost.iter_mut().enumerate() {
+            let is_lost = told.0[env] == StepKind::LIFE_LOST;
+            let expected = if is_lost { StepKind::ORDINARY } else { told.0[env] };
+            assert_eq!(expected, untold.0[env], "step {step} of environment {env}");
+            *n_lost += u32::from(is_lost);
+            if told.0[env] == StepKind::TERMINATED {
+                // The fifth life ends the game.
+                assert_eq!(std::mem::take(n_lost), 4);
+            }
+        }
+        assert_eq!((&told.1, &told.2), (&untold.1, &untold.2), "step {step}");
+    }
+    let n_games = told.iter().map(|step| step.2.len()).sum::<usize>();
+    assert!(n_games >= 6, "{n_games}");
+    let scored = |step: &(_, Vec<f32>, Vec<(f32, u32)>)| step.1.iter().sum::<f32>();
+    assert!(told.iter().map(scored).sum::<f32>() > 3.0);
+}
+
+fn a_game_is_cut_at_its_limit_even_where_a_life_is_lost() {
+    let limit = "life_loss_info = true\nmax_num_frames_per_episode = 400\nnoop_max = 1";
+    let course = games("vec:ALE/Breakout-v5", limit, 1300, |_| {});
+    let mut age = [0; 3];
+    let mut n_cut = 0;
+    for (step, (kinds, ..)) in course.iter().enumerate() {
+        for (age, kind) in age.iter_mut().zip(kinds) {
+            *age = if *kind == StepKind::RESET { 0 } else { *age + 1 };
+            assert!(*age <= 100, "step {step}");
+            assert_eq!(kind.ends_episode(), *age == 100, "step {step}: {kind:?} after {age}");
+            n_cut += usize::from(*kind == StepKind::TRUNCATED);
+        }
+    }
+    assert!(n_cut >= 20, "{n_cut}");
+}
+
+fn the_preset_of_atari_trains_and_counts_frames_of_both_kinds() {
+    let folder = TempDir::new().unwrap();
+    let sizes = ["--actors", "1", "--envs-per-actor", "2", "--frames", "400", "--run-dir", "run"];
+    // A network that needs no libtorch; the preset's own does.
+    let network = ["--set", "network.torso=mlp", "--set", "network.hidden=[8]"];
+    let short = ["--set", "report.eval_episodes=1", "--set", "report.eval_max_steps=50"];
+    let train = [&["train", "--env", "vec:ALE/Pong-v5"][..], &sizes, &network, &short].concat();
+    let output = impala(folder.path(), &train);
+    assert_eq!(output.status.code(), Some(0), "{}", said(&output));
+    assert_has(
+        &String::from_utf8_lossy(&output.stdout),
+        &["400 frames (1600 frames of the emulator"],
+    );
+    let summary = summary_of(&folder.path().join("run"));
+    assert_eq!((summary.frames, summary.emulator_frames), (400, Some(1600)));
+    assert_eq!(summary.eval.unwrap().cut, 1);
+    let report = fs::read_to_string(folder.path().join("run/report.md")).unwrap();
+    assert_has(
+        &report.replace('\u{a0}', " "),
+        &["(1,600 of the emulator)", "the network sees the last 4"],
+    );
+    let settings = fs::read_to_string(folder.path().join("run/config.toml")).unwrap();
+    assert_has(&settings, &["frame_stack = 4", "reward_clip = 1", "life_loss_info = true"]);
+    let eval = ["eval", "run", "--episodes", "2", "--max-steps", "20", "--gif", "pong.gif"];
+    let eval = impala(folder.path(), &eval);
+    assert_eq!(eval.status.code(), Some(0), "{}", said(&eval));
+    assert!(folder.path().join("pong.gif").is_file());
+    let check = impala(folder.path(), &["env", "check", "vec:ALE/Pong-v5"]);
+    let told = ["u8 [1, 84, 84]", "a step is 4 frames of the emulator"];
+    assert_has(&String::from_utf8_lossy(&check.stdout), &told);
+}
+
 fn a_program_that_speaks_badly_is_told_so() {
     let liar = |how: &str| {
         let envs = || -> Result<(), EnvError> {
@@ -629,6 +741,60 @@ fn a_deterministic_run_learns_the_same_weights_from_either() {
     assert!(folder.path().join("gym.gif").is_file());
 }
 
+/// A program in a folder of its own that takes pixels as `ffmpeg` does, and writes them as they come.
+fn would_be_ffmpeg() -> TempDir {
+    let folder = TempDir::new().unwrap();
+    let path = folder.path().join("ffmpeg");
+    let script =
+        "[ \"$1\" = -version ] && exit; echo \"$@\" > words; for last; do :; done; cat > \"$last\"";
+    fs::write(&path, format!("#!/bin/sh\n{script}\n")).unwrap();
+    fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    folder
+}
+
+fn an_environment_draws_itself_for_a_film() {
+    const SIZE: (u16, u16) = (600, 400);
+    let folder = TempDir::new().unwrap();
+    let train = |env: &str, run: &str| {
+        let small = ["--actors", "1", "--envs-per-actor", "2", "--frames", "400"];
+        let end = ["--set", "report.eval_episodes=0", "--run-dir", run];
+        let output = impala(folder.path(), &[&["train", "--env", env][..], &small, &end].concat());
+        assert_eq!(output.status.code(), Some(0), "{}", said(&output));
+    };
+    train("gym:CartPole-v1", "gym");
+    train("CartPole-v1", "own");
+    let eval = |run: &str, film: &str, path: &str| {
+        let args = ["eval", run, "--episodes", "1", "--max-steps", "5", "--video", film];
+        let mut command = Command::new(env!("CARGO_BIN_EXE_impala"));
+        let command = command.args(args).current_dir(folder.path()).env("PATH", path);
+        command.env("IMPALA_PYTHON", python()).output().unwrap()
+    };
+    let usual = std::env::var("PATH").unwrap();
+    let output = eval("gym", "cart.gif", &usual);
+    assert_eq!(output.status.code(), Some(0), "{}", said(&output));
+    let film = fs::File::open(folder.path().join("cart.gif")).unwrap();
+    let mut film = gif::DecodeOptions::new().read_info(film).unwrap();
+    assert_eq!((film.width(), film.height()), SIZE);
+    let n_pictures = std::iter::from_fn(|| film.read_next_frame().unwrap().map(drop)).count();
+    assert_eq!(n_pictures, 6, "before each step and after the last");
+
+    let without = eval("gym", "cart.mp4", "/nowhere");
+    assert_eq!(without.status.code(), Some(2), "{}", said(&without));
+    assert_has(&said(&without), &["cart.mp4", "needs the program ffmpeg", ".gif"]);
+    let wrong = eval("gym", "cart.avi", &usual);
+    assert_eq!(wrong.status.code(), Some(2), "{}", said(&wrong));
+    let ffmpeg = would_be_ffmpeg();
+    let path = format!("{}:{usual}", ffmpeg.path().display());
+    for (run, size) in [("gym", SIZE), ("own", (WIDTH_PX as u16, HEIGHT_PX as u16))] {
+        let output = eval(run, "cart.mp4", &path);
+        assert_eq!(output.status.code(), Some(0), "{run}: {}", said(&output));
+        let pixels = fs::metadata(folder.path().join("cart.mp4")).unwrap().len();
+        assert_eq!(pixels, 6 * 3 * u64::from(size.0) * u64::from(size.1), "{run}");
+        let words = fs::read_to_string(folder.path().join("words")).unwrap();
+        assert_has(&words, &[&format!("-video_size {}x{}", size.0, size.1), "-framerate "]);
+    }
+}
+
 fn code_that_a_run_names_is_run_only_where_it_is_trusted() {
     let training = Training::new();
     let output = training.command("none", &["--log-slots"]).output().unwrap();
@@ -721,6 +887,10 @@ fn main() -> ExitCode {
         old_generators_are_given_seeds_that_they_take,
         a_vector_of_gymnasiums_own_is_stepped_as_one,
         other_packages_environments_are_found,
+        a_stack_of_the_engine_is_the_emulators_own,
+        a_lost_life_ends_no_game,
+        a_game_is_cut_at_its_limit_even_where_a_life_is_lost,
+        the_preset_of_atari_trains_and_counts_frames_of_both_kinds,
         a_program_that_speaks_badly_is_told_so,
         faults_of_every_kind_cost_an_actor_at_most_and_leave_nothing,
         a_flood_of_words_is_kept_short,
@@ -728,6 +898,7 @@ fn main() -> ExitCode {
         a_signal_ends_all_while_it_trains_and_while_it_starts,
         the_supervisors_death_takes_all_along,
         cart_pole_is_learned_through_python,
+        an_environment_draws_itself_for_a_film,
         code_that_a_run_names_is_run_only_where_it_is_trusted,
         a_deterministic_run_learns_the_same_weights_from_either,
         a_program_in_c_is_trained,

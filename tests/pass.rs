@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 
 use impala::actor::collector::Collector;
 use impala::base::latency::{Stage, StageClock, monotonic_ns};
-use impala::config::Config;
+use impala::config::{Config, LossSettings, TorsoKind};
 use impala::kernels::Simd;
 use impala::learner::pass::Pass;
 use impala::learner::targets::{ReturnSettings, TargetBuilder};
@@ -20,20 +20,30 @@ use ndarray::{ArrayView2, ArrayViewMut2};
 const SHAPE: RolloutShape = RolloutShape::of_numbers(3, 1, 1);
 
 fn target_builder(n_steps: usize) -> TargetBuilder<Simd> {
+    TargetBuilder::new(settings(f32::INFINITY), Simd::detect(), n_steps)
+}
+
+fn settings(reward_clip: f32) -> ReturnSettings {
     let vtrace = VtraceParams { rho_bar: 1.0, c_bar: 1.0, pg_rho_bar: 1.0, lambda: 1.0 };
-    let settings = ReturnSettings { discount: 0.5, reward_scale: 0.1, vtrace };
-    TargetBuilder::new(settings, Simd::detect(), n_steps)
+    ReturnSettings { discount: 0.5, reward_clip, reward_scale: 0.1, vtrace }
 }
 
 /// vs and advantages of one on-policy trajectory with rewards 10, 20, 30 (scaled to 1, 2, 3) and
 /// values 100, 200, 300, 400.
 fn on_policy(kinds: [StepKind; 3]) -> (Vec<f32>, Vec<f32>) {
+    solved(target_builder(3), [10.0, 20.0, 30.0], kinds)
+}
+
+fn solved(
+    mut builder: TargetBuilder<Simd>,
+    rewards: [f32; 3],
+    kinds: [StepKind; 3],
+) -> (Vec<f32>, Vec<f32>) {
     let mut slot = RolloutBuffer::new(SHAPE);
-    slot.view_mut().rewards.copy_from_slice(&[10.0, 20.0, 30.0]);
+    slot.view_mut().rewards.copy_from_slice(&rewards);
     slot.view_mut().kinds.copy_from_slice(&kinds);
     let (log_pi, values) = ([0.0; 3], [100.0, 200.0, 300.0, 400.0]);
     let seen = Seen { log_pi: &log_pi, entropies: &[0.0; 3], values: &values };
-    let mut builder = target_builder(3);
     let (targets, _) = builder.solve(&Batch::of(&slot.view()), &seen);
     (targets.vs.to_vec(), targets.pg_advantages.to_vec())
 }
@@ -54,6 +64,25 @@ fn a_terminated_row_does_not_bootstrap_and_the_reset_row_is_masked() {
     let (vs, pg) = on_policy([StepKind::TERMINATED, StepKind::RESET, StepKind::ORDINARY]);
     assert_close(&vs, &[1.0, 200.0, 203.0]);
     assert_close(&pg, &[1.0 - 100.0, 0.0, 203.0 - 300.0]);
+}
+
+#[test]
+fn a_lost_life_does_not_bootstrap_and_the_row_after_it_is_learned_from() {
+    let (vs, pg) = on_policy([StepKind::LIFE_LOST, StepKind::ORDINARY, StepKind::ORDINARY]);
+    assert_close(&vs, &[1.0, 2.0 + 0.5 * 203.0, 203.0]);
+    assert_close(&pg, &[1.0 - 100.0, 2.0 + 0.5 * 203.0 - 200.0, 203.0 - 300.0]);
+}
+
+#[test]
+fn rewards_are_clipped_on_both_sides_before_they_are_scaled() {
+    let builder = TargetBuilder::new(settings(15.0), Simd::detect(), 3);
+    let ends = [StepKind::TERMINATED; 3];
+    assert_close(&solved(builder, [10.0, 20.0, -30.0], ends).0, &[1.0, 1.5, -1.5]);
+    assert_close(&solved(target_builder(3), [10.0, 20.0, -30.0], ends).0, &[1.0, 2.0, -3.0]);
+    let mut loss = LossSettings::default();
+    assert_eq!(ReturnSettings::of(&loss).reward_clip, f32::INFINITY, "0 is no clip");
+    loss.reward_clip = 1.0;
+    assert_eq!(ReturnSettings::of(&loss).reward_clip, 1.0);
 }
 
 #[test]
@@ -199,6 +228,41 @@ fn a_batch_of_many_slots_has_the_sum_of_their_gradients() {
         sum.iter_mut().zip(alone).for_each(|(sum, grad)| *sum += grad);
     }
     approx::assert_relative_eq!(together[..], sum[..], max_relative = 1e-3, epsilon = 1e-3);
+}
+
+/// Equal weights are equal probabilities only where the learner sees what the actor saw.
+#[test]
+fn the_learner_sees_the_stacks_that_the_actor_acted_upon() {
+    let mut config = Config {
+        env: "PixelCatch-v0".into(),
+        frame_stack: 3,
+        kernels: "portable".into(),
+        ..config(2)
+    };
+    config.network.torso = TorsoKind::Mlp;
+    config.network.hidden = vec![32];
+    let sizes = Sizes::of(&config).unwrap();
+    assert_eq!((sizes.rollout.obs.len, sizes.network.n_inputs), (24 * 24, 3 * 24 * 24));
+    let params = ParamLayout::new(&sizes.network).init(3);
+    let mut collector = Collector::new(&config, 0, 0).unwrap();
+    // As they are, the weights would choose every action alike.
+    let params: Vec<f32> = params.into_iter().map(|param| 8.0 * param).collect();
+    collector.params_mut().copy_from_slice(&params);
+    let mut pass = Pass::new(&config).unwrap();
+    let mut grad = vec![0.0; params.len()];
+    for _ in 0..3 {
+        let mut slot = RolloutBuffer::new(sizes.rollout);
+        collector.collect(&mut slot.view_mut()).unwrap();
+        let mut clock = StageClock::start();
+        let sums = pass.learn(&[slot.view()], &params, &mut grad, &mut clock).off_policy;
+        approx::assert_relative_eq!(sums.rho_min, 1.0, max_relative = 1e-4);
+        approx::assert_relative_eq!(sums.rho_max, 1.0, max_relative = 1e-4);
+        assert!(slot.view().kinds.contains(&StepKind::RESET));
+        assert!(
+            slot.view().log_mu.iter().any(|log_mu| *log_mu < -1.5),
+            "one was chosen against odds"
+        );
+    }
 }
 
 #[test]

@@ -39,10 +39,13 @@ fn spec(obs: ObsSpace, actions: ActionSpace) -> Spec {
     Spec { id: "Made-v0".into(), obs, actions, max_episode_steps: None, reward_threshold: None }
 }
 
-/// A policy that was never trained, as a checkpoint.
+/// A policy that was never trained, as a checkpoint. One of numbers that squashes actions normalises observations.
 fn untrained(spec: Spec, torso: Torso, squash: bool) -> Checkpoint {
-    let network = NetworkSpec::of(&spec, torso);
-    let mut params = ParamLayout::new(&network).init(5);
+    let network = NetworkSpec { normalizes: squash, ..NetworkSpec::of(&spec, torso) };
+    let layout = ParamLayout::new(&network);
+    let mut params = layout.init(5);
+    // Neither 0 and 1, nor the same for each number.
+    params[layout.statistics()].iter_mut().zip(1u8..).for_each(|(x, i)| *x += 0.1 * f32::from(i));
     // So large that what is observed decides, not the biases.
     params.iter_mut().for_each(|param| *param *= 3.0);
     let optimizer = OptimizerState::fresh(params.len(), 1);

@@ -24,7 +24,7 @@ use synthetic_run::{CONFIG, of_all};
 
 fn name(seed: u64) -> RunName<'static> {
     let started = "2026-11-22T14:04:05Z".parse().unwrap();
-    RunName { env: "CartPole-v1", learner: "native", seed, started }
+    RunName { of: "CartPole-v1", learner: "native", seed, started }
 }
 
 fn report_of(run: &RunDir) -> String {
@@ -55,7 +55,7 @@ fn a_run_folder_is_named_after_the_run_and_latest_follows() {
 #[test]
 fn an_environment_id_with_a_slash_is_one_folder() {
     let root = TempDir::new().unwrap();
-    let run = RunDir::create(root.path(), RunName { env: "ALE/Pong-v5", ..name(3) }).unwrap();
+    let run = RunDir::create(root.path(), RunName { of: "ALE/Pong-v5", ..name(3) }).unwrap();
     assert_eq!(run.path(), root.path().join("ALE_Pong-v5-native-s3-20261122T140405Z"));
 }
 
@@ -253,7 +253,7 @@ fn a_disk_that_fills_up_leaves_whole_batches() {
 
 /// Name of each plot with the number of its data lines, areas and boxes.
 const PLOTS: [(&str, usize); 25] = [
-    ("score", 3),
+    ("score", 4),
     ("loss", 2),
     ("critic_loss", 1),
     ("entropy", 1),
@@ -266,8 +266,8 @@ const PLOTS: [(&str, usize); 25] = [
     ("learning_rate", 1),
     ("throughput", 3),
     ("batching_forward_backward", 3),
-    ("stage_shares", 10),
-    ("stage_times", 10),
+    ("stage_shares", 11),
+    ("stage_times", 11),
     ("percentiles", 7),
     ("actor_times", 20),
     ("memory", 4),

@@ -352,3 +352,19 @@ fn meta_names_the_checkpoint_itself_and_when_the_first_part_began() {
     let earlier_ns = (meta.started.as_nanosecond() - meta.time_origin.as_nanosecond()) as u64;
     assert_eq!(earlier_ns, checkpoint(&first).elapsed_ns);
 }
+
+/// One command starts a run and goes on with it.
+#[test]
+fn a_run_goes_on_in_its_own_folder() {
+    let folder = TempDir::new().unwrap();
+    let run = folder.path().join("run");
+    let own = run.to_str().unwrap();
+    let (_, output) = train(&folder, "run", &["--resume", own, "--frames", "40000"]);
+    assert!(output.status.success(), "{}", said(&output));
+    let (_, output) = train(&folder, "run", &["--resume", own, "--frames", "80000"]);
+    assert!(output.status.success(), "{}", said(&output));
+    let (first, second) = (summary(&run.join("parts/000")), summary(&run));
+    assert_eq!(second.frames_before, first.frames);
+    assert!((80_000..81_000).contains(&second.frames), "{}", second.frames);
+    assert!(run.join("parts/000/report.html").exists() && run.join("report.html").exists());
+}

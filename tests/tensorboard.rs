@@ -87,7 +87,11 @@ fn every_column_is_a_scalar_over_frames() {
     let scalars = read(&python, &run)["scalars"].clone();
     let columns = columns();
     let started_s = meta(&run).started.as_nanosecond() as f64 / 1e9;
-    assert_eq!(scalars.as_object().unwrap().len(), columns.len(), "a tag for each column");
+    let n_evaluated = ["mean", "min", "max"].len();
+    let n_tags = scalars.as_object().unwrap().len();
+    assert_eq!(n_tags, columns.len() + n_evaluated, "a tag for each column");
+    let evaluated = &scalars["eval/mean_reward"][0];
+    assert_eq!(evaluated[1].as_f64().unwrap() as f32 / 1e3, evaluated[2].as_f64().unwrap() as f32);
     for (name, cells) in columns {
         let points = scalars[scalar_tag(&name)].as_array().unwrap();
         let rows = rows();

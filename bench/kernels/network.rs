@@ -1,8 +1,8 @@
 //! What the benchmark's lines call: each layer of a network by itself, and the engine's network whole.
 
-use impala::kernels::{Activation, FeatureMajor, Kernels, Simd};
+use impala::kernels::{Activation, FeatureMajor, Kernels, Simd, Stack};
 use impala::network::NetworkSpec;
-use impala::network::native::mlp::{Activations, Mlp};
+use impala::network::params::ParamLayout;
 use ndarray::{Array1, Array2, s};
 
 use super::{ACTIONS, HEADS, OBSERVATIONS};
@@ -94,38 +94,35 @@ impl Network {
 
 /// The network as actors and learner compute with it.
 struct Whole {
-    mlp: Mlp<Simd>,
+    stack: Box<dyn Stack<f32>>,
     params: Vec<f32>,
     grad: Vec<f32>,
     obs: Array2<f32>,
-    activations: Activations<f32>,
-    scratch: Activations<f32>,
     heads: Array2<f32>,
 }
 
 impl Whole {
     fn new(simd: Simd, hidden: usize, frames: usize) -> Whole {
         let spec = NetworkSpec::mlp(OBSERVATIONS, &[hidden; 2], ACTIONS);
-        let mlp = Mlp::new(&spec, simd);
-        let params = mlp.layout().init(1);
+        let layout = ParamLayout::new(&spec);
+        let (layers, params) = ([layout.torso(), &[layout.heads()]].concat(), layout.init(1));
         Whole {
-            mlp,
+            stack: simd.stack(&layers, frames, true),
             grad: vec![0.0; params.len()],
             params,
             obs: Array2::from_shape_fn((OBSERVATIONS, frames), |(d, n)| ((d + n) as f32).sin()),
-            activations: Activations::new(&spec, frames),
-            scratch: Activations::new(&spec, frames),
             heads: Array2::zeros((HEADS, frames)),
         }
     }
 
     fn forward(&mut self) {
-        let Whole { mlp, params, obs, activations, heads, .. } = self;
-        mlp.forward(params, obs.view(), activations, heads.view_mut());
+        let Whole { stack, params, obs, heads, .. } = self;
+        stack.pack(params);
+        stack.forward(params, obs.view(), heads.view_mut());
     }
 
     fn backward(&mut self) {
-        let Whole { mlp, params, grad, obs, activations, scratch, heads } = self;
-        mlp.backward(params, obs.view(), activations, heads.view(), scratch, grad);
+        let Whole { stack, params, grad, obs, heads } = self;
+        stack.backward(params, obs.view(), heads.view(), grad);
     }
 }

@@ -29,8 +29,9 @@ class Policy:
             if "spec" not in metadata or "network" not in metadata:
                 raise ValueError(f"{path} is no checkpoint of this version: its metadata has no spec")
             tensors = {name: file.get_tensor(name) for name in file.keys()}
-        self._obs = _Observations(json.loads(metadata["spec"])["obs"])
-        self._torso = _Torso(json.loads(metadata["network"]), tensors)
+        network = json.loads(metadata["network"])
+        self._obs = _Observations(json.loads(metadata["spec"])["obs"], network, tensors)
+        self._torso = _Torso(network, tensors)
         squash = tomllib.loads(metadata["settings"]).get("squash_actions", False)
         self._head = _head(json.loads(metadata["spec"])["actions"], tensors, squash)
         self.env = json.loads(metadata["spec"])["id"]
@@ -39,7 +40,7 @@ class Policy:
         """The action for an observation, or actions for several along a first axis.
 
         obs      numbers [D], or a picture [C, H, W] or [H, W, C]; spaces of other kinds as the engine flattens
-                 them (`impala env check` prints how)
+                 them (`impala env check` prints how). With frame_stack, the last pictures one behind the other
         sampled  draw from the distribution, with `rng` (a numpy.random.Generator), instead of its most likely one
 
         An index for Discrete actions, K indices for MultiDiscrete ones, K numbers within the bounds for Box.
@@ -53,9 +54,12 @@ class Policy:
 class _Observations:
     """What a network sees of observations."""
 
-    def __init__(self, space):
+    def __init__(self, space, network, tensors):
         (self.kind, self.space), = space.items()
-        self.shape = (self.space["len"],) if self.kind == "vector" else tuple(self.space["shape"])
+        self.shape = (self.space["len"],) if self.kind == "vector" else tuple(network["pixels"]["shape"])
+        self.statistics = None
+        if network.get("normalizes", False):
+            self.statistics = tensors["observations.mean"], tensors["observations.variance"]
 
     def frames(self, obs):
         """Several frames as the network takes them; and whether it was one."""
@@ -68,10 +72,17 @@ class _Observations:
             raise ValueError(f"observations are {list(obs.shape)}; one is {list(self.shape)}, several [N, ...]")
         if self.kind == "image":
             return frames / np.float32(self.space["high"]), is_one
-        if self.space["bounds"] is None:
-            return frames, is_one
-        low, high = np.array(self.space["bounds"], np.float32).T
-        return (frames - (low + high) / 2) * (2 / (high - low)), is_one
+        if self.space["bounds"] is not None:
+            low, high = np.array(self.space["bounds"], np.float32).T
+            frames = (frames - (low + high) / 2) * (2 / (high - low))
+        return self.normalized(frames), is_one
+
+    def normalized(self, frames):
+        """By the statistics that stand among the parameters, as src/network/normalized.rs does."""
+        if self.statistics is None:
+            return frames
+        mean, variance = self.statistics
+        return ((frames - mean) / np.sqrt(variance + np.float32(1e-8))).clip(-10, 10)
 
 
 class _Torso:
@@ -80,7 +91,7 @@ class _Torso:
     def __init__(self, network, tensors):
         torso = network["torso"]
         name = torso if isinstance(torso, str) else next(iter(torso))
-        others = sorted(set(network) - {"n_inputs", "pixels", "torso", "n_action_params", "n_free", "n_values"})
+        others = sorted(set(network) - {"n_inputs", "pixels", "normalizes", "torso", "n_action_params", "n_free", "n_values"})
         if name not in STRIDES or others:
             what = name if name not in STRIDES else ", ".join(others)
             raise NotImplementedError(f"this package has no {what}; `impala eval` plays every policy")

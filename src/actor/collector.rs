@@ -6,6 +6,7 @@
 
 use std::collections::BTreeSet;
 use std::fmt;
+use std::ops::Range;
 
 use super::policy::Policy;
 use crate::base::faults::{self, Point};
@@ -14,7 +15,7 @@ use crate::base::seeds::{Stream, stream_seed};
 use crate::config::{Config, ConfigError};
 use crate::env::{EnvError, StepMut, VecEnv};
 use crate::network::heads::last_step::Steps;
-use crate::rollout::{EpisodeLog, RolloutMut};
+use crate::rollout::{EpisodeLog, FrameStack, RolloutMut};
 use crate::run::sizes::Sizes;
 use crate::space::ObsBuffer;
 
@@ -75,6 +76,10 @@ pub struct Collector {
     policy: Policy,
     /// The observations that the next rollout begins with, of E frames.
     obs: ObsBuffer,
+    /// What the policy sees of them and of those before; `None` where it sees them alone.
+    stack: Option<FrameStack>,
+    /// L: pictures in a stack, or 1.
+    n_stacked: usize,
 }
 
 /// Why there is no collector.
@@ -110,15 +115,20 @@ impl Collector {
         goes_on: &mut dyn FnMut() -> bool,
     ) -> Result<Option<Self>, CollectorError> {
         let seed = |stream| stream_seed(config.seed, stream);
+        let actor = config.place_of(actor as usize);
         let n_envs = config.actors.envs_per_actor;
         let env_seed = seed(Stream::Environments { actor, generation });
         let mut envs = config.make_vec(n_envs, env_seed)?;
-        let Sizes { spec, network, .. } = Sizes::with_spec(config, envs.spec().clone())?;
+        let Sizes { spec, network, rollout, .. } = Sizes::with_spec(config, envs.spec().clone())?;
         let mut obs = ObsBuffer::zeros(&spec.obs, n_envs);
         if !envs.start(goes_on)? {
             return Ok(None);
         }
         envs.reset(obs.view_mut())?;
+        let n_stacked = rollout.n_stacked;
+        let mut stack =
+            (n_stacked > 1).then(|| FrameStack::new(n_stacked, rollout.obs.len, n_envs));
+        stack.iter_mut().for_each(|stack| stack.begin(obs.view()));
         let arithmetic = config.arithmetic()?;
         let action_seed = seed(Stream::Actions { actor, generation });
         let policy = Policy::new(&network, &spec.actions, arithmetic, n_envs, action_seed);
@@ -130,6 +140,8 @@ impl Collector {
             n_collected: 0,
             policy,
             obs,
+            stack,
+            n_stacked,
         }))
     }
 
@@ -164,8 +176,13 @@ impl Collector {
     ) -> Result<Option<CollectTime>, EnvError> {
         let mut time = CollectTime::default();
         rollout.header.n_episodes = 0;
-        rollout.obs.frames(0..self.n_envs).assign(self.obs.view());
         self.policy.recall(rollout.state.view_mut());
+        match &self.stack {
+            None => rollout.obs.frames(0..self.n_envs).assign(self.obs.view()),
+            Some(stack) => {
+                stack.write_pictures(rollout.obs.frames(0..self.n_stacked * self.n_envs))
+            }
+        }
         let mut last_ns = monotonic_ns();
         for t in 0..self.unroll_length {
             self.act(rollout, t);
@@ -182,8 +199,8 @@ impl Collector {
                 return Ok(None);
             }
         }
-        let last = self.unroll_length * self.n_envs;
-        self.obs.view_mut().assign(rollout.obs.view().frames(last..last + self.n_envs));
+        let last = self.observed_with(self.unroll_length);
+        self.obs.view_mut().assign(rollout.obs.view().frames(last));
         self.n_collected += 1;
         Ok(Some(time))
     }
@@ -204,6 +221,8 @@ impl Collector {
         for env in envs {
             self.envs.reset_one(env, self.obs.view_mut().frames(env..env + 1))?;
             self.policy.forget(env);
+            let first = self.obs.view().frames(env..env + 1);
+            self.stack.iter_mut().for_each(|stack| stack.begin_one(env, first));
         }
         Ok(bad.first().copied())
     }
@@ -211,7 +230,7 @@ impl Collector {
     /// What environment `env` returned with step `t` of the rollout, if that is a bad number.
     fn bad_number(&self, rollout: &RolloutMut, t: usize, env: usize) -> Option<BadNumber> {
         let column = t * self.n_envs + env;
-        let obs = rollout.obs.view().frame(column);
+        let obs = rollout.obs.view().frame(self.observed_with(t).start + env);
         let numbers = obs.into_iter().enumerate();
         let mut numbers = numbers.map(|(d, x)| (NumberPlace::Observation(d), x));
         // The reward of step t stands one column before the observation that it came with.
@@ -232,10 +251,19 @@ impl Collector {
         u128::from(self.env_seed) + env as u128
     }
 
+    /// The frames that hold what was observed before step `t`.
+    fn observed_with(&self, t: usize) -> Range<usize> {
+        let first = (t + self.n_stacked - 1) * self.n_envs;
+        first..first + self.n_envs
+    }
+
     /// Chooses the actions of step `t`.
     fn act(&mut self, rollout: &mut RolloutMut, t: usize) {
         let frames = t * self.n_envs..(t + 1) * self.n_envs;
-        let obs = rollout.obs.view().frames(frames.clone());
+        let obs = match &self.stack {
+            None => rollout.obs.view().frames(frames.clone()),
+            Some(stack) => stack.view(),
+        };
         let log_mu = &mut rollout.log_mu[frames.clone()];
         self.policy.sample(obs, rollout.actions.frames(frames), log_mu);
     }
@@ -243,10 +271,11 @@ impl Collector {
     /// Takes the actions of step `t`; the observations after it are those of step `t + 1`.
     fn step(&mut self, rollout: &mut RolloutMut, t: usize) -> Result<(), EnvError> {
         let frames = t * self.n_envs..(t + 1) * self.n_envs;
+        let observed = self.observed_with(t + 1);
         let n_logged = rollout.header.n_episodes as usize;
         let is_spoilt = faults::reach(Point::EnvStep);
         let mut out = StepMut {
-            obs: rollout.obs.frames(frames.end..frames.end + self.n_envs),
+            obs: rollout.obs.frames(observed),
             rewards: &mut rollout.rewards[frames.clone()],
             kinds: &mut rollout.kinds[frames.clone()],
             episodes: EpisodeLog::new(
@@ -256,6 +285,7 @@ impl Collector {
         };
         let actions = rollout.actions.view().frames(frames);
         self.envs.step(actions, &mut out)?;
+        self.stack.iter_mut().for_each(|stack| stack.push(out.obs.view(), out.kinds));
         rollout.header.n_episodes += out.episodes.n_episodes() as u64;
         if is_spoilt {
             out.rewards[0] = f32::NAN;

@@ -64,6 +64,10 @@ impl Check {
         let config = layers.resolve().map_err(|error| Failure::Usage(error.into()))?;
         let spec = config.spec().map_err(|error| Failure::Usage(error.into()))?;
         print_spec(&spec);
+        let frames = config.registry().frames_per_step(&config.env, &config.env_args);
+        if let Ok(frames @ 2..) = frames {
+            say!("frames        a step is {frames} frames of the emulator");
+        }
         let trials = [try_out(&config)?, try_out(&config)?];
         print_trials(&trials);
         let notes = config.registry().notes(&config.env, &config.env_args);
@@ -122,6 +126,11 @@ fn print_trials([one, again]: &[Trial; 2]) {
         Some(step) => say!("seeds         one seed gave two courses from step {step} on"),
     }
     let ends = number_of(one.n_terminated, "terminal state");
+    let lives = match one.n_lives_lost {
+        0 => String::new(),
+        1 => " and 1 lost life".into(),
+        n_lost => format!(" and {n_lost} lost lives"),
+    };
     let cuts = number_of(one.n_truncated, "cut");
     let mean =
         one.returns.iter().map(|score| f64::from(*score)).sum::<f64>() / one.returns.len() as f64;
@@ -129,7 +138,7 @@ fn print_trials([one, again]: &[Trial; 2]) {
         [] => "no episode that is over".into(),
         _ => format!("a mean return of {}", score(mean)),
     };
-    say!("ends          {ends}, {cuts}, {mean}, of random actions");
+    say!("ends          {ends}{lives}, {cuts}, {mean}, of random actions");
     if one.n_not_reset > 0 {
         say!("resets        {} had no reset after them", number_of(one.n_not_reset, "end"));
     }

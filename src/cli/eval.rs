@@ -6,7 +6,7 @@ use crate::base::units::{number_of, one_score, score};
 use crate::config::Config;
 use crate::env::Registry;
 use crate::kernels::Simd;
-use crate::play::render::Film;
+use crate::play::render::{Film, Video};
 use crate::play::scores::{Bin, histogram, summarise};
 use crate::play::{Bounds, Player, Selection};
 use crate::run::dir::RunDir;
@@ -30,13 +30,14 @@ const BAR_CHARS: usize = 40;
 /// Play a trained policy's most probable actions and report the score.
 ///
 /// Episode i is reset with --seed plus i, so two evaluations with one seed play the same episodes.
-/// --gif and --frames draw the first of them.
+/// --gif and --frames draw the first of them, --video shows it as the environment draws itself, where it does.
 #[derive(clap::Args)]
 #[command(after_help = "Examples:\n  \
     impala eval                                    the newest run, 100 greedy episodes\n  \
     impala eval results/latest --sampled --episodes 1000   actions drawn as in training\n  \
     impala eval --json | jq .mean                  for programs\n  \
-    impala eval --episodes 1 --gif episode.gif     see what it does")]
+    impala eval --episodes 1 --gif episode.gif     see what it does\n  \
+    impala eval --video lander.mp4                 as the environment draws itself")]
 pub struct Args {
     /// A run's folder, or a checkpoint file.
     #[arg(value_name = "RUN|CHECKPOINT", default_value = "results/latest")]
@@ -64,6 +65,10 @@ pub struct Args {
     /// Write the first episode as an animated GIF.
     #[arg(long, value_name = "FILE")]
     gif: Option<PathBuf>,
+    /// Write the first episode as a film, .gif or .mp4: as the environment draws itself (render_mode=rgb_array
+    /// of Gymnasium's), else as --gif does. An .mp4 needs the program ffmpeg.
+    #[arg(long, value_name = "FILE")]
+    video: Option<PathBuf>,
     /// Write the first episode as PNG files into a folder.
     #[arg(long, value_name = "DIR")]
     frames: Option<PathBuf>,
@@ -89,7 +94,11 @@ struct Evaluation<'a> {
 /// Plays, prints the scores' statistics, draws.
 pub fn run(args: &Args, environments: &Registry, show: Show) -> Result<(), Failure> {
     let usage = |error| Failure::Usage(error);
-    check_gif(args).map_err(usage)?;
+    for (flag, path) in [("--gif", &args.gif), ("--video", &args.video)] {
+        check_place(flag, path.as_deref()).map_err(usage)?;
+    }
+    let video = args.video.as_deref().map(|path| Video::new(path, args.every as usize));
+    let video = video.transpose().map_err(|error| usage(error.into()))?;
     let path = checkpoint_path(&args.run).map_err(usage)?;
     let checkpoint = Checkpoint::load(&path).map_err(|error| usage(error.into()))?;
     let selection = if args.sampled { Selection::Sampled } else { Selection::Greedy };
@@ -118,7 +127,12 @@ pub fn run(args: &Args, environments: &Registry, show: Show) -> Result<(), Failu
     };
     let text = if args.json { as_json(&evaluation)? } else { as_text(&evaluation) };
     say!("{text}");
-    draw(args, &player, &checkpoint.spec, show).map_err(Failure::Run)
+    draw(args, &player, &checkpoint.spec, show).map_err(Failure::Run)?;
+    let Some(video) = video else { return Ok(()) };
+    let drawing = environments.drawing(&checkpoint.spec.id, env_args);
+    let player = Player::new(&checkpoint, &environments, &drawing, Simd::detect(), selection)
+        .map_err(|error| Failure::Run(error.into()))?;
+    film(args, &player, &checkpoint.spec, video, show).map_err(Failure::Run)
 }
 
 /// What the run was trained with. Settings of another version have nothing that could be read.
@@ -145,12 +159,12 @@ fn seconds(text: &str) -> Result<f64, &'static str> {
 }
 
 /// A picture that could not be written is refused before a long evaluation, not after it.
-fn check_gif(args: &Args) -> anyhow::Result<()> {
-    let Some(path) = &args.gif else { return Ok(()) };
+fn check_place(flag: &str, path: Option<&Path>) -> anyhow::Result<()> {
+    let Some(path) = path else { return Ok(()) };
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
     if folder.is_some_and(|folder| !folder.is_dir()) || path.is_dir() {
         bail!(
-            "--gif {}: no such place for a file; name a file in a folder that exists",
+            "{flag} {}: no such place for a file; name a file in a folder that exists",
             path.display()
         );
     }
@@ -196,6 +210,44 @@ fn draw(args: &Args, player: &Player, spec: &Spec, show: Show) -> anyhow::Result
         film.write_frames(folder, |drawn| line.set(drawn as u64, ""))?;
         line.finish();
         say(folder);
+    }
+    Ok(())
+}
+
+/// The first episode as the environment draws itself, else as we draw it.
+fn film(
+    args: &Args,
+    player: &Player,
+    spec: &Spec,
+    mut video: Video,
+    show: Show,
+) -> anyhow::Result<()> {
+    let every = args.every;
+    let mut moments = Vec::new();
+    player.watch(args.seed, args.max_steps, |moment, envs| -> anyhow::Result<()> {
+        let is_shown = moment.step.is_multiple_of(every) || moment.choice.is_none();
+        match is_shown.then(|| envs.picture()).transpose()?.flatten() {
+            Some(picture) => video.add(&picture)?,
+            None => moments.push(moment),
+        }
+        Ok(())
+    })?;
+    if video.n_pictures() == 0 {
+        let film = Film::new(spec, &moments, every as usize);
+        let mut line = ProgressLine::new(show, "drawing", "frames", film.n_frames() as u64);
+        let drawn = |drawn| line.set(drawn as u64, "");
+        // A palette of our own colours is smaller, and exact.
+        if video.is_gif() {
+            film.write_gif(video.path(), drawn)?;
+        } else {
+            film.add_to(&mut video, drawn)?;
+        }
+        line.finish();
+    }
+    let path = video.path().to_owned();
+    video.finish()?;
+    if !args.json {
+        say!("{}", path.display());
     }
     Ok(())
 }

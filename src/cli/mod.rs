@@ -57,7 +57,7 @@ const AFTER_OTHERS: usize = 900;
 
 #[derive(Subcommand)]
 enum Command {
-    Train(train::Args),
+    Train(Box<train::Args>),
     Config(config::Args),
     Env(env::Args),
     Eval(eval::Args),

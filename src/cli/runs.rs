@@ -1,9 +1,12 @@
 //! `impala runs`: what lies below a results folder, newest first.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use crate::base::units::score;
+use crate::config::dotted;
+use crate::report::APART;
 use crate::report::read::RunData;
 use crate::revisit::live::Life;
 use crate::run::dir::RunDir;
@@ -14,18 +17,22 @@ use serde::Serialize;
 
 use super::Failure;
 
-/// List the runs below a folder: score, frames, speed, how each ended, age.
+/// List the runs below a folder: score, frames, speed, how each ended, age, tags, and what is special about it.
 ///
-/// The score is the mean of the last 100 training episodes, the speed frames learned from in a second.
+/// Special are the settings in which a run differs from most of the listed ones of its environment. The score is the mean of the last 100 training episodes, the speed frames learned from in a second.
 /// Folders in which something is missing or broken are listed with what is known of them.
 #[derive(clap::Args)]
 #[command(after_help = "Examples:\n  \
     impala runs                                    newest first\n  \
+    impala runs --tag sweep                        those that were tagged so\n  \
     impala runs --json | jq '.[0].score_last100'   for programs")]
 pub struct Args {
     /// The folder that holds the runs.
     #[arg(default_value = "results")]
     folder: PathBuf,
+    /// Only runs with this tag; given several times, with all of them.
+    #[arg(long = "tag", value_name = "WORD")]
+    tags: Vec<String>,
     /// Print a JSON list instead of a table.
     #[arg(long)]
     json: bool,
@@ -37,8 +44,14 @@ struct Listed {
     run: String,
     path: PathBuf,
     state: String,
+    name: Option<String>,
+    tags: Vec<String>,
     env: Option<String>,
     seed: Option<u64>,
+    /// Settings that most of the listed runs of its environment have otherwise, as `name=value`.
+    differs: Vec<String>,
+    #[serde(skip)]
+    settings: BTreeMap<String, String>,
     score_last100: Option<f64>,
     solved_s: Option<f64>,
     frames: Option<u64>,
@@ -51,7 +64,9 @@ struct Listed {
 /// Lists the runs.
 pub fn run(args: &Args) -> Result<(), Failure> {
     let mut runs = listed(&args.folder).map_err(Failure::Usage)?;
+    runs.retain(|run| args.tags.iter().all(|tag| run.tags.contains(tag)));
     runs.sort_by(|a, b| (b.started, &b.run).cmp(&(a.started, &a.run)));
+    note_differences(&mut runs);
     if args.json {
         let text = serde_json::to_string_pretty(&runs).map_err(|e| Failure::Run(e.into()))?;
         say!("{text}");
@@ -83,11 +98,18 @@ fn list(run: &RunDir) -> Listed {
         summary.map_or_else(|| newest.and_then(of_row), of_run).filter(|value| value.is_finite())
     };
     let setting = |name: &str| data.config.get(name);
+    let text = |name: &str| Some(setting(name)?.as_str()?.to_owned());
     Listed {
         run: data.name.clone(),
         path: run.path().to_owned(),
         state: state(life, &data),
-        env: setting("env").and_then(|env| env.as_str()).map(str::to_owned),
+        name: text("name").filter(|name| !name.is_empty()),
+        tags: setting("tags").and_then(|tags| tags.as_array()).map_or_else(Vec::new, |tags| {
+            tags.iter().filter_map(|tag| Some(tag.as_str()?.to_owned())).collect()
+        }),
+        env: text("env"),
+        differs: Vec::new(),
+        settings: dotted(&data.config),
         seed: setting("seed").and_then(|seed| u64::try_from(seed.as_integer()?).ok()),
         score_last100: either(|run| run.score_last100, |row| row.score_last100),
         solved_s: summary.and_then(|summary| summary.solved_s),
@@ -97,6 +119,29 @@ fn list(run: &RunDir) -> Listed {
         ended: data.meta.as_ref().and_then(|meta| meta.ended),
         problems: data.notes,
     }
+}
+
+/// Of each run the settings that are not those of most runs of its environment. Where no value is that of most,
+/// each is told.
+fn note_differences(runs: &mut [Listed]) {
+    let mut values: BTreeMap<(Option<&str>, &str), BTreeMap<&str, usize>> = BTreeMap::new();
+    for run in &*runs {
+        for (name, value) in &run.settings {
+            *values.entry((run.env.as_deref(), name)).or_default().entry(value).or_default() += 1;
+        }
+    }
+    let n_of_env = |env: Option<&str>| runs.iter().filter(|run| run.env.as_deref() == env).count();
+    let differs = |run: &Listed| {
+        let env = run.env.as_deref();
+        let is_special = |(name, value): &(&String, &String)| {
+            !APART.contains(&name.as_str())
+                && 2 * values[&(env, name.as_str())][value.as_str()] <= n_of_env(env)
+        };
+        let special = run.settings.iter().filter(is_special);
+        special.map(|(name, value)| format!("{name}={value}")).collect::<Vec<_>>()
+    };
+    let all: Vec<Vec<String>> = runs.iter().map(differs).collect();
+    runs.iter_mut().zip(all).for_each(|(run, differs)| run.differs = differs);
 }
 
 /// How the run ended; a run without an end still runs, is about to end, or was killed.
@@ -120,25 +165,33 @@ fn state(life: Life, data: &RunData) -> String {
 fn print_table(runs: &[Listed]) {
     let name_chars = runs.iter().map(|run| run.run.chars().count()).max().unwrap_or(0);
     say!(
-        "{:name_chars$}  {:>8}  {:>12}  {:>12}  {:11}  age",
+        "{:name_chars$}  {:>8}  {:>12}  {:>12}  {:11}  {:7}  tags and special settings",
         "run",
         "score",
         "frames",
         "frames/s",
-        "state"
+        "state",
+        "age"
     );
     for run in runs {
         let or_dash = |value: Option<String>| value.unwrap_or("–".into());
         say!(
-            "{:name_chars$}  {:>8}  {:>12}  {:>12}  {:11}  {}",
+            "{:name_chars$}  {:>8}  {:>12}  {:>12}  {:11}  {:7}  {}",
             run.run,
             or_dash(run.score_last100.map(score)),
             or_dash(run.frames.map(|frames| frames.to_string())),
             or_dash(run.frames_per_s.map(|speed| format!("{speed:.0}"))),
             run.state,
             or_dash(run.started.map(age)),
+            words(run)
         );
     }
+}
+
+/// Tags and special settings on a line.
+fn words(run: &Listed) -> String {
+    let tags = run.tags.iter().map(|tag| format!("#{tag}"));
+    tags.chain(run.differs.iter().cloned()).collect::<Vec<_>>().join(" ")
 }
 
 /// How long ago, in the largest unit that fits.

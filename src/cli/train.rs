@@ -1,18 +1,21 @@
 //! `impala train`: settings and flags, one run, what came of it.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
+use crate::base::latency::monotonic_ns;
 use crate::base::units::{number_of, score};
-use crate::config::{Config, Layers, LearnerKind};
+use crate::config::{Config, ExchangeKind, Layers, LearnerKind};
 use crate::env::Registry;
+use crate::os::launcher::Rank;
 use crate::os::process::end_by;
-use crate::report::learning;
 use crate::report::read::RunData;
-use crate::revisit::resume::Resumption;
-use crate::sinks::terminal::{Show, rate};
+use crate::report::{self, Pictures, Step, learning};
+use crate::revisit::resume::{ResumeError, Resumption};
+use crate::run::dir::RunDir;
+use crate::sinks::terminal::{Show, TaskLines, rate};
 use crate::telemetry::{Exit, Summary};
-use crate::train::{Destination, Lost, TrainedRun, resume, train};
-use anyhow::anyhow;
+use crate::train::{Destination, Lost, TrainError, TrainedRun, resume, train};
+use anyhow::{Context, anyhow};
 use clap::ValueEnum;
 
 use super::Failure;
@@ -29,12 +32,14 @@ use super::config::{Sources, Trust};
     impala train --frames 20000000 --actors 2      longer, with two actors\n  \
     impala train --set optimizer.learning_rate.start=0.001   any one setting\n  \
     impala train --config results/latest/config.toml   the settings of an earlier run\n  \
+    impala train --seeds 1..5 --name wide --set network.hidden=[256,256]   five runs, and their comparison\n  \
     impala train --resume results/latest --frames 4000000   go on where that run stopped")]
 pub struct Args {
     #[command(flatten)]
     sources: Sources,
     /// Go on with a run: its folder, or one of its checkpoints. Settings are those of the run, unless
-    /// others are given; the run's own files stay as they are.
+    /// others are given; the run's own files stay as they are. With the same folder as --run-dir the run goes on
+    /// there, and begins there where it has no checkpoint yet.
     #[arg(long, value_name = "RUN|CHECKPOINT")]
     resume: Option<PathBuf>,
     #[command(flatten)]
@@ -42,6 +47,16 @@ pub struct Args {
     /// Seed of everything random [default: 1].
     #[arg(long)]
     seed: Option<u64>,
+    /// Train once with each of these seeds, one after the other, and compare the runs: 1..5 (the last included),
+    /// or 1,2,7. With --run-dir the runs' folders and the comparison go below that folder.
+    #[arg(long, value_name = "SEEDS", value_parser = parse_seeds, conflicts_with_all = ["seed", "resume"])]
+    seeds: Option<Seeds>,
+    /// A name of the run, with which that of its folder begins [default: the environment's].
+    #[arg(long)]
+    name: Option<String>,
+    /// A word by which the run is found again (`impala runs --tag WORD`); may be given several times.
+    #[arg(long = "tag", value_name = "WORD")]
+    tags: Vec<String>,
     /// Frames (environment steps) to learn from [default: 2000000].
     #[arg(long, value_parser = whole_number)]
     frames: Option<u64>,
@@ -73,7 +88,8 @@ pub struct Args {
     /// End as soon as the mean of the last 100 episodes reaches the environment's threshold.
     #[arg(long)]
     stop_when_solved: bool,
-    /// Folder for the run's files, new or empty [default: a new one below results/].
+    /// Folder for the run's files, new or empty [default: a new one below results/]. With --resume of the same
+    /// folder, what the earlier part wrote is put aside in parts/.
     #[arg(long, value_name = "DIR")]
     run_dir: Option<PathBuf>,
 }
@@ -96,10 +112,17 @@ pub fn run(
     process_start_ns: u64,
     show: Show,
 ) -> Result<(), Failure> {
-    let resumption = args.resume.as_deref().map(Resumption::open).transpose();
-    let resumption = resumption.map_err(|error| Failure::Usage(error.into()))?;
+    let resumption = args.resumption().map_err(|error| Failure::Usage(error.into()))?;
     let config = args.config(environments, resumption.as_ref()).map_err(Failure::Usage)?;
+    if let Some(Seeds(seeds)) = &args.seeds {
+        if !config.rank.is_alone() {
+            let remedy = "several ranks learn one run; start one job for each --seed";
+            return Err(Failure::Usage(anyhow!("--seeds: {remedy}")));
+        }
+        return train_each(&config, seeds, args.run_dir.as_deref(), process_start_ns, show);
+    }
     let destination = match &args.run_dir {
+        Some(path) if args.resume.as_ref() == Some(path) => Destination::On(path.clone()),
         Some(path) => Destination::At(path.clone()),
         None => Destination::Below("results".into()),
     };
@@ -107,12 +130,69 @@ pub fn run(
         Some(resumption) => resume(&config, resumption, &destination, process_start_ns, show),
         None => train(&config, &destination, process_start_ns, show),
     };
-    let trained = trained.map_err(|error| {
-        let is_usage = error.is_usage();
-        let error = anyhow!(error);
-        if is_usage { Failure::Usage(error) } else { Failure::Run(error) }
-    })?;
-    print_result(&trained);
+    let trained = trained.map_err(failure)?;
+    if config.rank.is_first() {
+        print_result(&trained);
+    }
+    check(&trained)?;
+    trained.signal.map_or(Ok(()), |signal| end_by(signal))
+}
+
+/// One run with each seed, and the report that compares them. A run that fails is told of and the next one
+/// begins; a signal ends all.
+fn train_each(
+    config: &Config,
+    seeds: &[u64],
+    folder: Option<&Path>,
+    process_start_ns: u64,
+    show: Show,
+) -> Result<(), Failure> {
+    let root = folder.unwrap_or(Path::new("results"));
+    let destination = Destination::Below(root.to_owned());
+    let mut starts_ns =
+        std::iter::once(process_start_ns).chain(std::iter::repeat_with(monotonic_ns));
+    let (mut runs, mut failed, mut signal) = (Vec::new(), Vec::new(), None);
+    for (&seed, start_ns) in seeds.iter().zip(&mut starts_ns) {
+        let config = Config { seed, ..config.clone() };
+        let trained = train(&config, &destination, start_ns, show).map_err(failure)?;
+        print_result(&trained);
+        if let Err(Failure::Usage(error) | Failure::Run(error)) = check(&trained) {
+            failed.push(format!("seed {seed}: {error}"));
+        }
+        signal = trained.signal;
+        runs.push(trained.run);
+        if signal.is_some() {
+            break;
+        }
+    }
+    let page = compare(&runs, &root.join("comparison"), show)?;
+    say!("comparison of {}: {}", number_of(runs.len() as u64, "run"), page.display());
+    match (signal, &failed[..]) {
+        (Some(signal), _) => end_by(signal),
+        (None, []) => Ok(()),
+        (None, failed) => Err(Failure::Run(anyhow!("{}", failed.join("; ")))),
+    }
+}
+
+fn compare(runs: &[RunDir], folder: &Path, show: Show) -> Result<PathBuf, Failure> {
+    let create = std::fs::create_dir_all(folder);
+    let create = create.with_context(|| format!("cannot create {}", folder.display()));
+    create.map_err(Failure::Run)?;
+    let mut lines = TaskLines::new(show);
+    let mut watch = |Step { task, unit, done, total }: Step| lines.set(task, unit, done, total);
+    let page = report::compare(runs, folder, Pictures::Svg, &mut watch);
+    lines.finish();
+    page.map_err(|error| Failure::Run(error.into()))
+}
+
+fn failure(error: TrainError) -> Failure {
+    let is_usage = error.is_usage();
+    let error = anyhow!(error);
+    if is_usage { Failure::Usage(error) } else { Failure::Run(error) }
+}
+
+/// Whether a run is done and all of it on disk.
+fn check(trained: &TrainedRun) -> Result<(), Failure> {
     if !trained.lost.is_empty() {
         let lost: Vec<String> = trained.lost.iter().map(Lost::to_string).collect();
         let lost = lost.join("; ");
@@ -120,14 +200,48 @@ pub fn run(
             "the run is done, but not all of it is on disk: lost {lost}"
         )));
     }
-    match (trained.summary.exit, trained.signal) {
-        (Exit::Failed, _) => Err(Failure::Run(anyhow!("{}", trained.reason))),
-        (_, Some(signal)) => end_by(signal),
-        (_, None) => Ok(()),
+    match trained.summary.exit {
+        Exit::Failed => Err(Failure::Run(anyhow!("{}", trained.reason))),
+        _ => Ok(()),
     }
 }
 
+/// Seeds of several runs, each once.
+#[derive(Clone, Debug, PartialEq)]
+struct Seeds(Vec<u64>);
+
+/// The most runs of one command.
+const MAX_SEEDS: u64 = 1_000;
+
+/// `FIRST..LAST`, the last included, or seeds between commas.
+fn parse_seeds(text: &str) -> Result<Seeds, String> {
+    let refused = || "give seeds as 1..5 or 1,2,7, each once".to_owned();
+    let seed = |text: &str| text.trim().parse::<u64>().map_err(|_| refused());
+    let seeds: Vec<u64> = match text.split_once("..") {
+        Some((first, last)) => {
+            let (first, last) = (seed(first)?, seed(last.trim_start_matches('='))?);
+            if first > last || last - first >= MAX_SEEDS {
+                return Err(format!("give 1 to {MAX_SEEDS} seeds, the lowest first"));
+            }
+            (first..=last).collect()
+        }
+        None => text.split(',').map(seed).collect::<Result<_, _>>()?,
+    };
+    let mut sorted = seeds.clone();
+    sorted.sort_unstable();
+    if sorted.windows(2).any(|pair| pair[0] == pair[1]) { Err(refused()) } else { Ok(Seeds(seeds)) }
+}
+
 impl Args {
+    /// What to go on from. A run that is to go on in its own folder begins there, where it has not come to a checkpoint
+    /// yet: one command then starts it and starts it again.
+    fn resumption(&self) -> Result<Option<Resumption>, ResumeError> {
+        let Some(path) = &self.resume else { return Ok(None) };
+        let is_own = self.run_dir.as_ref() == Some(path);
+        let has_begun = || RunDir::open(path).is_ok_and(|run| run.has_checkpoint());
+        if is_own && !has_begun() { Ok(None) } else { Resumption::open(path).map(Some) }
+    }
+
     fn config(
         &self,
         environments: &Registry,
@@ -144,6 +258,10 @@ impl Args {
         let layers = Layers { earlier: earlier.as_ref(), ..self.sources.layers(environments) };
         let mut config = layers.resolve()?;
         set(&mut config.seed, &self.seed);
+        set(&mut config.name, &self.name);
+        if !self.tags.is_empty() {
+            config.tags.clone_from(&self.tags);
+        }
         set(&mut config.frames, &self.frames);
         set(&mut config.actors.count, &self.actors);
         set(&mut config.actors.envs_per_actor, &self.envs_per_actor);
@@ -154,6 +272,9 @@ impl Args {
         config.stop_when_solved |= self.stop_when_solved;
         config.deterministic |= self.deterministic;
         config.log_slots |= self.log_slots;
+        if config.distributed.exchange != ExchangeKind::None {
+            config.rank = Rank::launched();
+        }
         Ok(config)
     }
 }
@@ -205,6 +326,10 @@ fn print_result(trained: &TrainedRun) {
 
 fn speed_line(summary: &Summary) -> String {
     let frames = number_of(summary.frames_of_this_part(), "frame");
+    let emulated = summary.emulator_frames.map_or_else(String::new, |frames| {
+        format!(" ({} of the emulator in all)", number_of(frames, "frame"))
+    });
+    let frames = frames + &emulated;
     let updates = number_of(summary.updates, "update");
     let Some(lag) = summary.policy_lag else {
         return format!("{frames} learned, {updates} in all");
@@ -236,4 +361,20 @@ fn outcome_line(summary: &Summary, reason: &str) -> String {
         _ => String::new(),
     };
     format!("{env}, seed {seed}, {learner} learner: {solved}ended because {reason}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn seeds_are_a_range_or_a_list() {
+        let seeds = |text| parse_seeds(text).map(|seeds| seeds.0);
+        assert_eq!(seeds("1..5").unwrap(), [1, 2, 3, 4, 5]);
+        assert_eq!(seeds("3..3").unwrap(), [3]);
+        assert_eq!(seeds("7, 1,12").unwrap(), [7, 1, 12]);
+        for wrong in ["", "5..1", "1..", "a", "1,1", "1..2000", "-1..2", "1.5"] {
+            assert!(seeds(wrong).is_err(), "{wrong}");
+        }
+    }
 }

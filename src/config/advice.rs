@@ -7,7 +7,7 @@ use super::Config;
 use crate::base::suggest::nearest;
 
 /// What the settings are called elsewhere: by Stable-Baselines3, CleanRL, RLlib and Sample Factory.
-const ELSEWHERE: [(&str, &str); 16] = [
+const ELSEWHERE: [(&str, &str); 19] = [
     ("lr", "optimizer.learning_rate.start"),
     ("gamma", "loss.discount"),
     ("total_timesteps", "frames"),
@@ -24,6 +24,9 @@ const ELSEWHERE: [(&str, &str); 16] = [
     ("lstm_hidden_size", "network.lstm"),
     ("lstm_cell_size", "network.lstm"),
     ("rnn_size", "network.lstm"),
+    ("norm_obs", "network.normalize_observations"),
+    ("n_stack", "frame_stack"),
+    ("clip_rewards", "loss.reward_clip"),
 ];
 
 /// What our types are to somebody who writes a settings file. Longer names stand before their beginnings.

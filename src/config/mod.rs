@@ -22,6 +22,7 @@ use crate::kernels::Simd;
 use crate::network::heads::last_step;
 use crate::network::params::{MAX_LAYERS, MAX_WIDTH};
 use crate::network::{Arithmetic, Backend, NetworkSpec, TorchOptions, Torso, native};
+use crate::os::launcher::Rank;
 use crate::os::process;
 use crate::space::{ObsSpace, Spec};
 
@@ -37,6 +38,9 @@ use setting::{Setting, Visited, settings, words};
 
 /// The most learner threads: far more than have been seen to help.
 const MAX_LEARNER_THREADS: u64 = 64;
+
+/// The longest name of a run, and of a tag.
+const MAX_NAME_BYTES: usize = 64;
 
 /// TOML's integers are signed: a larger value could not be written to the run's config.toml.
 const MAX_INTEGER: u64 = i64::MAX as u64;
@@ -60,6 +64,13 @@ settings! {
         /// What becomes of the numbers that a policy draws for a Box action: false clips those beyond -1 and 1,
         /// true squashes all by tanh. Either way -1 to 1 span the bounds of the action.
         squash_actions: bool = false, Flag;
+        /// Pictures that the network sees at once: the newest, and those of the steps before it in the episode.
+        /// Slots hold each picture once.
+        frame_stack: usize = 1, Integers(1, 16, "pictures");
+        /// A name of the run, with which that of its folder begins; empty for the environment's.
+        name: String = String::new(), Text("letters, digits, dots, dashes and underscores");
+        /// Words by which the run is found again.
+        tags: Vec<String> = Vec::new(), Text("a list of words");
         /// Seed of everything random: weights, environments, actions.
         seed: u64 = 1, Integers(0, MAX_INTEGER, "");
         /// Budget: environment steps to learn from.
@@ -79,8 +90,9 @@ settings! {
         /// Log to slots.csv which slots each update learned from; `impala replay` learns the same weights
         /// from that.
         log_slots: bool = false, Flag;
-        /// Matrix kernels; auto takes the widest that the processor has.
-        kernels: String = "auto".into(), Text("auto, portable, or what the processor has of avx2, avx512");
+        /// Matrix kernels; auto takes the widest in f32 that the processor has. bf16 and amx multiply numbers
+        /// rounded to bf16 where the network is an mlp, in actors and learner; weights, sums and steps stay f32.
+        kernels: String = "auto".into(), Text("auto, portable, or what the processor has of avx2, avx512, bf16, amx");
         /// The actor processes and their rollouts.
         actors: ActorSettings = ActorSettings::default(), Table;
         /// The policy and baseline network: a torso that both share, an LSTM if wanted, and two linear heads.
@@ -93,13 +105,19 @@ settings! {
         optimizer: OptimizerConfig = OptimizerConfig::default(), Table;
         /// What is reported, and how the result is evaluated.
         report: ReportSettings = ReportSettings::default(), Table;
+        /// Evaluations while training goes on.
+        eval: EvalSettings = EvalSettings::default(), Table;
         /// When training is saved, and how much of that is kept.
         checkpoint: CheckpointSettings = CheckpointSettings::default(), Table;
         /// What is done about workers that die or hang, and about numbers that are none.
         supervision: SupervisionSettings = SupervisionSettings::default(), Table;
+        /// Learning together with other machines: one engine a node, started by a launcher such as mpirun.
+        distributed: DistributedSettings = DistributedSettings::default(), Table;
         besides {
             /// The environments that `env` may name: the engine's own, and those that a program adds.
             environments: Registry;
+            /// Which of the job's learners this one is; the launcher says it.
+            rank: Rank;
         }
     }
 }
@@ -143,6 +161,9 @@ settings! {
         lstm: usize = 0, Integers(0, MAX_WIDTH as u64, "units");
         /// What the LSTM takes.
         lstm_inputs: LstmInputs = LstmInputs::Features, Words(LstmInputs::WORDS);
+        /// It sees the numbers of observations with mean 0 and variance 1, clipped to -10 and 10. Means and
+        /// variances are those of all that was learned from so far.
+        normalize_observations: bool = false, Flag;
     }
 }
 
@@ -192,6 +213,9 @@ settings! {
         batch_slots: usize = 1, Integers(1, 262_144, "slots");
         /// γ.
         discount: f32 = 0.99, Reals(0.0, 1.0, "");
+        /// Every reward is brought to between this and minus this before it is scaled (scores are reported
+        /// unclipped); 0 leaves all as they are.
+        reward_clip: f32 = 0.0, Reals(0.0, 1e9, "");
         /// Multiplies every reward before learning (scores are reported unscaled).
         reward_scale: f32 = 0.1, Reals(1e-9, 1e9, "");
         /// Weight of the critic loss ½ (vs − V)².
@@ -256,6 +280,18 @@ settings! {
 }
 
 settings! {
+    /// Evaluations while training goes on.
+    pub struct EvalSettings {
+        /// Time from the begin of one to that of the next, each in a process of its own; 0 for none. With them
+        /// best.safetensors is the policy that did best in one, else the one with the best training score.
+        interval_s: f64 = 0.0, Reals(0.0, 1e6, "seconds");
+        /// Episodes of each, played greedily, always the same ones. They are cut as those of the evaluation at
+        /// the end.
+        episodes: u64 = 20, Integers(1, 1_000_000, "episodes");
+    }
+}
+
+settings! {
     /// When training is saved, and how much of that is kept.
     pub struct CheckpointSettings {
         /// Time between checkpoints; there is always one at the end.
@@ -286,6 +322,50 @@ settings! {
         /// checkpoint; if that does not help, the run ends. Each is skipped. Those of rollouts from before
         /// the learner at work do not count.
         max_bad_updates: u64 = 10, Integers(1, 1_000_000, "updates");
+    }
+}
+
+settings! {
+    /// Learning together with other machines: one engine a node, started by a launcher such as mpirun.
+    pub struct DistributedSettings {
+        /// Who learns together. All ranks of the job need the same settings.
+        exchange: ExchangeKind = ExchangeKind::Auto, Words(ExchangeKind::WORDS);
+        /// In which order the ranks' gradients are summed.
+        sum: SumKind = SumKind::Allreduce, Words(SumKind::WORDS);
+        /// Time that a rank waits for the others, in an update and at the start. Then it ends, and with it the
+        /// job. Longer than the slowest rank takes for an update.
+        round_timeout_s: f64 = 60.0, Reals(0.5, 1e6, "seconds");
+        /// Updates between two looks at whether all ranks have equal weights.
+        check_interval: u64 = 1_000, Integers(1, MAX_INTEGER, "updates");
+    }
+}
+
+words! {
+    /// Who learns together.
+    pub enum ExchangeKind {
+        /// all ranks that the launcher started, by MPI where they are more than one
+        Auto = "auto",
+        /// nobody: each rank is a run of its own
+        None = "none",
+        /// all ranks, by MPI also where there is one
+        Mpi = "mpi",
+    }
+}
+
+words! {
+    /// The order of a sum, on which its last bits depend.
+    pub enum SumKind {
+        /// as MPI likes: the fastest
+        Allreduce = "allreduce",
+        /// slot by slot in the order of the ranks, as a deterministic run does: takes memory for all of them
+        RankOrder = "rank_order",
+    }
+}
+
+impl EvalSettings {
+    /// Whether there are any.
+    pub fn is_on(&self) -> bool {
+        self.interval_s > 0.0
     }
 }
 
@@ -330,6 +410,7 @@ impl Config {
     /// Checks every setting on its own and against the others.
     pub fn check(&self) -> Result<(), ConfigError> {
         self.check_limits()?;
+        self.check_names()?;
         let spec = self.spec()?;
         self.simd()?;
         self.backend(&self.network(&spec)?)?;
@@ -337,6 +418,7 @@ impl Config {
         self.check_batch(self.n_slots())?;
         self.check_budget()?;
         self.check_threads()?;
+        self.check_distributed()?;
         self.check_deterministic()
     }
 
@@ -376,7 +458,10 @@ impl Config {
     /// # Errors
     /// If it cannot take what the environment shows, or be that large.
     pub fn network(&self, spec: &Spec) -> Result<NetworkSpec, ConfigError> {
-        let network = NetworkSpec::of(spec, self.torso(&spec.obs));
+        let spec = &Spec { obs: self.seen(&spec.obs)?, ..spec.clone() };
+        let torso = self.torso(&spec.obs);
+        let normalizes = self.normalizes(&spec.obs)?;
+        let network = NetworkSpec { normalizes, ..NetworkSpec::of(spec, torso) };
         let hidden = || format!("{:?}", self.network.hidden);
         match (network.fault(), &network.torso) {
             (None, _) => self.with_memory(network, spec),
@@ -403,6 +488,28 @@ impl Config {
         match network.fault() {
             None => Ok(network),
             Some(fault) => Err(value("network.lstm", units, fault)),
+        }
+    }
+
+    /// What the network sees of such observations.
+    fn seen(&self, obs: &ObsSpace) -> Result<ObsSpace, ConfigError> {
+        obs.stacked(self.frame_stack).ok_or_else(|| {
+            let remedy = format!("must be 1: {} shows numbers, and pictures are stacked", self.env);
+            value("frame_stack", self.frame_stack, remedy)
+        })
+    }
+
+    /// Whether the network sees such observations normalised.
+    fn normalizes(&self, obs: &ObsSpace) -> Result<bool, ConfigError> {
+        match (self.network.normalize_observations, obs) {
+            (true, ObsSpace::Image { .. }) => {
+                let remedy = format!(
+                    "must be false: {} shows pictures, which a network sees as 0 to 1",
+                    self.env
+                );
+                Err(value("network.normalize_observations", true, remedy))
+            }
+            (normalizes, _) => Ok(normalizes),
         }
     }
 
@@ -499,6 +606,23 @@ impl Config {
         Ok(())
     }
 
+    /// A name becomes part of a folder's, and a tag stands among others between commas.
+    fn check_names(&self) -> Result<(), ConfigError> {
+        let is_plain = |letter: char| letter.is_ascii_alphanumeric() || "._-".contains(letter);
+        let is_word = |word: &str| word.chars().all(is_plain) && word.len() <= MAX_NAME_BYTES;
+        let remedy = |first: &str| {
+            let letters = "letters, digits, dots, dashes and underscores";
+            format!("must be up to {MAX_NAME_BYTES} {letters}{first}")
+        };
+        if !is_word(&self.name) || self.name.starts_with(['.', '-']) {
+            return Err(value("name", &self.name, remedy(", the first no dot and no dash")));
+        }
+        match self.tags.iter().find(|tag| !is_word(tag) || tag.is_empty()) {
+            Some(tag) => Err(value("tags", tag, remedy(""))),
+            None => Ok(()),
+        }
+    }
+
     /// A thread for which there is never a batch would only wait.
     fn check_threads(&self) -> Result<(), ConfigError> {
         let n_batches = self.ring_batches();
@@ -537,6 +661,42 @@ impl Config {
     /// Whole batches that all rings together hold.
     pub fn ring_batches(&self) -> usize {
         self.n_slots() / self.loss.batch_slots
+    }
+
+    /// Whether the learner takes part in a job of several, or of one that uses their means.
+    pub fn is_distributed(&self) -> bool {
+        match self.distributed.exchange {
+            ExchangeKind::Auto => !self.rank.is_alone(),
+            ExchangeKind::None => false,
+            ExchangeKind::Mpi => true,
+        }
+    }
+
+    /// Whether each slot's gradient is kept apart until all are summed in one order, so that the sum's bits do not
+    /// depend on which rank had which slot.
+    pub fn sums_in_order(&self) -> bool {
+        self.deterministic || self.is_distributed() && self.distributed.sum == SumKind::RankOrder
+    }
+
+    /// The place of an actor among those of all ranks, from which its seeds follow: such that R ranks that take S
+    /// slots each an update take the slots, in the same order, of one learner that takes R·S.
+    pub fn place_of(&self, actor: usize) -> u64 {
+        let (slots, Rank { number, of }) = (self.loss.batch_slots, self.rank);
+        ((actor / slots * of + number) * slots + actor % slots) as u64
+    }
+
+    /// A log of slots has all of a run, and so have statistics of what was observed.
+    fn check_distributed(&self) -> Result<(), ConfigError> {
+        if self.log_slots && !self.rank.is_alone() {
+            let remedy = "must be false where several ranks learn: each has a part of the slots";
+            return Err(value("log_slots", true, remedy.into()));
+        }
+        if self.network.normalize_observations && !self.rank.is_alone() {
+            let remedy =
+                "must be false where several ranks learn: each would have statistics of its own";
+            return Err(value("network.normalize_observations", true, remedy.into()));
+        }
+        Ok(())
     }
 
     /// A deterministic run learns from all slots of all rings, in order, before it hands one back.
@@ -589,14 +749,16 @@ impl Config {
     /// One update learns from a whole batch: a budget that is smaller would be overdrawn by it.
     fn check_budget(&self) -> Result<(), ConfigError> {
         let (slots, steps) = (self.loss.batch_slots as u64, self.actors.unroll_length as u64);
-        let envs = self.actors.envs_per_actor as u64;
-        let batch_frames = slots * steps * envs;
+        let (envs, ranks) = (self.actors.envs_per_actor as u64, self.rank.of as u64);
+        let batch_frames = slots * steps * envs * ranks;
         if batch_frames <= self.frames {
             return Ok(());
         }
+        let of_ranks = if ranks > 1 { format!(", × {ranks} ranks") } else { String::new() };
         let remedy = format!(
             "must be {batch_frames} or more, the frames of one batch: loss.batch_slots {slots} × \
-             actors.envs_per_actor {envs} × actors.unroll_length {steps}; lower one of these for a smaller budget"
+             actors.envs_per_actor {envs} × actors.unroll_length {steps}{of_ranks}; lower one of these for a smaller \
+             budget"
         );
         Err(value("frames", self.frames, remedy))
     }
@@ -715,6 +877,58 @@ mod tests {
         assert_eq!(with(&|config| config.deterministic = true), 1);
         assert_eq!(with(&|config| config.actors.count = 3), 1);
         assert_eq!(with(&|config| config.loss.batch_slots = 4), 1);
+    }
+
+    /// Two ranks of four actors and two slots a batch: the batches of one learner of eight actors and four.
+    #[test]
+    fn actors_of_all_ranks_have_the_places_of_one_learners() {
+        let places = |number, of| {
+            let mut config = Config { rank: Rank { number, of }, ..Config::default() };
+            config.loss.batch_slots = 2;
+            [0, 1, 2, 3].map(|actor| config.place_of(actor))
+        };
+        assert_eq!(places(0, 1), [0, 1, 2, 3]);
+        assert_eq!([places(0, 2), places(1, 2)], [[0, 1, 4, 5], [2, 3, 6, 7]]);
+    }
+
+    #[test]
+    fn names_and_tags_are_words() {
+        let with = |name: &str, tags: &[&str]| {
+            let tags = tags.iter().map(|tag| (*tag).into()).collect();
+            Config { name: name.into(), tags, ..Config::default() }.check()
+        };
+        with("pong.lr-3e_4", &["first", "2026"]).unwrap();
+        for (name, tags, field) in [
+            ("a/b", &[][..], "name"),
+            ("..", &[], "name"),
+            ("-x", &[], "name"),
+            (&"n".repeat(65), &[], "name"),
+            ("", &["a,b"], "tags"),
+            ("", &["a", ""], "tags"),
+        ] {
+            let refused = with(name, tags).unwrap_err().to_string();
+            assert!(refused.starts_with(field), "{refused}");
+        }
+    }
+
+    #[test]
+    fn numbers_are_normalised_and_pictures_are_not() {
+        let mut config = Config::default();
+        config.network.normalize_observations = true;
+        assert!(config.network(&config.spec().unwrap()).unwrap().normalizes);
+        let config = Config { env: "MinAtar/Breakout-v1".into(), ..config };
+        let refused = config.check().unwrap_err().to_string();
+        assert!(refused.contains("network.normalize_observations"), "{refused}");
+    }
+
+    #[test]
+    fn pictures_are_stacked_and_numbers_are_not() {
+        let config = Config { frame_stack: 4, ..Config::default() };
+        let refused = config.check().unwrap_err().to_string();
+        assert!(refused.contains("frame_stack") && refused.contains("CartPole-v1"), "{refused}");
+        let config = Config { env: "MinAtar/Breakout-v1".into(), ..config };
+        let network = config.network(&config.spec().unwrap()).unwrap();
+        assert_eq!(network.pixels.unwrap().shape, [16, 10, 10]);
     }
 
     /// The numbers that CartPole's figures were measured with, whatever the shape of the settings.

@@ -5,8 +5,8 @@
 //! is applied here and nowhere else, between the environments and whoever acts in them; a slot's
 //! observations are mapped ones. An environment without bounds is left as it is, at no cost.
 
-use super::EnvError;
 use super::vector::{StepMut, VecEnv};
+use super::{EnvError, Picture};
 use crate::space::{Actions, InputMap, ObsMut, Spec};
 
 /// `envs` with their observations mapped, where their spec has bounds.
@@ -59,6 +59,10 @@ impl VecEnv for NetworkInputs {
 
     fn at_work(&self) -> Option<usize> {
         self.envs.at_work()
+    }
+
+    fn picture(&mut self) -> Result<Option<Picture>, EnvError> {
+        self.envs.picture()
     }
 
     fn step(&mut self, actions: Actions<'_>, out: &mut StepMut<'_>) -> Result<(), EnvError> {

@@ -22,8 +22,8 @@
 //! that the table lacks first needs a line there. MinAtar's games have scripts of their own beside it. An
 //! environment without an original gets a test of its own in `tests/env_reference.rs`, as PixelCatch-v0 has.
 //!
-//! **2. Write its file in `src/env/`.** Start from `classic/cartpole.rs`, from `pixel_catch.rs` if it shows
-//! pictures, or from this skeleton:
+//! **2. Write its file in `src/env/`.** Start from `classic/mountain_car.rs`, from `pixel_catch.rs` if it
+//! shows pictures, or from this skeleton:
 //!
 //! ```
 //! use impala::env::{ArgError, Env, NumpyRng, Transition};
@@ -115,12 +115,16 @@ mod args;
 mod classic;
 pub mod column;
 mod error;
+mod hidden;
 mod inputs;
+mod lanes;
 mod minatar;
 pub mod outside;
+mod picture;
 mod pixel_catch;
 mod raw_actions;
 mod seeding;
+mod sines;
 mod tmaze;
 mod vector;
 
@@ -131,11 +135,14 @@ use serde::de::DeserializeOwned;
 
 pub use args::{ArgError, EnvArgs, NoArgs};
 pub use error::{EnvError, UnknownEnv};
+pub use picture::Picture;
 pub use seeding::NumpyRng;
 pub use vector::{StepBuffer, StepMut, VecEnv};
 
 use crate::space::{ActionMap, ActionSpace, Spec};
+use classic::cartpole::{CartPole, CartPoleArgs};
 use column::{Action, Observation};
+use lanes::{Dynamics, LaneVecEnv};
 use minatar::game::MinAtar;
 use minatar::{asterix, breakout, freeway, seaquest, space_invaders};
 use outside::{Launch, Outside};
@@ -184,7 +191,7 @@ pub trait Env: Sized + 'static {
 
 /// The engine's own environments, one line each.
 const BUILT_IN: &[Entry] = &[
-    Entry::of_either::<classic::cartpole::CartPole<4>, classic::cartpole::CartPole<2>>(),
+    Entry::of_cartpole(),
     Entry::of::<classic::mountain_car::MountainCar>(),
     Entry::of::<classic::acrobot::Acrobot>(),
     Entry::of::<classic::pendulum::Pendulum>(),
@@ -224,20 +231,24 @@ impl Entry {
         }
     }
 
-    /// Two types of one environment, whose arguments decide which of the two observations it shows.
-    const fn of_either<E: Env, F: Env>() -> Entry {
+    /// CartPole, of whose numbers its arguments may hide some.
+    const fn of_cartpole() -> Self {
         Entry {
-            id: E::ID,
-            spec: |args| match read::<E>(args) {
-                Err(EnvError::Spec { .. }) => read::<F>(args).map(|(_, spec)| spec),
-                read => read.map(|(_, spec)| spec),
-            },
-            make_vec: |args, n_envs, seed| match read::<E>(args) {
-                Err(EnvError::Spec { .. }) => (Entry::of::<F>().make_vec)(args, n_envs, seed),
-                _ => (Entry::of::<E>().make_vec)(args, n_envs, seed),
+            id: CartPole::ID,
+            spec: |args| Ok(hidden::shown_spec(CartPole::spec(), read_shown(args)?)),
+            make_vec: |args, n_envs, seed| {
+                let shown = read_shown(args)?;
+                let envs = Box::new(LaneVecEnv::<CartPole, 4>::new(CartPole::spec(), n_envs, seed));
+                Ok(hidden::show(envs, shown))
             },
         }
     }
+}
+
+/// Which of CartPole's numbers are shown with these arguments.
+fn read_shown(args: &EnvArgs) -> Result<&'static [usize], EnvError> {
+    let refused = |source| EnvError::Args { env: CartPole::ID.into(), source };
+    Ok(args.read::<CartPoleArgs>().map_err(refused)?.shown())
 }
 
 /// The arguments as the environment declares them, and its spec with them.
@@ -314,7 +325,18 @@ impl Registry {
     pub fn spec(&self, id: &str, args: &EnvArgs) -> Result<Spec, EnvError> {
         match self.entry(id) {
             Ok(entry) => (entry.spec)(args),
-            Err(unknown) => Ok(self.outside.spec(id, args).ok_or(unknown)??.0),
+            Err(unknown) => Ok(self.outside.account(id, args).ok_or(unknown)??.spec),
+        }
+    }
+
+    /// Frames of an emulator in a step of an environment; 1 where there is none.
+    ///
+    /// # Errors
+    /// As [`Registry::spec`].
+    pub fn frames_per_step(&self, id: &str, args: &EnvArgs) -> Result<u32, EnvError> {
+        match self.entry(id) {
+            Ok(_) => Ok(1),
+            Err(unknown) => Ok(self.outside.account(id, args).ok_or(unknown)??.frames_per_step),
         }
     }
 
@@ -325,8 +347,13 @@ impl Registry {
     pub fn notes(&self, id: &str, args: &EnvArgs) -> Result<Vec<String>, EnvError> {
         match self.entry(id) {
             Ok(_) => Ok(Vec::new()),
-            Err(unknown) => Ok(self.outside.spec(id, args).ok_or(unknown)??.1),
+            Err(unknown) => Ok(self.outside.account(id, args).ok_or(unknown)??.notes),
         }
+    }
+
+    /// Arguments with which an environment draws itself too, where it can be told to; else these.
+    pub fn drawing(&self, id: &str, args: &EnvArgs) -> EnvArgs {
+        if self.entry(id).is_ok() { args.clone() } else { outside::drawing(id, args) }
     }
 
     /// `n_envs` environments; number i draws from a generator seeded with `seed + i`, as Gymnasium's

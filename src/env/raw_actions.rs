@@ -5,8 +5,8 @@
 
 use ndarray::Array2;
 
-use super::EnvError;
 use super::vector::{StepMut, VecEnv};
+use super::{EnvError, Picture};
 use crate::space::{ActionMap, Actions, Numbers, ObsMut, Spec};
 
 /// `envs` with their actions mapped by these maps, one for each number of an action; none for indices.
@@ -50,6 +50,10 @@ impl VecEnv for RawActions {
 
     fn at_work(&self) -> Option<usize> {
         self.envs.at_work()
+    }
+
+    fn picture(&mut self) -> Result<Option<Picture>, EnvError> {
+        self.envs.picture()
     }
 
     fn step(&mut self, actions: Actions<'_>, out: &mut StepMut<'_>) -> Result<(), EnvError> {

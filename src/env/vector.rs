@@ -8,7 +8,7 @@
 use std::ops::Range;
 
 use super::column::{Action, Observation};
-use super::{Env, EnvError, Transition};
+use super::{Env, EnvError, Picture, Transition};
 use crate::rollout::{EpisodeLog, StepKind};
 use crate::space::{Actions, ObsBuffer, ObsMut, Spec};
 
@@ -118,6 +118,14 @@ pub trait VecEnv {
 
     /// The environment that is at work: after a panic, the one that panicked.
     fn at_work(&self) -> Option<usize>;
+
+    /// What the first environment looks like, as it draws itself; `None` where it does not. It has been reset.
+    ///
+    /// # Errors
+    /// [`EnvError`] where it fails.
+    fn picture(&mut self) -> Result<Option<Picture>, EnvError> {
+        Ok(None)
+    }
 
     /// Takes one step in every environment: environment e takes column e of `actions`.
     ///
@@ -273,7 +281,8 @@ impl<E: Env> Episodic<E> {
     }
 }
 
-fn step_kind(transition: &Transition, is_at_limit: bool) -> StepKind {
+#[inline(always)]
+pub(super) fn step_kind(transition: &Transition, is_at_limit: bool) -> StepKind {
     if transition.terminated {
         StepKind::TERMINATED
     } else if transition.truncated || is_at_limit {
@@ -658,8 +667,9 @@ mod tests {
     }
 
     #[test]
-    fn only_the_three_kinds_of_taken_steps_are_learned() {
+    fn only_the_four_kinds_of_taken_steps_are_learned() {
         let learned = |word: u32| bytemuck::cast::<u32, StepKind>(word).is_learned();
-        assert_eq!([0, 1, 2, 3, 4, u32::MAX].map(learned), [true, true, true, false, false, false]);
+        assert_eq!([0, 1, 2, 4].map(learned), [true; 4]);
+        assert_eq!([3, 5, u32::MAX].map(learned), [false; 3]);
     }
 }

@@ -4,6 +4,7 @@ use std::arch::x86_64::*;
 use std::ops::{Add, Div, Mul, Sub};
 
 use super::blocked::vector_kernels;
+use super::tanh_table;
 use super::vector::{Span, Vector};
 
 /// The proof that this CPU has AVX-512, and the kernels that use it.
@@ -21,7 +22,7 @@ impl Avx512 {
 vector_kernels!(Avx512, F32x16, [target_feature(enable = "avx512f,avx512dq")]);
 
 #[derive(Clone, Copy)]
-struct F32x16(__m512);
+pub(super) struct F32x16(pub(super) __m512);
 
 /// An expression of intrinsics. Those that go through a pointer stand in unsafe functions alone.
 macro_rules! avx512 {
@@ -61,6 +62,42 @@ impl Div for F32x16 {
     #[inline(always)]
     fn div(self, other: F32x16) -> F32x16 {
         F32x16(avx512!(_mm512_div_ps(self.0, other.0)))
+    }
+}
+
+impl F32x16 {
+    /// tanh within 2e-4, for whoever rounds it to bf16; odd, and NaN stays NaN.
+    #[inline(always)]
+    pub(super) fn coarse_tanh(self) -> F32x16 {
+        self.tanh_by(&tanh_table::QUADRATIC)
+    }
+
+    /// tanh by table: each lane picks the coefficients of its number's piece.
+    #[inline(always)]
+    fn tanh_by<const N: usize>(self, table: &tanh_table::Table<N>) -> F32x16 {
+        avx512! {
+            let sign = _mm512_castsi512_ps(_mm512_set1_epi32(i32::MIN));
+            // Of two operands of which one is NaN, min returns the second.
+            let size = _mm512_andnot_ps(sign, self.0);
+            let size = _mm512_min_ps(_mm512_set1_ps(table.limit), size);
+            let steps = _mm512_set1_ps(table.steps_a_unit);
+            let piece = _mm512_fmadd_ps(size, steps, _mm512_set1_ps(tanh_table::TO_INTEGER));
+            let mut sum = pick(&table.coefficients[N - 1], piece);
+            for coefficients in table.coefficients[..N - 1].iter().rev() {
+                sum = _mm512_fmadd_ps(sum, size, pick(coefficients, piece));
+            }
+            F32x16(_mm512_or_ps(sum, _mm512_and_ps(sign, self.0)))
+        }
+    }
+}
+
+/// Of one coefficient of all pieces, that of each lane's piece.
+#[inline(always)]
+fn pick(coefficients: &[f32; 32], piece: __m512) -> __m512 {
+    avx512! {
+        let low = _mm512_loadu_ps(coefficients.as_ptr());
+        let high = _mm512_loadu_ps(coefficients.as_ptr().add(16));
+        _mm512_permutex2var_ps(low, _mm512_castps_si512(piece), high)
     }
 }
 
@@ -150,6 +187,11 @@ impl Vector for F32x16 {
             let mantissa = _mm512_sub_epi32(bits, _mm512_slli_epi32::<23>(exponent));
             (F32x16(_mm512_castsi512_ps(mantissa)), F32x16(_mm512_cvtepi32_ps(exponent)))
         }
+    }
+
+    #[inline(always)]
+    fn tanh(self, _cpu: Avx512) -> F32x16 {
+        self.tanh_by(&tanh_table::CUBIC)
     }
 
     /// Transposes in 128-bit lanes while adding, so that four sums cost 6 shuffles and 5 additions

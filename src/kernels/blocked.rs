@@ -167,7 +167,7 @@ impl<V: Vector> Ends<V> for Biased<'_, V::Cpu> {
     unsafe fn finish(self, sum: V, _place: Place) -> V {
         match self.activation {
             Activation::Identity => sum,
-            Activation::Tanh => vector::tanh(self.cpu, sum),
+            Activation::Tanh => sum.tanh(self.cpu),
         }
     }
 }
@@ -733,6 +733,15 @@ macro_rules! vector_kernels {
 
         impl $cpu {
             vector_kernels!(@methods $cpu, $vector, $attribute; pub(super) multiply_adds(rounds: usize) -> usize);
+
+            pub(super) fn run<W: super::Work>(self, work: W) -> W::Output {
+                # $attribute
+                unsafe fn compiled<W: super::Work>(work: W) -> W::Output {
+                    work.run()
+                }
+                // SAFETY: K1: `self` is the proof that the CPU has these features.
+                unsafe { compiled(work) }
+            }
         }
     };
     (@methods $cpu:ty, $vector:ty, $attribute:tt;

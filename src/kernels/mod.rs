@@ -1,7 +1,7 @@
 //! The arithmetic of a small multi-layer perceptron, a whole batch of frames at a time.
 //!
-//! Owns: the [`Kernels`] contract, its implementations for each instruction set, and [`Simd`], which
-//! picks one when the program starts. Knows nothing of networks, parameters, rollouts or losses.
+//! Owns: the [`Kernels`] contract, its implementations for each instruction set, [`Stack`], which is a whole
+//! network of them, and [`Simd`], which picks one when the program starts. Knows nothing of networks, parameters, rollouts or losses.
 //! Called by the forward and backward pass of the policy network and by V-trace (exponentials).
 //!
 //! # Matrices
@@ -21,8 +21,12 @@
 //! |---|---|
 //! | `vector.rs` | what the kernels need of a vector of f32; tanh, exp and log made of it |
 //! | `blocked.rs` | the kernels themselves, and how they are blocked |
+//! | `simd.rs` | which of all these a program runs with, by name |
+//! | `stack.rs` | layers one above the other, as one kernel a layer |
+//! | `tiles/` | the same in bf16, with layouts of its own |
 //! | `scatter.rs` | sums of rows that a list picks |
 //! | `feature_major.rs` | a matrix that lies as the kernels like it |
+//! | `tanh_table.rs` | tanh in 32 pieces |
 //! | `avx2.rs`, `avx512.rs` | that vector in one instruction set each |
 //! | `portable.rs` | that vector in what every CPU has |
 //!
@@ -33,6 +37,7 @@
 //! - **K2** A pointer is formed only inside a view whose shape and unit column stride were checked at
 //!   the entry of the kernel; a tail of columns goes through loads and stores that touch no more than
 //!   the tail.
+//! - **K3** A pointer to words of a tile is formed only inside a place whose size was checked when it was asked for.
 
 #[cfg(target_arch = "x86_64")]
 mod avx2;
@@ -42,6 +47,11 @@ mod blocked;
 mod feature_major;
 mod portable;
 mod scatter;
+mod simd;
+mod stack;
+#[cfg(target_arch = "x86_64")]
+mod tanh_table;
+mod tiles;
 mod vector;
 
 #[cfg(target_arch = "x86_64")]
@@ -50,8 +60,10 @@ pub use avx2::Avx2;
 pub use avx512::Avx512;
 pub use feature_major::FeatureMajor;
 pub use portable::Portable;
+pub use simd::{Simd, UnknownKernels};
+pub use stack::{Affine, DenseStack, Stack};
 
-use ndarray::{ArrayView1, ArrayView2, ArrayViewMut1, ArrayViewMut2};
+use ndarray::{ArrayView1, ArrayView2, ArrayViewMut1, ArrayViewMut2, NdFloat};
 
 /// What a layer applies to each of its outputs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -127,168 +139,26 @@ pub trait Kernels<R>: Copy + Send {
 
     /// `y[n] = exp(x[n])`; beyond the range of the float, 0 or infinity.
     fn exp(self, x: &[R], y: &mut [R]);
-}
 
-/// The kernels of one instruction set, chosen once at the start and then copied about.
-#[derive(Clone, Copy, Debug)]
-pub struct Simd(Isa);
-
-#[derive(Clone, Copy, Debug)]
-enum Isa {
-    #[cfg(target_arch = "x86_64")]
-    Avx512(Avx512),
-    #[cfg(target_arch = "x86_64")]
-    Avx2(Avx2),
-    Portable(Portable),
-}
-
-/// Kernels were asked for that cannot be had.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum UnknownKernels {
-    /// There are no kernels of that name.
-    #[error("no kernels are called {name:?}: choose auto, avx512, avx2 or portable")]
-    NoSuchName {
-        /// The name asked for.
-        name: String,
-    },
-    /// The kernels exist, but this CPU lacks their instructions.
-    #[error(
-        "this CPU cannot run the {name} kernels: choose auto, or one that it supports ({supported})"
-    )]
-    Unsupported {
-        /// The name asked for.
-        name: String,
-        /// Names of the kernels that would run here, fastest first.
-        supported: String,
-    },
-}
-
-/// Calls the same method on whichever kernels were chosen.
-macro_rules! dispatch {
-    ($simd:ident.$method:ident($($argument:expr),*)) => {
-        match $simd.0 {
-            #[cfg(target_arch = "x86_64")]
-            Isa::Avx512(kernels) => kernels.$method($($argument),*),
-            #[cfg(target_arch = "x86_64")]
-            Isa::Avx2(kernels) => kernels.$method($($argument),*),
-            Isa::Portable(kernels) => kernels.$method($($argument),*),
-        }
-    };
-}
-
-impl Simd {
-    /// The fastest kernels that this CPU supports.
-    pub fn detect() -> Simd {
-        Simd::supported().next().unwrap_or(Simd::portable())
-    }
-
-    /// The kernels that run everywhere.
-    pub fn portable() -> Simd {
-        Simd(Isa::Portable(Portable))
-    }
-
-    /// All kernels that this CPU supports, fastest first; the portable ones come last.
-    pub fn supported() -> impl Iterator<Item = Simd> {
-        #[cfg(target_arch = "x86_64")]
-        let vectorised = [Avx512::detect().map(Isa::Avx512), Avx2::detect().map(Isa::Avx2)];
-        #[cfg(not(target_arch = "x86_64"))]
-        let vectorised: [Option<Isa>; 0] = [];
-        vectorised.into_iter().flatten().map(Simd).chain([Simd::portable()])
-    }
-
-    /// The kernels called `auto` (the fastest), `avx512`, `avx2` or `portable`.
-    ///
-    /// # Errors
-    ///
-    /// [`UnknownKernels`] if the name is unknown, or known but not supported by this CPU.
-    pub fn named(name: &str) -> Result<Simd, UnknownKernels> {
-        let chosen = match name {
-            "auto" => Some(Simd::detect()),
-            "avx512" | "avx2" | "portable" => Simd::supported().find(|simd| simd.name() == name),
-            _ => {
-                return Err(UnknownKernels::NoSuchName { name: name.to_owned() });
-            }
-        };
-        chosen.ok_or_else(|| UnknownKernels::Unsupported {
-            name: name.to_owned(),
-            supported: Simd::supported().map(Simd::name).collect::<Vec<_>>().join(", "),
-        })
-    }
-
-    /// `avx512`, `avx2` or `portable`: what [`Simd::named`] takes and what a report prints.
-    pub fn name(self) -> &'static str {
-        match self.0 {
-            #[cfg(target_arch = "x86_64")]
-            Isa::Avx512(_) => "avx512",
-            #[cfg(target_arch = "x86_64")]
-            Isa::Avx2(_) => "avx2",
-            Isa::Portable(_) => "portable",
-        }
-    }
-
-    /// Keeps the multiply-add units as busy as these instructions can for `rounds` rounds: the yardstick
-    /// of the kernels' benchmark. Returns the floating-point operations done.
-    pub fn multiply_adds(self, rounds: usize) -> usize {
-        dispatch!(self.multiply_adds(rounds))
+    /// The arithmetic of a whole stack of these layers, with room for `n_columns` frames; for a stack that
+    /// `learns` also for the pass back.
+    fn stack(self, layers: &[Affine], n_columns: usize, learns: bool) -> Box<dyn Stack<R>>
+    where
+        Self: 'static,
+        R: NdFloat + Send,
+    {
+        Box::new(DenseStack::new(self, layers, n_columns, learns))
     }
 }
 
-impl Kernels<f32> for Simd {
-    fn dense(
-        self,
-        w: ArrayView2<f32>,
-        b: ArrayView1<f32>,
-        x: ArrayView2<f32>,
-        activation: Activation,
-        y: ArrayViewMut2<f32>,
-    ) {
-        dispatch!(self.dense(w, b, x, activation, y))
-    }
+/// Arithmetic on plain numbers that gains by wide instructions, wherever in the program it is written.
+pub trait Work {
+    /// Its result.
+    type Output;
 
-    fn weight_gradient(
-        self,
-        dy: ArrayView2<f32>,
-        x: ArrayView2<f32>,
-        dw: ArrayViewMut2<f32>,
-        db: ArrayViewMut1<f32>,
-    ) {
-        dispatch!(self.weight_gradient(dy, x, dw, db))
-    }
-
-    fn input_gradient(
-        self,
-        w: ArrayView2<f32>,
-        dy: ArrayView2<f32>,
-        x: ArrayView2<f32>,
-        dx: ArrayViewMut2<f32>,
-    ) {
-        dispatch!(self.input_gradient(w, dy, x, dx))
-    }
-
-    fn add_product(self, a: ArrayView2<f32>, b: ArrayView2<f32>, c: ArrayViewMut2<f32>) {
-        dispatch!(self.add_product(a, b, c))
-    }
-
-    fn add_row_products(self, a: ArrayView2<f32>, b: ArrayView2<f32>, c: ArrayViewMut2<f32>) {
-        dispatch!(self.add_row_products(a, b, c))
-    }
-
-    fn add_rows(self, pairs: &[RowPair], rows: &[f32], sums: &mut [f32]) {
-        dispatch!(self.add_rows(pairs, rows, sums))
-    }
-
-    fn log_softmax(
-        self,
-        logits: ArrayView2<f32>,
-        log_p: ArrayViewMut2<f32>,
-        p: ArrayViewMut2<f32>,
-    ) {
-        dispatch!(self.log_softmax(logits, log_p, p))
-    }
-
-    fn exp(self, x: &[f32], y: &mut [f32]) {
-        dispatch!(self.exp(x, y))
-    }
+    /// Does it. Declared `#[inline(always)]`, as is all that it calls: what is not inlined is compiled for
+    /// any CPU.
+    fn run(self) -> Self::Output;
 }
 
 /// The shapes of a layer fit together: `w[O,I]`, outputs `y[O,N]`, inputs `x[I,N]`.

@@ -83,6 +83,13 @@ pub(super) trait Vector:
     /// Mantissa in 0.75..1.5 and exponent of positive normal numbers.
     fn split(self) -> (Self, Self);
 
+    /// tanh within 4e-6 of its value, odd, at most 1; as exact as the number where that is subnormal; NaN
+    /// stays NaN.
+    #[inline(always)]
+    fn tanh(self, cpu: Self::Cpu) -> Self {
+        rational_tanh(cpu, self)
+    }
+
     /// The sum over the lanes of each of four vectors.
     fn sums(vectors: [Self; 4]) -> [f32; 4];
 }
@@ -102,7 +109,7 @@ fn polynomial<V: Vector, const K: usize>(cpu: V::Cpu, x: V, coefficients: [f32; 
 /// `x · P(x²) / Q(x²)`, the minimax approximation of relative error 1.2e-6 on ±7 (both constant terms
 /// held at 1, so that subnormals come out right). Beyond, tanh is 1 − 1.7e-6 and more.
 #[inline(always)]
-pub(super) fn tanh<V: Vector>(cpu: V::Cpu, x: V) -> V {
+fn rational_tanh<V: Vector>(cpu: V::Cpu, x: V) -> V {
     const LIMIT: f32 = 7.0;
     let x = x.at_most(V::splat(cpu, LIMIT)).at_least(V::splat(cpu, -LIMIT));
     let square = x * x;

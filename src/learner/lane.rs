@@ -7,12 +7,13 @@
 use std::ops::ControlFlow;
 use std::sync::Mutex;
 
+use super::cluster::contribution::Contribution;
 use super::hub::{Gradient, Hub};
 use super::intake::{Intake, SlotBatch};
 use super::pass::{Pass, PassSums};
 use super::{LearnerError, MessageSink, lock};
 use crate::base::faults::{self, Point};
-use crate::base::latency::{Stage, StageClock};
+use crate::base::latency::{Stage, StageClock, monotonic_ns};
 use crate::config::{Config, ConfigError};
 use crate::rollout::Rollout;
 use crate::run::sizes::Sizes;
@@ -36,7 +37,7 @@ pub struct Lane<'run, 'seg, S> {
     version: u64,
     pass: Pass,
     sums: PassSums,
-    grad: Vec<f32>,
+    contribution: Contribution,
     config: &'run Config,
     /// Frames learned from when this lane last had its turn.
     frames: u64,
@@ -66,7 +67,7 @@ impl<'run, 'seg, S: MessageSink> Lane<'run, 'seg, S> {
             version: 0,
             pass: Pass::new(config)?,
             sums: PassSums::default(),
-            grad: vec![0.0; n_params],
+            contribution: Contribution::of(config)?,
             config,
             frames: lock(hub).frames(),
             clock: StageClock::start(),
@@ -105,12 +106,13 @@ impl<'run, 'seg, S: MessageSink> Lane<'run, 'seg, S> {
 
     /// Computes the gradient of the batch's summed loss.
     fn learn(&mut self) {
-        self.grad.fill(0.0);
+        self.contribution.clear();
         self.pass.set_entropy_cost(self.entropy_cost() as f32);
         self.sums = PassSums::default();
-        for slots in self.batch.slots.chunks(self.pass.n_slots()) {
+        for (slots, number) in self.batch.slots.chunks(self.pass.n_slots()).zip(0..) {
             let rollouts: Vec<Rollout> = slots.iter().map(|slot| slot.rollout()).collect();
-            let pass = self.pass.learn(&rollouts, &self.params, &mut self.grad, &mut self.clock);
+            let grad = self.contribution.part(number);
+            let pass = self.pass.learn(&rollouts, &self.params, grad, &mut self.clock);
             self.sums.merge(&pass);
         }
         if faults::reach(Point::Loss) {
@@ -137,13 +139,14 @@ impl<'run, 'seg, S: MessageSink> Lane<'run, 'seg, S> {
         }
         let entropy_cost = self.entropy_cost();
         let mut gradient = Gradient {
-            values: &mut self.grad,
+            contribution: &mut self.contribution,
             version: self.version,
             sums: self.sums,
             total_loss: self.pass.total_loss(&self.sums.losses),
             entropy_cost,
         };
-        let applied = hub.apply(&mut gradient, &self.batch, &mut self.clock);
+        let mut beat = || pulse.beat(self.number, monotonic_ns());
+        let applied = hub.apply(&mut gradient, &self.batch, &mut self.clock, &mut beat);
         if !matches!(applied, Ok(ControlFlow::Continue(()))) {
             // Before the next lane has its turn.
             self.intake.1.close();

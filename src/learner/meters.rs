@@ -9,8 +9,8 @@ use crate::config::Config;
 use crate::rollout::RolloutHeader;
 use crate::state::{Counters, LearnerState};
 use crate::telemetry::{
-    EncodedHistogram, LearnerSums, MetricsRow, Progress, Report, SlotRecord, encode_stages,
-    lag_histogram,
+    EncodedHistogram, LearnerSums, MetricsRow, Progress, RankSummary, Report, SlotRecord,
+    encode_stages, lag_histogram,
 };
 
 use super::overlap::Overlap;
@@ -198,6 +198,16 @@ impl Meters {
         self.row.lag_max = self.row.lag_max.max(lag);
     }
 
+    /// Notes what all ranks said of themselves.
+    pub fn note_ranks(&mut self, ranks: Vec<RankSummary>) {
+        self.report.ranks = ranks;
+    }
+
+    /// Counts frames that actors of other ranks have produced.
+    pub fn count_produced_elsewhere(&mut self, n_frames: u64) {
+        self.counters.frames_produced_before += n_frames;
+    }
+
     /// Notes what became of slots.
     pub fn log_slots(&mut self, records: impl Iterator<Item = SlotRecord>) {
         self.report.slots.extend(records);
@@ -220,10 +230,12 @@ impl Meters {
         row.n_ready += update.n_ready as u64;
     }
 
-    /// Counts the time that one update spent in each stage.
+    /// Counts the time that one update spent in each stage. Who is alone has nobody to exchange with.
     pub fn count_stages(&mut self, stage_ns: &[u64; Stage::ALL.len()]) {
         for stage in Stage::LEARNER {
-            self.latency.record(stage, stage_ns[stage as usize]);
+            if stage != Stage::Exchange || stage_ns[stage as usize] > 0 {
+                self.latency.record(stage, stage_ns[stage as usize]);
+            }
             self.row.stage_ns[stage as usize] += stage_ns[stage as usize];
         }
     }
@@ -275,6 +287,7 @@ impl Meters {
         self.overlap.settle();
         let is_left = !(self.latency.is_empty()
             && self.report.rows.is_empty()
+            && self.report.ranks.is_empty()
             && self.report.slots.is_empty());
         is_left.then(|| self.take_report(now_ns))
     }
@@ -306,8 +319,7 @@ impl Meters {
     }
 
     fn finished_row(&mut self, now_ns: u64, frames_produced: u64) -> MetricsRow {
-        let score = self.score.take_interval();
-        let row = &self.row;
+        let (row, score) = (&self.row, self.score.take_interval());
         let PassSums { losses, off_policy } = &row.sums;
         let row_s = (now_ns - row.start_ns) as f64 / 1e9;
         MetricsRow {
@@ -344,6 +356,7 @@ impl Meters {
             vtrace_us: row.stage_us(Stage::Vtrace),
             backward_us: row.stage_us(Stage::Backward),
             turn_us: row.stage_us(Stage::Turn),
+            exchange_us: row.stage_us(Stage::Exchange),
             optimizer_us: row.stage_us(Stage::Optimizer),
             publish_us: row.stage_us(Stage::Publish),
             release_us: row.stage_us(Stage::Release),

@@ -12,7 +12,7 @@ use crate::kernels::Simd;
 use crate::network::heads::Head;
 use crate::network::heads::last_step::LastSteps;
 use crate::network::{self, Learning};
-use crate::rollout::{Batch, Gather, Rollout};
+use crate::rollout::{Batch, Gather, Rollout, StackedFrames};
 use crate::run::sizes::Sizes;
 
 /// Sums of one or several passes.
@@ -38,6 +38,8 @@ pub struct Pass {
     n_slots: usize,
     gather: Gather,
     last_steps: LastSteps,
+    /// `None` where the network sees one observation at a time.
+    stacks: Option<StackedFrames>,
     /// `[P + V, (T+1)·B]`.
     outputs: Array2<f32>,
     head: Head<Simd, f32>,
@@ -71,6 +73,7 @@ impl Pass {
             n_slots,
             gather: Gather::new(&rollout, n_slots),
             last_steps: LastSteps::new(&spec.actions, shape.n_last_step(), n_obs),
+            stacks: StackedFrames::new(&rollout, n_slots),
             outputs: Array2::zeros((shape.n_outputs(), n_obs)),
             head: Head::new(&spec.actions, kernels, n_steps),
             targets: TargetBuilder::new(ReturnSettings::of(&config.loss), kernels, n_steps),
@@ -117,15 +120,19 @@ impl Pass {
             several => Batch::of(&self.gather.gather(several)),
         };
         batch.frames.last_steps = self.last_steps.of(&batch);
+        let frames = match &mut self.stacks {
+            None => batch.frames,
+            Some(stacks) => stacks.of(&batch.frames),
+        };
         clock.lap(Stage::Batching);
-        self.network.forward(params, &batch.frames, self.outputs.view_mut());
+        self.network.forward(params, &frames, self.outputs.view_mut());
         let seen = self.head.evaluate(self.outputs.view(), batch.actions);
         clock.lap(Stage::Forward);
         let (targets, off_policy) = self.targets.solve(&batch, &seen);
         clock.lap(Stage::Vtrace);
         let (losses, slopes) = self.loss.differentiate(&seen, &targets, &self.costs);
         self.head.chain(batch.actions, &slopes, self.d_outputs.view_mut());
-        self.network.backward(params, &batch.frames, self.d_outputs.view(), grad);
+        self.network.backward(params, &frames, self.d_outputs.view(), grad);
         clock.lap(Stage::Backward);
         PassSums { losses, off_policy }
     }

@@ -8,13 +8,15 @@ use super::vtrace::{VtraceInput, VtraceParams, vtrace};
 use crate::config::LossSettings;
 use crate::kernels::Kernels;
 use crate::network::heads::Seen;
-use crate::rollout::{Batch, StepKind};
+use crate::rollout::Batch;
 
 /// Constants of the return: what a reward is worth, and V-trace's clipping.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct ReturnSettings {
     /// γ.
     pub discount: f32,
+    /// The largest reward either way; what is beyond is brought to it before it is scaled.
+    pub reward_clip: f32,
     /// Multiplies every reward before learning.
     pub reward_scale: f32,
     /// ρ̄, c̄, the policy gradient's clip, λ.
@@ -26,7 +28,8 @@ impl ReturnSettings {
     pub fn of(loss: &LossSettings) -> Self {
         let LossSettings { discount, reward_scale, rho_bar, c_bar, pg_rho_bar, lambda, .. } = *loss;
         let vtrace = VtraceParams { rho_bar, c_bar, pg_rho_bar, lambda };
-        ReturnSettings { discount, reward_scale, vtrace }
+        let reward_clip = if loss.reward_clip > 0.0 { loss.reward_clip } else { f32::INFINITY };
+        ReturnSettings { discount, reward_clip, reward_scale, vtrace }
     }
 }
 
@@ -175,15 +178,15 @@ impl<K: Kernels<f32>> TargetBuilder<K> {
         (targets, stats)
     }
 
-    /// Discount, weight and scaled reward of each row; see the table in [`super::vtrace`].
+    /// Discount, weight, clipped and scaled reward of each row; see the table in [`super::vtrace`].
     fn map_rows(&mut self, batch: &Batch<f32>) {
-        let ReturnSettings { discount, reward_scale, .. } = self.settings;
+        let ReturnSettings { discount, reward_clip, reward_scale, .. } = self.settings;
         for (n, &kind) in batch.frames.kinds.iter().enumerate() {
             let learned = kind.is_learned();
-            let bootstraps = learned && kind != StepKind::TERMINATED;
+            let bootstraps = learned && !kind.ends_value();
             self.discounts[n] = if bootstraps { discount } else { 0.0 };
             self.weights[n] = if learned { 1.0 } else { 0.0 };
-            self.rewards[n] = reward_scale * batch.rewards[n];
+            self.rewards[n] = reward_scale * batch.rewards[n].clamp(-reward_clip, reward_clip);
         }
     }
 

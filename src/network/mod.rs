@@ -15,6 +15,7 @@ pub mod heads;
 mod inputs;
 mod layer;
 pub mod native;
+mod normalized;
 pub mod params;
 mod spec;
 #[cfg(feature = "torch")]
@@ -28,6 +29,7 @@ use crate::rollout::Frames;
 use crate::space::Obs;
 
 pub use layer::{Conv, Layer};
+pub use normalized::Statistics;
 pub use spec::{LstmSpec, NetworkSpec, Pixels};
 pub use torso::Torso;
 
@@ -148,7 +150,7 @@ pub fn acting_by(
     arithmetic: Arithmetic,
     n_envs: usize,
 ) -> Box<dyn Acting> {
-    match backend {
+    let network = match backend {
         Backend::Native => native::acting(spec, arithmetic.kernels, n_envs),
         #[cfg(feature = "torch")]
         Backend::Torch => {
@@ -156,7 +158,8 @@ pub fn acting_by(
         }
         #[cfg(not(feature = "torch"))]
         Backend::Torch => panic!("{NO_TORCH}"),
-    }
+    };
+    normalized::acting(spec, network, n_envs)
 }
 
 /// The network of `spec` as it learns from passes of `n_observations` = (T+1)·B observations.
@@ -169,7 +172,7 @@ pub fn learning(
     arithmetic: Arithmetic,
     n_observations: usize,
 ) -> Box<dyn Learning> {
-    match backend {
+    let network = match backend {
         Backend::Native => native::learning(spec, arithmetic.kernels, n_observations),
         #[cfg(feature = "torch")]
         Backend::Torch => {
@@ -177,7 +180,8 @@ pub fn learning(
         }
         #[cfg(not(feature = "torch"))]
         Backend::Torch => panic!("{NO_TORCH}"),
-    }
+    };
+    normalized::learning(spec, network)
 }
 
 /// Said where nobody has asked [`Backend::is_built`].

@@ -6,13 +6,14 @@
 
 use std::ops::Range;
 
-use ndarray::{ArrayView1, ArrayView2, ArrayViewMut1, ArrayViewMut2, ShapeBuilder, s};
+use ndarray::s;
 use rand_core::{Rng, SeedableRng};
 use rand_xoshiro::Xoshiro256PlusPlus;
 
 use super::heads::gaussian;
 use super::layer::Layer;
 use super::{LstmSpec, NetworkSpec};
+pub use crate::kernels::Affine;
 
 /// Hidden layers of the largest network: far more than shared memory between processes is useful for.
 pub const MAX_LAYERS: usize = 16;
@@ -55,52 +56,6 @@ impl Param {
     }
 }
 
-/// Where the weight matrix and bias of one layer lie in the flat vector. A convolution's weight `[O, C, K, K]` is
-/// the matrix `[O, C·K·K]`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Affine {
-    /// Rows of the weight.
-    pub n_outputs: usize,
-    /// Columns of the weight.
-    pub n_inputs: usize,
-    weight: usize,
-    /// From one row of the weight to the next: more than its columns where these are some of a wider matrix's.
-    row_stride: usize,
-    bias: usize,
-}
-
-impl Affine {
-    /// The weight, `[n_outputs, n_inputs]`.
-    pub fn weight<'a, R>(&self, flat: &'a [R]) -> ArrayView2<'a, R> {
-        let shape = (self.n_outputs, self.n_inputs).strides((self.row_stride, 1));
-        ArrayView2::from_shape(shape, &flat[self.weight..self.weight_end()])
-            .expect("the slice has rows × columns values")
-    }
-
-    /// Behind the last value of the weight.
-    fn weight_end(&self) -> usize {
-        self.weight + (self.n_outputs - 1) * self.row_stride + self.n_inputs
-    }
-
-    /// The bias, `[n_outputs]`.
-    pub fn bias<'a, R>(&self, flat: &'a [R]) -> ArrayView1<'a, R> {
-        ArrayView1::from(&flat[self.bias..self.bias + self.n_outputs])
-    }
-
-    /// Weight and bias at once, mutably: the layer's part of a flat gradient.
-    pub fn split_mut<'a, R>(
-        &self,
-        flat: &'a mut [R],
-    ) -> (ArrayViewMut2<'a, R>, ArrayViewMut1<'a, R>) {
-        let (head, tail) = flat.split_at_mut(self.bias);
-        let shape = (self.n_outputs, self.n_inputs).strides((self.row_stride, 1));
-        let weight = &mut head[self.weight..self.weight_end()];
-        let weight =
-            ArrayViewMut2::from_shape(shape, weight).expect("the slice has rows × columns values");
-        (weight, ArrayViewMut1::from(&mut tail[..self.n_outputs]))
-    }
-}
-
 /// Where the parameters of an LSTM of H units lie: those of PyTorch's `LSTMCell`, whose gates are, H rows each, input,
 /// forget, cell and output.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -123,8 +78,8 @@ impl LstmLayout {
 /// The layout of every parameter of a [`NetworkSpec`] in one flat vector.
 ///
 /// Order: for each torso layer weight then bias; the LSTM, if there is one; then `policy.weight`, `value.weight`,
-/// `policy.bias`, `value.bias`. Both are adjacent, so that they are one `[P - F + V, H]` layer to the learner. Last are the F
-/// free parameters, `log_std`, where there are any.
+/// `policy.bias`, `value.bias`. Both are adjacent, so that they are one `[P - F + V, H]` layer to the learner. Then come the F
+/// free parameters, `log_std`, and the statistics of observations, `observations.*`, where there are any.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ParamLayout {
     params: Vec<Param>,
@@ -133,6 +88,7 @@ pub struct ParamLayout {
     heads: Affine,
     policy: Affine,
     free: Range<usize>,
+    statistics: Range<usize>,
     len: usize,
 }
 
@@ -153,7 +109,9 @@ impl ParamLayout {
         let policy = Affine { n_outputs: n_rows, n_inputs, weight, row_stride: n_inputs, bias };
         let heads = Affine { n_outputs: n_rows + n_values, ..policy };
         let free = builder.push_free(spec.n_free);
-        ParamLayout { params: builder.params, torso, lstm, heads, policy, free, len: builder.len }
+        let statistics = builder.push_statistics(if spec.normalizes { spec.n_inputs } else { 0 });
+        let Builder { params, len } = builder;
+        ParamLayout { params, torso, lstm, heads, policy, free, statistics, len }
     }
 
     /// Values in the flat vector.
@@ -195,6 +153,11 @@ impl ParamLayout {
     /// Where the F free parameters lie in the flat vector.
     pub fn free(&self) -> Range<usize> {
         self.free.clone()
+    }
+
+    /// Where the statistics of observations lie in the flat vector.
+    pub fn statistics(&self) -> Range<usize> {
+        self.statistics.clone()
     }
 
     /// Initial parameters.
@@ -282,6 +245,20 @@ impl Builder {
             self.push_param(Param { name, shape, offset, centre, bound: 0.0 });
         }
         offset..self.len
+    }
+
+    /// The number of observations, their means and their variances; where they lie.
+    fn push_statistics(&mut self, n_numbers: usize) -> Range<usize> {
+        let first = self.len;
+        if n_numbers > 0 {
+            for (name, len, centre) in
+                [("count", 1, 0.0), ("mean", n_numbers, 0.0), ("variance", n_numbers, 1.0)]
+            {
+                let (name, shape) = (format!("observations.{name}"), vec![len]);
+                self.push_param(Param { name, shape, offset: self.len, centre, bound: 0.0 });
+            }
+        }
+        first..self.len
     }
 
     fn push_param(&mut self, param: Param) -> usize {

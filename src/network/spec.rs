@@ -21,6 +21,9 @@ pub struct NetworkSpec {
     /// What the pixels are; `None` where observations are numbers.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pixels: Option<Pixels>,
+    /// Whether it sees numbers normalised by statistics that stand among its parameters.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub normalizes: bool,
     /// From observations to features.
     pub torso: Torso,
     /// What remembers, between torso and outputs; `None` where nothing does.
@@ -56,6 +59,10 @@ pub struct LstmSpec {
     pub n_last_step: usize,
 }
 
+fn is_false(flag: &bool) -> bool {
+    !flag
+}
+
 fn is_zero(number: &usize) -> bool {
     *number == 0
 }
@@ -70,24 +77,53 @@ impl NetworkSpec {
         let n_inputs = spec.obs.numbers().len;
         let (n_action_params, n_free) =
             (heads::n_params(&spec.actions), heads::n_free(&spec.actions));
-        NetworkSpec { n_inputs, pixels, torso, lstm: None, n_action_params, n_free, n_values: 1 }
+        NetworkSpec {
+            n_inputs,
+            pixels,
+            normalizes: false,
+            torso,
+            lstm: None,
+            n_action_params,
+            n_free,
+            n_values: 1,
+        }
     }
 
     /// Dense layers of these widths on numbers, with one value.
     pub fn mlp(n_inputs: usize, hidden: &[usize], n_action_params: usize) -> NetworkSpec {
         let torso = Torso::Mlp { hidden: hidden.to_vec() };
-        let (pixels, lstm, n_free) = (None, None, 0);
-        NetworkSpec { n_inputs, pixels, torso, lstm, n_action_params, n_free, n_values: 1 }
+        NetworkSpec {
+            n_inputs,
+            pixels: None,
+            normalizes: false,
+            torso,
+            lstm: None,
+            n_action_params,
+            n_free: 0,
+            n_values: 1,
+        }
     }
 
     /// A torso on pictures, with one value.
     pub fn pictures(torso: Torso, pixels: Pixels, n_action_params: usize) -> NetworkSpec {
         let n_inputs = pixels.shape.iter().product();
-        NetworkSpec {
-            n_inputs,
-            pixels: Some(pixels),
-            torso,
-            ..NetworkSpec::mlp(1, &[1], n_action_params)
+        let pixels = Some(pixels);
+        NetworkSpec { n_inputs, pixels, torso, ..NetworkSpec::mlp(n_inputs, &[1], n_action_params) }
+    }
+
+    /// How many observations of this space it sees at once, which is more than one of pictures alone; `None`
+    /// where it sees others.
+    pub fn n_stacked(&self, obs: &ObsSpace) -> Option<usize> {
+        match (obs, self.pixels) {
+            (ObsSpace::Vector { len, .. }, None) => (*len == self.n_inputs).then_some(1),
+            (ObsSpace::Image { shape: [channels, sides @ ..], high }, Some(pixels)) => {
+                let [n_channels, own_sides @ ..] = pixels.shape;
+                let is_fitting = *sides == own_sides
+                    && *high == pixels.high
+                    && n_channels.checked_rem(*channels) == Some(0);
+                is_fitting.then(|| n_channels / channels)
+            }
+            _ => None,
         }
     }
 
@@ -171,6 +207,9 @@ impl NetworkSpec {
             return self.torso.is_of_pictures().then(|| format!("numbers; {name} takes pictures"));
         };
         let n_pixels = shape.iter().try_fold(1, |product: usize, side| product.checked_mul(*side));
+        if self.normalizes {
+            return Some("pictures, which are not normalised".into());
+        }
         if n_pixels != Some(self.n_inputs) || high == 0 {
             return Some(format!("{} inputs of pictures {shape:?}", self.n_inputs));
         }
@@ -222,6 +261,26 @@ mod tests {
         assert_eq!(network.pixels, Some(Pixels { shape: [4, 10, 10], high: 1 }));
         assert_eq!((network.n_inputs, network.n_features()), (400, 128));
         assert_eq!(network.n_activations(), 3 * 1024 + 2 * 128);
+    }
+
+    #[test]
+    fn how_many_pictures_a_network_sees_at_once_follows_from_one_of_them() {
+        let pixels = Pixels { shape: [12, 84, 84], high: 255 };
+        let network = NetworkSpec::pictures(Torso::Nature, pixels, 2);
+        let seen = |obs: ObsSpace| network.n_stacked(&obs);
+        assert_eq!(seen(ObsSpace::image(3, 84, 84)), Some(4));
+        assert_eq!(seen(ObsSpace::image(12, 84, 84)), Some(1));
+        for other in [
+            ObsSpace::image(5, 84, 84),
+            ObsSpace::image(3, 84, 42),
+            ObsSpace::planes(3, 84, 84),
+            ObsSpace::image(0, 84, 84),
+            ObsSpace::vector(12 * 84 * 84),
+        ] {
+            assert_eq!(seen(other.clone()), None, "{other}");
+        }
+        let network = NetworkSpec::mlp(4, &[8], 2);
+        assert_eq!([4, 2].map(|len| network.n_stacked(&ObsSpace::vector(len))), [Some(1), None]);
     }
 
     #[test]

@@ -12,6 +12,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::OnceLock;
 
 use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::prctl;
 use nix::sys::signal::{SigHandler, SigSet, Signal, kill, killpg, raise, signal};
 use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid, waitpid};
@@ -265,6 +266,12 @@ impl Worker {
         self.pidfd.as_fd()
     }
 
+    /// Whether it has ended. Never waits.
+    pub fn has_ended(&self) -> bool {
+        let mut polled = [PollFd::new(self.pidfd(), PollFlags::POLLIN)];
+        poll(&mut polled, PollTimeout::ZERO).is_ok_and(|n_ended| n_ended > 0)
+    }
+
     /// Ends it at once, whatever it does.
     pub fn kill(&self) -> io::Result<()> {
         Ok(kill(self.pid, Signal::SIGKILL)?)
@@ -404,6 +411,19 @@ pub fn leave_words(words: &str) {
     // A closed stderr takes nothing away from the supervisor's copy.
     let _ = writeln!(io::stderr(), "impala: {words}");
     tell_supervisor(Words::Last, words);
+}
+
+/// Ends this worker at once, whatever its other threads do, and says why.
+pub fn end_worker(words: &str) -> ! {
+    leave_words(words);
+    leave(EXIT_ERROR)
+}
+
+/// From now on this process is asked to end when the one that started it has died: a launcher that is killed can no
+/// longer pass on that the job shall end.
+pub fn end_with_launcher() {
+    // Refused only for a signal that does not exist.
+    let _ = prctl::set_pdeathsig(Signal::SIGTERM);
 }
 
 /// Remarks something to the supervisor, which tells the user, while this worker goes on. Never waits: where

@@ -11,7 +11,7 @@ use crate::kernels::Simd;
 use crate::network::heads::Odds;
 use crate::network::heads::last_step::Steps;
 use crate::network::{Arithmetic, Backend};
-use crate::rollout::StepKind;
+use crate::rollout::{FrameStack, StepKind};
 use crate::space::{ActionBuffer, ActionMap, Spec};
 use crate::state::checkpoint::Checkpoint;
 
@@ -195,21 +195,39 @@ impl<'a> Player<'a> {
     /// # Errors
     /// If an environment fails.
     pub fn moments(&self, seed: u64, max_steps: u64) -> Result<Vec<Moment>, EvalError> {
+        let mut moments = Vec::new();
+        self.watch(seed, max_steps, |moment, _| -> Result<(), EvalError> {
+            moments.push(moment);
+            Ok(())
+        })?;
+        Ok(moments)
+    }
+
+    /// The same, shown moment by moment, with the environments to be asked for more.
+    ///
+    /// # Errors
+    /// If an environment fails; what `show` returns.
+    pub fn watch<E: From<EvalError>>(
+        &self,
+        seed: u64,
+        max_steps: u64,
+        mut show: impl FnMut(Moment, &mut dyn VecEnv) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let failed = |error: EnvError| E::from(EvalError::from(error));
         let (mut policy, mut envs) = self.seat(1, seed)?;
-        let mut exchange = Exchange::new(&self.spec, 1);
-        exchange.step.reset(&mut *envs)?;
+        let mut exchange = Exchange::new(&self.spec, self.n_stacked(), 1);
+        exchange.reset(&mut *envs).map_err(failed)?;
         let maps = self.environments.action_maps(&self.spec.actions);
-        let (mut moments, mut step, mut score) = (Vec::new(), 0, 0.0);
+        let (mut step, mut score) = (0, 0.0);
         let is_over = |kinds: &[StepKind]| kinds[0].ends_episode();
         while !is_over(&exchange.step.kinds) && u64::from(step) < max_steps {
             let choice = Some(exchange.choose(&mut policy, self.selection, &maps));
-            moments.push(Moment { step, score, obs: self.observed(&exchange), choice });
-            exchange.step(&mut policy, &mut *envs)?;
+            show(Moment { step, score, obs: self.observed(&exchange), choice }, &mut *envs)?;
+            exchange.step(&mut policy, &mut *envs).map_err(failed)?;
             step += 1;
             score += f64::from(exchange.step.rewards[0]);
         }
-        moments.push(Moment { step, score, obs: self.observed(&exchange), choice: None });
-        Ok(moments)
+        show(Moment { step, score, obs: self.observed(&exchange), choice: None }, &mut *envs)
     }
 
     /// One episode in each of `n_episodes` environments, cut after `max_steps`; until `is_late`, which hears the
@@ -225,10 +243,10 @@ impl<'a> Player<'a> {
         if !envs.start(&mut || !is_late(0))? {
             return Ok(Played { n_unfinished: n_episodes, ..Played::default() });
         }
-        let mut exchange = Exchange::new(&self.spec, n_episodes);
+        let mut exchange = Exchange::new(&self.spec, self.n_stacked(), n_episodes);
         let mut playing = vec![true; n_episodes];
         let mut returns = vec![0.0; n_episodes];
-        exchange.step.reset(&mut *envs)?;
+        exchange.reset(&mut *envs)?;
         let (mut n_steps, mut n_playing, mut is_over) = (0, n_episodes, false);
         while n_playing > 0 && n_steps < max_steps && !is_over {
             exchange.act(&mut policy, self.selection);
@@ -247,6 +265,12 @@ impl<'a> Player<'a> {
         let ended = returns.into_iter().zip(playing).filter(|(_, is_playing)| !is_playing);
         let returns = ended.map(|(score, _)| score).collect();
         Ok(Played { returns, n_cut: 0, n_unfinished: n_playing })
+    }
+
+    /// Observations that the network sees at once.
+    fn n_stacked(&self) -> usize {
+        let n_stacked = self.checkpoint.network.n_stacked(&self.spec.obs);
+        n_stacked.expect("a checkpoint's network sees what its environment shows")
     }
 
     /// What the first environment says, of what the network takes.
@@ -269,19 +293,31 @@ struct Exchange {
     actions: ActionBuffer,
     log_mu: Vec<f32>,
     step: StepBuffer,
+    /// What the policy sees; `None` where it sees the newest observations alone.
+    stack: Option<FrameStack>,
 }
 
 impl Exchange {
-    fn new(spec: &Spec, n_envs: usize) -> Self {
+    fn new(spec: &Spec, n_stacked: usize, n_envs: usize) -> Self {
+        let n_pixels = spec.obs.numbers().len;
         Exchange {
             actions: ActionBuffer::zeros(&spec.actions, n_envs),
             log_mu: vec![0.0; n_envs],
             step: StepBuffer::new(spec, n_envs),
+            stack: (n_stacked > 1).then(|| FrameStack::new(n_stacked, n_pixels, n_envs)),
         }
     }
 
+    fn reset(&mut self, envs: &mut dyn VecEnv) -> Result<(), EnvError> {
+        self.step.reset(envs)?;
+        self.stack.iter_mut().for_each(|stack| stack.begin(self.step.obs.view()));
+        Ok(())
+    }
+
     fn act(&mut self, policy: &mut Policy, selection: Selection) {
-        let (obs, actions) = (self.step.obs.view(), self.actions.view_mut());
+        let newest = self.step.obs.view();
+        let obs = self.stack.as_ref().map_or(newest, FrameStack::view);
+        let actions = self.actions.view_mut();
         match selection {
             Selection::Greedy => policy.greedy(obs, actions),
             Selection::Sampled => policy.sample(obs, actions, &mut self.log_mu),
@@ -315,6 +351,8 @@ impl Exchange {
         let actions = self.actions.view();
         self.step.step(envs, actions)?;
         policy.remember(Steps { actions, rewards: &self.step.rewards, kinds: &self.step.kinds });
+        let (obs, kinds) = (self.step.obs.view(), &self.step.kinds);
+        self.stack.iter_mut().for_each(|stack| stack.push(obs, kinds));
         Ok(())
     }
 }

@@ -23,6 +23,8 @@ pub struct Trial {
     pub n_steps: u64,
     /// Episodes that ended in a terminal state.
     pub n_terminated: u64,
+    /// Lives that were lost in episodes that went on.
+    pub n_lives_lost: u64,
     /// Episodes that were cut.
     pub n_truncated: u64,
     /// Ends that no reset followed.
@@ -67,6 +69,7 @@ impl Trial {
         self.n_steps += room.kinds.len() as u64;
         for (kind, ended) in room.kinds.iter().zip(ended) {
             self.n_terminated += u64::from(*kind == StepKind::TERMINATED);
+            self.n_lives_lost += u64::from(*kind == StepKind::LIFE_LOST);
             self.n_truncated += u64::from(*kind == StepKind::TRUNCATED);
             self.n_not_reset += u64::from(*ended && *kind != StepKind::RESET);
             *ended = kind.ends_episode();

@@ -250,6 +250,7 @@ mod tests {
             startup_s: 0.1,
             train_s: 10.0,
             frames: 6_400_000,
+            emulator_frames: None,
             frames_before: 0,
             frames_produced: 6_400_000,
             updates: 10_000,
@@ -275,6 +276,7 @@ mod tests {
             collected_during_updates: 0.875,
             rollouts_dropped: 0,
             reliability: Default::default(),
+            ranks: Vec::new(),
         }
     }
 

@@ -37,8 +37,8 @@ pub struct Group {
     members: Vec<usize>,
 }
 
-/// The setting in which the runs of a group may differ.
-const SEED: &str = "seed";
+/// The settings in which the runs of a group may differ.
+pub const APART: [&str; 3] = ["seed", "name", "tags"];
 
 /// Runs of different values here play different games.
 const ENV: &str = "env";
@@ -92,7 +92,7 @@ impl Groups {
             return Vec::new();
         };
         let shared = first.settings.iter().filter(|(key, value)| {
-            key.as_str() != SEED
+            !APART.contains(&key.as_str())
                 && self.runs.iter().all(|run| run.settings.get(*key) == Some(value))
         });
         shared.map(|(key, value)| (key.clone(), value.clone())).collect()
@@ -103,7 +103,8 @@ fn differing(runs: &[Compared]) -> Vec<String> {
     let keys: BTreeSet<&String> = runs.iter().flat_map(|run| run.settings.keys()).collect();
     let differs =
         |key: &String| runs.windows(2).any(|w| w[0].settings.get(key) != w[1].settings.get(key));
-    keys.into_iter().filter(|key| key.as_str() != SEED && differs(key)).cloned().collect()
+    let counts = |key: &&String| !APART.contains(&key.as_str()) && differs(key);
+    keys.into_iter().filter(counts).cloned().collect()
 }
 
 fn grouped(runs: &[Compared], differing: &[String]) -> Vec<Group> {

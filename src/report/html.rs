@@ -12,6 +12,7 @@ use super::learning::{self, Course, Learning};
 use super::loops::{actor_loop_s, learner_loop_s};
 use super::palette;
 use super::quantiles::Quantiles;
+use super::ranks::RankTable;
 use super::read::RunData;
 use super::resolved::resolved;
 use super::series::Column;
@@ -53,6 +54,7 @@ pub fn pages(run: &RunData, sections: &[DrawnSection]) -> askama::Result<Pages> 
         picture: run.observation.as_ref().map(|png| base64::prelude::BASE64_STANDARD.encode(png)),
         sections,
         ratios: ratio_rows(&run.rows),
+        ranks: summary.and_then(RankTable::of),
         stages: stage_groups(run),
         waits: waits(summary),
         troubles: summary.map(troubles).unwrap_or_default(),
@@ -113,6 +115,7 @@ struct Page<'a> {
     picture: Option<String>,
     sections: &'a [DrawnSection],
     ratios: Vec<RatioRow>,
+    ranks: Option<RankTable>,
     stages: Vec<StageGroup>,
     waits: Vec<Wait>,
     troubles: Vec<Fact>,
@@ -164,9 +167,17 @@ fn lead(run: &RunData) -> String {
         counted(summary.actors.len() as u64, "actor process"),
         summary.env,
         backend(summary),
-        counted(summary.frames, "frame"),
+        frames(summary),
         counted(summary.updates, "update"),
     )
+}
+
+/// Steps of environments, and what they are on an emulator.
+fn frames(summary: &Summary) -> String {
+    let frames = counted(summary.frames, "frame");
+    summary.emulator_frames.map_or(frames.clone(), |emulated| {
+        format!("{frames} ({} of the emulator)", grouped(emulated))
+    })
 }
 
 /// What computed: backend, kernels and threads.
@@ -408,6 +419,7 @@ fn meaning(stage: Stage) -> &'static str {
         Stage::Vtrace => "importance ratios and V-trace targets",
         Stage::Backward => "losses and gradient",
         Stage::Turn => "waiting until no other thread steps the optimiser",
+        Stage::Exchange => "summing gradients with the other ranks",
         Stage::Optimizer => "gradient clipping and parameter step",
         Stage::Publish => "handing new weights to the actors",
         Stage::Release => "giving slots back",

@@ -27,6 +27,7 @@ mod png;
 mod points;
 mod processes;
 mod quantiles;
+mod ranks;
 pub mod read;
 mod readout;
 mod resolved;
@@ -47,6 +48,8 @@ use groups::Groups;
 use html::Pages;
 use read::RunData;
 use series::{Plot, Section};
+
+pub use groups::APART;
 
 /// Why there is no report.
 #[derive(Debug, thiserror::Error)]

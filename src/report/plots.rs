@@ -78,6 +78,11 @@ fn score(run: &RunData) -> Plot {
             line(rows, over, "interval mean", Colour::Blue, |r| r.score_mean),
             line(rows, over, "mean of the last 100 episodes", Colour::Ink, |r| r.score_last100),
         ];
+        if !run.evaluations.is_empty() {
+            let points = run.evaluations.iter().map(|row| (over.of_evaluation(row), row.mean));
+            let line = Mark::Line(curve(points));
+            layers.push(Layer::new("greedy evaluation, mean", Colour::Green, line));
+        }
         layers.extend(threshold.map(|value| level("solved", value)));
         vec![Panel::fit("score of an episode", Scale::FromZero, layers)]
     })

@@ -25,7 +25,7 @@ use crate::run::dir::RunDir;
 use crate::run::meta::Meta;
 use crate::space::Spec;
 use crate::state::checkpoint::Checkpoint;
-use crate::telemetry::{MetricsRow, ProcessSample, Summary};
+use crate::telemetry::{EvalRow, MetricsRow, ProcessSample, Summary};
 
 /// All that is known of a run.
 #[derive(Default)]
@@ -44,6 +44,8 @@ pub struct RunData {
     pub intervals: Vec<StageInterval>,
     /// `processes.csv`, in the order of the file.
     pub samples: Vec<ProcessSample>,
+    /// `evaluations.csv`, in the order of the file; empty of a run that had none.
+    pub evaluations: Vec<EvalRow>,
     /// `summary.json`.
     pub summary: Option<Summary>,
     /// What was trained in and what was trained, of the newest checkpoint.
@@ -143,6 +145,7 @@ impl RunData {
         data.read_metrics(&run.metrics());
         data.read_latencies(&run.latency());
         data.read_samples(&run.processes());
+        data.read_evaluations(&run.evaluations());
         data.read_trained(&run.checkpoint());
         data.read_observation(&run.observation());
         data
@@ -192,6 +195,14 @@ impl RunData {
     }
 
     /// Most runs lack the file.
+    fn read_evaluations(&mut self, path: &Path) {
+        if path.exists()
+            && let Some(text) = self.read_text(path)
+        {
+            self.evaluations = self.read_rows(path, text).0;
+        }
+    }
+
     fn read_observation(&mut self, path: &Path) {
         if !path.exists() {
             return;

@@ -6,7 +6,7 @@ use super::axis::{Axis, Scale};
 use super::chart::{Chart, Layer, Mark, Panel};
 use super::palette::Colour;
 use super::points::{Point, curve};
-use crate::telemetry::MetricsRow;
+use crate::telemetry::{EvalRow, MetricsRow};
 
 /// A figure: one drawing, or one for each of the things that a run can be drawn over.
 pub enum Plot {
@@ -53,6 +53,14 @@ pub enum Over {
 impl Over {
     /// Where a row lies.
     pub fn of(self, row: &MetricsRow) -> f64 {
+        match self {
+            Over::Frames => row.frames as f64,
+            Over::Seconds => row.time_s,
+        }
+    }
+
+    /// Where an evaluation lies.
+    pub fn of_evaluation(self, row: &EvalRow) -> f64 {
         match self {
             Over::Frames => row.frames as f64,
             Over::Seconds => row.time_s,

@@ -15,7 +15,7 @@ pub fn facts(
 ) -> Vec<(&'static str, String)> {
     let n_params = ParamLayout::new(network).len() as u64;
     let mut facts = vec![
-        ("observation", observation(&spec.obs)),
+        ("observation", observation(&spec.obs) + &stacked(spec, network)),
         ("action", action(&spec.actions)),
         ("episode", episode(spec.max_episode_steps)),
         ("network", torso(network)),
@@ -51,6 +51,14 @@ fn observation(space: &ObsSpace) -> String {
             let channels = counted(*channels as u64, "channel");
             format!("{channels} of {height} × {width} pixels, 0 to {high}; {n_bytes}")
         }
+    }
+}
+
+/// How many of them the network sees.
+fn stacked(spec: &Spec, network: &NetworkSpec) -> String {
+    match network.n_stacked(&spec.obs) {
+        Some(n_stacked @ 2..) => format!("; the network sees the last {n_stacked}"),
+        _ => String::new(),
     }
 }
 
@@ -118,6 +126,23 @@ mod tests {
         ] {
             assert_eq!(observation(&space).replace('\u{a0}', " "), told);
         }
+    }
+
+    #[test]
+    fn a_network_that_sees_several_pictures_is_told_of() {
+        let spec = Spec {
+            id: "X-v0".into(),
+            obs: ObsSpace::image(1, 84, 84),
+            actions: ActionSpace::Discrete(3),
+            max_episode_steps: None,
+            reward_threshold: None,
+        };
+        let told = |n_channels| {
+            let pixels = Pixels { shape: [n_channels, 84, 84], high: 255 };
+            facts(&spec, &NetworkSpec::pictures(Torso::Nature, pixels, 3), None)[0].1.clone()
+        };
+        assert!(told(4).ends_with("; the network sees the last 4"), "{}", told(4));
+        assert!(told(1).replace('\u{a0}', " ").ends_with("; 7,056 bytes"), "{}", told(1));
     }
 
     #[test]

@@ -18,6 +18,7 @@ use crate::config::{Config, ConfigError, Layers};
 use crate::env::Registry;
 use crate::learner::optim::{Optimizer, UpdateRule, clip_grad_norm};
 use crate::learner::pass::Pass;
+use crate::network::Statistics;
 use crate::report::read::RunData;
 use crate::rollout::{Rollout, RolloutBuffer, RolloutShape};
 use crate::run::dir::{RunDir, RunDirError};
@@ -237,6 +238,7 @@ struct Student<'a> {
     pass: Pass,
     optimizer: Optimizer,
     params: Vec<f32>,
+    statistics: Option<Statistics>,
     /// Version of `params`.
     version: u64,
     frames: u64,
@@ -252,9 +254,11 @@ impl<'a> Student<'a> {
         let version = start.counters.updates;
         let mut versions = Versions { uses_left: log.uses(), kept: HashMap::new() };
         versions.add(version, &start.params);
+        let Sizes { rollout, network, .. } = Sizes::of(config)?;
         Ok(Student {
             config,
-            rollout: Sizes::of(config)?.rollout,
+            rollout,
+            statistics: Statistics::of(&network),
             pass: Pass::new(config)?,
             optimizer: Optimizer::resume(UpdateRule::of(&config.optimizer), start.optimizer),
             params: start.params,
@@ -305,6 +309,10 @@ impl<'a> Student<'a> {
         clip_grad_norm(&mut grad, self.config.optimizer.max_grad_norm);
         let learning_rate = self.config.optimizer.learning_rate.at(self.frames, self.config.frames);
         self.optimizer.step(&mut self.params, &grad, learning_rate as f32);
+        if let Some(statistics) = &self.statistics {
+            let views = rollouts.iter().map(RolloutBuffer::view);
+            views.for_each(|rollout| statistics.add(&mut self.params, &rollout));
+        }
         self.version += 1;
         self.frames += self.actors[0].collector.frames_per_rollout() * slots.len() as u64;
         self.versions.add(self.version, &self.params);

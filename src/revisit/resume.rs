@@ -16,7 +16,7 @@ use crate::run::dir::{RunDir, RunDirError};
 use crate::space::Spec;
 use crate::state::OptimizerState;
 use crate::state::checkpoint::{Checkpoint, CheckpointError};
-use crate::telemetry::MetricsRow;
+use crate::telemetry::{EvalRow, MetricsRow};
 
 /// A log of hours is a few megabytes; more than this is none of ours.
 const MAX_LOG_BYTES: u64 = 1 << 30;
@@ -114,6 +114,8 @@ pub struct Records {
     pub rows: Vec<MetricsRow>,
     /// Lines of `latency.hlog`.
     pub latency_lines: String,
+    /// Rows of `evaluations.csv`.
+    pub evaluations: Vec<EvalRow>,
 }
 
 impl Resumption {
@@ -218,12 +220,14 @@ impl Resumption {
     pub fn records(&self) -> Records {
         let Some(run) = &self.run else { return Records::default() };
         let frames = self.checkpoint.state.counters.frames;
-        let mut rows = RunData::read(run).rows;
+        let RunData { mut rows, mut evaluations, .. } = RunData::read(run);
         rows.retain(|row| row.frames <= frames);
+        evaluations.retain(|row| row.frames <= frames);
         let elapsed_s = self.checkpoint.elapsed_ns as f64 / 1e9;
         let log = read_log(&run.latency());
         let kept = log.lines().filter(|line| ends_by(line, elapsed_s));
-        Records { rows, latency_lines: kept.map(|line| format!("{line}\n")).collect() }
+        let latency_lines = kept.map(|line| format!("{line}\n")).collect();
+        Records { rows, latency_lines, evaluations }
     }
 }
 

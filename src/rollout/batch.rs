@@ -25,6 +25,16 @@ impl<'a, R> Frames<'a, R> {
     pub fn memoryless(n_trajectories: usize, obs: Obs<'a, R>, kinds: &'a [StepKind]) -> Self {
         Frames { n_trajectories, obs, kinds, state: no_rows(), last_steps: no_rows() }
     }
+
+    /// The same frames with other observations of them.
+    pub fn with_obs<'b>(&self, obs: Obs<'b, R>) -> Frames<'b, R>
+    where
+        'a: 'b,
+    {
+        let Frames { n_trajectories, kinds, state, last_steps, .. } = *self;
+        let (state, last_steps) = (state.reborrow(), last_steps.reborrow());
+        Frames { n_trajectories, obs, kinds, state, last_steps }
+    }
 }
 
 fn no_rows<'a, R>() -> ArrayView2<'a, R> {

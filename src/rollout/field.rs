@@ -16,7 +16,8 @@ use crate::space::{Actions, ActionsMut, Number, Numbers, Obs, ObsMut};
 pub enum Steps {
     /// For each of the T steps.
     Each,
-    /// For each step, and for what was seen after the last one: T + 1.
+    /// For each step, for what was seen after the last one, and for pictures that are seen together with that of
+    /// step 0: T + L, which is T + 1 where nothing is stacked.
     EachAndLast,
     /// Once, before step 0.
     Once,
@@ -42,7 +43,7 @@ impl Field {
     pub fn n_steps(&self, shape: &RolloutShape) -> usize {
         match self.steps {
             Steps::Each | Steps::List => shape.unroll_length,
-            Steps::EachAndLast => shape.unroll_length + 1,
+            Steps::EachAndLast => shape.unroll_length + shape.n_stacked,
             Steps::Once => 1,
         }
     }
@@ -63,7 +64,7 @@ impl Field {
 
     /// Bytes in all; `None` where the number would overflow.
     pub fn n_bytes(&self, shape: &RolloutShape) -> Option<usize> {
-        shape.unroll_length.checked_add(1)?;
+        shape.unroll_length.checked_add(shape.n_stacked)?;
         let Numbers { number, len } = self.numbers;
         product(&[number.n_bytes(), len, self.n_steps(shape), shape.n_envs])
     }

@@ -19,13 +19,21 @@ impl StepKind {
     pub const TRUNCATED: Self = Self(2);
     /// No step was taken: the action was ignored, and the next observation is a new episode's first.
     pub const RESET: Self = Self(3);
+    /// A life was lost and the game goes on: what follows counts for nothing here, as after a terminal state, but
+    /// the next row is a step like any other.
+    pub const LIFE_LOST: Self = Self(4);
 
     /// Whether the row is a step of a policy, from which to learn; false for resets and unknown words.
     pub fn is_learned(self) -> bool {
-        self.0 < Self::RESET.0
+        self.0 < Self::RESET.0 || self == Self::LIFE_LOST
     }
 
-    /// Whether an episode ended with this step, one way or the other.
+    /// Whether the value of the next observation is 0 by definition.
+    pub fn ends_value(self) -> bool {
+        self == Self::TERMINATED || self == Self::LIFE_LOST
+    }
+
+    /// Whether an episode ended with this step, one way or the other. With a lost life none does.
     pub fn ends_episode(self) -> bool {
         self == Self::TERMINATED || self == Self::TRUNCATED
     }

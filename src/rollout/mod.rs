@@ -14,6 +14,7 @@ mod episodes;
 mod field;
 mod kind;
 mod slot;
+mod stack;
 
 use bytemuck::{Pod, Zeroable};
 
@@ -25,6 +26,7 @@ pub use episodes::EpisodeLog;
 pub use field::{Field, Steps};
 pub use kind::StepKind;
 pub use slot::{FIELD_ALIGN_BYTES, N_FIELDS, Rollout, RolloutMut, SlotLayout, fields};
+pub use stack::{FrameStack, StackedFrames};
 
 /// Sizes of a rollout.
 ///
@@ -37,8 +39,11 @@ pub struct RolloutShape {
     pub unroll_length: usize,
     /// E: environments of the actor.
     pub n_envs: usize,
-    /// What one observation is made of.
+    /// What one observation is made of; of a stack one picture.
     pub obs: Numbers,
+    /// L: pictures that the network sees at once. Those before step 0 that it sees with it stand before it, L − 1
+    /// steps more; 1 where nothing is stacked.
+    pub n_stacked: usize,
     /// What one action is made of.
     pub action: Numbers,
     /// R: numbers that the network remembers between two steps.
@@ -51,13 +56,13 @@ impl RolloutShape {
     /// T steps of E environments of one task, for a network without memory.
     pub fn new(spec: &Spec, unroll_length: usize, n_envs: usize) -> Self {
         let (obs, action) = (spec.obs.numbers(), spec.actions.numbers());
-        RolloutShape { unroll_length, n_envs, obs, action, n_state: 0, n_tasks: 1 }
+        RolloutShape { unroll_length, n_envs, obs, n_stacked: 1, action, n_state: 0, n_tasks: 1 }
     }
 
     /// The same for environments that show `n_numbers` numbers and take one index.
     pub const fn of_numbers(unroll_length: usize, n_envs: usize, n_numbers: usize) -> Self {
         let (obs, action) = (Numbers::new(Number::F32, n_numbers), Numbers::new(Number::I32, 1));
-        RolloutShape { unroll_length, n_envs, obs, action, n_state: 0, n_tasks: 1 }
+        RolloutShape { unroll_length, n_envs, obs, n_stacked: 1, action, n_state: 0, n_tasks: 1 }
     }
 
     /// T·E: environment steps in a rollout.
@@ -65,7 +70,7 @@ impl RolloutShape {
         self.unroll_length * self.n_envs
     }
 
-    /// (T+1)·E: frames of which there are observations.
+    /// (T+1)·E: frames of which a network makes something.
     pub fn n_observations(&self) -> usize {
         (self.unroll_length + 1) * self.n_envs
     }
@@ -118,6 +123,7 @@ mod tests {
                 unroll_length: t,
                 n_envs: e,
                 obs: Numbers::new(obs, d),
+                n_stacked: 1 + t % 2,
                 action: Numbers::new(action, k),
                 n_state,
                 n_tasks,
@@ -239,6 +245,9 @@ mod tests {
         let more = RolloutShape { n_state: 5, n_tasks: 3, ..shape };
         let sizes = fields(&more).map(|field| field.n_bytes(&more).unwrap());
         assert_eq!(sizes[5..7], [4 * 5 * 2, 4 * 2]);
+        // Four pictures in a stack are three steps more, and not four times as many.
+        let stacked = RolloutShape { n_stacked: 4, ..shape };
+        assert_eq!(fields(&stacked)[0].n_bytes(&stacked), Some(4 * 4 * (3 + 4) * 2));
     }
 
     const SHAPE: RolloutShape = RolloutShape::of_numbers(3, 2, 4);

@@ -106,7 +106,7 @@ macro_rules! slot_fields {
 
 slot_fields! { shape;
     /// Observations before each step, and after the last one: numbers as `[D, T+1, E]`, pixels as
-    /// `[T+1, E, C, H, W]`.
+    /// `[T+L, E, C, H, W]`, of which the first L−1 are seen together with that before step 0.
     obs: Observations = shape.obs, EachAndLast, "[D, T+1, E]";
     /// Actions taken, `[K, T, E]`; K is 1 for one index.
     actions: Taken = shape.action, Each, "[K, T, E]";

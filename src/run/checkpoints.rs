@@ -5,15 +5,21 @@
 //! touches the disk.
 
 use std::fs;
+use std::io::Read;
 use std::path::Path;
 
 use super::dir::RunDir;
 use super::sizes::Sizes;
+use crate::base::input::open_regular;
 use crate::config::{Config, ConfigError};
 use crate::network::NetworkSpec;
 use crate::space::Spec;
 use crate::state::LearnerState;
 use crate::state::checkpoint::{Checkpoint, CheckpointError, copy};
+use crate::telemetry::EvalRow;
+
+/// Far more than evaluations of a long run take.
+const MAX_FILE_BYTES: u64 = 1 << 24;
 
 /// Writes and prunes the checkpoints of one run.
 pub struct Checkpoints {
@@ -27,6 +33,8 @@ pub struct Checkpoints {
     last_ns: u64,
     /// Updates in the last one written.
     last_updates: Option<u64>,
+    /// Whether evaluations say which is the best one; else the score of training does.
+    is_evaluated: bool,
     best_score: Option<f64>,
     n_written: u64,
     n_failed: u64,
@@ -40,6 +48,11 @@ impl Checkpoints {
     pub fn new(config: &Config, run: &RunDir, now_ns: u64) -> Result<Self, ConfigError> {
         // That of the run that this one goes on from. One that cannot be read is no best one; the next will be.
         let best = Checkpoint::load(&run.best_checkpoint()).ok();
+        let is_evaluated = config.eval.is_on();
+        let best_score = match is_evaluated {
+            true => best.and_then(|_| best_evaluation(run)),
+            false => best.and_then(|best| best.state.score()),
+        };
         let Sizes { spec, network, .. } = Sizes::of(config)?;
         Ok(Checkpoints {
             run: run.clone(),
@@ -50,7 +63,8 @@ impl Checkpoints {
             keep: config.checkpoint.keep,
             last_ns: now_ns,
             last_updates: None,
-            best_score: best.and_then(|best| best.state.score()),
+            is_evaluated,
+            best_score,
             n_written: 0,
             n_failed: 0,
         })
@@ -103,12 +117,10 @@ impl Checkpoints {
         // First, for it needs no further folder; and where the run's own is gone, none is made in its place.
         let newest = self.run.checkpoint();
         checkpoint.save(&newest)?;
-        let folder = self.run.checkpoints();
-        fs::create_dir_all(&folder)
-            .map_err(|source| CheckpointError::Io { path: folder, source })?;
+        make_folder(&self.run)?;
         copy(&newest, &self.run.checkpoint_after(checkpoint.state.counters.frames))?;
         let score = checkpoint.state.score();
-        if score >= self.best_score || self.best_score.is_none() {
+        if !self.is_evaluated && (score >= self.best_score || self.best_score.is_none()) {
             copy(&newest, &self.run.best_checkpoint())?;
             self.best_score = score;
         }
@@ -120,13 +132,56 @@ impl Checkpoints {
     }
 }
 
+impl Checkpoints {
+    /// Keeps a checkpoint as the best one, if no evaluation before had a higher mean return than `mean`.
+    ///
+    /// # Errors
+    /// If the file system refuses.
+    pub fn keep_if_best(
+        &mut self,
+        checkpoint: &Checkpoint,
+        mean: f64,
+    ) -> Result<(), CheckpointError> {
+        if self.best_score.is_some_and(|best| best > mean) {
+            return Ok(());
+        }
+        make_folder(&self.run)?;
+        checkpoint.save(&self.run.best_checkpoint())?;
+        self.best_score = Some(mean);
+        Ok(())
+    }
+}
+
+/// Makes the last checkpoint the best one too, if no evaluation before had a higher mean return than `mean`.
+///
+/// # Errors
+/// If the file system refuses.
+pub fn keep_last_if_best(run: &RunDir, mean: f64) -> Result<(), CheckpointError> {
+    if best_evaluation(run).is_some_and(|best| best > mean) || !run.checkpoint().is_file() {
+        return Ok(());
+    }
+    copy(&run.checkpoint(), &run.best_checkpoint())
+}
+
+/// The highest mean return that is recorded.
+fn best_evaluation(run: &RunDir) -> Option<f64> {
+    let file = open_regular(&run.evaluations()).ok()?;
+    let mut reader = csv::Reader::from_reader(file.take(MAX_FILE_BYTES));
+    let rows = reader.deserialize().map_while(|row: csv::Result<EvalRow>| row.ok());
+    rows.map(|row| row.mean).max_by(f64::total_cmp)
+}
+
+fn make_folder(run: &RunDir) -> Result<(), CheckpointError> {
+    let folder = run.checkpoints();
+    fs::create_dir_all(&folder).map_err(|source| CheckpointError::Io { path: folder, source })
+}
+
 /// Makes the best checkpoint of an earlier part the best one of `run` so far.
 ///
 /// # Errors
 /// If the file system refuses.
 pub fn inherit_best(run: &RunDir, best: &Path) -> Result<(), CheckpointError> {
-    let folder = run.checkpoints();
-    fs::create_dir_all(&folder).map_err(|source| CheckpointError::Io { path: folder, source })?;
+    make_folder(run)?;
     copy(best, &run.best_checkpoint())
 }
 
@@ -180,6 +235,36 @@ mod tests {
         assert_eq!((updates_in(&run.checkpoint()), updates_in(&run.best_checkpoint())), (5, 2));
         assert_eq!(fs::read_dir(run.checkpoints()).unwrap().count(), 3, "nothing else is left");
         assert_eq!((checkpoints.n_written(), checkpoints.n_failed()), (5, 0));
+    }
+
+    #[test]
+    fn evaluations_say_which_is_the_best_where_there_are_any() {
+        let folder = tempfile::tempdir().unwrap();
+        let run = run(folder.path());
+        let mut config = Config::default();
+        config.eval.interval_s = 1.0;
+        let again = || Checkpoints::new(&config, &run, 0).unwrap();
+        let mut checkpoints = again();
+        let mut evaluations =
+            "time_s,frames,updates,episodes,cut,mean,standard_error,min,max\n".to_owned();
+        let mut evaluate = |checkpoints: &mut Checkpoints, updates, mean: f64| {
+            let checkpoint = checkpoints.checkpoint(state(updates, 0.0), 0);
+            checkpoints.keep_if_best(&checkpoint, mean).unwrap();
+            evaluations += &format!("1,{},{updates},20,0,{mean},0.1,0,500\n", 640 * updates);
+            fs::write(run.evaluations(), &evaluations).unwrap();
+            updates_in(&run.best_checkpoint())
+        };
+        assert_eq!(evaluate(&mut checkpoints, 1, 50.0), 1);
+        assert_eq!(evaluate(&mut checkpoints, 2, 70.0), 2);
+        assert_eq!(evaluate(&mut checkpoints, 3, 60.0), 2);
+        write(&mut checkpoints, 4, 400.0);
+        assert_eq!(updates_in(&run.best_checkpoint()), 2, "the score of training says nothing");
+        assert_eq!(evaluate(&mut again(), 5, 69.0), 2, "a later part remembers");
+        assert_eq!(evaluate(&mut again(), 6, 70.0), 6, "of equals the one trained longer");
+        keep_last_if_best(&run, 69.0).unwrap();
+        assert_eq!(updates_in(&run.best_checkpoint()), 6);
+        keep_last_if_best(&run, 71.0).unwrap();
+        assert_eq!(updates_in(&run.best_checkpoint()), 4, "the last one written");
     }
 
     #[test]

@@ -9,7 +9,7 @@
 //!   CartPole-v1-native-s1-20261122T140405Z/
 //!     meta.json  config.toml  metrics.csv  latency.hlog  summary.json    written by the run
 //!     processes.csv                                                      the same
-//!     slots.csv                                                          the same, if asked for
+//!     slots.csv  evaluations.csv                                         the same, if asked for
 //!     events.out.tfevents.1795356245.impala                              the same for TensorBoard
 //!     env-{actor<n>,eval}.log                                            what environments in processes of
 //!                                                                        their own print, if they do
@@ -17,6 +17,10 @@
 //!     observation.png                                                    written at its end, of pictures alone
 //!     checkpoint.safetensors  checkpoints/{frames-*,best}.safetensors    written by the supervisor
 //!     report.html  report.md  plots/*                                    written by the report
+//!     parts/<000...>/                                                    what earlier parts wrote, where the run
+//!                                                                        went on in its own folder
+//!     ranks/<001...>/                                                    the first six files of each other rank,
+//!                                                                        where several learned together
 //! ```
 
 use std::fs;
@@ -25,8 +29,16 @@ use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
 
+use crate::os::launcher::Rank;
+
 /// Name of the link to the newest run, beside the runs.
 const LATEST: &str = "latest";
+
+/// Name of the folder that has one for each rank but the first.
+const RANKS: &str = "ranks";
+
+/// Name of the folder that has one for each earlier part of a run that went on in its own folder.
+const PARTS: &str = "parts";
 
 /// How the file of a numbered checkpoint begins; its frames follow.
 const FRAMES_PREFIX: &str = "frames-";
@@ -43,11 +55,11 @@ pub struct RunDir {
     path: PathBuf,
 }
 
-/// What a run folder is named after: `<env>-<learner>-s<seed>-<timestamp>`.
+/// What a run folder is named after: `<name or env>-<learner>-s<seed>-<timestamp>`.
 #[derive(Clone, Copy, Debug)]
 pub struct RunName<'a> {
-    /// Gymnasium id of the environment.
-    pub env: &'a str,
+    /// The run's own name, or the id of its environment.
+    pub of: &'a str,
     /// Learner that ran.
     pub learner: &'a str,
     /// Seed of the run.
@@ -132,6 +144,58 @@ impl RunDir {
         Ok(RunDir { path: path.to_owned() })
     }
 
+    /// The same for a run that goes on in its own folder: what its earlier part wrote is put aside, in `parts/`.
+    ///
+    /// # Errors
+    /// [`RunDirError::NotEmpty`] of another folder, [`RunDirError::Create`] where the files cannot be moved.
+    pub fn go_on_at(path: &Path) -> Result<RunDir, RunDirError> {
+        let run = RunDir { path: path.to_owned() };
+        if !run.holds_a_run() {
+            return RunDir::create_at(path);
+        }
+        run.put_aside().map_err(|source| RunDirError::Create { path: path.join(PARTS), source })?;
+        Ok(run)
+    }
+
+    /// Moves what is there into a folder of its own. What other ranks may be reading, to go on from it, stays as well:
+    /// each of these files will be replaced in one step.
+    fn put_aside(&self) -> io::Result<()> {
+        fs::create_dir_all(self.path.join(PARTS))?;
+        let n_parts = fs::read_dir(self.path.join(PARTS))?.count();
+        let part = self.path.join(PARTS).join(format!("{n_parts:03}"));
+        fs::create_dir(&part)?;
+        for entry in fs::read_dir(&self.path)? {
+            let entry = entry?;
+            let (from, to) = (entry.path(), part.join(entry.file_name()));
+            if [self.meta(), self.config()].contains(&from) {
+                fs::copy(from, to)?;
+            } else if ![
+                self.checkpoint(),
+                self.checkpoints(),
+                self.path.join(PARTS),
+                self.path.join(RANKS),
+            ]
+            .contains(&from)
+            {
+                fs::rename(from, to)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Where a rank of several writes: the run's folder at `path`, or one of its own below that.
+    pub fn path_for_rank(path: &Path, rank: Rank) -> PathBuf {
+        match rank.number {
+            0 => path.to_owned(),
+            number => path.join(RANKS).join(format!("{number:03}")),
+        }
+    }
+
+    /// Whether any checkpoint lies in it.
+    pub fn has_checkpoint(&self) -> bool {
+        self.checkpoint().exists() || !self.numbered_checkpoints().is_empty()
+    }
+
     /// Opens an existing run folder; links such as `results/latest` are followed.
     ///
     /// # Errors
@@ -199,6 +263,11 @@ impl RunDir {
         self.path.join("slots.csv")
     }
 
+    /// What evaluations found while the run trained, where it has such.
+    pub fn evaluations(&self) -> PathBuf {
+        self.path.join("evaluations.csv")
+    }
+
     /// TensorBoard's file of a run that began this many seconds after the epoch; TensorBoard knows such
     /// files by their name.
     pub fn events(&self, started_s: i64) -> PathBuf {
@@ -260,10 +329,10 @@ impl RunDir {
 
 impl std::fmt::Display for RunName<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter) -> std::fmt::Result {
-        let RunName { env, learner, seed, started } = self;
+        let RunName { of, learner, seed, started } = self;
         // An id such as `vec:ALE/Pong-v5` must not become two folders, nor one that `scp` takes for a host's.
-        let env = env.replace(['/', '\\', ':'], "_");
-        write!(f, "{env}-{learner}-s{seed}-{}", started.strftime("%Y%m%dT%H%M%SZ"))
+        let of = of.replace(['/', '\\', ':'], "_");
+        write!(f, "{of}-{learner}-s{seed}-{}", started.strftime("%Y%m%dT%H%M%SZ"))
     }
 }
 
@@ -304,6 +373,9 @@ fn refuse_unless_empty(path: &Path) -> Result<(), RunDirError> {
     if run.holds_a_run() {
         return Err(RunDirError::ExistingRun(run.path));
     }
-    let is_empty = fs::read_dir(path).is_ok_and(|mut entries| entries.next().is_none());
+    // Of several ranks another one may have been here first, which writes below it.
+    let is_other =
+        |entry: io::Result<fs::DirEntry>| entry.is_ok_and(|entry| entry.file_name() != RANKS);
+    let is_empty = fs::read_dir(path).is_ok_and(|mut entries| !entries.any(is_other));
     if is_empty { Ok(()) } else { Err(RunDirError::NotEmpty(run.path)) }
 }

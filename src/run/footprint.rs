@@ -70,11 +70,12 @@ fn learner_bytes(config: &Config, sizes: &Sizes) -> u128 {
     };
     let n_columns = slots_a_pass * sizes.rollout.n_observations() as u128;
     let gathered_bytes = if slots_a_pass > 1 { obs_bytes(sizes) } else { 0 };
+    let stacked_bytes = if sizes.rollout.n_stacked > 1 { stack_bytes(sizes) } else { 0 };
     // Of each output its derivative, its probability and the logarithm of that; of each step eight sums and targets.
     let n_rows =
         2 * sizes.network.n_activations() as u128 + 4 * sizes.network.n_action_params as u128 + 8;
     let lane_bytes = F32_BYTES * (2 * sizes.n_params() as u128 + n_rows * n_columns)
-        + gathered_bytes * n_columns;
+        + (gathered_bytes + stacked_bytes) * n_columns;
     state_bytes(sizes) + config.n_learner_threads() as u128 * lane_bytes
 }
 
@@ -82,7 +83,12 @@ fn learner_bytes(config: &Config, sizes: &Sizes) -> u128 {
 fn actor_bytes(sizes: &Sizes) -> u128 {
     let n_rows = sizes.network.n_activations() as u128 + 3 * sizes.network.n_action_params as u128;
     let n_envs = sizes.rollout.n_envs as u128;
-    F32_BYTES * (sizes.n_params() as u128 + n_rows * n_envs) + obs_bytes(sizes) * n_envs
+    F32_BYTES * (sizes.n_params() as u128 + n_rows * n_envs) + stack_bytes(sizes) * n_envs
+}
+
+/// Of what a network sees of one frame.
+fn stack_bytes(sizes: &Sizes) -> u128 {
+    sizes.rollout.n_stacked as u128 * obs_bytes(sizes)
 }
 
 /// Of one frame.

@@ -38,6 +38,7 @@ impl Sizes {
         let actors = &config.actors;
         let rollout = RolloutShape {
             n_state: network.n_state(),
+            n_stacked: config.frame_stack,
             ..RolloutShape::new(&spec, actors.unroll_length, actors.envs_per_actor)
         };
         let segment = SegmentShape {

@@ -265,6 +265,7 @@ mod tests {
             unroll_length,
             n_envs,
             obs: Numbers::new(Number::F32, obs),
+            n_stacked: 1,
             action: Numbers::new(Number::I32, action),
             n_state: 1,
             n_tasks: 2,

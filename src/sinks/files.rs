@@ -1,7 +1,7 @@
 //! The files of a run, written while it runs.
 //!
 //! Owns the formats of `meta.json`, `config.toml`, `metrics.csv`, `latency.hlog`, `processes.csv`,
-//! `slots.csv` and `summary.json`, and puts `observation.png` beside them;
+//! `slots.csv`, `evaluations.csv` and `summary.json`, and puts `observation.png` beside them;
 //! `docs/metrics.md` says what each value means. Reads no clock and knows no process. The supervisor
 //! calls it; the report and standard tools read what it writes.
 //!
@@ -23,7 +23,7 @@ use super::batches::BatchFile;
 use crate::base::latency::{Interval, Stage};
 use crate::run::dir::RunDir;
 use crate::run::meta::Meta;
-use crate::telemetry::{Exit, LiveNote, MetricsRow, ProcessSample, SlotRecord, Summary};
+use crate::telemetry::{EvalRow, Exit, LiveNote, MetricsRow, ProcessSample, SlotRecord, Summary};
 
 /// The first line of the log says its format, as the Java `HistogramLogWriter` does; the last comment
 /// says the unit, which the format leaves open.
@@ -64,8 +64,9 @@ pub struct RunFiles {
     metrics: BatchFile,
     latency: BatchFile,
     processes: BatchFile,
-    /// Made with its first lines: most runs have none.
+    /// Made with their first lines: most runs have none.
     slots: Option<BatchFile>,
+    evaluations: Option<BatchFile>,
 }
 
 impl RunFiles {
@@ -79,7 +80,8 @@ impl RunFiles {
         let metrics = new_log(&run.metrics(), &csv_header(&MetricsRow::default()))?;
         let processes = new_log(&run.processes(), &csv_header(&ProcessSample::default()))?;
         let latency = new_log(&run.latency(), &hlog_header(SystemTime::from(meta.time_origin)))?;
-        Ok(RunFiles { run: run.clone(), meta, metrics, latency, processes, slots: None })
+        let (slots, evaluations) = (None, None);
+        Ok(RunFiles { run: run.clone(), meta, metrics, latency, processes, slots, evaluations })
     }
 
     /// Appends rows to `metrics.csv`, all or none of them. An absent value is an empty cell.
@@ -113,15 +115,15 @@ impl RunFiles {
     /// # Errors
     /// [`FilesError::Write`]; the lines are lost, and with them what could be replayed.
     pub fn append_slots(&mut self, slots: &[SlotRecord]) -> Result<(), FilesError> {
-        if slots.is_empty() {
-            return Ok(());
-        }
-        let log = match &mut self.slots {
-            Some(log) => log,
-            none => none.insert(new_log(&self.run.slots(), &csv_header(&SlotRecord::default()))?),
-        };
-        let lines = csv_lines(slots, false).map_err(|e| encode_error(log, &e))?;
-        append(log, &lines)
+        append_if_any(&mut self.slots, &self.run.slots(), slots)
+    }
+
+    /// Appends a line for each evaluation to `evaluations.csv`, all or none of them.
+    ///
+    /// # Errors
+    /// [`FilesError::Write`]; the lines are lost.
+    pub fn append_evaluations(&mut self, rows: &[EvalRow]) -> Result<(), FilesError> {
+        append_if_any(&mut self.evaluations, &self.run.evaluations(), rows)
     }
 
     /// Appends one line to `latency.hlog` for every stage that has measurements; histograms of nanoseconds.
@@ -195,6 +197,23 @@ fn new_log(path: &Path, header: &[u8]) -> Result<BatchFile, FilesError> {
     let mut log = BatchFile::create(path).map_err(unwritable)?;
     log.append(header).map_err(unwritable)?;
     Ok(log)
+}
+
+/// Appends to a log that is made with its first line.
+fn append_if_any<T: Serialize + Default>(
+    log: &mut Option<BatchFile>,
+    path: &Path,
+    rows: &[T],
+) -> Result<(), FilesError> {
+    if rows.is_empty() {
+        return Ok(());
+    }
+    let log = match log {
+        Some(log) => log,
+        none => none.insert(new_log(path, &csv_header(&T::default()))?),
+    };
+    let lines = csv_lines(rows, false).map_err(|e| encode_error(log, &e))?;
+    append(log, &lines)
 }
 
 fn append(log: &mut BatchFile, lines: &[u8]) -> Result<(), FilesError> {

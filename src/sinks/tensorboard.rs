@@ -18,7 +18,7 @@ use super::batches::BatchFile;
 use crate::base::latency::Stage;
 use crate::run::dir::RunDir;
 use crate::run::meta::Meta;
-use crate::telemetry::MetricsRow;
+use crate::telemetry::{EvalRow, MetricsRow};
 
 /// Columns with the names that users of Stable-Baselines3 and CleanRL look for, or near them. A stage's
 /// column goes to `time/`, any other to `impala/`, under its own name.
@@ -121,6 +121,21 @@ impl TensorBoard {
     /// [`TensorBoardError::Write`]; these rows are lost, what was written before stays whole.
     pub fn append_rows(&mut self, rows: &[MetricsRow]) -> Result<(), TensorBoardError> {
         let events = rows.iter().map(|row| self.row_event(row)).collect::<Result<Vec<_>, _>>()?;
+        self.append(&events)
+    }
+
+    /// Adds what evaluations found, with the frames as the step.
+    ///
+    /// # Errors
+    /// [`TensorBoardError::Write`]; these are lost, what was written before stays whole.
+    pub fn append_evaluations(&mut self, rows: &[EvalRow]) -> Result<(), TensorBoardError> {
+        let event = |row: &EvalRow| {
+            let values =
+                [("mean_reward", row.mean), ("min_reward", row.min), ("max_reward", row.max)]
+                    .map(|(name, value)| Value::scalar(format!("eval/{name}"), value));
+            Event::of(self.origin_s + row.time_s, row.frames as i64, values.into())
+        };
+        let events: Vec<Event> = rows.iter().map(event).collect();
         self.append(&events)
     }
 

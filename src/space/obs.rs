@@ -63,6 +63,17 @@ impl ObsSpace {
         }
     }
 
+    /// What `n_pictures` one behind the other are, each with its channels; `None` of numbers, which one alone is.
+    pub fn stacked(&self, n_pictures: usize) -> Option<ObsSpace> {
+        match self {
+            ObsSpace::Image { shape: [channels, height, width], high } => {
+                let channels = channels.checked_mul(n_pictures)?;
+                Some(ObsSpace::Image { shape: [channels, *height, *width], high: *high })
+            }
+            ObsSpace::Vector { .. } => (n_pictures == 1).then(|| self.clone()),
+        }
+    }
+
     /// How each number comes to the network; `None` where all come as they are.
     pub fn input_maps(&self) -> Option<Vec<InputMap>> {
         match self {

@@ -354,9 +354,12 @@ fn read_specs(
     if let Some(fault) = network.fault() {
         return Err(format!("its network has {fault}"));
     }
-    match spec.fault() {
-        Some(fault) => Err(format!("its environment has {fault}")),
-        None => Ok((spec, network)),
+    if let Some(fault) = spec.fault() {
+        return Err(format!("its environment has {fault}"));
+    }
+    match network.n_stacked(&spec.obs) {
+        None => Err(format!("its network sees other observations than {}", spec.obs)),
+        Some(_) => Ok((spec, network)),
     }
 }
 

@@ -11,6 +11,8 @@ use std::os::unix::fs::MetadataExt;
 use tracing::debug;
 
 use super::channel::Inbox;
+use super::evaluator::Evaluator;
+use super::exam::play;
 use super::life;
 use super::place::{Place, Role};
 use crate::base::latency::{RunClock, monotonic_ns};
@@ -18,6 +20,7 @@ use crate::config::Config;
 use crate::os::process::{Worker, start_ticks};
 use crate::shm::Segment;
 use crate::shm::board::Vitals;
+use crate::state::checkpoint::Checkpoint;
 use crate::telemetry::LiveNote;
 
 /// The learner's place among all places; the actors' follow in their order.
@@ -32,6 +35,8 @@ pub struct Crew<'a> {
     pub places: Vec<Place>,
     /// The learner's messages; a forked child closes its copy.
     pub inbox: Inbox,
+    /// Who evaluates meanwhile.
+    pub evaluator: Evaluator,
     /// Through which others look into the segment; a forked child closes its copy.
     view_file: Option<File>,
     /// Generation of the first actors: a resumed run must not replay the episodes of its earlier part.
@@ -49,8 +54,8 @@ impl<'a> Crew<'a> {
     ) -> Self {
         let actors = (0..config.actors.count).map(Role::Actor);
         let places = std::iter::once(Role::Learner).chain(actors).map(Place::new).collect();
-        let inbox = Inbox::default();
-        Crew { config, run_clock, segment, places, inbox, view_file, first_generation }
+        let (inbox, evaluator) = (Inbox::default(), Evaluator::new(config, monotonic_ns()));
+        Crew { config, run_clock, segment, places, inbox, evaluator, view_file, first_generation }
     }
 
     /// Forks the process that a place lacks.
@@ -85,9 +90,26 @@ impl<'a> Crew<'a> {
         })
     }
 
+    /// Begins to evaluate a checkpoint in a process of its own.
+    ///
+    /// # Errors
+    /// If the operating system refuses a process or what it needs.
+    pub fn evaluate(&mut self, checkpoint: Checkpoint) -> io::Result<()> {
+        let Crew { config, inbox, evaluator, view_file, .. } = self;
+        let n_episodes = config.eval.episodes;
+        evaluator.begin(config, checkpoint, monotonic_ns(), |checkpoint, voice| {
+            Worker::spawn(|| {
+                inbox.close();
+                *view_file = None;
+                play(config, checkpoint, n_episodes, voice)
+            })
+        })
+    }
+
     /// In a forked child: closes what the supervisor alone may hold, and says who has the place now.
     fn begin_life(&mut self, place: usize) {
         self.inbox.close();
+        self.evaluator.forget();
         self.view_file = None;
         let n_restarts = self.places[place].n_restarts();
         self.vitals(place).start(std::process::id(), n_restarts, monotonic_ns());
@@ -116,7 +138,7 @@ impl<'a> Crew<'a> {
     /// # Errors
     /// As [`kill`](Self::kill).
     pub fn pause_all(&self) -> io::Result<()> {
-        self.places.iter().filter_map(Place::worker).try_for_each(Worker::pause)
+        self.everyone().try_for_each(Worker::pause)
     }
 
     /// Has everyone go on.
@@ -124,7 +146,12 @@ impl<'a> Crew<'a> {
     /// # Errors
     /// As [`kill`](Self::kill).
     pub fn go_on_all(&self) -> io::Result<()> {
-        self.places.iter().filter_map(Place::worker).try_for_each(Worker::go_on)
+        self.everyone().try_for_each(Worker::go_on)
+    }
+
+    /// All processes, who evaluates included.
+    fn everyone(&self) -> impl Iterator<Item = &Worker> {
+        self.places.iter().filter_map(Place::worker).chain(self.evaluator.worker())
     }
 
     /// Reaps everyone, who all were killed, and has the processes due again of the places that were not given

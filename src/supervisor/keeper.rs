@@ -21,6 +21,8 @@ pub struct Keeper<'a> {
     segment: &'a Segment,
     run_clock: RunClock,
     is_deterministic: bool,
+    /// Whether this one writes checkpoints: of several ranks, whose states are equal, the first does.
+    is_writer: bool,
     /// The learner's state, from which checkpoints are made.
     saved: StateReader<'a>,
     /// Whether it could not be read.
@@ -56,6 +58,7 @@ impl<'a> Keeper<'a> {
             segment,
             run_clock,
             is_deterministic: config.deterministic,
+            is_writer: config.rank.is_first(),
             saved,
             found_damage: false,
             frames_before_segment: state.counters.frames,
@@ -91,16 +94,20 @@ impl<'a> Keeper<'a> {
 
     /// Whether it is time for a checkpoint.
     pub fn is_checkpoint_due(&self) -> bool {
-        self.checkpoints.is_due(monotonic_ns())
+        self.is_writer && self.checkpoints.is_due(monotonic_ns())
     }
 
-    /// Writes where training stands, from shared memory. The learner goes on meanwhile.
+    /// Writes where training stands, from shared memory, where this is the one that writes. The learner goes on
+    /// meanwhile.
     ///
     /// # Errors
     /// If the file system refuses; it is counted, and all that was there before still is.
     pub fn write_checkpoint(&mut self) -> Result<(), CheckpointError> {
         let now_ns = monotonic_ns();
         let mut checkpoint = self.checkpoint(now_ns);
+        if !self.is_writer {
+            return Ok(());
+        }
         if self.is_deterministic {
             checkpoint.forget_times();
         }
@@ -117,6 +124,30 @@ impl<'a> Keeper<'a> {
         let mut state = self.state.clone();
         state.counters.frames_produced_before += self.frames_produced();
         self.checkpoints.checkpoint(state, self.run_clock.since_start_ns(now_ns))
+    }
+
+    /// Where training stands at `now_ns`, for somebody who only looks: nothing is ever taken back to it. `None`
+    /// where the segment is damaged, which is for others to find.
+    pub fn look(&self, now_ns: u64) -> Option<Checkpoint> {
+        let SavedState { mut state, .. } =
+            self.segment.state_reader().read_if_newer().ok().flatten()?;
+        state.counters.frames_produced_before += self.frames_produced();
+        Some(self.checkpoints.checkpoint(state, self.run_clock.since_start_ns(now_ns)))
+    }
+
+    /// Keeps a checkpoint as the best one, if no evaluation had a higher mean.
+    ///
+    /// # Errors
+    /// If the file system refuses.
+    pub fn keep_if_best(
+        &mut self,
+        mut checkpoint: Checkpoint,
+        mean: f64,
+    ) -> Result<(), CheckpointError> {
+        if self.is_deterministic {
+            checkpoint.forget_times();
+        }
+        self.checkpoints.keep_if_best(&checkpoint, mean)
     }
 
     /// Whether the state could not be read since the last call.

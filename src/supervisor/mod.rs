@@ -8,13 +8,16 @@
 //! Here is the loop, and all that is decided in it: who is started again, killed or given up, and when the
 //! run ends. The files beside it decide nothing: `events` waits, `crew` forks and kills, `life` is what a
 //! forked process does, `channel` brings the learner's messages, `recorder` writes them down (`cores` adds up
-//! who had the processor), and `keeper` has the states that training can go back to.
+//! who had the processor), and `keeper` has the states that training can go back to. `evaluator` has a process
+//! play now and then what was learned, and `final_eval` at the end; what they do there is in `exam`.
 
 mod channel;
 mod cores;
 mod crew;
 pub mod divergence;
+mod evaluator;
 mod events;
+pub mod exam;
 mod exit_report;
 pub mod final_eval;
 mod keeper;
@@ -38,8 +41,8 @@ use crate::run::dir::RunDir;
 use crate::shm::state::SavedState;
 use crate::shm::{Segment, SegmentError};
 use crate::sinks::Sinks;
-use crate::state::checkpoint::CheckpointError;
-use crate::telemetry::{Exit, Message, Reliability};
+use crate::state::checkpoint::{Checkpoint, CheckpointError};
+use crate::telemetry::{EvalSummary, Exit, Message, Reliability};
 use divergence::Remedy;
 use place::{Place, Role};
 use restart::{Decision, RestartPolicy};
@@ -160,7 +163,9 @@ impl<'a> Supervisor<'a> {
             if self.keeper.is_checkpoint_due() {
                 self.write_checkpoint();
             }
+            self.evaluate();
         }
+        self.crew.evaluator.stop();
         self.take_messages();
         let unsaved = self.keeper.write_checkpoint().err();
         self.recorder.finish();
@@ -214,6 +219,7 @@ impl<'a> Supervisor<'a> {
         self.crew.go_on_all()?;
         let now_ns = monotonic_ns();
         self.watch.look_anew(now_ns);
+        self.crew.evaluator.look_anew();
         self.stopping_since_ns =
             self.stopping_since_ns.map(|stopping| stopping + now_ns - since_ns);
         let paused_s = (now_ns - since_ns) as f64 / 1e9;
@@ -236,6 +242,12 @@ impl<'a> Supervisor<'a> {
             }
         }
         if self.stopping_since_ns.is_some() {
+            return Ok(());
+        }
+        if role == Role::Learner && !self.config.rank.is_alone() {
+            self.fail(
+                "the learner of this rank died, and with it the job: go on from the newest checkpoint",
+            );
             return Ok(());
         }
         self.is_segment_damaged |= death == Death::Exited(EXIT_SEGMENT);
@@ -373,6 +385,12 @@ impl<'a> Supervisor<'a> {
         if !is_damaged || self.stopping_since_ns.is_some() {
             return Ok(());
         }
+        if !self.config.rank.is_alone() {
+            self.fail(
+                "the shared segment was damaged, and a learner of several cannot begin again",
+            );
+            return Ok(());
+        }
         self.crew.kill_all().map_err(refused("to kill a worker"))?;
         self.crew.begin_anew().map_err(refused("to reap a worker"))?;
         self.keeper.reset_segment()?;
@@ -457,6 +475,29 @@ impl<'a> Supervisor<'a> {
         }
     }
 
+    /// Notes what an evaluation came to, and begins the next one where it is due.
+    fn evaluate(&mut self) {
+        match self.crew.evaluator.turn() {
+            None => {}
+            Some(Ok((checkpoint, summary))) => self.note_evaluation(*checkpoint, &summary),
+            Some(Err(why)) => self.recorder.note(&format!("{why}; training goes on")),
+        }
+        if self.stopping_since_ns.is_none()
+            && self.crew.evaluator.is_due(monotonic_ns())
+            && let Some(checkpoint) = self.keeper.look(monotonic_ns())
+            && let Err(error) = self.crew.evaluate(checkpoint)
+        {
+            self.recorder.note(&format!("{}; training goes on", exam::Unevaluated::from(error)));
+        }
+    }
+
+    fn note_evaluation(&mut self, checkpoint: Checkpoint, summary: &EvalSummary) {
+        self.recorder.record_evaluation(&exam::row(&checkpoint, summary));
+        if let Err(error) = self.keeper.keep_if_best(checkpoint, summary.mean) {
+            self.recorder.note(&format!("{error}; training goes on"));
+        }
+    }
+
     fn reliability(&self) -> Reliability {
         Reliability {
             learner_restarts: self.crew.places[LEARNER].n_restarts(),
@@ -494,6 +535,7 @@ impl<'a> Supervisor<'a> {
 impl Drop for Supervisor<'_> {
     /// No worker outlives its supervisor, however that ends.
     fn drop(&mut self) {
+        self.crew.evaluator.stop();
         // A worker that cannot be killed or reaped is dead already, or beyond our reach.
         let _ = self.crew.kill_all();
         self.crew.places.iter_mut().for_each(|place| drop(place.reap()));

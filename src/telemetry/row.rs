@@ -1,6 +1,10 @@
-//! Lines of tables: one interval of training, one process at one time, one slot.
+//! Lines of tables: one interval of training, one process at one time, one slot, one evaluation.
+
+use std::fmt;
 
 use serde::{Deserialize, Serialize};
+
+use crate::base::units::{number_of, score};
 
 /// One row of `metrics.csv`: everything measured over one reporting interval (a fixed number of
 /// consumed frames). `docs/metrics.md` documents each column; a test compares the names.
@@ -76,6 +80,9 @@ pub struct MetricsRow {
     pub backward_us: f64,
     /// See [`crate::base::latency::Stage::Turn`]; µs an update.
     pub turn_us: f64,
+    /// See [`crate::base::latency::Stage::Exchange`]; µs an update. 0 in records of before there was one.
+    #[serde(default)]
+    pub exchange_us: f64,
     /// See [`crate::base::latency::Stage::Optimizer`]; µs an update.
     pub optimizer_us: f64,
     /// See [`crate::base::latency::Stage::Publish`]; µs an update.
@@ -109,6 +116,43 @@ impl ProcessSample {
     /// The process, or `actors` for any of them.
     pub fn role(&self) -> &str {
         if self.process.starts_with("actor") { "actors" } else { &self.process }
+    }
+}
+
+/// One row of `evaluations.csv`: what a greedy evaluation found of the policy at some time of its training.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct EvalRow {
+    /// Seconds from process start until the policy was as it was evaluated.
+    pub time_s: f64,
+    /// Frames that it had learned from.
+    pub frames: u64,
+    /// Updates that it had had.
+    pub updates: u64,
+    /// Episodes that ended, or were cut.
+    pub episodes: u64,
+    /// Of these, how many were cut.
+    pub cut: u64,
+    /// Mean return.
+    pub mean: f64,
+    /// Standard error of the mean; empty for one episode.
+    pub standard_error: Option<f64>,
+    /// Smallest return.
+    pub min: f64,
+    /// Largest return.
+    pub max: f64,
+}
+
+impl fmt::Display for EvalRow {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        let EvalRow { frames, episodes, mean, standard_error, .. } = self;
+        let spread = standard_error.map_or(String::new(), |error| format!(" ± {}", score(error)));
+        write!(
+            f,
+            "greedy score {}{spread} over {} after {}",
+            score(*mean),
+            number_of(*episodes, "episode"),
+            number_of(*frames, "frame")
+        )
     }
 }
 

@@ -9,8 +9,9 @@ use impala::run::meta::Meta;
 use impala::sinks::files::RunFiles;
 use impala::sinks::tensorboard::TensorBoard;
 use impala::telemetry::{
-    ActorSummary, CoreSummary, EvalSummary, Exit, LagSummary, LatencySummary, MemorySummary,
-    MetricsRow, ProcessSample, Reliability, SlotRecord, Spread, Summary,
+    ActorSummary, CoreSummary, EvalRow, EvalSummary, Exit, LagSummary, LatencySummary,
+    MemorySummary, MetricsRow, ProcessSample, RankSummary, Reliability, SlotRecord, Spread,
+    Summary,
 };
 
 pub const CONFIG: &str = r#"
@@ -36,13 +37,14 @@ const N_SAMPLES: u64 = 12;
 pub const ROWS_AN_INTERVAL: usize = 10;
 
 /// Mean µs of each stage.
-const STAGE_US: [(Stage, f64); 15] = [
+const STAGE_US: [(Stage, f64); 16] = [
     (Stage::Wait, 6.0),
     (Stage::Batching, 2.1),
     (Stage::Forward, 89.0),
     (Stage::Vtrace, 4.2),
     (Stage::Backward, 123.0),
     (Stage::Turn, 1.4),
+    (Stage::Exchange, 3.2),
     (Stage::Optimizer, 7.4),
     (Stage::Publish, 1.1),
     (Stage::Release, 11.0),
@@ -110,6 +112,7 @@ pub fn row(i: u64, n: u64) -> MetricsRow {
         vtrace_us: stage_us(Stage::Vtrace, i),
         backward_us: stage_us(Stage::Backward, i),
         turn_us: stage_us(Stage::Turn, i),
+        exchange_us: stage_us(Stage::Exchange, i),
         optimizer_us: stage_us(Stage::Optimizer, i),
         publish_us: stage_us(Stage::Publish, i),
         release_us: stage_us(Stage::Release, i),
@@ -152,6 +155,7 @@ pub fn summary(rows: &[MetricsRow], totals: &StageHistograms) -> Summary {
         startup_s: STARTUP_S,
         train_s,
         frames: last.frames,
+        emulator_frames: None,
         frames_before: 0,
         frames_produced: last.frames_produced,
         updates: last.updates,
@@ -181,7 +185,24 @@ pub fn summary(rows: &[MetricsRow], totals: &StageHistograms) -> Summary {
         cores_of_others: Some(0.2),
         collected_during_updates: 0.93,
         rollouts_dropped: 4,
+        ranks: vec![rank(0), rank(1)],
         reliability: Reliability { checkpoints: 1, learner_restarts: 3, ..Reliability::default() },
+    }
+}
+
+fn rank(rank: usize) -> RankSummary {
+    RankSummary {
+        rank,
+        host: format!("node{rank}"),
+        frames: 1_000_000,
+        frames_per_s: 5e5,
+        exchange_s: 0.2 + 0.6 * rank as f64,
+        exchange_p50_us: 28.0,
+        exchange_p99_us: 95.0,
+        wait_s: 0.1,
+        restarts: 0,
+        policy_lag: 3.3,
+        weights: "0123456789abcdef".into(),
     }
 }
 
@@ -255,9 +276,22 @@ pub fn write(path: &Path, n: u64, change: impl Fn(&mut MetricsRow)) -> RunDir {
     }
     (0..N_SAMPLES).for_each(|k| files.append_samples(&sample(k)).unwrap());
     files.append_slots(&[SlotRecord::default()]).unwrap();
+    let scored = rows.iter().filter(|row| row.score_last100.is_some());
+    let evaluations: Vec<EvalRow> = scored.step_by(7).map(evaluation).collect();
+    files.append_evaluations(&evaluations).unwrap();
+    board.append_evaluations(&evaluations).unwrap();
     files.write_summary(&summary(&rows, &totals)).unwrap();
     files.finish(Exit::Finished, "the frame budget was consumed").unwrap();
     run
+}
+
+/// Of the policy after an interval: as many points as that had frames, in thousands.
+fn evaluation(row: &MetricsRow) -> EvalRow {
+    let (time_s, frames, updates) = (row.time_s, row.frames, row.updates);
+    let mean = frames as f64 / 1e3;
+    let standard_error = Some(1.0);
+    let (min, max) = (mean - 5.0, mean + 5.0);
+    EvalRow { time_s, frames, updates, episodes: 20, cut: 0, mean, standard_error, min, max }
 }
 
 pub fn of_all(histograms: &StageHistograms) -> impl Iterator<Item = (Stage, &Histogram<u64>)> {

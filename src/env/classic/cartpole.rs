@@ -1,7 +1,7 @@
 //! CartPole-v1: a pole hinged on a cart that is pushed left or right.
 //!
-//! Owns: the dynamics and their constants, and what is seen of them: all, or positions without velocities. Knows
-//! nothing of time limits, vectors or learning. Built by the registry alone.
+//! Owns: the dynamics and their constants. Knows nothing of time limits, vectors or learning. Built by
+//! the registry alone.
 //!
 //! Source: `gymnasium/envs/classic_control/cartpole.py` (Gymnasium 1.4.0), Euler integrator. Floating
 //! point is not associative: each expression keeps that file's order of operations, because only then
@@ -10,7 +10,9 @@
 
 use serde::Deserialize;
 
-use super::super::{ArgError, Env, NumpyRng, Transition};
+use super::super::NumpyRng;
+use super::super::lanes::Dynamics;
+use super::super::sines::Sines;
 use crate::space::{ActionSpace, ObsSpace, Spec};
 
 const GRAVITY: f64 = 9.8;
@@ -39,79 +41,66 @@ pub struct CartPoleArgs {
     hide_velocities: bool,
 }
 
-/// The cart, its pole and the generator of its resets. Of the four numbers of its state D are seen: all, or every
-/// second one.
-#[derive(Clone, Debug)]
-pub struct CartPole<const D: usize> {
-    /// Metres, m/s, radians, rad/s; zero until the first reset.
-    state: [f64; 4],
-    np_random: NumpyRng,
-}
-
-impl<const D: usize> CartPole<D> {
-    #[inline]
-    fn observe(&self, obs: &mut [f32; D]) {
-        *obs = std::array::from_fn(|d| self.state[d * (4 / D)] as f32);
-    }
-
-    /// Accelerations of the cart (m/s²) and of the pole's angle (rad/s²) under a push in newtons.
-    #[inline]
-    fn accelerations(&self, force: f64) -> (f64, f64) {
-        let [_, _, theta, theta_dot] = self.state;
-        let (sin, cos) = theta.sin_cos();
-        let temp = (force + POLE_MASS_LENGTH * (theta_dot * theta_dot) * sin) / TOTAL_MASS;
-        let theta_acc = (GRAVITY * sin - cos * temp)
-            / (HALF_LENGTH * (4.0 / 3.0 - MASS_POLE * (cos * cos) / TOTAL_MASS));
-        let x_acc = temp - POLE_MASS_LENGTH * theta_acc * cos / TOTAL_MASS;
-        (x_acc, theta_acc)
+impl CartPoleArgs {
+    /// Which numbers of the state are seen.
+    pub fn shown(self) -> &'static [usize] {
+        if self.hide_velocities { &[0, 2] } else { &[0, 1, 2, 3] }
     }
 }
 
-impl<const D: usize> Env for CartPole<D> {
-    type Obs = [f32; D];
-    type Action = usize;
-    type Args = CartPoleArgs;
+/// The cart and its pole. A state is metres, m/s, radians, rad/s.
+pub struct CartPole;
+
+/// Accelerations of the cart (m/s²) and of the pole's angle (rad/s²) under a push in newtons.
+#[inline(always)]
+fn accelerations([_, _, theta, theta_dot]: [f64; 4], force: f64, sines: impl Sines) -> (f64, f64) {
+    let (sin, cos) = sines.sin_cos(theta);
+    let temp = (force + POLE_MASS_LENGTH * (theta_dot * theta_dot) * sin) / TOTAL_MASS;
+    let theta_acc = (GRAVITY * sin - cos * temp)
+        / (HALF_LENGTH * (4.0 / 3.0 - MASS_POLE * (cos * cos) / TOTAL_MASS));
+    let x_acc = temp - POLE_MASS_LENGTH * theta_acc * cos / TOTAL_MASS;
+    (x_acc, theta_acc)
+}
+
+impl Dynamics<4> for CartPole {
     const ID: &'static str = "CartPole-v1";
+    /// Every step earns 1, the last one too.
+    const REWARD: f32 = 1.0;
 
-    fn spec(args: &CartPoleArgs) -> Result<Spec, ArgError> {
-        Ok(Spec {
+    fn spec() -> Spec {
+        Spec {
             id: Self::ID.into(),
             // The numbers are of like size, and half of them have no bounds.
-            obs: ObsSpace::vector(if args.hide_velocities { 2 } else { 4 }),
+            obs: ObsSpace::vector(4),
             actions: ActionSpace::Discrete(2),
             max_episode_steps: Some(500),
             reward_threshold: Some(475.0),
-        })
+        }
     }
 
-    fn new(_: &CartPoleArgs, seed: u128) -> Self {
-        Self { state: [0.0; 4], np_random: NumpyRng::new(seed) }
+    fn first(np_random: &mut NumpyRng) -> [f64; 4] {
+        std::array::from_fn(|_| np_random.uniform(-RESET_BOUND, RESET_BOUND))
     }
 
-    fn reset(&mut self, obs: &mut [f32; D]) {
-        self.state = std::array::from_fn(|_| self.np_random.uniform(-RESET_BOUND, RESET_BOUND));
-        self.observe(obs);
-    }
-
-    /// Action 0 pushes to the left, 1 to the right. Every step earns 1, the last one too.
-    #[inline]
-    fn step(&mut self, action: usize, obs: &mut [f32; D]) -> Transition {
-        let (x_acc, theta_acc) = self.accelerations(if action == 1 { FORCE } else { -FORCE });
-        let [x, x_dot, theta, theta_dot] = self.state;
-        self.state = [
+    /// Action 0 pushes to the left, 1 to the right.
+    #[inline(always)]
+    fn step(state: [f64; 4], action: usize, sines: impl Sines) -> ([f64; 4], bool) {
+        let force = if action == 1 { FORCE } else { -FORCE };
+        let (x_acc, theta_acc) = accelerations(state, force, sines);
+        let [x, x_dot, theta, theta_dot] = state;
+        let state = [
             x + TAU * x_dot,
             x_dot + TAU * x_acc,
             theta + TAU * theta_dot,
             theta_dot + TAU * theta_acc,
         ];
-        self.observe(obs);
-        let terminated = self.state[0].abs() > X_LIMIT || self.state[2].abs() > THETA_LIMIT;
-        Transition { reward: 1.0, terminated, truncated: false }
+        (state, (state[0].abs() > X_LIMIT) | (state[2].abs() > THETA_LIMIT))
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::super::sines::{CLibrary, SmallSines};
     use super::*;
 
     /// Seed, lean, steps until the episode is over, digest of the state then; printed by
@@ -125,15 +114,22 @@ mod tests {
     const FALLS: u64 = 0x390c_459e_19c0_b832;
 
     /// Plays one episode until it is over; its steps and its last state.
-    fn play(seed: u128, act: impl Fn(&[f32; 4]) -> usize) -> (u32, [f64; 4]) {
-        let mut cartpole = CartPole::<4>::new(&CartPoleArgs::default(), seed);
-        let mut obs = [0.0; 4];
-        cartpole.reset(&mut obs);
-        let mut steps = 1;
-        while !cartpole.step(act(&obs), &mut obs).terminated && steps < 500 {
-            steps += 1;
+    fn play(seed: u128, act: impl Fn([f32; 4]) -> usize) -> (u32, [f64; 4]) {
+        let mut state = CartPole::first(&mut NumpyRng::new(seed));
+        let sines = SmallSines::like_the_c_library();
+        for steps in 1.. {
+            let action = act(state.map(|number| number as f32));
+            let (next, is_over) = CartPole::step(state, action, CLibrary);
+            if let Some(sines) = sines {
+                let by_table = CartPole::step(state, action, sines).0;
+                assert_eq!(by_table.map(f64::to_bits), next.map(f64::to_bits));
+            }
+            if is_over || steps == 500 {
+                return (steps, next);
+            }
+            state = next;
         }
-        (steps, cartpole.state)
+        unreachable!("an episode ends")
     }
 
     fn digest(states: impl IntoIterator<Item = [f64; 4]>) -> u64 {

@@ -23,7 +23,7 @@ use super::{EnvArgs, EnvError};
 use crate::base::latency::monotonic_ns;
 use crate::space::Spec;
 use bridge::Bridge;
-use protocol::{Described, hello};
+use protocol::{Described, Drawn, hello};
 use source::Source;
 use vector::OutsideVecEnv;
 
@@ -51,6 +51,15 @@ impl Launch {
     }
 }
 
+/// Arguments with which environments of Python draw themselves; those of others, and of a vector, as they are.
+pub fn drawing(id: &str, args: &EnvArgs) -> EnvArgs {
+    let mut args = args.clone();
+    if matches!(Source::parse(id), Some(Source::Python(name)) if !name.starts_with("vec:")) {
+        args.set("render_mode", "rgb_array".into());
+    }
+    args
+}
+
 /// Whether an id names code to be run, and not only an entry of Gymnasium's own table.
 pub fn names_code(id: &str) -> bool {
     match id.split_once(':') {
@@ -66,8 +75,19 @@ struct Probed {
     id: String,
     args: EnvArgs,
     launch: Launch,
-    spec: Spec,
-    notes: Vec<String>,
+    account: Account,
+}
+
+/// What environments say of themselves.
+#[derive(Clone, Debug)]
+pub struct Account {
+    /// What they are.
+    pub spec: Spec,
+    /// What a user should know of them, a line each.
+    pub notes: Vec<String>,
+    /// Frames of an emulator in a step; 1 where there is none.
+    pub frames_per_step: u32,
+    drawn: Option<Drawn>,
 }
 
 /// Environments in processes of their own: how those are started, and what is known of them.
@@ -91,27 +111,26 @@ impl Outside {
         Outside { logs: Some(folder), ..self }
     }
 
-    /// What environments are, and what a user should know of them; `None` for an id that cannot be of any.
+    /// What environments say of themselves; `None` for an id that cannot be of any.
     ///
     /// Asks a process of theirs, at most once where all ask for the same.
     ///
     /// # Errors
     /// [`EnvError::Outside`].
-    pub fn spec(&self, id: &str, args: &EnvArgs) -> Option<Result<(Spec, Vec<String>), EnvError>> {
+    pub fn account(&self, id: &str, args: &EnvArgs) -> Option<Result<Account, EnvError>> {
         let source = Source::parse(id)?;
         let is_same = |probed: &&Probed| {
             probed.id == id && probed.args == *args && probed.launch == self.launch
         };
-        if let Some(Probed { spec, notes, .. }) = self.probed.get().filter(is_same) {
-            return Some(Ok((spec.clone(), notes.clone())));
+        if let Some(probed) = self.probed.get().filter(is_same) {
+            return Some(Ok(probed.account.clone()));
         }
         let probed = self.probe(source, id, args).map_err(|source| EnvError::outside(id, source));
-        Some(probed.map(|(spec, notes)| {
+        Some(probed.inspect(|account| {
             let launch = self.launch.clone();
-            let known = Probed { id: id.into(), args: args.clone(), launch, spec, notes };
+            let (id, args) = (id.into(), args.clone());
             // A command has one environment. Of another one a process is asked each time.
-            let Probed { spec, notes, .. } = self.probed.get_or_init(|| known);
-            (spec.clone(), notes.clone())
+            let _ = self.probed.set(Probed { id, args, launch, account: account.clone() });
         }))
     }
 
@@ -119,7 +138,7 @@ impl Outside {
     /// has begun to start.
     ///
     /// # Errors
-    /// As [`Outside::spec`].
+    /// As [`Outside::account`].
     pub fn make_vec(
         &self,
         id: &str,
@@ -128,11 +147,11 @@ impl Outside {
         seed: u64,
     ) -> Option<Result<Box<dyn VecEnv>, EnvError>> {
         let source = Source::parse(id)?;
-        Some(self.spec(id, args)?.and_then(|(spec, _)| {
+        Some(self.account(id, args)?.and_then(|Account { spec, drawn, .. }| {
             let begin = || {
                 let mut bridge = Bridge::start(source, args, &self.launch, self.logs.as_deref())?;
                 bridge.say(hello(n_envs, seed).as_bytes())?;
-                OutsideVecEnv::new(bridge, spec, n_envs, &self.launch)
+                OutsideVecEnv::new(bridge, spec, drawn, n_envs, &self.launch)
             };
             let envs = begin().map_err(|source| EnvError::outside(id, source))?;
             Ok(Box::new(envs) as Box<dyn VecEnv>)
@@ -140,19 +159,15 @@ impl Outside {
     }
 
     /// Asks one environment what it is.
-    fn probe(
-        &self,
-        source: Source,
-        id: &str,
-        args: &EnvArgs,
-    ) -> Result<(Spec, Vec<String>), OutsideError> {
+    fn probe(&self, source: Source, id: &str, args: &EnvArgs) -> Result<Account, OutsideError> {
         let mut bridge = Bridge::start(source, args, &self.launch, None)?;
         bridge.say(hello(1, 0).as_bytes())?;
         let end_ns = monotonic_ns().saturating_add(self.launch.timeout_ns());
         let described = hear_description(&mut bridge, &mut || monotonic_ns() < end_ns)?;
         let described = described.ok_or(OutsideError::Late(self.launch.start_timeout_s))?;
         let spec = described.spec(id).map_err(OutsideError::Spec)?;
-        Ok((spec, described.notes))
+        let Described { notes, frames_per_step, picture: drawn, .. } = described;
+        Ok(Account { spec, notes, frames_per_step, drawn })
     }
 }
 
@@ -178,6 +193,17 @@ fn unexpected(message: &[u8], expected: &'static str) -> OutsideError {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn environments_of_python_are_told_to_draw_themselves() {
+        let drawn = |id| drawing(id, &EnvArgs::default()).to_json();
+        for id in ["gym:LunarLander-v3", "a.b:make"] {
+            assert_eq!(drawn(id), r#"{"render_mode":"rgb_array"}"#, "{id}");
+        }
+        for id in ["vec:ALE/Pong-v5", "exec:./simulator"] {
+            assert_eq!(drawn(id), "{}", "{id}");
+        }
+    }
 
     #[test]
     fn ids_of_gymnasiums_table_name_no_code() {

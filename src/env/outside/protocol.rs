@@ -13,6 +13,9 @@ pub const VERSION: u32 = 1;
 /// Takes a step in each environment.
 pub const STEP: &[u8] = b"s";
 
+/// Draws the first environment.
+pub const DRAW: &[u8] = b"d";
+
 /// What was asked for is done.
 pub const DONE: &[u8] = b".";
 
@@ -35,6 +38,8 @@ pub mod flags {
     pub const EPISODE: u8 = 4;
     /// No step was taken: the observation is a new episode's first.
     pub const RESET: u8 = 8;
+    /// With [`TERMINATED`]: a life was lost, and the episode goes on with the next step.
+    pub const GOES_ON: u8 = 16;
 }
 
 /// The first message: so many environments, the first seeded with `seed`.
@@ -56,9 +61,39 @@ pub struct Described {
     max_episode_steps: Option<u32>,
     #[serde(default)]
     reward_threshold: Option<f64>,
+    /// What environments that draw themselves draw.
+    #[serde(default)]
+    pub picture: Option<Drawn>,
+    /// Frames of an emulator in a step.
+    #[serde(default = "one")]
+    pub frames_per_step: u32,
     /// What a user should know of them, a line each.
     #[serde(default)]
     pub notes: Vec<String>,
+}
+
+/// The pictures that environments draw of themselves.
+#[derive(Clone, Copy, Debug, Deserialize)]
+pub struct Drawn {
+    /// Rows.
+    pub height: usize,
+    /// Pixels of a row.
+    pub width: usize,
+    /// Pictures of a second.
+    #[serde(default)]
+    pub fps: Option<f64>,
+}
+
+impl Drawn {
+    /// Bytes of a picture; `None` for one that nobody could look at.
+    fn n_bytes(&self) -> Option<usize> {
+        let is_side = |side| (1..=MAX_SIDE).contains(&side);
+        (is_side(self.height) && is_side(self.width)).then_some(3 * self.height * self.width)
+    }
+}
+
+fn one() -> u32 {
+    1
 }
 
 impl Described {
@@ -102,13 +137,16 @@ pub struct Layout {
     pub obs: Span,
     /// i32 or f32 `[E, K]`.
     pub actions: Span,
+    /// u8 `[H, W, 3]`, which the process writes where it is asked to.
+    pub picture: Option<Span>,
     /// Bytes in all.
     pub n_bytes: usize,
 }
 
 impl Layout {
-    /// That of `n_envs` environments; `None` where that many bytes cannot be counted.
-    pub fn new(spec: &Spec, n_envs: usize) -> Option<Self> {
+    /// That of `n_envs` environments, which draw such pictures or none; `None` where that many bytes cannot be
+    /// counted.
+    pub fn new(spec: &Spec, drawn: Option<Drawn>, n_envs: usize) -> Option<Self> {
         let mut cursor = Cursor::default();
         let mut put = |n_bytes_each: usize, alignment| {
             cursor.place(alignment, n_envs.checked_mul(n_bytes_each)?)
@@ -119,13 +157,18 @@ impl Layout {
         let flags = put(1, 1)?;
         let obs = put(n_bytes(spec.obs.numbers())?, ALIGNMENT)?;
         let actions = put(n_bytes(spec.actions.numbers())?, ALIGNMENT)?;
-        Some(Layout { rewards, stats, flags, obs, actions, n_bytes: cursor.end() })
+        let picture = match drawn {
+            Some(drawn) => Some(cursor.place(ALIGNMENT, drawn.n_bytes()?)?),
+            None => None,
+        };
+        Some(Layout { rewards, stats, flags, obs, actions, picture, n_bytes: cursor.end() })
     }
 
     /// The message that tells of it.
     pub fn message(&self) -> String {
-        let Layout { rewards, stats, flags, obs, actions, n_bytes } = self;
-        let offsets = [obs, rewards, flags, stats, actions].map(|span| span.offset.to_string());
+        let Layout { rewards, stats, flags, obs, actions, picture, n_bytes } = self;
+        let parts = [obs, rewards, flags, stats, actions].into_iter().chain(picture);
+        let offsets: Vec<String> = parts.map(|span| span.offset.to_string()).collect();
         format!("map {n_bytes} {}", offsets.join(" "))
     }
 }
@@ -156,10 +199,14 @@ mod tests {
             let actions = ActionSpace::MultiDiscrete(vec![2; len]);
             let (max_episode_steps, reward_threshold) = (None, None);
             let spec = Spec { id: String::new(), obs, actions, max_episode_steps, reward_threshold };
-            let layout = Layout::new(&spec, n_envs).unwrap();
+            let drawn = is_image.then_some(Drawn { height: 3, width: len, fps: None });
+            let layout = Layout::new(&spec, drawn, n_envs).unwrap();
             let parts = [layout.rewards, layout.stats, layout.flags, layout.obs, layout.actions];
             prop_assert!(parts.windows(2).all(|pair| pair[0].end() <= pair[1].offset));
-            prop_assert_eq!(layout.actions.end(), layout.n_bytes);
+            let last = layout.picture.unwrap_or(layout.actions);
+            prop_assert_eq!(last.end(), layout.n_bytes);
+            prop_assert!(last == layout.actions || last.offset >= layout.actions.end());
+            prop_assert_eq!(layout.message().split(' ').count(), if is_image { 8 } else { 7 });
             for part in [layout.obs, layout.actions] {
                 prop_assert_eq!(part.offset % ALIGNMENT, 0);
             }

@@ -6,11 +6,11 @@
 
 use ndarray::{ArrayView2, ArrayViewMut2};
 
-use super::super::EnvError;
 use super::super::vector::{StepMut, VecEnv, no_room, not_in_space};
+use super::super::{EnvError, Picture};
 use super::bridge::Bridge;
 use super::error::OutsideError;
-use super::protocol::{DONE, Layout, STEP, flags, reset_one};
+use super::protocol::{DONE, DRAW, Drawn, Layout, STEP, flags, reset_one};
 use super::{Launch, hear_description, unexpected};
 use crate::base::latency::monotonic_ns;
 use crate::rollout::StepKind;
@@ -22,6 +22,8 @@ pub struct OutsideVecEnv {
     spec: Spec,
     n_envs: usize,
     layout: Layout,
+    /// What the environments draw of themselves, if they do.
+    drawn: Option<Drawn>,
     start_timeout_s: f64,
     /// When the process must have started, ns; `None` once it has.
     start_end_ns: Option<u64>,
@@ -42,10 +44,11 @@ impl OutsideVecEnv {
     pub(super) fn new(
         bridge: Bridge,
         spec: Spec,
+        drawn: Option<Drawn>,
         n_envs: usize,
         launch: &Launch,
     ) -> Result<Self, OutsideError> {
-        let layout = Layout::new(&spec, n_envs);
+        let layout = Layout::new(&spec, drawn, n_envs);
         let too_large = || OutsideError::Spec(format!("{n_envs} times {spec} is too large"));
         let layout = layout.ok_or_else(too_large)?;
         let n_all = |space_has: bool, len: usize| if space_has { n_envs * len } else { 0 };
@@ -54,6 +57,7 @@ impl OutsideVecEnv {
             bridge,
             n_envs,
             layout,
+            drawn,
             start_timeout_s: launch.start_timeout_s,
             start_end_ns: Some(monotonic_ns().saturating_add(launch.timeout_ns())),
             is_fresh: false,
@@ -186,9 +190,13 @@ impl OutsideVecEnv {
     }
 }
 
+/// Flags of a terminal state after which the episode goes on.
+const LIFE_LOST: u8 = flags::TERMINATED | flags::GOES_ON;
+
 fn step_kind(flags: u8) -> StepKind {
     match flags {
         flags if flags & flags::RESET != 0 => StepKind::RESET,
+        flags if flags & LIFE_LOST == LIFE_LOST => StepKind::LIFE_LOST,
         flags if flags & flags::TERMINATED != 0 => StepKind::TERMINATED,
         flags if flags & flags::TRUNCATED != 0 => StepKind::TRUNCATED,
         _ => StepKind::ORDINARY,
@@ -290,6 +298,19 @@ impl VecEnv for OutsideVecEnv {
             }
         };
         read.map_err(|source| self.failed(source))
+    }
+
+    fn picture(&mut self) -> Result<Option<Picture>, EnvError> {
+        let (Some(Drawn { height, width, fps }), Some(span)) = (self.drawn, self.layout.picture)
+        else {
+            return Ok(None);
+        };
+        self.start_now()?;
+        self.ask(DRAW).map_err(|source| self.failed(source))?;
+        let mut rgb = vec![0; span.n_bytes];
+        let read = self.bridge.read([&mut [], &mut rgb], span.offset);
+        read.map_err(|source| self.failed(source))?;
+        Ok(Some(Picture { width, height, rgb, fps }))
     }
 
     /// The process itself says which.

@@ -25,7 +25,7 @@ PROTOCOL = "1"
 MAX_MESSAGE_BYTES = 60_000  # below what a socket takes in one piece
 
 # What a row of FLAGS says.
-TERMINATED, TRUNCATED, EPISODE, RESET = 1, 2, 4, 8
+TERMINATED, TRUNCATED, EPISODE, RESET, GOES_ON = 1, 2, 4, 8, 16
 
 # Bounds beyond this are none: environments write the largest float for "any number".
 LARGEST_BOUND = 1e6
@@ -279,6 +279,11 @@ class List:
                 flags |= EPISODE
             memory.flags[e] = flags
 
+    def draw(self):
+        """What the first one looks like, if it was made to show that."""
+        env = self.envs[0]
+        return np.asarray(env.render()) if env.render_mode == "rgb_array" else None
+
     def close(self):
         for env in self.envs:
             env.close()
@@ -302,9 +307,12 @@ def seeded(env, seed):
 
 
 class Vector:
-    """A vector that steps its environments itself, and resets each on the step after its end."""
+    """A vector that steps its environments itself, and resets each on the step after its end.
 
-    def __init__(self, vector, n):
+    An emulator's may tell of a lost life as of an end, and go on with the game all the same.
+    """
+
+    def __init__(self, vector, n, tells_lives):
         mode = vector.metadata.get("autoreset_mode")
         if mode is not gym.vector.AutoresetMode.NEXT_STEP:
             raise Unfit(f"the vector resets by {mode}; AutoresetMode.NEXT_STEP is needed")
@@ -314,29 +322,46 @@ class Vector:
         if not isinstance(self.observation_space, spaces.Box):
             raise Unfit(f"observations of a vector must be a Box, not {self.observation_space}")
         self.returns, self.lengths, self.ended = np.zeros(n), np.zeros(n), np.zeros(n, bool)
+        self.tells_lives, self.lives = tells_lives, np.zeros(n, int)
+        self.max_steps = max_steps(vector.spec)
 
     def first(self, seed):
-        observations, _ = self.vector.reset(seed=seed % (2**31 - self.n))  # Emulators take 31 bits, each its own.
+        observations, infos = self.vector.reset(seed=seed % (2**31 - self.n))  # Emulators take 31 bits, each its own.
+        self.lives = np.array(infos.get("lives", self.lives))
         return [self.observe(observation) for observation in observations]
 
     def reset_one(self, e, memory):
         mask = np.arange(self.n) == e
-        memory.obs[e] = self.observe(self.vector.reset(options={"reset_mask": mask})[0][e])
+        observations, infos = self.vector.reset(options={"reset_mask": mask})
+        memory.obs[e] = self.observe(observations[e])
+        self.lives = np.array(infos.get("lives", self.lives))
         self.returns[e] = self.lengths[e] = self.ended[e] = 0
+
+    def going_on(self, terminated, infos):
+        """Whose end is that of a life, but neither of the game nor of its time."""
+        if not self.tells_lives:
+            return np.zeros(self.n, bool)
+        before, self.lives = self.lives, np.array(infos["lives"])
+        return terminated & (0 < self.lives) & (self.lives < before) & (self.lengths < self.max_steps)
 
     def step(self, memory):
         actions = np.array([self.choose(row) for row in memory.actions.tolist()])
-        observations, rewards, terminated, truncated, _ = self.vector.step(actions)
+        observations, rewards, terminated, truncated, infos = self.vector.step(actions)
         for e, observation in enumerate(observations):
             memory.obs[e] = self.observe(observation)
         memory.rewards[:] = rewards
         self.returns += rewards
         self.lengths += 1
-        memory.flags[:] = TERMINATED * terminated | TRUNCATED * truncated | RESET * self.ended
+        goes_on = self.going_on(terminated, infos)
+        memory.flags[:] = (TERMINATED * terminated | TRUNCATED * truncated | RESET * self.ended
+                           | GOES_ON * goes_on)
         memory.rewards[self.ended] = self.returns[self.ended] = self.lengths[self.ended] = 0
-        self.ended = terminated | truncated
+        self.ended = (terminated | truncated) & ~goes_on
         memory.flags[self.ended] |= EPISODE
         memory.stats[:, 0], memory.stats[:, 1] = self.returns, self.lengths
+
+    def draw(self):
+        return None
 
     def close(self):
         self.vector.close()
@@ -347,7 +372,7 @@ def make(source, arguments, wrappers, n):
     if kind == "vec":
         if wrappers:
             raise Unfit(f"{source} takes no --env-wrapper: a vector steps its environments itself")
-        return Vector(make_vector(id, arguments, n), n)
+        return Vector(make_vector(id, arguments, n), n, tells_lives=bool(arguments.get("life_loss_info")))
     if kind != "gym":
         return List(lambda: load(source)(**arguments), wrappers, n)
     register(id)
@@ -357,8 +382,6 @@ def make(source, arguments, wrappers, n):
 def make_vector(id, arguments, n):
     register(id)
     if id.startswith("ALE/"):
-        if arguments.get("life_loss_info"):
-            raise Unfit("life_loss_info=true says that an episode ended and goes on with it; give episodic_life=true")
         # A pool of all cores in every actor otherwise; and rewards are for the engine to scale, scores the true ones.
         arguments = {"num_threads": 1, "reward_clipping": False, **arguments}
     return gym.make_vec(id, n, vectorization_mode="vector_entry_point", **arguments)
@@ -370,7 +393,7 @@ def make_vector(id, arguments, n):
 class Memory:
     """The numbers that pass, as the actor has laid them out."""
 
-    def __init__(self, spec, n, size, obs, rewards, flags, stats, actions):
+    def __init__(self, spec, n, size, obs, rewards, flags, stats, actions, picture=None):
         pages = mmap.mmap(MEMORY, size)
 
         def room(dtype, shape, offset):
@@ -384,6 +407,8 @@ class Memory:
         (kind, told), = spec["actions"].items()
         length = 1 if kind == "discrete" else len(told["low"] if kind == "box" else told)
         self.actions = room("f4" if kind == "box" else "i4", (n, length), actions)
+        if picture is not None:
+            self.picture = room("u1", (spec["picture"]["height"], spec["picture"]["width"], 3), picture)
 
 
 def notes(source, envs):
@@ -396,13 +421,37 @@ def notes(source, envs):
     return said
 
 
+def drawn(envs):
+    """What the engine is told of pictures that environments draw of themselves."""
+    picture = envs.draw()
+    if picture is None:
+        return None
+    if picture.ndim != 3 or picture.shape[2] != 3 or picture.dtype != np.uint8:
+        raise Unfit(f"render() gives {picture.dtype} {picture.shape}, no picture of red, green and blue bytes")
+    fps = getattr(envs.envs[0], "metadata", {}).get("render_fps")
+    return {"height": picture.shape[0], "width": picture.shape[1], "fps": fps and float(fps)}
+
+
+def frames_per_step(registered):
+    """Of the emulator of a game; some ids draw it anew for each step."""
+    frames = getattr(registered, "kwargs", {}).get("frameskip", 1)
+    return frames if isinstance(frames, int) else 1
+
+
+def max_steps(registered):
+    """Steps after which an emulator cuts a game."""
+    frames = getattr(registered, "kwargs", {}).get("max_num_frames_per_episode")
+    return math.inf if frames is None else math.ceil(frames / frames_per_step(registered))
+
+
 def describe(source, envs):
     obs, envs.observe = observer(envs.observation_space)
     actions, envs.choose = chooser(envs.action_space)
     registered = envs.spec
     return {"obs": obs, "actions": actions,
             "max_episode_steps": getattr(registered, "max_episode_steps", None),
-            "reward_threshold": getattr(registered, "reward_threshold", None), "notes": notes(source, envs)}
+            "reward_threshold": getattr(registered, "reward_threshold", None),
+            "frames_per_step": frames_per_step(registered), "notes": notes(source, envs)}
 
 
 def serve(source, arguments, wrappers):
@@ -413,6 +462,7 @@ def serve(source, arguments, wrappers):
     envs = make(source, json.loads(arguments), wrappers, int(n))
     spec = describe(source, envs)
     first = envs.first(int(seed))
+    spec["picture"] = drawn(envs)
     actor.send(b"spec " + json.dumps(spec, allow_nan=False).encode())
     words = hear().split()
     if not words:
@@ -428,6 +478,8 @@ def serve(source, arguments, wrappers):
             return
         if message == "s":
             envs.step(memory)
+        elif message == "d":
+            memory.picture[:] = envs.draw()
         else:
             envs.reset_one(int(message.split()[1]), memory)
 

@@ -6,7 +6,7 @@
 mod bit_conv;
 mod lstm;
 mod minatar;
-pub mod mlp;
+mod mlp;
 mod recurrent;
 
 use ndarray::NdFloat;

@@ -36,7 +36,8 @@ impl Walk {
         let sizes_of = |layer: &Affine| [layer.n_outputs * layer.n_inputs, layer.n_outputs];
         let sizes = torso.iter().flat_map(sizes_of);
         let sizes = sizes.chain(lstm.iter().flat_map(Lstm::split_sizes));
-        let sizes = sizes.chain(sizes_of(&heads)).chain([layout.free().len()]);
+        let sizes =
+            sizes.chain(sizes_of(&heads)).chain([layout.free().len(), layout.statistics().len()]);
         Walk {
             layers: spec.layers(),
             pixels: spec.pixels,
@@ -55,8 +56,8 @@ impl Walk {
     /// whole vector.
     pub(super) fn split(&self, params: &Tensor) -> Vec<Tensor> {
         let all = params.split_with_sizes(&self.split_sizes[..], 0);
-        // The free parameters are last.
-        let n_others = all.len() - 1 - 2 * self.torso.len();
+        // Free parameters and statistics are last.
+        let n_others = all.len() - 2 - 2 * self.torso.len();
         let others = all.into_iter().skip(2 * self.torso.len()).take(n_others);
         let torso = params.to_kind(self.kind()).split_with_sizes(&self.split_sizes[..], 0);
         torso.into_iter().take(2 * self.torso.len()).chain(others).collect()

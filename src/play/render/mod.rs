@@ -19,16 +19,19 @@ mod mountain_car;
 mod numbers;
 mod pendulum;
 mod pixels;
+mod video;
 
 use std::io;
 use std::path::{Path, PathBuf};
 
 use super::Moment;
+use crate::env::Picture;
 use crate::space::{ObsSpace, Spec};
 use canvas::Canvas;
 use pixels::Pixels;
 
 pub use canvas::{HEIGHT_PX, WIDTH_PX};
+pub use video::{Video, VideoError};
 
 /// Why an episode could not be drawn.
 #[derive(Debug, thiserror::Error)]
@@ -161,6 +164,30 @@ impl<'a> Film<'a> {
         let bytes = gif::encode(frames, delay_cs, &colours)
             .map_err(|reason| RenderError::Encode { path: path.to_owned(), reason })?;
         write(path, &bytes)
+    }
+
+    /// Adds every frame to a film; `drawn` is called with the number of frames done.
+    ///
+    /// # Errors
+    /// [`RenderError`].
+    pub fn add_to(
+        &self,
+        video: &mut Video,
+        mut drawn: impl FnMut(usize),
+    ) -> Result<(), RenderError> {
+        let fps = Some(100.0 / f64::from(self.scene.step_cs));
+        for (frame_idx, moment) in self.shown().enumerate() {
+            let rgb = self
+                .draw(moment)
+                .pixels()
+                .chunks_exact(4)
+                .flat_map(|rgba| [rgba[0], rgba[1], rgba[2]])
+                .collect();
+            let (width, height) = (WIDTH_PX as usize, HEIGHT_PX as usize);
+            video.add(&Picture { width, height, rgb, fps })?;
+            drawn(frame_idx + 1);
+        }
+        Ok(())
     }
 
     /// Writes `frame-00000.png` and so on into a folder, which is made if it is not there.
