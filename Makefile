@@ -20,6 +20,9 @@ endif
 # The torch build lies apart from the default one, so that the two do not rebuild each other.
 TORCH_BUILD = --features torch --target-dir $(TARGET)/torch
 
+# So does the build that joins machines.
+MPI_BUILD = --features mpi --target-dir $(TARGET)/mpi
+
 ifeq ($(LEARNER),torch)
 BUILD = $(TORCH_BUILD)
 SETUP = libtorch
@@ -32,9 +35,9 @@ endif
 PERF_BUILD = $(filter --features torch,$(BUILD)) --target-dir $(TARGET)/perf
 
 .DEFAULT_GOAL := help
-.PHONY: help train report submission test test-default test-faults test-release test-png test-model test-torch test-tensorboard test-gymnasium test-wheel test-tools \
+.PHONY: help train report submission test test-default test-faults test-release test-png test-model test-torch test-tensorboard test-gymnasium test-wheel test-mpi test-tools \
 	test-pytorch test-under-load check fuzz audit lint doc tensorboard bench-throughput throughput-doc bench-kernels bench-micro \
-	bench-networks bench-environments bench-peers bench-advice perf seeds soak storm libtorch build build-torch wheel clean
+	bench-networks bench-environments bench-peers bench-advice bench-cluster perf seeds vtrace-table soak storm storm-cluster libtorch build build-torch build-mpi wheel clean
 
 help: ## List the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | column -t -s '|'
@@ -42,7 +45,7 @@ help: ## List the targets
 train: $(SETUP) ## Learn CartPole-v1 and leave a report (LEARNER=torch, ARGS="--seed 7")
 	$(CARGO) run --release $(BUILD) -- train --learner $(LEARNER) $(ARGS)
 
-test: test-default test-faults test-png test-model test-torch test-tensorboard test-gymnasium test-wheel test-tools ## Every test
+test: test-default test-faults test-png test-model test-torch test-tensorboard test-gymnasium test-wheel test-mpi test-tools ## Every test
 
 test-default: ## Tests of the default build: no libtorch
 	$(CARGO) test --all-targets
@@ -89,6 +92,16 @@ test-gymnasium: ## Environments of Gymnasium in processes of their own; skipped,
 		$(CARGO) test --test outside_env; \
 	elif [ $$status -eq 3 ] && [ "$$CI" != true ]; then \
 		echo 'SKIPPED: environments of Gymnasium: it could not be installed (see above)'; \
+	else \
+		exit $$status; \
+	fi
+
+test-mpi: ## Several ranks by mpirun, also in two network namespaces; skipped, loudly, where there is no MPI
+	@status=0; tools/mpi.sh || status=$$?; \
+	if [ $$status -eq 0 ]; then \
+		$(CARGO) test --features mpi --test mpi && $(CARGO) test --features mpi --lib cluster; \
+	elif [ $$status -eq 3 ] && [ "$$CI" != true ]; then \
+		echo 'SKIPPED: learning of several ranks: there is no MPI (see above)'; \
 	else \
 		exit $$status; \
 	fi
@@ -143,6 +156,9 @@ bench-advice: ## Whether the advice of a report is worth following: what it prom
 bench-networks: libtorch ## Each network on one core, acting and learning, by our own arithmetic and by libtorch; table and JSON in results/bench
 	$(CARGO) bench $(TORCH_BUILD) --bench networks -- $(ARGS)
 
+bench-cluster: build-mpi ## One rank and two, pinned to a core each, over shared memory and over TCP between network namespaces; tables in results/bench
+	$(CARGO) bench $(MPI_BUILD) --bench cluster -- $(ARGS)
+
 bench-environments: build-torch ## CartPole, LunarLander and Pong of Python: bare, through the engine, beside Stable-Baselines3 (ARGS="--peers-python PATH")
 	@$(PYTHON) tools/gymnasium.py
 	$(CARGO) bench $(TORCH_BUILD) --bench environments -- $(ARGS)
@@ -160,17 +176,27 @@ perf: $(SETUP) ## Flame graphs and top functions of every process, in results/pe
 seeds: ## Train seeds 1 to 20: the table of when each was solved, and a report that compares them
 	$(CARGO) bench --bench seeds -- $(ARGS)
 
+vtrace-table: ## What V-trace is worth: each correction of the paper's Table 2 at several lags, half an hour
+	$(CARGO) bench --bench vtrace -- $(ARGS)
+
 soak: ## An hour of training, watched for growth of memory and descriptors and decay of speed (ARGS="--minutes 480")
 	$(CARGO) bench --bench soak -- $(ARGS)
 
 storm: ## A training run whose workers are killed and stopped at random, a minute (ARGS="--seconds 600")
 	$(CARGO) bench --features faults --bench storm -- $(ARGS)
 
+storm-cluster: build-mpi ## Two ranks whose actors are killed at random, five minutes: both have equal weights at the end (ARGS="--seconds 600")
+	$(CARGO) bench $(MPI_BUILD) --bench cluster -- --storm $(ARGS)
+
 build: ## The binary without libtorch: release/impala in target, or in CARGO_TARGET_DIR
 	$(CARGO) build --release
 
 build-torch: libtorch ## The binary with the libtorch learner: torch/release/impala in target, or in CARGO_TARGET_DIR
 	$(CARGO) build --release $(TORCH_BUILD)
+
+build-mpi: ## The binary that learns on several machines: mpi/release/impala in target, or in CARGO_TARGET_DIR
+	@tools/mpi.sh
+	$(CARGO) build --release $(MPI_BUILD)
 
 report: ## Render a run's report again with PNG pictures, or compare runs (ARGS="RUN RUN --out DIR")
 	$(CARGO) run --release --features png --target-dir $(TARGET)/png -- report $(ARGS)

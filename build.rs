@@ -1,4 +1,4 @@
-//! What only the build knows: facts for a run's `meta.json`, and where libtorch lies.
+//! What only the build knows: facts for a run's `meta.json`, and where libtorch and MPI lie.
 //!
 //! Owns the `IMPALA_*` variables that `env!` reads in the library and the binary, and the run path of
 //! libtorch in every executable of the feature `torch`. Knows nothing of what either is used for.
@@ -29,6 +29,8 @@ fn main() {
     export("IMPALA_TARGET", &variable("TARGET"));
     export("IMPALA_PROFILE", &variable("PROFILE"));
     link_run_path_of_libtorch();
+    #[cfg(feature = "mpi")]
+    mpi::link();
 }
 
 /// A variable that cargo sets for every build script.
@@ -86,4 +88,36 @@ fn link_run_path_of_libtorch() {
     // The path comes with detours (`.cargo/..`), which must not be needed at run time.
     let lib = fs::canonicalize(&lib).unwrap_or_else(|_| lib.into());
     println!("cargo::rustc-link-arg=-Wl,-rpath,{}", lib.display());
+}
+
+/// The learner's calls of MPI, compiled and linked as the machine's own compiler for MPI does.
+#[cfg(feature = "mpi")]
+mod mpi {
+    use std::env;
+    use std::process::Command;
+
+    const SOURCE: &str = "src/learner/cluster/mpi.c";
+
+    pub fn link() {
+        println!("cargo::rerun-if-env-changed=MPICC");
+        let mpicc = env::var("MPICC").unwrap_or_else(|_| "mpicc".to_owned());
+        // Open MPI and MPICH both answer this with the command that they would run.
+        let Some(shown) = super::output_of(Command::new(&mpicc).arg("-show")) else {
+            println!(
+                "cargo::error=the feature mpi needs a compiler for MPI, and `{mpicc} -show` fails; run `tools/mpi.sh`, \
+                 or `apt install libopenmpi-dev openmpi-bin`, or name one in MPICC"
+            );
+            return;
+        };
+        cc::Build::new().compiler(&mpicc).file(SOURCE).warnings(true).compile("impala_mpi");
+        for word in shown.split_whitespace() {
+            if let Some(folder) = word.strip_prefix("-L") {
+                println!("cargo::rustc-link-search=native={folder}");
+            } else if let Some(library) = word.strip_prefix("-l") {
+                println!("cargo::rustc-link-lib={library}");
+            } else if word.starts_with("-Wl,-rpath") {
+                println!("cargo::rustc-link-arg={word}");
+            }
+        }
+    }
 }

@@ -11,8 +11,11 @@ use tracing::debug;
 
 use crate::base::latency::{RunClock, Stage, StageHistograms, monotonic_ns};
 use crate::config::{Config, ConfigError};
+use crate::learner::cluster::{self, ClusterError};
+use crate::os::launcher::Rank;
 use crate::os::process::{
-    TooFewDescriptors, TooManyThreads, allow_descriptors, check_one_thread, survive_large_files,
+    TooFewDescriptors, TooManyThreads, allow_descriptors, check_one_thread, end_with_launcher,
+    survive_large_files,
 };
 use crate::os::signals::CaughtSignals;
 use crate::report::{self, Pictures, ReportError};
@@ -46,6 +49,8 @@ pub enum Destination {
     Below(PathBuf),
     /// This folder, which must be new or empty.
     At(PathBuf),
+    /// This folder, where the run goes on: what its earlier part wrote, if there was one, is put aside in it.
+    On(PathBuf),
 }
 
 /// A finished run.
@@ -90,6 +95,14 @@ pub enum TrainError {
     /// The system allows too few open files.
     #[error(transparent)]
     Descriptors(#[from] TooFewDescriptors),
+    /// This build cannot join the other ranks of the job.
+    #[error(transparent)]
+    Cluster(#[from] ClusterError),
+    /// Ranks start in different seconds, and their folders would have different names.
+    #[error(
+        "{0} needs --run-dir DIR: the job's ranks write into one folder, which they cannot agree on by themselves"
+    )]
+    NoRunDir(Rank),
     /// The calling process has several threads.
     #[error(transparent)]
     Threads(#[from] TooManyThreads),
@@ -128,6 +141,8 @@ impl TrainError {
         use SegmentError::{Layout, TooSmall};
         match self {
             TrainError::Config(_)
+            | TrainError::Cluster(_)
+            | TrainError::NoRunDir(_)
             | TrainError::Descriptors(_)
             | TrainError::Threads(_)
             | TrainError::Memory(_)
@@ -187,9 +202,7 @@ fn run_from(
     resumption: Option<&Resumption>,
     show: Show,
 ) -> Result<TrainedRun, TrainError> {
-    check_one_thread()?;
-    allow_descriptors(1 + config.actors.count)?;
-    survive_large_files();
+    prepare_process(config, destination)?;
     let refused = |source| SupervisorError::System { what: "a signal descriptor", source };
     // Until the results are written: a Ctrl-C during the evaluation would else lose them.
     let signals = CaughtSignals::catch().map_err(refused)?;
@@ -201,13 +214,16 @@ fn run_from(
     check_memory(config, &sizes)?;
     let mut segment = create_segment(&sizes.segment, state)?;
     debug!(bytes = segment.layout().total_bytes, "made the shared segment");
+    // Before the folder is made: it may be the one that has them. Of several ranks the first has the run's.
+    let earlier = resumption.filter(|_| config.rank.is_first()).map(Resumption::records);
     let run = create_run_dir(config, destination, &meta)?;
     let environments = config.environments.clone().logging_to(run.path().to_owned());
     let config = &Config { environments, ..config.clone() };
     let mut sinks = create_sinks(config, &run, meta, show, state.counters.frames)?;
-    let begin = |from| begin_as_earlier(config, from, &run, &mut sinks);
-    let earlier = resumption.map_or(Ok(()), begin);
-    let outcome = earlier.and_then(|()| {
+    let begin =
+        |from| begin_as_earlier(config, from, earlier.unwrap_or_default(), &run, &mut sinks);
+    let begun = resumption.map_or(Ok(()), begin);
+    let outcome = begun.and_then(|()| {
         Ok(Supervisor::start(config, &run, run_clock, &signals, &mut segment, &mut sinks)?.run()?)
     });
     // The error says more than a file that cannot be written could add.
@@ -220,9 +236,25 @@ fn run_from(
     let mut summary = summarise(config, &outcome, eval, run_clock, state.counters.frames);
     summary.signal = signals.first().map(|signal| signal.as_str().to_owned());
     let end = End { summary: &summary, picture: picture.flatten(), last_evaluation: last };
-    let lost = write_results(&run, &mut sinks, &end, &mut outcome);
+    let mut lost = write_results(&run, &mut sinks, &end, &mut outcome);
+    lost.extend(render(config, &run).err().map(|why| Lost { what: "the report", why }));
     let (report, signal) = (run.report(), signals.first());
     Ok(TrainedRun { run, summary, reason: outcome.reason, report, lost, signal })
+}
+
+/// Makes sure that this process can do all that the run asks of it, before anything exists.
+fn prepare_process(config: &Config, destination: &Destination) -> Result<(), TrainError> {
+    cluster::check(config)?;
+    if !config.rank.is_alone() {
+        end_with_launcher();
+        if matches!(destination, Destination::Below(_)) {
+            return Err(TrainError::NoRunDir(config.rank));
+        }
+    }
+    check_one_thread()?;
+    allow_descriptors(1 + config.actors.count)?;
+    survive_large_files();
+    Ok(())
 }
 
 /// What a run reports to, `frames_before` of whose budget an earlier part has learned from.
@@ -234,10 +266,11 @@ fn create_sinks(
     frames_before: u64,
 ) -> Result<Sinks, TrainError> {
     let toml = format!("# {}\n\n{}", config.spec()?, config.to_toml());
-    let tensorboard = TensorBoard::create(run, &meta, &toml)?;
+    let is_shown = config.rank.is_first();
+    let tensorboard = is_shown.then(|| TensorBoard::create(run, &meta, &toml)).transpose()?;
     let files = RunFiles::create(run, meta, &toml)?;
     debug!(folder = %run.path().display(), "made the run's folder");
-    let terminal = Terminal::new(show, config.frames, frames_before);
+    let terminal = Terminal::new(show, config.rank, config.frames, frames_before);
     Ok(Sinks { files, tensorboard, terminal })
 }
 
@@ -246,19 +279,24 @@ fn create_sinks(
 fn begin_as_earlier(
     config: &Config,
     resumption: &Resumption,
+    earlier: Records,
     run: &RunDir,
     sinks: &mut Sinks,
 ) -> Result<(), TrainError> {
+    if !config.rank.is_first() {
+        return Ok(());
+    }
     resumption.notes(config).iter().for_each(|note| sinks.terminal.note(note));
-    if let Some(best) = resumption.best() {
+    if let Some(best) = resumption.best().filter(|best| *best != run.best_checkpoint()) {
         inherit_best(run, &best)?;
     }
-    let Records { rows, latency_lines, evaluations } = resumption.records();
+    let Records { rows, latency_lines, evaluations } = earlier;
     sinks.files.append_rows(&rows)?;
     sinks.files.append_latency_lines(&latency_lines)?;
     sinks.files.append_evaluations(&evaluations)?;
-    sinks.tensorboard.append_rows(&rows)?;
-    Ok(sinks.tensorboard.append_evaluations(&evaluations)?)
+    let Some(tensorboard) = &mut sinks.tensorboard else { return Ok(()) };
+    tensorboard.append_rows(&rows)?;
+    Ok(tensorboard.append_evaluations(&evaluations)?)
 }
 
 /// Plays with the final weights; where that fails the outcome says why there is no evaluation.
@@ -269,6 +307,9 @@ fn evaluate(
     terminal: &Terminal,
     show: Show,
 ) -> Option<Evaluation> {
+    if !config.rank.is_first() {
+        return None;
+    }
     let evaluation = final_eval::evaluate(config, &outcome.checkpoint, signals, show);
     let evaluation = evaluation.unwrap_or_else(|why| {
         terminal.note(&format!("{why}; the run's results are written without it"));
@@ -317,17 +358,25 @@ fn write_results(
     note("observation.png", pictured.map_err(TrainError::from));
     let ended = files.finish(outcome.exit, &outcome.reason);
     note("the end of meta.json", ended.map_err(TrainError::from));
-    let rendered = report::render(run, Pictures::Svg, &mut |_| ());
-    note("the report", rendered.map(drop).map_err(TrainError::from));
-    debug!(page = %run.report().display(), "rendered the report");
     lost
+}
+
+/// Renders the report, where there is a folder for it; of several ranks the first has one.
+fn render(config: &Config, run: &RunDir) -> Result<(), TrainError> {
+    if !config.rank.is_first() || run.check_there().is_err() {
+        return Ok(());
+    }
+    let page = report::render(run, Pictures::Svg, &mut |_| ())?;
+    debug!(page = %page.display(), "rendered the report");
+    Ok(())
 }
 
 /// The evaluation at the end is one more, and its policy may be the best one.
 fn write_last_evaluation(run: &RunDir, sinks: &mut Sinks, row: &EvalRow) -> Result<(), TrainError> {
     keep_last_if_best(run, row.mean)?;
     sinks.files.append_evaluations(std::slice::from_ref(row))?;
-    Ok(sinks.tensorboard.append_evaluations(std::slice::from_ref(row))?)
+    let Some(tensorboard) = &mut sinks.tensorboard else { return Ok(()) };
+    Ok(tensorboard.append_evaluations(std::slice::from_ref(row))?)
 }
 
 fn create_run_dir(
@@ -343,7 +392,8 @@ fn create_run_dir(
     };
     match destination {
         Destination::Below(root) => create(root),
-        Destination::At(path) => RunDir::create_at(path),
+        Destination::At(path) => RunDir::create_at(&RunDir::path_for_rank(path, config.rank)),
+        Destination::On(path) => RunDir::go_on_at(&RunDir::path_for_rank(path, config.rank)),
     }
 }
 
@@ -385,6 +435,7 @@ fn summarise(
         cores_of_others: outcome.totals.cores.of_others(),
         collected_during_updates: learner.sums.collected_during_updates(),
         rollouts_dropped: outcome.rollouts_dropped,
+        ranks: learner.ranks.clone(),
         reliability: outcome.reliability,
         ..settings(config)
     }
@@ -408,6 +459,7 @@ fn settings(config: &Config) -> Summary {
         learner_threads: config.n_learner_threads(),
         max_learner_threads: config.max_learner_threads(),
         ring_batches: config.ring_batches(),
+        clip: config.loss.epsilon(),
         slots_per_actor: config.actors.slots_per_actor,
         batch_slots: config.loss.batch_slots,
         deterministic: config.deterministic,
@@ -423,9 +475,11 @@ fn startup_s(learner: &LearnerFigures, run_clock: RunClock) -> f64 {
     learner.sums.first_frame_ns.map_or(f64::NAN, since_start)
 }
 
+/// Of every stage; who was alone exchanged nothing.
 fn latencies(latency: &StageHistograms) -> BTreeMap<String, LatencySummary> {
+    let is_there = |stage: &Stage| *stage != Stage::Exchange || !latency.get(*stage).is_empty();
     let summary = |stage: Stage| (stage.tag().to_owned(), LatencySummary::of(latency.get(stage)));
-    Stage::ALL.into_iter().map(summary).collect()
+    Stage::ALL.into_iter().filter(is_there).map(summary).collect()
 }
 
 fn actor_summaries(outcome: &RunOutcome) -> Vec<ActorSummary> {

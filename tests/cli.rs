@@ -6,7 +6,7 @@ use std::process::{Command, Output};
 
 use base64::Engine as _;
 use impala::base::latency::Stage;
-use impala::config::{Config, Layers, Schedule};
+use impala::config::{Clip, Config, Layers, Schedule};
 use impala::play::render::{HEIGHT_PX, WIDTH_PX};
 use impala::run::dir::RunDir;
 use impala::state::checkpoint::Checkpoint;
@@ -38,6 +38,42 @@ fn refused_file(folder: &Path, toml: &str) -> String {
     let file = folder.join("bad.toml");
     std::fs::write(&file, toml).unwrap();
     refusal(folder, &["--config", file.to_str().unwrap()])
+}
+
+/// Four processes that a launcher started would else be four runs.
+#[cfg(not(feature = "mpi"))]
+#[test]
+fn one_of_several_ranks_is_refused_by_a_build_without_mpi() {
+    let folder = tempfile::tempdir().unwrap();
+    let run = folder.path().join("run");
+    for launcher in [
+        [("OMPI_COMM_WORLD_RANK", "1"), ("OMPI_COMM_WORLD_SIZE", "4")],
+        [("PMI_RANK", "1"), ("PMI_SIZE", "4")],
+        [("SLURM_PROCID", "1"), ("SLURM_STEP_NUM_TASKS", "4")],
+    ] {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_impala"));
+        command.args(["train", "--run-dir"]).arg(&run).envs(launcher);
+        let output = command.output().unwrap();
+        let stderr = text(&output.stderr);
+        assert_eq!(output.status.code(), Some(2), "{stderr}");
+        assert!(stderr.contains("rank 1 of 4") && stderr.contains("make build-mpi"), "{stderr}");
+        assert!(!run.exists(), "nothing may have been started");
+    }
+    let refused = refusal(folder.path(), &["--set", "distributed.exchange=mpi"]);
+    assert!(refused.contains("distributed.exchange = mpi"), "{refused}");
+}
+
+/// Who wants four runs says so.
+#[test]
+fn ranks_that_exchange_nothing_are_runs_of_their_own() {
+    let folder = tempfile::tempdir().unwrap();
+    let run = folder.path().join("run");
+    let mut command = Command::new(env!("CARGO_BIN_EXE_impala"));
+    command.args(["train", "--frames", "20000", "--set", "distributed.exchange=none", "--run-dir"]);
+    command.arg(&run).envs([("PMI_RANK", "1"), ("PMI_SIZE", "4")]);
+    let output = command.output().unwrap();
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    assert!(run.join("report.html").exists());
 }
 
 #[test]
@@ -256,6 +292,36 @@ fn a_preset_lies_between_the_defaults_and_what_the_user_says() {
 }
 
 #[test]
+fn a_preset_is_chosen_by_name_and_what_is_open_is_told() {
+    let printed = |args: &[&str]| text(&impala(&[&["config"], args].concat()).stdout);
+    let few = printed(&["--env", "Pendulum-v1", "--preset", "few-frames"]);
+    assert!(few.contains("\n# Preset few-frames of Pendulum-v1. Goal: "), "{few}");
+    assert!(few.contains("\n# Presets: default (") && few.contains("few-frames ("), "{few}");
+    assert!(few.contains("loss.clip 0.2."), "{few}");
+    let config: Config = toml::from_str(&few).unwrap();
+    assert_eq!((config.loss.epochs, config.loss.clip), (4, Clip::Auto));
+    assert!(printed(&[]).contains("loss.clip none."));
+    assert_eq!(printed(&["--preset", "default"]), printed(&[]));
+    for (args, told) in [
+        (&["train", "--preset", "fewframes"][..], "did you mean \"few-frames\"?"),
+        (&["train", "--preset", "few-frames", "--resume", "x"], "cannot be used with"),
+        (&["train", "--set", "loss.clip=off"], "expected auto, none or a number"),
+        (
+            &["train", "--set", "loss.clip=-0.2"],
+            "loss.clip = -0.2: must be auto, none, or a number",
+        ),
+        (&["train", "--set", "loss.epochs=0"], "loss.epochs = 0: must be 1 to 1000"),
+        (&["train", "--set", "loss.n_epochs=3"], "no such setting"),
+        (&["train", "--clip-range", "0.1"], "--set loss.clip=VALUE"),
+    ] {
+        let output = impala(args);
+        let message = text(&output.stderr);
+        assert_eq!(output.status.code(), Some(2), "{message}");
+        assert!(message.contains(told), "no {told:?} in {message}");
+    }
+}
+
+#[test]
 fn sizes_that_overflow_or_exceed_memory_are_refused() {
     let folder = tempfile::tempdir().unwrap();
     let run_dir = folder.path().join("run");
@@ -375,14 +441,16 @@ fn a_run_on_pictures_leaves_one_that_its_report_shows() {
 
 /// The stages of each learner thread are laps without a gap: together they are its time.
 fn stages_add_up(summary: &Summary) {
-    let latencies = Stage::LEARNER.map(|stage| summary.latency_us[stage.tag()]);
+    let alone = Stage::LEARNER.into_iter().filter(|stage| *stage != Stage::Exchange);
+    let stages: Vec<Stage> = alone.collect();
+    let latencies: Vec<_> = stages.iter().map(|stage| summary.latency_us[stage.tag()]).collect();
     let total_us: f64 = latencies.iter().map(|latency| latency.mean * latency.count as f64).sum();
     let share = total_us / 1e6 / (summary.train_s * summary.learner_threads as f64);
     // Histograms keep two digits, whose errors cancel.
     assert!((0.995..1.005).contains(&share), "stages are {share} of {} s", summary.train_s);
     // What a thread does after its last update is measured once more.
     let counts = summary.updates..=summary.updates + summary.learner_threads as u64;
-    for (stage, latency) in Stage::LEARNER.iter().zip(latencies) {
+    for (stage, latency) in stages.iter().zip(latencies) {
         assert!(counts.contains(&latency.count), "{stage:?}: {}", latency.count);
         assert!(latency.mean > 0.0, "{stage:?} is timed");
     }

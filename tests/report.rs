@@ -266,8 +266,8 @@ const PLOTS: [(&str, usize); 25] = [
     ("learning_rate", 1),
     ("throughput", 3),
     ("batching_forward_backward", 3),
-    ("stage_shares", 10),
-    ("stage_times", 10),
+    ("stage_shares", 11),
+    ("stage_times", 11),
     ("percentiles", 7),
     ("actor_times", 20),
     ("memory", 4),
@@ -336,6 +336,24 @@ fn the_report_has_every_plot_with_its_data() {
     }
     assert_eq!(fs::read_dir(run.plots()).unwrap().count(), all_files().len());
     assert_eq!(page.matches("<figcaption>").count(), PLOTS.len());
+}
+
+/// What a clip takes away, and how rewards are scaled, is shown of runs that have such a thing.
+#[test]
+fn a_clip_and_a_scale_that_moves_are_drawn_where_there_are_any() {
+    let root = TempDir::new().unwrap();
+    let plain = synthetic_run::write(&root.path().join("plain"), 50, |_| ());
+    let reuse = synthetic_run::write(&root.path().join("reuse"), 50, |row| {
+        row.policy_clipped = Some(0.1);
+        row.reward_scale = Some(1.0 / row.frames as f64);
+    });
+    let [plain_page, reuse_page] = [&plain, &reuse].map(report_of);
+    let lines = |run: &RunDir| outlines(&plot(run, "importance_ratio")).len();
+    assert_eq!(lines(&reuse), lines(&plain) + 1);
+    assert!(plot(&reuse, "importance_ratio").contains("without policy gradient"));
+    assert!(reuse_page.contains("Scale of the rewards"));
+    assert!(!plain_page.contains("Scale of the rewards"));
+    assert_eq!(outlines(&plot(&reuse, "reward_scale")).len(), 1);
 }
 
 #[test]

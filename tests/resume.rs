@@ -99,6 +99,28 @@ fn frames_schedule_optimiser_rows_and_histograms_go_on() {
     assert!(told.contains(&learned) && told.contains(" updates in all"), "{told}");
 }
 
+/// Of a run with `loss.reward_norm`: what rewards are divided by goes on, and does not begin again at 1.
+#[test]
+fn what_rewards_are_normalised_by_goes_on() {
+    let folder = TempDir::new().unwrap();
+    let (first, output) = train(&folder, "first", &["--preset", "few-frames", "--frames", "20000"]);
+    assert!(output.status.success(), "{}", said(&output));
+    let flags = ["--resume", first.to_str().unwrap(), "--frames", "30000"];
+    let (second, output) = train(&folder, "second", &flags);
+    assert!(output.status.success(), "{}", said(&output));
+    let [then, now] = [&first, &second].map(|run| checkpoint(run).state);
+    assert_eq!(then.counters.updates, 4 * then.counters.frames / 256, "four epochs a batch");
+    let [(n_then, n_frames), (n_now, _)] =
+        [&then, &now].map(|state| (state.return_stats.n, state.counters.frames as f64));
+    // Reset rows have no return.
+    assert!((0.9 * n_frames..=n_frames).contains(&n_then), "{n_then} of {n_frames}");
+    assert!(n_now > n_then + 8_000.0, "{n_now} after {n_then}");
+    let scales: Vec<f64> = rows(&second).iter().filter_map(|row| row.reward_scale).collect();
+    assert!(scales.iter().all(|scale| *scale < 0.5), "returns spread by 2 or more: {scales:?}");
+    let (other, _) = train(&folder, "other", &["--frames", "20000"]);
+    assert_eq!(checkpoint(&other).state.return_stats, Default::default(), "not asked for");
+}
+
 #[test]
 fn the_best_checkpoint_of_the_earlier_part_is_not_forgotten() {
     let folder = TempDir::new().unwrap();
@@ -331,4 +353,20 @@ fn meta_names_the_checkpoint_itself_and_when_the_first_part_began() {
     assert_eq!(meta.resumed_from.as_deref(), expected.to_str());
     let earlier_ns = (meta.started.as_nanosecond() - meta.time_origin.as_nanosecond()) as u64;
     assert_eq!(earlier_ns, checkpoint(&first).elapsed_ns);
+}
+
+/// One command starts a run and goes on with it.
+#[test]
+fn a_run_goes_on_in_its_own_folder() {
+    let folder = TempDir::new().unwrap();
+    let run = folder.path().join("run");
+    let own = run.to_str().unwrap();
+    let (_, output) = train(&folder, "run", &["--resume", own, "--frames", "40000"]);
+    assert!(output.status.success(), "{}", said(&output));
+    let (_, output) = train(&folder, "run", &["--resume", own, "--frames", "80000"]);
+    assert!(output.status.success(), "{}", said(&output));
+    let (first, second) = (summary(&run.join("parts/000")), summary(&run));
+    assert_eq!(second.frames_before, first.frames);
+    assert!((80_000..81_000).contains(&second.frames), "{}", second.frames);
+    assert!(run.join("parts/000/report.html").exists() && run.join("report.html").exists());
 }

@@ -114,6 +114,7 @@ impl Collector {
         goes_on: &mut dyn FnMut() -> bool,
     ) -> Result<Option<Self>, CollectorError> {
         let seed = |stream| stream_seed(config.seed, stream);
+        let actor = config.place_of(actor as usize);
         let n_envs = config.actors.envs_per_actor;
         let env_seed = seed(Stream::Environments { actor, generation });
         let mut envs = config.make_vec(n_envs, env_seed)?;

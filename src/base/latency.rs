@@ -61,6 +61,8 @@ pub enum Stage {
     Backward,
     /// Learner: waiting until no other lane applies its gradient.
     Turn,
+    /// Learner of several ranks: the round in which they sum their gradients, waiting for the slowest included.
+    Exchange,
     /// Learner: clipping of the gradient and the optimiser's step.
     Optimizer,
     /// Learner: copying the new weights into the shared region.
@@ -83,13 +85,14 @@ pub enum Stage {
 
 impl Stage {
     /// Every stage, in the order of the loops; `stage as usize` is its index here.
-    pub const ALL: [Stage; 15] = [
+    pub const ALL: [Stage; 16] = [
         Stage::Wait,
         Stage::Batching,
         Stage::Forward,
         Stage::Vtrace,
         Stage::Backward,
         Stage::Turn,
+        Stage::Exchange,
         Stage::Optimizer,
         Stage::Publish,
         Stage::Release,
@@ -102,13 +105,14 @@ impl Stage {
     ];
 
     /// The stages that together make up all of the time of each of the learner's lanes.
-    pub const LEARNER: [Stage; 10] = [
+    pub const LEARNER: [Stage; 11] = [
         Stage::Wait,
         Stage::Batching,
         Stage::Forward,
         Stage::Vtrace,
         Stage::Backward,
         Stage::Turn,
+        Stage::Exchange,
         Stage::Optimizer,
         Stage::Publish,
         Stage::Release,
@@ -124,6 +128,7 @@ impl Stage {
             Stage::Vtrace => "vtrace",
             Stage::Backward => "backward",
             Stage::Turn => "turn",
+            Stage::Exchange => "exchange",
             Stage::Optimizer => "optimizer",
             Stage::Publish => "publish",
             Stage::Release => "release",

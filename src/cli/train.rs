@@ -4,12 +4,13 @@ use std::path::{Path, PathBuf};
 
 use crate::base::latency::monotonic_ns;
 use crate::base::units::{number_of, score};
-use crate::config::{Config, Layers, LearnerKind};
+use crate::config::{Config, ExchangeKind, Layers, LearnerKind};
 use crate::env::Registry;
+use crate::os::launcher::Rank;
 use crate::os::process::end_by;
 use crate::report::read::RunData;
 use crate::report::{self, Pictures, Step, learning};
-use crate::revisit::resume::Resumption;
+use crate::revisit::resume::{ResumeError, Resumption};
 use crate::run::dir::RunDir;
 use crate::sinks::terminal::{Show, TaskLines, rate};
 use crate::telemetry::{Exit, Summary};
@@ -22,12 +23,13 @@ use super::config::{Sources, Trust};
 
 /// Train an agent and leave a report.
 ///
-/// Settings come from the defaults, then the preset of the environment, then the file given with
+/// Settings come from the defaults, then a preset of the environment, then the file given with
 /// --config, then --set, then the other flags. `impala config` prints every setting with its meaning.
 #[derive(clap::Args)]
 #[command(after_help = "Examples:\n  \
     impala train                                   CartPole-v1, about two seconds\n  \
     impala train --seed 7 --stop-when-solved       end as soon as it is solved\n  \
+    impala train --preset few-frames               learn from as few frames as it can\n  \
     impala train --frames 20000000 --actors 2      longer, with two actors\n  \
     impala train --set optimizer.learning_rate.start=0.001   any one setting\n  \
     impala train --config results/latest/config.toml   the settings of an earlier run\n  \
@@ -37,8 +39,9 @@ pub struct Args {
     #[command(flatten)]
     sources: Sources,
     /// Go on with a run: its folder, or one of its checkpoints. Settings are those of the run, unless
-    /// others are given; the run's own files stay as they are.
-    #[arg(long, value_name = "RUN|CHECKPOINT")]
+    /// others are given; the run's own files stay as they are. With the same folder as --run-dir the run goes on
+    /// there, and begins there where it has no checkpoint yet.
+    #[arg(long, value_name = "RUN|CHECKPOINT", conflicts_with = "preset")]
     resume: Option<PathBuf>,
     #[command(flatten)]
     trust: Trust,
@@ -86,7 +89,8 @@ pub struct Args {
     /// End as soon as the mean of the last 100 episodes reaches the environment's threshold.
     #[arg(long)]
     stop_when_solved: bool,
-    /// Folder for the run's files, new or empty [default: a new one below results/].
+    /// Folder for the run's files, new or empty [default: a new one below results/]. With --resume of the same
+    /// folder, what the earlier part wrote is put aside in parts/.
     #[arg(long, value_name = "DIR")]
     run_dir: Option<PathBuf>,
 }
@@ -109,13 +113,17 @@ pub fn run(
     process_start_ns: u64,
     show: Show,
 ) -> Result<(), Failure> {
-    let resumption = args.resume.as_deref().map(Resumption::open).transpose();
-    let resumption = resumption.map_err(|error| Failure::Usage(error.into()))?;
+    let resumption = args.resumption().map_err(|error| Failure::Usage(error.into()))?;
     let config = args.config(environments, resumption.as_ref()).map_err(Failure::Usage)?;
     if let Some(Seeds(seeds)) = &args.seeds {
+        if !config.rank.is_alone() {
+            let remedy = "several ranks learn one run; start one job for each --seed";
+            return Err(Failure::Usage(anyhow!("--seeds: {remedy}")));
+        }
         return train_each(&config, seeds, args.run_dir.as_deref(), process_start_ns, show);
     }
     let destination = match &args.run_dir {
+        Some(path) if args.resume.as_ref() == Some(path) => Destination::On(path.clone()),
         Some(path) => Destination::At(path.clone()),
         None => Destination::Below("results".into()),
     };
@@ -124,7 +132,9 @@ pub fn run(
         None => train(&config, &destination, process_start_ns, show),
     };
     let trained = trained.map_err(failure)?;
-    print_result(&trained);
+    if config.rank.is_first() {
+        print_result(&trained);
+    }
     check(&trained)?;
     trained.signal.map_or(Ok(()), |signal| end_by(signal))
 }
@@ -224,6 +234,15 @@ fn parse_seeds(text: &str) -> Result<Seeds, String> {
 }
 
 impl Args {
+    /// What to go on from. A run that is to go on in its own folder begins there, where it has not come to a checkpoint
+    /// yet: one command then starts it and starts it again.
+    fn resumption(&self) -> Result<Option<Resumption>, ResumeError> {
+        let Some(path) = &self.resume else { return Ok(None) };
+        let is_own = self.run_dir.as_ref() == Some(path);
+        let has_begun = || RunDir::open(path).is_ok_and(|run| run.has_checkpoint());
+        if is_own && !has_begun() { Ok(None) } else { Resumption::open(path).map(Some) }
+    }
+
     fn config(
         &self,
         environments: &Registry,
@@ -254,6 +273,9 @@ impl Args {
         config.stop_when_solved |= self.stop_when_solved;
         config.deterministic |= self.deterministic;
         config.log_slots |= self.log_slots;
+        if config.distributed.exchange != ExchangeKind::None {
+            config.rank = Rank::launched();
+        }
         Ok(config)
     }
 }

@@ -7,6 +7,7 @@
 //! nothing of processes or memory.
 
 mod advice;
+mod clip;
 mod dotted;
 mod error;
 mod layers;
@@ -21,14 +22,16 @@ use crate::env::{EnvArgs, EnvError, Registry, VecEnv};
 use crate::kernels::Simd;
 use crate::network::params::{MAX_LAYERS, MAX_WIDTH};
 use crate::network::{Arithmetic, Backend, NetworkSpec, TorchOptions, Torso, native};
+use crate::os::launcher::Rank;
 use crate::os::process;
 use crate::space::{ObsSpace, Spec};
 
 pub use advice::meant_setting;
+pub use clip::Clip;
 pub use dotted::dotted;
 pub use error::ConfigError;
 pub use layers::Layers;
-pub use presets::preset;
+pub use presets::{PRESETS, preset};
 pub use schedule::{Schedule, Shape};
 
 use setting::Allowed::{Flag, Integers, List, Reals, Table, Text, Words};
@@ -110,9 +113,13 @@ settings! {
         checkpoint: CheckpointSettings = CheckpointSettings::default(), Table;
         /// What is done about workers that die or hang, and about numbers that are none.
         supervision: SupervisionSettings = SupervisionSettings::default(), Table;
+        /// Learning together with other machines: one engine a node, started by a launcher such as mpirun.
+        distributed: DistributedSettings = DistributedSettings::default(), Table;
         besides {
             /// The environments that `env` may name: the engine's own, and those that a program adds.
             environments: Registry;
+            /// Which of the job's learners this one is; the launcher says it.
+            rank: Rank;
         }
     }
 }
@@ -196,10 +203,22 @@ settings! {
         /// Every reward is brought to between this and minus this before it is scaled (scores are reported
         /// unclipped); 0 leaves all as they are.
         reward_clip: f32 = 0.0, Reals(0.0, 1e9, "");
+        /// K, updates made from each batch, one after the other, with V-trace's targets computed anew in each.
+        /// More learn from fewer frames, and cost the learner as many times its work.
+        epochs: u64 = 1, Integers(1, 1_000, "updates a batch");
+        /// PPO's clip ε on top of V-trace: a step whose ratio π(a|x)/μ(a|x) has gone beyond 1 ± ε, and would go
+        /// further, gives the policy no gradient. auto is 0.2 for several epochs, which break without it, and
+        /// none for one epoch, which is IMPALA.
+        clip: Clip = Clip::Auto, Clip::ALLOWED;
         /// Multiplies every reward before learning (scores are reported unscaled).
         reward_scale: f32 = 0.1, Reals(1e-9, 1e9, "");
+        /// In the place of reward_scale: divide every reward by the running standard deviation of the discounted
+        /// return, and clip it at ±10.
+        reward_norm: bool = false, Flag;
         /// Weight of the critic loss ½ (vs − V)².
         baseline_cost: f32 = 0.5, Reals(0.0, 1e9, "");
+        /// What is done about the age of the policy that acted.
+        correction: Correction = Correction::Vtrace, Words(Correction::WORDS);
         /// ρ̄ of V-trace.
         rho_bar: f32 = 1.0, Reals(1e-9, 1e9, "");
         /// c̄ of V-trace.
@@ -208,10 +227,25 @@ settings! {
         pg_rho_bar: f32 = 1.0, Reals(1e-9, 1e9, "");
         /// λ of V-trace.
         lambda: f32 = 1.0, Reals(0.0, 1.0, "");
-        /// Rollouts whose policy lag is larger are dropped and counted, never learned.
-        max_policy_lag: u64 = 64, Integers(0, MAX_INTEGER, "updates");
+        /// Rollouts of older policies are dropped and counted, never learned: those from before more batches than
+        /// this. Each batch makes loss.epochs updates.
+        max_policy_lag: u64 = 64, Integers(0, MAX_INTEGER, "batches");
         /// Weight of the entropy bonus.
         entropy_cost: Schedule = Schedule::constant(0.001), Table;
+    }
+}
+
+words! {
+    /// What is done about the age of the policy that acted: V-trace, or one of those that the paper compares it with.
+    pub enum Correction {
+        /// V-trace (IMPALA, section 4.1)
+        Vtrace = "vtrace",
+        /// the policy gradient alone is weighted by the importance ratio
+        OneStep = "one_step",
+        /// nothing, but log π(a|x) is taken as log(π(a|x) + 1e-6) so that it cannot explode
+        Epsilon = "epsilon",
+        /// nothing
+        None = "none",
     }
 }
 
@@ -305,6 +339,43 @@ settings! {
     }
 }
 
+settings! {
+    /// Learning together with other machines: one engine a node, started by a launcher such as mpirun.
+    pub struct DistributedSettings {
+        /// Who learns together. All ranks of the job need the same settings.
+        exchange: ExchangeKind = ExchangeKind::Auto, Words(ExchangeKind::WORDS);
+        /// In which order the ranks' gradients are summed.
+        sum: SumKind = SumKind::Allreduce, Words(SumKind::WORDS);
+        /// Time that a rank waits for the others, in an update and at the start. Then it ends, and with it the
+        /// job. Longer than the slowest rank takes for an update.
+        round_timeout_s: f64 = 60.0, Reals(0.5, 1e6, "seconds");
+        /// Updates between two looks at whether all ranks have equal weights.
+        check_interval: u64 = 1_000, Integers(1, MAX_INTEGER, "updates");
+    }
+}
+
+words! {
+    /// Who learns together.
+    pub enum ExchangeKind {
+        /// all ranks that the launcher started, by MPI where they are more than one
+        Auto = "auto",
+        /// nobody: each rank is a run of its own
+        None = "none",
+        /// all ranks, by MPI also where there is one
+        Mpi = "mpi",
+    }
+}
+
+words! {
+    /// The order of a sum, on which its last bits depend.
+    pub enum SumKind {
+        /// as MPI likes: the fastest
+        Allreduce = "allreduce",
+        /// slot by slot in the order of the ranks, as a deterministic run does: takes memory for all of them
+        RankOrder = "rank_order",
+    }
+}
+
 impl EvalSettings {
     /// Whether there are any.
     pub fn is_on(&self) -> bool {
@@ -319,6 +390,18 @@ impl OptimizerKind {
             OptimizerKind::RmsProp => 1,
             OptimizerKind::Adam => 2,
         }
+    }
+}
+
+impl LossSettings {
+    /// ε of the clip: what `auto` stands for is known; `None` where nothing is clipped.
+    pub fn epsilon(&self) -> Option<f32> {
+        self.clip.epsilon(self.epochs)
+    }
+
+    /// The largest policy lag of a rollout that is learned from, in updates.
+    pub fn max_policy_lag_updates(&self) -> u64 {
+        self.max_policy_lag.saturating_mul(self.epochs)
     }
 }
 
@@ -361,6 +444,7 @@ impl Config {
         self.check_batch(self.n_slots())?;
         self.check_budget()?;
         self.check_threads()?;
+        self.check_distributed()?;
         self.check_deterministic()
     }
 
@@ -587,6 +671,51 @@ impl Config {
         self.n_slots() / self.loss.batch_slots
     }
 
+    /// Whether the learner takes part in a job of several, or of one that uses their means.
+    pub fn is_distributed(&self) -> bool {
+        match self.distributed.exchange {
+            ExchangeKind::Auto => !self.rank.is_alone(),
+            ExchangeKind::None => false,
+            ExchangeKind::Mpi => true,
+        }
+    }
+
+    /// Whether each slot's gradient is kept apart until all are summed in one order, so that the sum's bits do not
+    /// depend on which rank had which slot.
+    pub fn sums_in_order(&self) -> bool {
+        self.deterministic || self.is_distributed() && self.distributed.sum == SumKind::RankOrder
+    }
+
+    /// The place of an actor among those of all ranks, from which its seeds follow: such that R ranks that take S
+    /// slots each an update take the slots, in the same order, of one learner that takes R·S.
+    pub fn place_of(&self, actor: usize) -> u64 {
+        let (slots, Rank { number, of }) = (self.loss.batch_slots, self.rank);
+        ((actor / slots * of + number) * slots + actor % slots) as u64
+    }
+
+    /// A log of slots has all of a run, and so have statistics of what was observed.
+    fn check_distributed(&self) -> Result<(), ConfigError> {
+        if self.log_slots && !self.rank.is_alone() {
+            let remedy = "must be false where several ranks learn: each has a part of the slots";
+            return Err(value("log_slots", true, remedy.into()));
+        }
+        if self.network.normalize_observations && !self.rank.is_alone() {
+            let remedy =
+                "must be false where several ranks learn: each would have statistics of its own";
+            return Err(value("network.normalize_observations", true, remedy.into()));
+        }
+        if self.loss.reward_norm && !self.rank.is_alone() {
+            let remedy =
+                "must be false where several ranks learn: each would have statistics of its own";
+            return Err(value("loss.reward_norm", true, remedy.into()));
+        }
+        if self.loss.epochs > 1 && !self.rank.is_alone() {
+            let remedy = "must be 1 where several ranks learn: a batch has one round";
+            return Err(value("loss.epochs", self.loss.epochs, remedy.into()));
+        }
+        Ok(())
+    }
+
     /// A deterministic run learns from all slots of all rings, in order, before it hands one back.
     fn check_deterministic(&self) -> Result<(), ConfigError> {
         let (n_slots, n_batches) = (self.n_slots(), self.ring_batches());
@@ -637,14 +766,16 @@ impl Config {
     /// One update learns from a whole batch: a budget that is smaller would be overdrawn by it.
     fn check_budget(&self) -> Result<(), ConfigError> {
         let (slots, steps) = (self.loss.batch_slots as u64, self.actors.unroll_length as u64);
-        let envs = self.actors.envs_per_actor as u64;
-        let batch_frames = slots * steps * envs;
+        let (envs, ranks) = (self.actors.envs_per_actor as u64, self.rank.of as u64);
+        let batch_frames = slots * steps * envs * ranks;
         if batch_frames <= self.frames {
             return Ok(());
         }
+        let of_ranks = if ranks > 1 { format!(", × {ranks} ranks") } else { String::new() };
         let remedy = format!(
             "must be {batch_frames} or more, the frames of one batch: loss.batch_slots {slots} × \
-             actors.envs_per_actor {envs} × actors.unroll_length {steps}; lower one of these for a smaller budget"
+             actors.envs_per_actor {envs} × actors.unroll_length {steps}{of_ranks}; lower one of these for a smaller \
+             budget"
         );
         Err(value("frames", self.frames, remedy))
     }
@@ -734,6 +865,7 @@ mod tests {
             Config { seed: i64::MAX as u64, kernels: "\"\\".into(), ..Config::default() };
         config.optimizer.learning_rate = Schedule::constant(0.1 + 0.2);
         config.loss.lambda = 0.95;
+        config.loss.clip = Clip::Epsilon(0.1);
         config.network.hidden = vec![1, 2, 3];
         config.learner = LearnerKind::Torch;
         assert_eq!(toml::from_str::<Config>(&config.to_toml()).unwrap(), config);
@@ -763,6 +895,18 @@ mod tests {
         assert_eq!(with(&|config| config.deterministic = true), 1);
         assert_eq!(with(&|config| config.actors.count = 3), 1);
         assert_eq!(with(&|config| config.loss.batch_slots = 4), 1);
+    }
+
+    /// Two ranks of four actors and two slots a batch: the batches of one learner of eight actors and four.
+    #[test]
+    fn actors_of_all_ranks_have_the_places_of_one_learners() {
+        let places = |number, of| {
+            let mut config = Config { rank: Rank { number, of }, ..Config::default() };
+            config.loss.batch_slots = 2;
+            [0, 1, 2, 3].map(|actor| config.place_of(actor))
+        };
+        assert_eq!(places(0, 1), [0, 1, 2, 3]);
+        assert_eq!([places(0, 2), places(1, 2)], [[0, 1, 4, 5], [2, 3, 6, 7]]);
     }
 
     #[test]

@@ -135,7 +135,7 @@ macro_rules! settings {
         $(#[doc = $table_doc:literal])+
         pub struct $Table:ident {
             $($(#[doc = $doc:literal])+ $name:ident: $Type:ty = $default:expr, $allowed:expr;)+
-            $(besides { $(#[doc = $other_doc:literal])+ $other:ident: $Other:ty; })?
+            $(besides { $($(#[doc = $other_doc:literal])+ $other:ident: $Other:ty;)+ })?
         }
     ) => {
         $(#[doc = $table_doc])+
@@ -143,12 +143,12 @@ macro_rules! settings {
         #[serde(default, deny_unknown_fields, expecting = "a table of settings, such as [NAME]")]
         pub struct $Table {
             $($(#[doc = $doc])+ pub $name: $Type,)+
-            $($(#[doc = $other_doc])+ #[serde(skip)] pub $other: $Other,)?
+            $($($(#[doc = $other_doc])+ #[serde(skip)] pub $other: $Other,)+)?
         }
 
         impl Default for $Table {
             fn default() -> Self {
-                $Table { $($name: $default,)+ $($other: <$Other>::default(),)? }
+                $Table { $($name: $default,)+ $($($other: <$Other>::default(),)+)? }
             }
         }
 

@@ -5,13 +5,18 @@
 //! lanes nothing is shared but this and the intake, so that with one lane the lock around it is never
 //! waited for and the learner is the plain sequential one. Knows nothing of rings or threads.
 
-use std::ops::ControlFlow;
+use xxhash_rust::xxh3::Xxh3;
 
+use super::cluster::contribution::Contribution;
+use super::cluster::record::{RankMeter, Surroundings, check_equal};
+use super::cluster::tally::Tally;
+use super::cluster::{Cluster, Round};
 use super::intake::{LeftOut, SlotBatch, policy_lag};
 use super::losses::Losses;
 use super::meters::{Meters, Update};
 use super::optim::{Optimizer, UpdateRule, clip_grad_norm};
 use super::pass::PassSums;
+use super::reward_norm::RewardNorm;
 use super::streak::{Streak, Verdict};
 use super::{LearnerError, MessageSink, NotFinite};
 use crate::base::faults::{self, Point};
@@ -25,7 +30,7 @@ use crate::run::sizes::Sizes;
 use crate::shm::board::{Board, LearnerStatus, Phase};
 use crate::shm::state::{SavedState, StateWriter};
 use crate::shm::weights::WeightsWriter;
-use crate::shm::{Held, Segment};
+use crate::shm::{Held, Segment, TakenSlot};
 use crate::state::{Counters, StateView};
 use crate::telemetry::{Exit, Message, SlotRecord, Unlearned};
 
@@ -35,17 +40,65 @@ const MAX_WAITING_REPORTS: u64 = 2;
 
 /// A batch's gradient, and where it comes from.
 pub struct Gradient<'a> {
-    /// By every parameter; the hub clips it.
-    pub values: &'a mut [f32],
+    /// By every parameter; the hub sums it over all ranks, and clips it.
+    pub contribution: &'a mut Contribution,
     /// Policy version of the weights that it is the gradient at.
     pub version: u64,
-    /// Losses and importance ratios, summed over the batch.
+    /// Losses and importance ratios, summed over the batch; over those of all ranks once they are exchanged.
     pub sums: PassSums,
     /// The loss that it is the gradient of.
     pub total_loss: f64,
     /// Weight of the entropy bonus in it.
     pub entropy_cost: f64,
+    /// What rewards were multiplied with.
+    pub reward_scale: f32,
+    /// Which of its batch's updates it is for.
+    pub epoch: Epoch,
+    /// When the work on it began, ns.
+    pub started_ns: u64,
 }
+
+/// One of the updates that are made from a batch. What is counted of a batch, frames and episodes before all, is
+/// counted with the first: whoever goes on after a death learns from none of its slots again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Epoch {
+    /// From 1 on.
+    pub number: u64,
+    /// Of so many.
+    pub of: u64,
+}
+
+impl Epoch {
+    /// All epochs of a batch, in order.
+    pub fn all(n_epochs: u64) -> impl Iterator<Item = Epoch> {
+        (1..=n_epochs).map(move |number| Epoch { number, of: n_epochs })
+    }
+
+    /// Whether nothing has been learned from the batch yet.
+    pub fn is_first(self) -> bool {
+        self.number == 1
+    }
+
+    /// Whether nothing more will be learned from the batch.
+    pub fn is_last(self) -> bool {
+        self.number == self.of
+    }
+}
+
+/// What a lane does next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Then {
+    /// The batch's next epoch, if it has one.
+    NextEpoch,
+    /// Another batch: nothing more is learned from this one.
+    NextBatch,
+    /// Nothing: it was the run's last update.
+    End,
+}
+
+/// Share of `supervision.stop_grace_s` that a rank which was told to stop waits for the others, so that the rest is
+/// enough to end in order without them.
+const SHARE_OF_GRACE: f64 = 0.7;
 
 /// What one lane at a time works with.
 pub struct Hub<'seg, S> {
@@ -76,19 +129,31 @@ pub struct Hub<'seg, S> {
     frames_per_slot: u64,
     /// Mean score from which the task counts as solved, if one is known.
     reward_threshold: Option<f64>,
+    /// What rewards are normalised by, if they are.
+    reward_norm: Option<RewardNorm>,
     meters: Meters,
     /// Reports sent, by learners before this one too.
     n_sent: u64,
+    /// The other learners of the job.
+    cluster: Box<dyn Cluster>,
+    rank_meter: RankMeter,
+    /// Frames that this rank's actors had produced at the last round.
+    n_produced: u64,
+    /// Whether a rank has voted to stop, or this one has given the others up.
+    is_stop_agreed: bool,
+    /// Whether the others are gone.
+    has_given_up: bool,
 }
 
 impl<'seg, S: MessageSink> Hub<'seg, S> {
-    /// A hub that goes on from `saved`.
+    /// A hub that goes on from `saved`, together with the others of `cluster`.
     ///
     /// # Errors
     /// If the configuration cannot work.
     pub fn new(
         config: &'seg Config,
         segment: &'seg Segment,
+        cluster: Box<dyn Cluster>,
         saved: SavedState,
         run_clock: RunClock,
         loop_start_ns: u64,
@@ -96,6 +161,9 @@ impl<'seg, S: MessageSink> Hub<'seg, S> {
     ) -> Result<Self, LearnerError> {
         let board = segment.board();
         let SavedState { state, consumed } = saved;
+        let (loss, actors) = (&config.loss, &config.actors);
+        let sizes = [actors.count, actors.envs_per_actor];
+        let reward_norm = RewardNorm::new(loss.discount, state.return_stats, sizes);
         let mut weights = segment.weights_writer()?;
         if weights.version() < Some(state.counters.updates) {
             weights.publish(state.counters.updates, &state.params);
@@ -111,6 +179,7 @@ impl<'seg, S: MessageSink> Hub<'seg, S> {
             consumed,
             frames_per_slot: segment.layout().shape.rollout.n_frames() as u64,
             reward_threshold: config.spec()?.reward_threshold,
+            reward_norm: loss.reward_norm.then_some(reward_norm),
             meters: Meters::new(config, run_clock, loop_start_ns, &state),
             first_version: state.counters.updates,
             params: state.params,
@@ -120,39 +189,180 @@ impl<'seg, S: MessageSink> Hub<'seg, S> {
             streak: Streak::new(config.supervision.max_bad_updates),
             n_inherited: 0,
             last_grad_norm: f32::NAN,
+            cluster,
+            rank_meter: RankMeter::new(loop_start_ns),
+            n_produced: 0,
+            is_stop_agreed: false,
+            has_given_up: false,
         })
     }
 
-    /// One update: the optimiser's step, the new weights for all to see, and the books. Breaks when it
-    /// was the last one.
+    /// What rewards of a batch are multiplied with, in all its epochs.
+    pub fn reward_scale(&mut self, batch: &SlotBatch) -> f32 {
+        let Some(norm) = &mut self.reward_norm else { return self.config.loss.reward_scale };
+        batch.slots.iter().for_each(|slot| norm.count(slot.actor(), &slot.rollout()));
+        norm.scale()
+    }
+
+    /// One update: the sum over all ranks, the optimiser's step, the new weights for all to see, and the books.
+    /// `beat` says that the lane lives while it waits for other ranks. Says whether the batch may have another one.
     ///
     /// # Errors
-    /// If update after update is not finite, or the supervisor is gone.
+    /// If update after update is not finite, another rank does not come, or the supervisor is gone.
     pub fn apply(
         &mut self,
         gradient: &mut Gradient,
         batch: &SlotBatch,
         clock: &mut StageClock,
-    ) -> Result<ControlFlow<()>, LearnerError> {
-        self.count_taken(batch);
-        if self.is_too_old(batch) {
-            self.log_slots(batch, Err(Unlearned::TooOld));
-            self.status.rollouts_dropped.add(batch.slots.len() as u64);
-            return Ok(ControlFlow::Continue(()));
+        beat: &mut dyn FnMut(),
+    ) -> Result<Then, LearnerError> {
+        let epoch = gradient.epoch;
+        let learned = if epoch.is_first() { self.admit(batch, gradient) } else { &batch.slots };
+        let tally = self.exchange(gradient, learned, clock, beat)?;
+        if self.is_stop_agreed {
+            self.log_slots(batch, Err(Unlearned::Overtaken));
+            return Ok(Then::End);
         }
-        let grad_norm = clip_grad_norm(gradient.values, self.config.optimizer.max_grad_norm);
-        let Some(update) = self.optimise(gradient, grad_norm, batch) else {
-            self.log_slots(batch, Err(Unlearned::NotFinite));
-            return self.skip(gradient, grad_norm, batch).map(ControlFlow::Continue);
+        if tally.n_slots == 0.0 {
+            return Ok(Then::NextBatch);
+        }
+        let max_norm = self.config.optimizer.max_grad_norm;
+        let grad_norm = clip_grad_norm(gradient.contribution.gradient_mut(), max_norm);
+        let Some(update) = self.optimise(gradient, grad_norm, batch, &tally) else {
+            if epoch.is_first() {
+                self.log_slots(batch, Err(Unlearned::NotFinite));
+            }
+            self.skip(gradient, grad_norm, &tally)?;
+            return Ok(if self.is_done() { Then::End } else { Then::NextBatch });
         };
-        self.count_rollouts(batch);
-        self.log_slots(batch, Ok(gradient));
+        self.count_rollouts(learned, &tally, epoch);
+        if !learned.is_empty() {
+            self.log_slots(batch, Ok(gradient));
+        }
         clock.lap(Stage::Optimizer);
-        self.publish(self.n_frames(batch));
+        self.publish(update.n_frames);
         clock.lap(Stage::Publish);
-        self.report(&update, batch, clock)?;
+        self.report(&update, clock)?;
+        self.compare_if_due(beat)?;
         clock.lap(Stage::Report);
-        Ok(if self.exit().is_some() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
+        Ok(if self.ends_after(epoch) { Then::End } else { Then::NextEpoch })
+    }
+
+    /// The slots to learn from of a batch that comes to its first update: all, or none, whose gradient is then zero.
+    /// No rank skips a round.
+    fn admit<'b, 's>(
+        &mut self,
+        batch: &'b SlotBatch<'s>,
+        gradient: &mut Gradient,
+    ) -> &'b [TakenSlot<'s>] {
+        self.count_taken(batch);
+        let unlearned = if self.is_too_old(batch) {
+            self.status.rollouts_dropped.add(batch.slots.len() as u64);
+            Unlearned::TooOld
+        } else if self.is_done() {
+            // Another lane is at the last epochs of the run's last batch, and ends the run.
+            Unlearned::Overtaken
+        } else {
+            return &batch.slots;
+        };
+        self.log_slots(batch, Err(unlearned));
+        gradient.contribution.clear();
+        (gradient.sums, gradient.total_loss) = (PassSums::default(), 0.0);
+        &[]
+    }
+
+    /// Whether the run ends with this update. A batch is learned from to its last epoch, unless a stop is ordered.
+    fn ends_after(&self, epoch: Epoch) -> bool {
+        self.exit().is_some() && (epoch.is_last() || !self.is_done())
+    }
+
+    /// Whether no further batch is needed.
+    fn is_done(&self) -> bool {
+        matches!(self.exit(), Some(Exit::Finished | Exit::Solved))
+    }
+
+    /// Makes the gradient that of all ranks; what they all count of it.
+    fn exchange(
+        &mut self,
+        gradient: &mut Gradient,
+        learned: &[TakenSlot],
+        clock: &mut StageClock,
+        beat: &mut dyn FnMut(),
+    ) -> Result<Tally, LearnerError> {
+        let mut tally = self.own_tally(gradient, learned);
+        let n_own = tally.n_produced;
+        let mut meanwhile = self.meanwhile(beat);
+        let round = self.cluster.sum(gradient.contribution, &mut tally, &mut meanwhile);
+        let round = round
+            .map_err(|source| LearnerError::Round { update: self.meters.updates() + 1, source })?;
+        self.has_given_up |= round == Round::GivenUp;
+        self.is_stop_agreed |= self.has_given_up || tally.n_stops > 0.0;
+        if !self.is_alone() {
+            (gradient.sums, gradient.total_loss) = (tally.sums, tally.total_loss);
+            self.meters.count_produced_elsewhere((tally.n_produced - n_own) as u64);
+            self.rank_meter.count_round(clock.lap(Stage::Exchange));
+        }
+        Ok(tally)
+    }
+
+    /// What this rank alone counts of its batch.
+    fn own_tally(&mut self, gradient: &Gradient, learned: &[TakenSlot]) -> Tally {
+        let is_inherited = |slot: &&TakenSlot| slot.header().policy_version < self.first_version;
+        let mut tally = Tally {
+            n_slots: learned.len() as f64,
+            n_inherited: learned.iter().filter(is_inherited).count() as f64,
+            total_loss: gradient.total_loss,
+            sums: gradient.sums,
+            ..Tally::default()
+        };
+        if self.is_alone() {
+            return tally;
+        }
+        each_return(learned, |episode_return| {
+            tally.n_episodes += 1.0;
+            tally.return_sum += episode_return;
+        });
+        let n_produced = self.frames_produced();
+        tally.n_produced =
+            (n_produced - std::mem::replace(&mut self.n_produced, n_produced)) as f64;
+        tally.n_stops = f64::from(u8::from(self.board.stop_ordered()));
+        tally
+    }
+
+    /// What a wait for other ranks does meanwhile: it beats the heart. Once told to stop it does not go on for long,
+    /// because whoever does not come may be gone.
+    fn meanwhile<'b>(&self, beat: &'b mut dyn FnMut()) -> impl FnMut() -> bool + use<'b, 'seg, S> {
+        let board = self.board;
+        let patience_ns = self.config.supervision.stop_grace_s * SHARE_OF_GRACE * 1e9;
+        let mut stop_ns = None;
+        move || {
+            beat();
+            let now_ns = monotonic_ns();
+            !board.stop_ordered() || now_ns - *stop_ns.get_or_insert(now_ns) < patience_ns as u64
+        }
+    }
+
+    /// A last round without a gradient, of a rank that was told to stop while the others may not have been.
+    ///
+    /// # Errors
+    /// If another rank does not come.
+    pub fn say_goodbye(&mut self) -> Result<(), LearnerError> {
+        if self.is_alone() || self.exit().is_some() {
+            return Ok(());
+        }
+        let vitals = &self.status.vitals;
+        let mut gradient = Gradient {
+            contribution: &mut Contribution::of(self.config)?,
+            version: 0,
+            sums: PassSums::default(),
+            total_loss: 0.0,
+            entropy_cost: 0.0,
+            reward_scale: 0.0,
+            epoch: Epoch { number: 1, of: 1 },
+            started_ns: 0,
+        };
+        let mut beat = || vitals.beat(monotonic_ns());
+        self.exchange(&mut gradient, &[], &mut StageClock::start(), &mut beat).map(drop)
     }
 
     /// Notes a batch that comes after the last update.
@@ -171,13 +381,17 @@ impl<'seg, S: MessageSink> Hub<'seg, S> {
         self.meters.frames()
     }
 
-    /// Whether, and why, no update should follow.
+    fn is_alone(&self) -> bool {
+        self.cluster.rank().is_alone()
+    }
+
+    /// Whether, and why, no update should follow. Of several ranks all say the same.
     pub fn exit(&self) -> Option<Exit> {
         if self.config.stop_when_solved && self.meters.counters().solved().is_some() {
             Some(Exit::Solved)
         } else if self.frames() >= self.config.frames {
             Some(Exit::Finished)
-        } else if self.board.stop_ordered() {
+        } else if self.is_stop_agreed || self.is_alone() && self.board.stop_ordered() {
             Some(Exit::Interrupted)
         } else {
             None
@@ -187,7 +401,7 @@ impl<'seg, S: MessageSink> Hub<'seg, S> {
     /// Whether the other lanes made so many updates meanwhile that a slot's policy is too old by now.
     fn is_too_old(&self, batch: &SlotBatch) -> bool {
         let lags = batch.slots.iter().map(|slot| policy_lag(self.weights.version(), slot));
-        lags.max() > Some(self.config.loss.max_policy_lag)
+        lags.max() > Some(self.config.loss.max_policy_lag_updates())
     }
 
     /// Counts what the headers say of all that was taken, be it learned from or not.
@@ -201,18 +415,36 @@ impl<'seg, S: MessageSink> Hub<'seg, S> {
         }
     }
 
-    /// Counts what is learned from. Lag is counted here, where it can grow no more.
-    fn count_rollouts(&mut self, batch: &SlotBatch) {
-        for slot in &batch.slots {
-            let (rollout, lag) = (slot.rollout(), policy_lag(self.weights.version(), slot));
+    /// Counts what is learned from. Lag is counted here, where it can grow no more, and in each epoch.
+    fn count_rollouts(&mut self, learned: &[TakenSlot], tally: &Tally, epoch: Epoch) {
+        for slot in learned {
+            let lag = policy_lag(self.weights.version(), slot);
             self.meters.count_lag(lag);
+            if !epoch.is_first() {
+                continue;
+            }
+            self.rank_meter.n_slots += 1;
+            self.rank_meter.lag_sum += lag;
             let consumed = &mut self.consumed[slot.actor()];
             #[cfg(feature = "faults")]
             self.status.checks.on_learned(slot.is_whole(), slot.index(), *consumed);
             *consumed = (slot.index() + 1).max(*consumed);
-            for (episode_return, _) in rollout.episodes() {
-                self.meters.score.add(f64::from(episode_return));
-            }
+        }
+        if epoch.is_first() {
+            self.count_episodes(learned, tally);
+        }
+    }
+
+    /// Counts the episodes that ended; of those of other ranks the mean is known.
+    fn count_episodes(&mut self, learned: &[TakenSlot], tally: &Tally) {
+        let score = &mut self.meters.score;
+        if self.cluster.rank().is_alone() {
+            each_return(learned, |episode_return| score.add(episode_return));
+        } else if tally.n_episodes > 0.0 {
+            let mean = tally.return_sum / tally.n_episodes;
+            let (mut low, mut high) = (mean, mean);
+            each_return(learned, |own| (low, high) = (low.min(own), high.max(own)));
+            score.add_all(tally.n_episodes as u64, mean, (low, high));
         }
     }
 
@@ -230,6 +462,8 @@ impl<'seg, S: MessageSink> Hub<'seg, S> {
             update: learned.ok().map(|_| update),
             gradient_version: learned.ok().map(|gradient| gradient.version),
             entropy_cost: learned.ok().map(|gradient| gradient.entropy_cost),
+            epoch: learned.ok().map(|gradient| gradient.epoch.number),
+            reward_scale: learned.ok().map(|gradient| gradient.reward_scale),
             unlearned: learned.err(),
             ..slot_record(slot.actor(), slot.rollout().header)
         });
@@ -243,14 +477,17 @@ impl<'seg, S: MessageSink> Hub<'seg, S> {
         gradient: &Gradient,
         grad_norm: f32,
         batch: &SlotBatch,
+        tally: &Tally,
     ) -> Option<Update> {
-        let Gradient { ref values, version, sums, total_loss, entropy_cost } = *gradient;
+        let Gradient { ref contribution, version, sums, total_loss, epoch, .. } = *gradient;
         if !(grad_norm.is_finite() && total_loss.is_finite()) {
             return None;
         }
         let learning_rate = self.learning_rate();
-        self.optimizer.step(&mut self.params, values, learning_rate as f32);
-        if let Some(statistics) = &self.statistics {
+        self.optimizer.step(&mut self.params, contribution.gradient(), learning_rate as f32);
+        if let Some(statistics) = &self.statistics
+            && epoch.is_first()
+        {
             batch.slots.iter().for_each(|slot| statistics.add(&mut self.params, &slot.rollout()));
         }
         if !self.is_finite() {
@@ -266,9 +503,16 @@ impl<'seg, S: MessageSink> Hub<'seg, S> {
             total_loss,
             gradient_lag,
             learning_rate,
-            entropy_cost,
+            entropy_cost: gradient.entropy_cost,
+            reward_scale: gradient.reward_scale,
             n_ready: batch.n_ready,
-            taken_ns: batch.taken_ns,
+            n_frames: if epoch.is_first() {
+                tally.n_slots as u64 * self.frames_per_slot
+            } else {
+                0
+            },
+            ends_batch: epoch.is_last(),
+            started_ns: gradient.started_ns,
         })
     }
 
@@ -289,7 +533,7 @@ impl<'seg, S: MessageSink> Hub<'seg, S> {
         &mut self,
         gradient: &Gradient,
         grad_norm: f32,
-        batch: &SlotBatch,
+        tally: &Tally,
     ) -> Result<(), LearnerError> {
         self.status.skipped_updates.add(1);
         let last = NotFinite {
@@ -299,7 +543,7 @@ impl<'seg, S: MessageSink> Hub<'seg, S> {
             last_grad_norm: self.last_grad_norm,
             learning_rate: self.learning_rate(),
         };
-        let (verdict, nth) = if self.is_inherited(batch) {
+        let (verdict, nth) = if tally.n_inherited > 0.0 {
             self.n_inherited += 1;
             (Verdict::Skip, self.n_inherited)
         } else {
@@ -315,12 +559,6 @@ impl<'seg, S: MessageSink> Hub<'seg, S> {
                 Err(LearnerError::Diverged { n_in_a_row, last })
             }
         }
-    }
-
-    /// Whether a slot of the batch was acted with weights from before this hub.
-    fn is_inherited(&self, batch: &SlotBatch) -> bool {
-        let mut slots = batch.slots.iter();
-        slots.any(|slot| slot.header().policy_version < self.first_version)
     }
 
     fn learning_rate(&self) -> f64 {
@@ -339,6 +577,7 @@ impl<'seg, S: MessageSink> Hub<'seg, S> {
         let state = StateView {
             counters,
             recent_returns: self.meters.score.recent(),
+            return_stats: self.reward_norm.as_ref().map(RewardNorm::stats).unwrap_or_default(),
             params: &self.params,
             optimizer: self.optimizer.state(),
         };
@@ -351,20 +590,14 @@ impl<'seg, S: MessageSink> Hub<'seg, S> {
     }
 
     /// Folds the update into the meters; sends a report when one is due.
-    fn report(
-        &mut self,
-        update: &Update,
-        batch: &SlotBatch,
-        clock: &mut StageClock,
-    ) -> Result<(), LearnerError> {
+    fn report(&mut self, update: &Update, clock: &mut StageClock) -> Result<(), LearnerError> {
         let now_ns = clock.last_ns();
-        let n_frames = self.n_frames(batch);
-        self.status.frames.add(n_frames);
+        self.status.frames.add(update.n_frames);
         self.status.updates.add(1);
         self.meters.count_stages(&clock.take());
-        self.meters.count_update(n_frames, update, now_ns);
+        self.meters.count_update(update, now_ns);
         self.meters.note_if_solved(self.reward_threshold, now_ns);
-        if self.meters.row_is_due() {
+        if update.ends_batch && self.meters.row_is_due() {
             self.meters.close_row(now_ns, self.frames_produced());
         }
         let n_waiting = self.n_sent.saturating_sub(self.board.reports_taken());
@@ -378,14 +611,61 @@ impl<'seg, S: MessageSink> Hub<'seg, S> {
         Ok(())
     }
 
-    /// Saves the last state and sends what is left to say.
+    /// Every so many updates all ranks tell one another how they are, and make sure that they have equal weights.
     ///
     /// # Errors
-    /// If the supervisor is gone.
+    /// If they have not, or another rank does not come.
+    fn compare_if_due(&mut self, beat: &mut dyn FnMut()) -> Result<(), LearnerError> {
+        let interval = self.config.distributed.check_interval;
+        if self.is_alone() || !self.meters.updates().is_multiple_of(interval) {
+            return Ok(());
+        }
+        self.compare(beat)
+    }
+
+    fn compare(&mut self, beat: &mut dyn FnMut()) -> Result<(), LearnerError> {
+        let actors = self.board.actors().iter();
+        let around = Surroundings {
+            frames_per_slot: self.frames_per_slot,
+            wait_ns: self.status.wait_ns.get(),
+            restarts: actors.map(|actor| actor.vitals.restarts.get()).sum(),
+        };
+        let own =
+            self.rank_meter.record(self.hash(), &self.meters.counters(), &around, monotonic_ns());
+        let mut meanwhile = self.meanwhile(beat);
+        let records = self.cluster.gather(&own, &mut meanwhile);
+        let records = records
+            .map_err(|source| LearnerError::Round { update: self.meters.updates(), source })?;
+        check_equal(&records)?;
+        let is_given_up = records.is_empty();
+        (self.has_given_up, self.is_stop_agreed) =
+            (self.has_given_up | is_given_up, self.is_stop_agreed | is_given_up);
+        let summaries = records.iter().enumerate().map(|(rank, record)| record.summary(rank));
+        self.meters.note_ranks(summaries.collect());
+        Ok(())
+    }
+
+    /// A fingerprint of what all ranks have in common.
+    fn hash(&self) -> u64 {
+        let mut hash = Xxh3::new();
+        let Counters { frames, updates, episodes, solved_frames, .. } = self.meters.counters();
+        hash.update(bytemuck::bytes_of(&[frames, updates, episodes, solved_frames]));
+        hash.update(bytemuck::cast_slice(self.meters.score.recent()));
+        hash.update(bytemuck::cast_slice(&self.params));
+        let moments = self.optimizer.state().moments();
+        moments.for_each(|moment| hash.update(bytemuck::cast_slice(moment)));
+        hash.digest()
+    }
+
+    /// Saves the last state, parts from the other ranks and sends what is left to say.
+    ///
+    /// # Errors
+    /// If the supervisor is gone, or the ranks have come to different ends.
     pub fn finish(mut self) -> Result<(), LearnerError> {
         faults::reach(Point::BeforeGoodbye);
-        let now_ns = monotonic_ns();
         self.save_state(self.meters.counters());
+        self.part()?;
+        let now_ns = monotonic_ns();
         self.meters.close_row(now_ns, self.frames_produced());
         while let Some(report) = self.meters.take_last_report(now_ns) {
             self.sink.send(Message::Report(Box::new(report)))?;
@@ -395,9 +675,14 @@ impl<'seg, S: MessageSink> Hub<'seg, S> {
         Ok(())
     }
 
-    /// Frames in a batch.
-    fn n_frames(&self, batch: &SlotBatch) -> u64 {
-        batch.slots.len() as u64 * self.frames_per_slot
+    /// Compares notes with the other ranks a last time, and parts from them.
+    fn part(&mut self) -> Result<(), LearnerError> {
+        let vitals = &self.status.vitals;
+        if !(self.is_alone() || self.has_given_up) {
+            self.compare(&mut || vitals.beat(monotonic_ns()))?;
+        }
+        self.cluster.leave();
+        Ok(())
     }
 
     fn frames_produced(&self) -> u64 {
@@ -408,6 +693,13 @@ impl<'seg, S: MessageSink> Hub<'seg, S> {
 /// Means over the learned frames, as `metrics.csv` has them.
 fn mean_losses(PassSums { losses, off_policy }: &PassSums) -> Losses {
     losses.per(off_policy.n_learned.max(1) as f64)
+}
+
+/// Goes through the undiscounted returns of the episodes that ended in some slots.
+fn each_return(slots: &[TakenSlot], mut take: impl FnMut(f64)) {
+    for slot in slots {
+        slot.rollout().episodes().for_each(|(episode_return, _)| take(f64::from(episode_return)));
+    }
 }
 
 /// Which slot the log is about.

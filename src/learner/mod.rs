@@ -6,6 +6,8 @@
 //! behind locks of this process alone: no other process waits for them, and if this one dies they die
 //! with it. Called by the supervisor in a forked process.
 
+pub mod cluster;
+pub mod corrections;
 pub mod hub;
 pub mod intake;
 pub mod lane;
@@ -15,6 +17,7 @@ pub mod optim;
 pub mod overlap;
 pub mod pass;
 pub mod pulse;
+pub mod reward_norm;
 pub mod score;
 pub mod streak;
 pub mod targets;
@@ -22,15 +25,20 @@ pub mod vtrace;
 
 use std::fmt;
 use std::panic::resume_unwind;
+use std::sync::mpsc::{self, RecvTimeoutError};
 use std::sync::{Mutex, MutexGuard};
 use std::thread;
+use std::time::Duration;
 
 use crate::base::latency::{RunClock, monotonic_ns};
 use crate::base::units::number_of;
 use crate::config::{Config, ConfigError};
+use crate::os::process::end_worker;
 use crate::shm::{Segment, SegmentError};
+use crate::state::LearnerState;
 use crate::telemetry::Message;
 
+use cluster::{Cluster, ClusterError};
 use hub::Hub;
 use intake::Intake;
 use lane::Lane;
@@ -61,6 +69,25 @@ pub enum LearnerError {
     /// The operating system gave no thread.
     #[error("cannot start a learner thread: {0}; check `ulimit -u` or lower learner_threads")]
     Thread(std::io::Error),
+    /// The ranks of the job cannot learn together.
+    #[error(transparent)]
+    Cluster(#[from] ClusterError),
+    /// A round of theirs failed.
+    #[error("update {update}: {source}")]
+    Round {
+        /// Which update it would have been.
+        update: u64,
+        /// Why.
+        source: ClusterError,
+    },
+    /// The others have not started.
+    #[error(
+        "waited {waited_s:.0} s for the other ranks to start (distributed.round_timeout_s); see what the launcher says"
+    )]
+    NobodyCame {
+        /// How long.
+        waited_s: f64,
+    },
     /// The supervisor is gone or deaf.
     #[error("the supervisor does not take reports: {0}")]
     Report(String),
@@ -115,7 +142,8 @@ impl<'seg, S: MessageSink + Send> Learner<'seg, S> {
     /// before it left.
     ///
     /// # Errors
-    /// If the configuration cannot work, or the segment is damaged or holds no state.
+    /// If the configuration cannot work, the segment is damaged or holds no state, or the other ranks of the job do
+    /// not come.
     pub fn new(
         config: &'seg Config,
         segment: &'seg Segment,
@@ -125,12 +153,13 @@ impl<'seg, S: MessageSink + Send> Learner<'seg, S> {
         let now_ns = monotonic_ns();
         segment.check_header()?;
         let saved = segment.state_reader().read_if_newer().map_err(SegmentError::from)?;
-        let saved = saved.ok_or(LearnerError::NoState)?;
+        let mut saved = saved.ok_or(LearnerError::NoState)?;
         if !saved.state.is_finite() {
             return Err(LearnerError::NoState);
         }
+        let cluster = join(config, segment, &mut saved.state)?;
         let intake = Intake::new(config, segment, &saved.consumed)?;
-        let hub = Hub::new(config, segment, saved, run_clock, now_ns, sink)?;
+        let hub = Hub::new(config, segment, cluster, saved, run_clock, now_ns, sink)?;
         Ok(Learner { config, segment, intake, hub: Mutex::new(hub) })
     }
 
@@ -148,8 +177,47 @@ impl<'seg, S: MessageSink + Send> Learner<'seg, S> {
         let lane = |number| Lane::new(number, self.config, self.segment, &self.intake, &self.hub);
         let lanes = (0..self.config.n_learner_threads()).map(lane);
         run_together(lanes.collect::<Result<_, _>>()?)?;
-        self.hub.into_inner().expect(NO_PANIC).finish()
+        let mut hub = self.hub.into_inner().expect(NO_PANIC);
+        hub.say_goodbye()?;
+        hub.finish()
     }
+}
+
+/// How often who waits for the job to begin says that it lives.
+const BREATH: Duration = Duration::from_millis(100);
+
+/// Rounds of the beginning that time out say more than that nobody came: they have so long for it, s.
+const LAST_WORDS_S: f64 = 5.0;
+
+/// Joins the other learners of the job, if there are any. Meanwhile a thread says that this one lives, because MPI
+/// blocks until all have come; it gives up when that has taken too long.
+fn join(
+    config: &Config,
+    segment: &Segment,
+    state: &mut LearnerState,
+) -> Result<Box<dyn Cluster>, LearnerError> {
+    if !config.is_distributed() {
+        return Ok(cluster::join(config, state)?);
+    }
+    let (done, is_done) = mpsc::channel::<()>();
+    let vitals = &segment.board().learner().vitals;
+    let (start_ns, patience_s) = (monotonic_ns(), config.distributed.round_timeout_s);
+    thread::scope(|scope| {
+        let breathe = move || {
+            while is_done.recv_timeout(BREATH) == Err(RecvTimeoutError::Timeout) {
+                let waited_s = (monotonic_ns() - start_ns) as f64 / 1e9;
+                if waited_s > patience_s + LAST_WORDS_S {
+                    end_worker(&format!("learner: {}", LearnerError::NobodyCame { waited_s }));
+                }
+                vitals.beat(monotonic_ns());
+            }
+        };
+        let named = thread::Builder::new().name("impala-breath".into());
+        named.spawn_scoped(scope, breathe).map_err(LearnerError::Thread)?;
+        let joined = cluster::join(config, state);
+        drop(done);
+        Ok(joined?)
+    })
 }
 
 /// Runs the first lane on this thread and each further one on its own; the first error, if any.

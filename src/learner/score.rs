@@ -43,14 +43,22 @@ impl Score {
 
     /// Counts one finished episode's undiscounted return.
     pub fn add(&mut self, episode_return: f64) {
-        self.recent[self.n_episodes as usize % SCORE_WINDOW] = episode_return;
-        self.n_episodes += 1;
-        let IntervalSums { n, sum, min, max } = self.interval;
+        self.add_all(1, episode_return, (episode_return, episode_return));
+    }
+
+    /// Counts `n` episodes of which the mean return is known, and between which bounds those lie that are known one by
+    /// one. The window takes the mean for each.
+    pub fn add_all(&mut self, n: u64, mean: f64, (low, high): (f64, f64)) {
+        for episode in self.n_episodes..self.n_episodes + n {
+            self.recent[episode as usize % SCORE_WINDOW] = mean;
+        }
+        self.n_episodes += n;
+        let IntervalSums { n: n_before, sum, min, max } = self.interval;
         self.interval = IntervalSums {
-            n: n + 1,
-            sum: sum + episode_return,
-            min: if n == 0 { episode_return } else { min.min(episode_return) },
-            max: if n == 0 { episode_return } else { max.max(episode_return) },
+            n: n_before + n,
+            sum: sum + n as f64 * mean,
+            min: if n_before == 0 { low } else { min.min(low) },
+            max: if n_before == 0 { high } else { max.max(high) },
         };
     }
 
@@ -97,6 +105,16 @@ mod tests {
         (0..50).for_each(|_| score.add(0.0));
         assert_eq!(score.last100(), Some(250.0));
         assert_eq!(score.n_episodes(), 150);
+    }
+
+    #[test]
+    fn episodes_of_which_the_mean_is_known_count_with_it() {
+        let mut score = Score::default();
+        score.add_all(60, 10.0, (4.0, 12.0));
+        score.add_all(60, 20.0, (18.0, 18.0));
+        assert_eq!((score.n_episodes(), score.last100()), (120, Some(16.0)));
+        let expected = IntervalScore { mean: 15.0, min: 4.0, max: 18.0 };
+        assert_eq!(score.take_interval(), Some(expected));
     }
 
     #[test]

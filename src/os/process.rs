@@ -413,6 +413,19 @@ pub fn leave_words(words: &str) {
     tell_supervisor(Words::Last, words);
 }
 
+/// Ends this worker at once, whatever its other threads do, and says why.
+pub fn end_worker(words: &str) -> ! {
+    leave_words(words);
+    leave(EXIT_ERROR)
+}
+
+/// From now on this process is asked to end when the one that started it has died: a launcher that is killed can no
+/// longer pass on that the job shall end.
+pub fn end_with_launcher() {
+    // Refused only for a signal that does not exist.
+    let _ = prctl::set_pdeathsig(Signal::SIGTERM);
+}
+
 /// Remarks something to the supervisor, which tells the user, while this worker goes on. Never waits: where
 /// nobody has listened for long the words are lost. Outside a worker nobody listens.
 pub fn remark(words: &str) {

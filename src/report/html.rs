@@ -12,6 +12,7 @@ use super::learning::{self, Course, Learning};
 use super::loops::{actor_loop_s, learner_loop_s};
 use super::palette;
 use super::quantiles::Quantiles;
+use super::ranks::RankTable;
 use super::read::RunData;
 use super::resolved::resolved;
 use super::series::Column;
@@ -53,6 +54,7 @@ pub fn pages(run: &RunData, sections: &[DrawnSection]) -> askama::Result<Pages> 
         picture: run.observation.as_ref().map(|png| base64::prelude::BASE64_STANDARD.encode(png)),
         sections,
         ratios: ratio_rows(&run.rows),
+        ranks: summary.and_then(RankTable::of),
         stages: stage_groups(run),
         waits: waits(summary),
         troubles: summary.map(troubles).unwrap_or_default(),
@@ -113,6 +115,7 @@ struct Page<'a> {
     picture: Option<String>,
     sections: &'a [DrawnSection],
     ratios: Vec<RatioRow>,
+    ranks: Option<RankTable>,
     stages: Vec<StageGroup>,
     waits: Vec<Wait>,
     troubles: Vec<Fact>,
@@ -416,6 +419,7 @@ fn meaning(stage: Stage) -> &'static str {
         Stage::Vtrace => "importance ratios and V-trace targets",
         Stage::Backward => "losses and gradient",
         Stage::Turn => "waiting until no other thread steps the optimiser",
+        Stage::Exchange => "summing gradients with the other ranks",
         Stage::Optimizer => "gradient clipping and parameter step",
         Stage::Publish => "handing new weights to the actors",
         Stage::Release => "giving slots back",
@@ -522,7 +526,10 @@ fn settings(config: &toml::Table, summary: Option<&Summary>) -> Vec<SettingGroup
     let mut groups = vec![SettingGroup { name: TOP_LEVEL.to_owned(), facts: Vec::new() }];
     collect_settings(config, 0, &mut groups);
     for (name, ran) in summary.into_iter().flat_map(resolved) {
-        let stated = groups[0].facts.iter_mut().find(|fact| fact.name == name && fact.value != ran);
+        let (table, key) = name.rsplit_once('.').unwrap_or((TOP_LEVEL, name));
+        let facts =
+            groups.iter_mut().filter(|group| group.name == table).flat_map(|g| &mut g.facts);
+        let stated = facts.into_iter().find(|fact| fact.name == key && fact.value != ran);
         stated.into_iter().for_each(|fact| fact.value = format!("{ran} (set: {})", fact.value));
     }
     groups.retain(|group| !group.facts.is_empty());

@@ -27,6 +27,7 @@ mod png;
 mod points;
 mod processes;
 mod quantiles;
+mod ranks;
 pub mod read;
 mod readout;
 mod resolved;

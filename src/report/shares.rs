@@ -58,10 +58,11 @@ impl Shares {
             summary.actors.iter().map(|a| finite(part(a))).sum::<f64>()
         };
         let learner_wait_s = finite(summary.learner_wait_s).min(learner_s);
-        let turn_s: f64 = stages.iter().filter(|s| s.stage == Stage::Turn).map(|s| s.total_s).sum();
+        let of_others = |s: &&StageTime| matches!(s.stage, Stage::Turn | Stage::Exchange);
+        let others_s: f64 = stages.iter().filter(of_others).map(|s| s.total_s).sum();
         let (act_s, env_s) = (sum(|a| a.act_s), sum(|a| a.env_s));
         let train_s = finite(summary.train_s);
-        let work_s = learner_s - learner_wait_s - turn_s;
+        let work_s = learner_s - learner_wait_s - others_s;
         let busy_s = work_s + act_s + env_s + sum(|a| a.read_weights_s);
         let shares = Shares {
             learner_s,
@@ -140,9 +141,9 @@ impl Cores {
     }
 }
 
-/// Waiting is no work, neither for rollouts nor for another thread's turn.
+/// Waiting is no work, neither for rollouts nor for another thread's turn nor for other ranks.
 fn largest(stages: &[StageTime]) -> Option<StageTime> {
-    let is_work = |s: &&StageTime| !matches!(s.stage, Stage::Wait | Stage::Turn);
+    let is_work = |s: &&StageTime| !matches!(s.stage, Stage::Wait | Stage::Turn | Stage::Exchange);
     let busy = stages.iter().filter(is_work).filter(|s| s.total_s > 0.0);
     busy.max_by(|a, b| a.total_s.total_cmp(&b.total_s)).copied()
 }

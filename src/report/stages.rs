@@ -17,7 +17,7 @@ use crate::telemetry::MetricsRow;
 type StageColumn = (Stage, Colour, fn(&MetricsRow) -> f64);
 
 /// The learner's stages from the largest to what is left, with colour and column.
-const STAGES: [StageColumn; 10] = [
+const STAGES: [StageColumn; 11] = [
     (Stage::Forward, Colour::Blue, |r| r.forward_us),
     (Stage::Backward, Colour::Vermillion, |r| r.backward_us),
     (Stage::Vtrace, Colour::Green, |r| r.vtrace_us),
@@ -25,6 +25,7 @@ const STAGES: [StageColumn; 10] = [
     (Stage::Batching, Colour::Sky, |r| r.batching_us),
     (Stage::Publish, Colour::Purple, |r| r.publish_us),
     (Stage::Turn, Colour::Wine, |r| r.turn_us),
+    (Stage::Exchange, Colour::Ink, |r| r.exchange_us),
     (Stage::Release, Colour::Olive, |r| r.release_us),
     (Stage::Report, Colour::Slate, |r| r.report_us),
     (Stage::Wait, Colour::Grey, |r| r.wait_us),
@@ -35,12 +36,20 @@ pub fn times(rows: &[MetricsRow]) -> Plot {
     let caption = "Look for lines that stay level: a stage that slows down as the run goes on has a leak or a \
                    rival for its core.";
     over_run(rows, ("stage_times", "Time of each stage of the learner", caption), |over| {
-        let layers = STAGES.map(|(stage, colour, column)| {
-            let time = rows.iter().filter_map(|row| Some((over.of(row), positive(column(row))?)));
-            Layer::new(stage.tag(), colour, Mark::Line(curve(time)))
-        });
-        vec![Panel::fit("time per update, µs", Scale::Log, layers.into())]
+        let layers = STAGES.iter().filter(|column| has_stage(rows, column)).map(
+            |(stage, colour, column)| {
+                let time =
+                    rows.iter().filter_map(|row| Some((over.of(row), positive(column(row))?)));
+                Layer::new(stage.tag(), *colour, Mark::Line(curve(time)))
+            },
+        );
+        vec![Panel::fit("time per update, µs", Scale::Log, layers.collect())]
     })
+}
+
+/// Whether a run has that stage: one alone exchanges nothing, and its plots need not say so.
+fn has_stage(rows: &[MetricsRow], (stage, _, column): &StageColumn) -> bool {
+    *stage != Stage::Exchange || rows.iter().any(|row| column(row) > 0.0)
 }
 
 /// Mean time of gathering and of the two directions through the network, without all other stages.
@@ -68,7 +77,8 @@ pub fn shares(rows: &[MetricsRow]) -> Plot {
                    unless it is wait, which is the actors' to fill.";
     let steps = share_steps(rows);
     over_run(rows, ("stage_shares", "Where the learner's time went", caption), |over| {
-        let layers = STAGES.iter().enumerate().map(|(i, (stage, colour, _))| {
+        let shown = STAGES.iter().enumerate().filter(|(_, column)| has_stage(rows, column));
+        let layers = shown.map(|(i, (stage, colour, _))| {
             let corners = |step: &ShareStep, level: usize| {
                 let (from, to) = step.span(over);
                 [(from, step.levels[level]), (to, step.levels[level])]

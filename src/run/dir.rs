@@ -17,6 +17,10 @@
 //!     observation.png                                                    written at its end, of pictures alone
 //!     checkpoint.safetensors  checkpoints/{frames-*,best}.safetensors    written by the supervisor
 //!     report.html  report.md  plots/*                                    written by the report
+//!     parts/<000...>/                                                    what earlier parts wrote, where the run
+//!                                                                        went on in its own folder
+//!     ranks/<001...>/                                                    the first six files of each other rank,
+//!                                                                        where several learned together
 //! ```
 
 use std::fs;
@@ -25,8 +29,16 @@ use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
 
+use crate::os::launcher::Rank;
+
 /// Name of the link to the newest run, beside the runs.
 const LATEST: &str = "latest";
+
+/// Name of the folder that has one for each rank but the first.
+const RANKS: &str = "ranks";
+
+/// Name of the folder that has one for each earlier part of a run that went on in its own folder.
+const PARTS: &str = "parts";
 
 /// How the file of a numbered checkpoint begins; its frames follow.
 const FRAMES_PREFIX: &str = "frames-";
@@ -130,6 +142,58 @@ impl RunDir {
         }
         create_with_parents(path)?;
         Ok(RunDir { path: path.to_owned() })
+    }
+
+    /// The same for a run that goes on in its own folder: what its earlier part wrote is put aside, in `parts/`.
+    ///
+    /// # Errors
+    /// [`RunDirError::NotEmpty`] of another folder, [`RunDirError::Create`] where the files cannot be moved.
+    pub fn go_on_at(path: &Path) -> Result<RunDir, RunDirError> {
+        let run = RunDir { path: path.to_owned() };
+        if !run.holds_a_run() {
+            return RunDir::create_at(path);
+        }
+        run.put_aside().map_err(|source| RunDirError::Create { path: path.join(PARTS), source })?;
+        Ok(run)
+    }
+
+    /// Moves what is there into a folder of its own. What other ranks may be reading, to go on from it, stays as well:
+    /// each of these files will be replaced in one step.
+    fn put_aside(&self) -> io::Result<()> {
+        fs::create_dir_all(self.path.join(PARTS))?;
+        let n_parts = fs::read_dir(self.path.join(PARTS))?.count();
+        let part = self.path.join(PARTS).join(format!("{n_parts:03}"));
+        fs::create_dir(&part)?;
+        for entry in fs::read_dir(&self.path)? {
+            let entry = entry?;
+            let (from, to) = (entry.path(), part.join(entry.file_name()));
+            if [self.meta(), self.config()].contains(&from) {
+                fs::copy(from, to)?;
+            } else if ![
+                self.checkpoint(),
+                self.checkpoints(),
+                self.path.join(PARTS),
+                self.path.join(RANKS),
+            ]
+            .contains(&from)
+            {
+                fs::rename(from, to)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Where a rank of several writes: the run's folder at `path`, or one of its own below that.
+    pub fn path_for_rank(path: &Path, rank: Rank) -> PathBuf {
+        match rank.number {
+            0 => path.to_owned(),
+            number => path.join(RANKS).join(format!("{number:03}")),
+        }
+    }
+
+    /// Whether any checkpoint lies in it.
+    pub fn has_checkpoint(&self) -> bool {
+        self.checkpoint().exists() || !self.numbered_checkpoints().is_empty()
     }
 
     /// Opens an existing run folder; links such as `results/latest` are followed.
@@ -309,6 +373,9 @@ fn refuse_unless_empty(path: &Path) -> Result<(), RunDirError> {
     if run.holds_a_run() {
         return Err(RunDirError::ExistingRun(run.path));
     }
-    let is_empty = fs::read_dir(path).is_ok_and(|mut entries| entries.next().is_none());
+    // Of several ranks another one may have been here first, which writes below it.
+    let is_other =
+        |entry: io::Result<fs::DirEntry>| entry.is_ok_and(|entry| entry.file_name() != RANKS);
+    let is_empty = fs::read_dir(path).is_ok_and(|mut entries| !entries.any(is_other));
     if is_empty { Ok(()) } else { Err(RunDirError::NotEmpty(run.path)) }
 }

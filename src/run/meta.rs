@@ -62,7 +62,7 @@ impl Meta {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             git_commit: option_env!("IMPALA_GIT_COMMIT").unwrap_or(UNKNOWN).to_owned(),
             rustc: option_env!("IMPALA_RUSTC_VERSION").unwrap_or(UNKNOWN).to_owned(),
-            host: kernel_text("/proc/sys/kernel/hostname"),
+            host: host_name(),
             kernel: kernel_text("/proc/sys/kernel/osrelease"),
             cpu_model: cpu_model(&kernel_text("/proc/cpuinfo")),
             n_cores: process::n_cores(),
@@ -92,6 +92,11 @@ impl Meta {
         self.exit = Some(exit);
         self.exit_reason = Some(reason.to_owned());
     }
+}
+
+/// Name of this machine.
+pub fn host_name() -> String {
+    kernel_text("/proc/sys/kernel/hostname")
 }
 
 const UNKNOWN: &str = "unknown";

@@ -16,8 +16,8 @@ use terminal::Terminal;
 pub struct Sinks {
     /// The files in its folder.
     pub files: RunFiles,
-    /// The file for TensorBoard.
-    pub tensorboard: TensorBoard,
+    /// The file for TensorBoard; of several ranks the first has one.
+    pub tensorboard: Option<TensorBoard>,
     /// Whoever looks on.
     pub terminal: Terminal,
 }

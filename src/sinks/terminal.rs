@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use indicatif::{HumanDuration, ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle};
 
 use crate::base::units::{DASH, number_of, score};
+use crate::os::launcher::Rank;
 use crate::telemetry::Progress;
 
 /// Without a bar there is a line this often: few enough for a log file.
@@ -45,6 +46,8 @@ pub struct ProgressLine {
     task: &'static str,
     unit: &'static str,
     total: u64,
+    /// Before each note: who of several says it; empty of one alone.
+    speaker: String,
     /// What had been done before: it counts as done, and not for the speed.
     before: u64,
     start: Instant,
@@ -60,7 +63,18 @@ impl ProgressLine {
         };
         let bar = ProgressBar::with_draw_target(Some(total), target).with_style(style(unit, 0));
         let now = Instant::now();
-        ProgressLine { show, bar, task, unit, total, before: 0, start: now, last_line: now }
+        let speaker = String::new();
+        ProgressLine {
+            show,
+            bar,
+            task,
+            unit,
+            total,
+            speaker,
+            before: 0,
+            start: now,
+            last_line: now,
+        }
     }
 
     /// The same of something that goes on, of which `before` had been done.
@@ -91,7 +105,7 @@ impl ProgressLine {
 
     /// Writes a line above the bar.
     pub fn note(&self, text: &str) {
-        self.bar.suspend(|| write_line(text));
+        self.bar.suspend(|| write_line(&format!("{}{text}", self.speaker)));
     }
 
     /// Takes the bar away.
@@ -152,10 +166,20 @@ pub struct Terminal {
 }
 
 impl Terminal {
-    /// A line for a run of `budget_frames`, of which its earlier part has learned `frames_before`.
-    pub fn new(show: Show, budget_frames: u64, frames_before: u64) -> Self {
+    /// A line for a run of `budget_frames`, of which its earlier part has learned `frames_before`. Of several ranks
+    /// the first alone shows progress, in lines, since what looks like a terminal is the launcher's; the others' notes
+    /// say whose they are.
+    pub fn new(show: Show, rank: Rank, budget_frames: u64, frames_before: u64) -> Self {
+        let show = match show {
+            show if rank.is_alone() => show,
+            Show::Bar | Show::Lines if rank.is_first() => Show::Lines,
+            _ => Show::Nothing,
+        };
         let line = ProgressLine::new(show, "training", "frames", budget_frames);
-        let line = line.going_on_from(frames_before);
+        let mut line = line.going_on_from(frames_before);
+        if !rank.is_first() {
+            line.speaker = format!("[rank {}] ", rank.number);
+        }
         Terminal { line, figures: String::new(), warnings: BTreeMap::new() }
     }
 

@@ -25,9 +25,10 @@ pub struct Evaluator {
 }
 
 impl Evaluator {
-    /// An evaluator that begins `eval.interval_s` after `now_ns`.
+    /// An evaluator that begins `eval.interval_s` after `now_ns`. Of several ranks the first one has it.
     pub fn new(config: &Config, now_ns: u64) -> Self {
-        let interval_ns = config.eval.is_on().then_some((config.eval.interval_s * 1e9) as u64);
+        let is_on = config.eval.is_on() && config.rank.is_first();
+        let interval_ns = is_on.then_some((config.eval.interval_s * 1e9) as u64);
         Evaluator { interval_ns, last_ns: now_ns, at_work: None }
     }
 

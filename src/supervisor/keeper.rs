@@ -21,6 +21,8 @@ pub struct Keeper<'a> {
     segment: &'a Segment,
     run_clock: RunClock,
     is_deterministic: bool,
+    /// Whether this one writes checkpoints: of several ranks, whose states are equal, the first does.
+    is_writer: bool,
     /// The learner's state, from which checkpoints are made.
     saved: StateReader<'a>,
     /// Whether it could not be read.
@@ -56,6 +58,7 @@ impl<'a> Keeper<'a> {
             segment,
             run_clock,
             is_deterministic: config.deterministic,
+            is_writer: config.rank.is_first(),
             saved,
             found_damage: false,
             frames_before_segment: state.counters.frames,
@@ -91,16 +94,20 @@ impl<'a> Keeper<'a> {
 
     /// Whether it is time for a checkpoint.
     pub fn is_checkpoint_due(&self) -> bool {
-        self.checkpoints.is_due(monotonic_ns())
+        self.is_writer && self.checkpoints.is_due(monotonic_ns())
     }
 
-    /// Writes where training stands, from shared memory. The learner goes on meanwhile.
+    /// Writes where training stands, from shared memory, where this is the one that writes. The learner goes on
+    /// meanwhile.
     ///
     /// # Errors
     /// If the file system refuses; it is counted, and all that was there before still is.
     pub fn write_checkpoint(&mut self) -> Result<(), CheckpointError> {
         let now_ns = monotonic_ns();
         let mut checkpoint = self.checkpoint(now_ns);
+        if !self.is_writer {
+            return Ok(());
+        }
         if self.is_deterministic {
             checkpoint.forget_times();
         }

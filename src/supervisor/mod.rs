@@ -244,6 +244,12 @@ impl<'a> Supervisor<'a> {
         if self.stopping_since_ns.is_some() {
             return Ok(());
         }
+        if role == Role::Learner && !self.config.rank.is_alone() {
+            self.fail(
+                "the learner of this rank died, and with it the job: go on from the newest checkpoint",
+            );
+            return Ok(());
+        }
         self.is_segment_damaged |= death == Death::Exited(EXIT_SEGMENT);
         if death == Death::Exited(EXIT_DIVERGED) {
             return self.go_back();
@@ -377,6 +383,12 @@ impl<'a> Supervisor<'a> {
     fn reset_if_damaged(&mut self) -> Result<(), SupervisorError> {
         let is_damaged = std::mem::take(&mut self.is_segment_damaged) | self.keeper.take_damage();
         if !is_damaged || self.stopping_since_ns.is_some() {
+            return Ok(());
+        }
+        if !self.config.rank.is_alone() {
+            self.fail(
+                "the shared segment was damaged, and a learner of several cannot begin again",
+            );
             return Ok(());
         }
         self.crew.kill_all().map_err(refused("to kill a worker"))?;

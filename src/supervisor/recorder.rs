@@ -118,7 +118,9 @@ impl<'a> Recorder<'a> {
     pub fn record_evaluation(&mut self, row: &EvalRow) {
         self.sinks.terminal.note(&row.to_string());
         let files = self.sinks.files.append_evaluations(std::slice::from_ref(row));
-        let board = self.sinks.tensorboard.append_evaluations(std::slice::from_ref(row));
+        let board = self.sinks.tensorboard.as_mut();
+        let board =
+            board.map_or(Ok(()), |board| board.append_evaluations(std::slice::from_ref(row)));
         let errors = [files.err().map(|e| e.to_string()), board.err().map(|e| e.to_string())];
         for error in errors.into_iter().flatten() {
             self.sinks.terminal.note(&format!("{error}; training goes on"));
@@ -139,8 +141,11 @@ impl<'a> Recorder<'a> {
         self.sinks.files.append_slots(&report.slots)?;
         self.sinks.files.append_rows(&report.rows)?;
         self.sinks.files.append_latencies(Interval { start_ns, end_ns }, stages())?;
-        self.sinks.tensorboard.append_rows(&report.rows)?;
-        Ok(self.sinks.tensorboard.append_latencies(end_ns, report.progress.frames, stages())?)
+        if let Some(tensorboard) = &mut self.sinks.tensorboard {
+            tensorboard.append_rows(&report.rows)?;
+            tensorboard.append_latencies(end_ns, report.progress.frames, stages())?;
+        }
+        Ok(())
     }
 
     /// Samples the processes if that is due.

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use super::histogram::{DecodeError, EncodedHistogram, lag_histogram};
 use super::row::{MetricsRow, SlotRecord};
-use super::summary::{Exit, LagSummary, Spread};
+use super::summary::{Exit, LagSummary, RankSummary, Spread};
 use crate::base::latency::Stage;
 
 /// What the learner sends to the supervisor over ipc-channel.
@@ -38,6 +38,8 @@ pub struct Report {
     pub policy_lag: Option<EncodedHistogram>,
     /// Gradient lag of each update.
     pub gradient_lag: Option<EncodedHistogram>,
+    /// What all ranks last said of themselves, where that is news.
+    pub ranks: Vec<RankSummary>,
 }
 
 /// What a learner did in one stretch, to be added to that of all others, be they of its process or not.
@@ -103,6 +105,8 @@ pub struct Progress {
 pub struct LearnerFigures {
     /// Sums of all reports.
     pub sums: LearnerSums,
+    /// All ranks, as they last said together; empty of a learner alone.
+    pub ranks: Vec<RankSummary>,
     policy_lag: Histogram<u64>,
     gradient_lag: Histogram<u64>,
 }
@@ -111,6 +115,7 @@ impl Default for LearnerFigures {
     fn default() -> Self {
         LearnerFigures {
             sums: LearnerSums::default(),
+            ranks: Vec::new(),
             policy_lag: lag_histogram(),
             gradient_lag: lag_histogram(),
         }
@@ -124,6 +129,9 @@ impl LearnerFigures {
     /// If it holds bytes that are no histogram.
     pub fn add(&mut self, report: &Report) -> Result<(), DecodeError> {
         self.sums.merge(&report.sums);
+        if !report.ranks.is_empty() {
+            self.ranks.clone_from(&report.ranks);
+        }
         for (total, part) in [
             (&mut self.policy_lag, &report.policy_lag),
             (&mut self.gradient_lag, &report.gradient_lag),

@@ -13,5 +13,5 @@ pub use message::{LearnerFigures, LearnerSums, Message, Progress, Report};
 pub use row::{EvalRow, MetricsRow, ProcessSample, SlotRecord, Unlearned};
 pub use summary::{
     ActorSummary, CoreSummary, EvalSummary, Exit, LagSummary, LatencySummary, MemorySummary,
-    Reliability, SelfChecks, Spread, Summary,
+    RankSummary, Reliability, SelfChecks, Spread, Summary,
 };

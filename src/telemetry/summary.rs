@@ -221,6 +221,39 @@ pub struct ActorSummary {
     pub bad_rollouts: u64,
 }
 
+/// One of several learners that learned together.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct RankSummary {
+    /// Which, from 0.
+    pub rank: usize,
+    /// Its machine.
+    pub host: String,
+    /// Frames of its own actors that were learned from, in this part of the run.
+    pub frames: u64,
+    /// The same a second.
+    #[serde(deserialize_with = "null_is_nan")]
+    pub frames_per_s: f64,
+    /// Seconds in rounds, its threads' added up.
+    #[serde(deserialize_with = "null_is_nan")]
+    pub exchange_s: f64,
+    /// Median of a round, µs.
+    #[serde(deserialize_with = "null_is_nan")]
+    pub exchange_p50_us: f64,
+    /// 99th percentile of a round, µs.
+    #[serde(deserialize_with = "null_is_nan")]
+    pub exchange_p99_us: f64,
+    /// Seconds that its learner's threads waited for slots, added up.
+    #[serde(deserialize_with = "null_is_nan")]
+    pub wait_s: f64,
+    /// Times that its actors were started again.
+    pub restarts: u64,
+    /// Mean policy lag of its slots, updates.
+    #[serde(deserialize_with = "null_is_nan")]
+    pub policy_lag: f64,
+    /// Hash of its parameters, optimiser and counters: equal on all ranks.
+    pub weights: String,
+}
+
 /// Memory of all processes (PSS). What was in no sample is `None`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MemorySummary {
@@ -277,6 +310,9 @@ pub struct Summary {
     /// Whole batches that all rings together hold.
     #[serde(default)]
     pub ring_batches: usize,
+    /// ε of the clip of the policy gradient; `None` where there was none.
+    #[serde(default)]
+    pub clip: Option<f32>,
     /// Slots of each ring.
     #[serde(default)]
     pub slots_per_actor: usize,
@@ -363,6 +399,9 @@ pub struct Summary {
     /// What was saved, and what went wrong.
     #[serde(default)]
     pub reliability: Reliability,
+    /// All learners of the job, where there were several, as they last said together; empty elsewhere.
+    #[serde(default)]
+    pub ranks: Vec<RankSummary>,
 }
 
 impl Summary {

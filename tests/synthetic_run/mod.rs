@@ -10,7 +10,8 @@ use impala::sinks::files::RunFiles;
 use impala::sinks::tensorboard::TensorBoard;
 use impala::telemetry::{
     ActorSummary, CoreSummary, EvalRow, EvalSummary, Exit, LagSummary, LatencySummary,
-    MemorySummary, MetricsRow, ProcessSample, Reliability, SlotRecord, Spread, Summary,
+    MemorySummary, MetricsRow, ProcessSample, RankSummary, Reliability, SlotRecord, Spread,
+    Summary,
 };
 
 pub const CONFIG: &str = r#"
@@ -36,13 +37,14 @@ const N_SAMPLES: u64 = 12;
 pub const ROWS_AN_INTERVAL: usize = 10;
 
 /// Mean µs of each stage.
-const STAGE_US: [(Stage, f64); 15] = [
+const STAGE_US: [(Stage, f64); 16] = [
     (Stage::Wait, 6.0),
     (Stage::Batching, 2.1),
     (Stage::Forward, 89.0),
     (Stage::Vtrace, 4.2),
     (Stage::Backward, 123.0),
     (Stage::Turn, 1.4),
+    (Stage::Exchange, 3.2),
     (Stage::Optimizer, 7.4),
     (Stage::Publish, 1.1),
     (Stage::Release, 11.0),
@@ -95,11 +97,13 @@ pub fn row(i: u64, n: u64) -> MetricsRow {
         rho_mean: Some(0.99 + 0.02 * noise(i + 9)),
         rho_max: Some(1.4 + 1.6 * noise(i + 10)),
         rho_clipped: Some(0.45 + 0.08 * noise(i + 11)),
+        policy_clipped: Some(0.0),
         kl: Some(0.002 * (0.5 + noise(i + 12)) * settled),
         explained_variance: Some(skill * 0.97 - 0.15 * noise(i + 13) * settled),
         grad_norm: 260.0 * settled * (0.5 + noise(i + 14)),
         learning_rate: 2e-3 * (1.0 - share).max(0.05),
         entropy_cost: 1e-3,
+        reward_scale: Some(0.1),
         policy_lag_mean: 3.0 + 0.6 * noise(i + 15),
         policy_lag_max: 6 + (noise(i + 16) * 5.0) as u64,
         gradient_lag_mean: 0.8 + 0.3 * noise(i + 18),
@@ -110,6 +114,7 @@ pub fn row(i: u64, n: u64) -> MetricsRow {
         vtrace_us: stage_us(Stage::Vtrace, i),
         backward_us: stage_us(Stage::Backward, i),
         turn_us: stage_us(Stage::Turn, i),
+        exchange_us: stage_us(Stage::Exchange, i),
         optimizer_us: stage_us(Stage::Optimizer, i),
         publish_us: stage_us(Stage::Publish, i),
         release_us: stage_us(Stage::Release, i),
@@ -142,6 +147,7 @@ pub fn summary(rows: &[MetricsRow], totals: &StageHistograms) -> Summary {
         learner_threads: 2,
         max_learner_threads: 4,
         ring_batches: 4,
+        clip: None,
         slots_per_actor: 1,
         batch_slots: 1,
         deterministic: false,
@@ -182,7 +188,24 @@ pub fn summary(rows: &[MetricsRow], totals: &StageHistograms) -> Summary {
         cores_of_others: Some(0.2),
         collected_during_updates: 0.93,
         rollouts_dropped: 4,
+        ranks: vec![rank(0), rank(1)],
         reliability: Reliability { checkpoints: 1, learner_restarts: 3, ..Reliability::default() },
+    }
+}
+
+fn rank(rank: usize) -> RankSummary {
+    RankSummary {
+        rank,
+        host: format!("node{rank}"),
+        frames: 1_000_000,
+        frames_per_s: 5e5,
+        exchange_s: 0.2 + 0.6 * rank as f64,
+        exchange_p50_us: 28.0,
+        exchange_p99_us: 95.0,
+        wait_s: 0.1,
+        restarts: 0,
+        policy_lag: 3.3,
+        weights: "0123456789abcdef".into(),
     }
 }
 
