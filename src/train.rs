@@ -231,15 +231,13 @@ fn run_from(
         outcome.inspect_err(|error| drop(sinks.files.finish(Exit::Failed, &error.to_string())))?;
     debug!(reason = outcome.reason, "all workers have ended");
     let evaluation = evaluate(config, &mut outcome, &signals, &sinks.terminal, show);
-    let (eval, picture) = evaluation.map(|eval| (eval.summary, eval.picture)).unzip();
-    let last = eval.filter(|_| config.eval.is_on()).map(|eval| row(&outcome.checkpoint, &eval));
-    let mut summary = summarise(config, &outcome, eval, run_clock, state.counters.frames);
-    summary.signal = signals.first().map(|signal| signal.as_str().to_owned());
-    let end = End { summary: &summary, picture: picture.flatten(), last_evaluation: last };
+    let mut end = End::of(config, &outcome, evaluation, run_clock, state.counters.frames);
+    end.summary.signal = signals.first().map(|signal| signal.as_str().to_owned());
     let mut lost = write_results(&run, &mut sinks, &end, &mut outcome);
     lost.extend(render(config, &run).err().map(|why| Lost { what: "the report", why }));
     let (report, signal) = (run.report(), signals.first());
-    Ok(TrainedRun { run, summary, reason: outcome.reason, report, lost, signal })
+    let (summary, reason) = (end.summary, outcome.reason);
+    Ok(TrainedRun { run, summary, reason, report, lost, signal })
 }
 
 /// Makes sure that this process can do all that the run asks of it, before anything exists.
@@ -324,12 +322,30 @@ fn evaluate(
 }
 
 /// What is known at the end.
-struct End<'a> {
-    summary: &'a Summary,
+struct End {
+    summary: Summary,
     /// An observation as a PNG file.
     picture: Option<Vec<u8>>,
     /// What the evaluation at the end found, where there were others before.
     last_evaluation: Option<EvalRow>,
+}
+
+impl End {
+    fn of(
+        config: &Config,
+        outcome: &RunOutcome,
+        evaluation: Option<Evaluation>,
+        run_clock: RunClock,
+        frames_before: u64,
+    ) -> End {
+        let (eval, picture) = evaluation.map(|eval| (eval.summary, eval.picture)).unzip();
+        let last = eval.filter(|_| config.eval.is_on());
+        End {
+            summary: summarise(config, outcome, eval, run_clock, frames_before),
+            picture: picture.flatten(),
+            last_evaluation: last.map(|eval| row(&outcome.checkpoint, &eval)),
+        }
+    }
 }
 
 /// Writes what is known at the end, and says what could not be. Each file is tried, however the one before it
@@ -353,7 +369,7 @@ fn write_results(
         end.last_evaluation.map_or(Ok(()), |row| write_last_evaluation(run, sinks, &row));
     note("the last evaluation", evaluated);
     let files = &mut sinks.files;
-    note("summary.json", files.write_summary(end.summary).map_err(TrainError::from));
+    note("summary.json", files.write_summary(&end.summary).map_err(TrainError::from));
     let pictured = end.picture.as_ref().map_or(Ok(()), |png| files.write_observation(png));
     note("observation.png", pictured.map_err(TrainError::from));
     let ended = files.finish(outcome.exit, &outcome.reason);
