@@ -81,6 +81,7 @@ fn two_deterministic_runs_of_one_seed_are_equal_and_of_two_seeds_are_not() {
         &["--deterministic"][..],
         &["--deterministic", "--set", "actors.slots_per_actor=2", "--batch-slots", "4"],
         &["--deterministic", "--preset", "few-frames"],
+        &["--deterministic", "--env", "TMaze-v0", "--set", "network.lstm_inputs=last_step"],
     ]
     .into_iter()
     .enumerate()
@@ -125,6 +126,8 @@ fn any_run_is_learned_again_from_the_log_of_its_slots() {
         impala(&["train", "--run-dir"]).arg(folder.path().join("on")).args(resumed).output();
     assert!(resumed.as_ref().unwrap().status.success(), "{}", text(&resumed.unwrap()));
     assert_replays(&RunDir::open(&folder.path().join("on")).unwrap());
+    let memory = ["--log-slots", "--env", "TMaze-v0", "--set", "network.lstm_inputs=last_step"];
+    assert_replays(&train(folder.path(), "memory", &memory));
 }
 
 /// Statistics of observations are of the same frames as the weights, also where a run goes on.
@@ -204,8 +207,11 @@ fn a_log_that_was_changed_is_found_out() {
 fn a_checkpoint_of_another_network_or_optimiser_is_refused() {
     let folder = TempDir::new().unwrap();
     let run = train(folder.path(), "run", &["--log-slots"]);
-    for (name, setting) in [("network", "network.hidden=[8]"), ("optimiser", "optimizer.kind=adam")]
-    {
+    for (name, setting) in [
+        ("network", "network.hidden=[8]"),
+        ("memory", "network.lstm=8"),
+        ("optimiser", "optimizer.kind=adam"),
+    ] {
         let other = train(folder.path(), name, &["--set", setting]);
         fs::copy(other.checkpoint(), run.checkpoint()).unwrap();
         let output = replay(run.path());

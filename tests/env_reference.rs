@@ -4,7 +4,8 @@
 //! `CartPole-v1.vector.jsonl` holds a vector with autoreset, from `make_vector_golden.py`;
 //! `MinAtar-<game>.jsonl` and `MinAtar-<game>-rare.jsonl` hold a run of many episodes a line, from
 //! `make_minatar_golden.py` and `make_minatar_rare.py`. An environment in the registry without a recording fails
-//! here. The only one without an original is PixelCatch-v0, whose every picture a test of its own expects.
+//! here. Without an original are PixelCatch-v0, whose every picture a test of its own expects, and TMaze-v0, which is
+//! walked by a test of its own.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -276,7 +277,7 @@ fn replay_episodes(id: &str) {
 
 #[test]
 fn every_registered_environment_replays_its_recordings() {
-    for id in Registry::default().ids().filter(|id| *id != "PixelCatch-v0") {
+    for id in Registry::default().ids().filter(|id| !["PixelCatch-v0", "TMaze-v0"].contains(id)) {
         let game = id.strip_prefix("MinAtar/").and_then(|game| game.split_once('-'));
         match game {
             Some((game, version)) => replay_game(id, game, version),
@@ -393,6 +394,80 @@ fn pixel_catch_shows_what_its_rules_say() {
         let message = Registry::default().spec("PixelCatch-v0", &args).unwrap_err().to_string();
         assert!(message.contains(&format!("size = {size}: must be 24 to 84")), "{message}");
     }
+}
+
+/// The observations, rewards and kinds of walks through TMaze-v0, from its start.
+fn walked(length: i64, seed: u64, actions: &[i32]) -> (Vec<Vec<f32>>, Vec<f32>, Vec<StepKind>) {
+    let mut args = EnvArgs::default();
+    args.set("length", length.into());
+    let mut player = Player::with_args("TMaze-v0", &args, 1, seed);
+    player.reset();
+    let (mut obs, mut rewards, mut kinds) = (vec![player.obs(0)], Vec::new(), Vec::new());
+    for action in actions {
+        player.step(&[*action]);
+        obs.push(player.obs(0));
+        rewards.push(player.room.rewards[0]);
+        kinds.push(player.room.kinds[0]);
+    }
+    (obs, rewards, kinds)
+}
+
+#[test]
+fn a_t_maze_is_what_its_rules_say() {
+    let (on, end, reset) = (StepKind::ORDINARY, StepKind::TERMINATED, StepKind::RESET);
+    let [left, right] = [1.0, -1.0]
+        .map(|signal| (0..).find(|seed| walked(2, *seed, &[]).0[0] == [signal, 0.0]).unwrap());
+    for (seed, turn, reward) in [(left, 1, 4.0), (left, 2, -0.1), (right, 1, -0.1), (right, 2, 4.0)]
+    {
+        // Into the wall at the start, back at the start, on, back, on, on, on at the junction, the turn.
+        let (obs, rewards, kinds) = walked(2, seed, &[1, 3, 0, 3, 0, 0, 0, turn, 0]);
+        assert_eq!(rewards, [-0.1, -0.1, 0.0, -0.1, 0.0, 0.0, -0.1, reward, 0.0]);
+        assert_eq!(kinds, [on, on, on, on, on, on, on, end, reset]);
+        let junction: Vec<f32> = obs.iter().map(|obs| obs[1]).collect();
+        assert_eq!(junction, [0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 1.0, 1.0, 1.0, 0.0]);
+        let signals: Vec<f32> = obs[1..9].iter().map(|obs| obs[0]).collect();
+        assert_eq!(signals, [0.0; 8], "it is shown once");
+        assert_eq!(obs[9][0].abs(), 1.0, "and again after the reset");
+    }
+    let (obs, rewards, kinds) = walked(10, left, &[0; 41]);
+    assert_eq!(obs[10], [0.0, 1.0]);
+    assert_eq!((rewards[9], rewards[10]), (0.0, -0.1));
+    assert_eq!(kinds[39], StepKind::TRUNCATED, "the limit is four times the length");
+    let n_left = (0..400).filter(|seed| walked(1, *seed, &[]).0[0][0] == 1.0).count();
+    assert!((150..250).contains(&n_left), "{n_left} of 400 to the left");
+    for length in [0, -1, 20_001] {
+        let mut args = EnvArgs::default();
+        args.set("length", length.into());
+        let message = Registry::default().spec("TMaze-v0", &args).unwrap_err().to_string();
+        assert!(message.contains("length") || message.contains("-1"), "{message}");
+    }
+}
+
+#[test]
+fn cartpole_without_velocities_is_the_same_but_for_what_is_seen() {
+    let mut args = EnvArgs::default();
+    args.set("hide_velocities", true.into());
+    let mut all = Player::new("CartPole-v1", 3, 7);
+    let mut half = Player::with_args("CartPole-v1", &args, 3, 7);
+    assert_eq!(half.envs.spec().obs, ObsSpace::vector(2));
+    [&mut all, &mut half].into_iter().for_each(Player::reset);
+    for step in 0..500 {
+        for env in 0..3 {
+            let seen = all.obs(env);
+            half.assert_obs(env, &[seen[0], seen[2]], "positions");
+        }
+        let actions = [0, step % 2, 1];
+        assert_eq!(all.step(&actions), half.step(&actions));
+        assert_eq!(all.room.kinds, half.room.kinds);
+    }
+    let of = |value: Value| {
+        let mut args = EnvArgs::default();
+        args.set("hide_velocities", value);
+        Registry::default().spec("CartPole-v1", &args)
+    };
+    assert_eq!(of(false.into()).unwrap().obs, ObsSpace::vector(4));
+    let message = of("yes".into()).unwrap_err().to_string();
+    assert!(message.starts_with("CartPole-v1 cannot be made"), "{message}");
 }
 
 #[test]

@@ -15,7 +15,7 @@ use impala::network::heads::{Head, Seen};
 use impala::network::native;
 use impala::network::params::ParamLayout;
 use impala::network::{Learning, NetworkSpec, Torso};
-use impala::rollout::Frames;
+use impala::rollout::{Frames, StepKind};
 use impala::space::{ActionSpace, Actions, Obs, ObsSpace, Spec};
 use ndarray::{Array2, NdFloat};
 use plain_kernels::Plain;
@@ -32,10 +32,13 @@ const CLIPPED: LossCosts<f64> = LossCosts { clip: 0.2, ..COSTS };
 const LIFTED: LossCosts<f64> = LossCosts { floor: 0.3, ..COSTS };
 
 /// Networks, and the actions that they are for.
-fn networks() -> [(NetworkSpec, ActionSpace); 9] {
+fn networks() -> [(NetworkSpec, ActionSpace); 13] {
     let minatar = |shape, actions| of(ObsSpace::Image { shape, high: 1 }, Torso::Minatar, actions);
     let mlp = |n_inputs, hidden: &[usize], actions| {
         of(ObsSpace::vector(n_inputs), Torso::Mlp { hidden: hidden.to_vec() }, actions)
+    };
+    let lstm = |units, n_last_step, (spec, actions): (NetworkSpec, ActionSpace)| {
+        (spec.with_lstm(units, n_last_step), actions)
     };
     let (discrete, several) = (ActionSpace::Discrete, ActionSpace::MultiDiscrete);
     [
@@ -48,6 +51,10 @@ fn networks() -> [(NetworkSpec, ActionSpace); 9] {
         minatar([1, 3, 6], discrete(2)),
         minatar([1, 3, 6], real(2)),
         minatar([2, 4, 5], several(vec![2, 2])),
+        lstm(5, 0, mlp(3, &[6], discrete(2))),
+        lstm(4, 3, mlp(2, &[5, 7], discrete(3))),
+        lstm(1, 2, mlp(1, &[2], real(2))),
+        lstm(3, 0, mlp(3, &[4], several(vec![3, 2]))),
     ]
 }
 
@@ -206,9 +213,9 @@ fn a_ratio_or_advantage_that_is_not_a_number_is_not_clipped_away() {
 }
 
 /// One of each kind of network and of each kind of head.
-fn kinds() -> [(NetworkSpec, ActionSpace); 4] {
-    let [mlp, _, _, several, real, _, minatar, ..] = networks();
-    [mlp, several, real, minatar]
+fn kinds() -> [(NetworkSpec, ActionSpace); 5] {
+    let [mlp, _, _, several, real, _, minatar, _, _, _, lstm, ..] = networks();
+    [mlp, several, real, minatar, lstm]
 }
 
 #[test]
@@ -257,9 +264,33 @@ fn bootstrap_columns_get_values_but_no_gradient() {
         let mut changed = vec![0.0; grad.len()];
         problem.learn(&mut changed);
         assert_eq!(changed, grad);
+        if spec.0.lstm.is_some() {
+            continue; // What each of them remembers differs.
+        }
         let values = problem.stack.outputs.row(spec.0.n_action_params);
         let bootstrap: Vec<f64> = values.iter().skip(n).copied().collect();
         assert_eq!(bootstrap, vec![bootstrap[0]; 7], "equal observations have equal values");
+    }
+}
+
+#[test]
+fn what_was_before_a_reset_has_no_part_in_what_comes_after() {
+    let [.., (spec, actions), _, _] = networks();
+    assert_eq!(spec.n_last_step(), 3);
+    let mut problem = Problem::new(&(spec, actions), 8);
+    let (n_steps, n_trajectories) = (problem.random.n_steps(), problem.random.n_trajectories);
+    problem.random.kinds.fill(StepKind::ORDINARY);
+    // The third step of the first trajectory.
+    problem.random.kinds[2 * n_trajectories] = StepKind::RESET;
+    problem.learn(&mut vec![0.0; problem.params.len()]);
+    let before = problem.stack.outputs.clone();
+    problem.random.state.fill(0.5);
+    problem.random.obs.spoil(n_trajectories);
+    problem.learn(&mut vec![0.0; problem.params.len()]);
+    for n in 0..n_steps + n_trajectories {
+        let (trajectory, step) = (n % n_trajectories, n / n_trajectories);
+        let is_same = problem.stack.outputs.column(n) == before.column(n);
+        assert_eq!(is_same, trajectory == 0 && step > 2, "step {step}, trajectory {trajectory}");
     }
 }
 
@@ -283,7 +314,10 @@ fn learn_f32(
             Obs::Numbers(numbers.view())
         }
     };
-    let frames = Frames { n_trajectories, obs, kinds };
+    let (state, last_steps) =
+        (random.state.mapv(|v| v as f32), random.last_steps.mapv(|v| v as f32));
+    let (state, last_steps) = (state.view(), last_steps.view());
+    let frames = Frames { n_trajectories, obs, kinds, state, last_steps };
     let targets = Targets { vs: &vs, rhos: &rhos, pg_advantages: &pg, weights: &weights };
     let costs =
         LossCosts { baseline_cost: 0.5, entropy_cost: 0.01, clip: f32::INFINITY, floor: 0.0 };
@@ -296,12 +330,14 @@ fn learn_f32(
 #[test]
 fn every_kernel_agrees_with_f64() {
     let mlp = |actions| of(ObsSpace::vector(4), Torso::Mlp { hidden: vec![64, 64] }, actions);
+    let lstm = |(spec, actions): (NetworkSpec, ActionSpace)| (spec.with_lstm(64, 5), actions);
     let planes = ObsSpace::planes(4, 10, 10);
     let several = ActionSpace::MultiDiscrete(vec![3, 2]);
     for spec in [
         mlp(ActionSpace::Discrete(2)),
         mlp(several),
         mlp(real(2)),
+        lstm(mlp(ActionSpace::Discrete(4))),
         of(planes.clone(), Torso::Minatar, ActionSpace::Discrete(3)),
         of(planes, Torso::Minatar, real(3)),
     ] {
@@ -318,7 +354,7 @@ fn every_kernel_agrees_with_f64() {
             let (found, expected) = (found.total(&COSTS), losses.total(&COSTS));
             approx::assert_relative_eq!(found, expected, max_relative = 1e-4);
             assert_gradients_agree(
-                &format!("{name}, {} {}", spec.0.torso.name(), spec.1),
+                &format!("{name}, {} {}", spec.0.name(), spec.1),
                 &found_grad,
                 &grad,
             );

@@ -615,6 +615,10 @@ fn kernels_by_name() {
     }
     assert_eq!(Simd::named("auto").unwrap().name(), Simd::detect().name());
     assert_eq!(Simd::named("portable").unwrap().name(), "portable");
+    for simd in Simd::supported_bf16() {
+        assert_eq!(Simd::named(simd.name()).unwrap().name(), simd.name());
+        assert_eq!(simd.in_f32().name(), Simd::detect().name());
+    }
     let error = Simd::named("sse9").unwrap_err();
     assert_eq!(error, UnknownKernels::NoSuchName { name: "sse9".into() });
     assert!(error.to_string().contains("auto, amx, bf16, avx512, avx2 or portable"));

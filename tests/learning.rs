@@ -1,4 +1,4 @@
-//! Games are learned, by real processes, with their presets.
+//! Games and mazes are learned, by real processes, with their presets.
 
 #[path = "../bench/common/late_score.rs"]
 mod late_score;
@@ -46,4 +46,13 @@ fn several_epochs_learn_with_the_clip_and_break_without_it() {
     let (clipped, unclipped) = (scores("loss.clip=0.2"), scores("loss.clip=none"));
     assert!(clipped.iter().all(|score| *score >= -350.0), "{clipped:?}");
     assert!(unclipped.iter().all(|score| *score < -600.0), "{unclipped:?}");
+}
+
+/// The turn is shown at the start of a corridor of ten steps alone. Who guesses it has 1.95.
+#[test]
+fn a_turn_is_remembered_along_a_corridor_and_guessed_without_memory() {
+    let score = learned("TMaze-v0", 300_000, 1, &[]);
+    assert!(score >= 3.9, "the last 100k frames' episodes had a mean return of {score}");
+    let score = learned("TMaze-v0", 300_000, 1, &["--set", "network.lstm=0"]);
+    assert!(score < 2.5, "without memory they had {score}");
 }

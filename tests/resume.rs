@@ -240,6 +240,10 @@ fn what_does_not_fit_is_refused_with_what_differs() {
             "network.hidden = [32], but the checkpoint has [64, 64]",
         ),
         (
+            vec!["--frames", "80000", "--set", "network.lstm=32"],
+            "network.lstm = 32, but the checkpoint has 0",
+        ),
+        (
             vec!["--frames", "80000", "--set", "optimizer.kind=adam"],
             "optimizer.kind = \"adam\", but the checkpoint has \"rms_prop\"",
         ),
@@ -262,6 +266,22 @@ fn what_does_not_fit_is_refused_with_what_differs() {
 }
 
 /// Training with these flags is a mistake, of which that is said, and starts nothing.
+#[test]
+fn a_network_that_remembers_goes_on_as_it_was() {
+    let folder = TempDir::new().unwrap();
+    let (first, output) = train(&folder, "first", &["--env", "TMaze-v0", "--frames", "40960"]);
+    assert!(output.status.success(), "{}", said(&output));
+    let resume = ["--resume", first.to_str().unwrap(), "--frames", "80000"];
+    let (second, output) = train(&folder, "second", &resume);
+    assert!(output.status.success(), "{}", said(&output));
+    assert_eq!(checkpoint(&second).network, checkpoint(&first).network);
+    assert_eq!(checkpoint(&second).network.n_state(), 128);
+    let with = |setting| [&resume[..], &["--set", setting]].concat();
+    refused(&folder, &with("network.lstm=0"), "network.lstm = 0, but the checkpoint has 64");
+    let told = "network.lstm_inputs = last_step, but the checkpoint has features";
+    refused(&folder, &with("network.lstm_inputs=last_step"), told);
+}
+
 fn refused(folder: &TempDir, flags: &[&str], expected: &str) {
     let (path, output) = train(folder, "refused", flags);
     let text = said(&output);

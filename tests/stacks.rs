@@ -41,7 +41,7 @@ impl Shape {
             let weight = offset;
             let bias = weight + n_inputs * n_outputs;
             offset = bias + n_outputs;
-            Affine { n_outputs, n_inputs, weight, bias }
+            Affine { n_outputs, n_inputs, weight, row_stride: n_inputs, bias }
         });
         layers.collect()
     }

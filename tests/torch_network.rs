@@ -12,11 +12,12 @@ use impala::network::{
     self, Acting, Arithmetic, Backend, Learning, NetworkSpec, Pixels, TorchOptions, Torso, native,
 };
 use impala::rollout::{Frames, StepKind};
-use impala::space::ObsBuffer;
-use ndarray::Array2;
+use impala::space::{Obs, ObsBuffer};
+use ndarray::{Array2, ArrayView2, s};
 use plain_layers::outputs;
 use rand_core::SeedableRng;
 use rand_xoshiro::Xoshiro256PlusPlus;
+use tch::Tensor;
 
 /// Largest relative difference of two ways to compute in f32.
 const TOLERANCE: f64 = 1e-4;
@@ -26,6 +27,8 @@ struct Question {
     n_trajectories: usize,
     obs: ObsBuffer,
     kinds: Vec<StepKind>,
+    state: Array2<f32>,
+    last_steps: Array2<f32>,
     d_outputs: Array2<f32>,
 }
 
@@ -43,12 +46,17 @@ impl Question {
             }
         };
         let d_outputs = Array2::from_shape_fn((spec.n_outputs(), n_steps), &mut uniform);
-        Question { n_trajectories, obs, kinds: vec![StepKind::ORDINARY; n_steps], d_outputs }
+        let state = Array2::from_shape_fn((spec.n_state(), n_trajectories), &mut uniform);
+        let last_steps = Array2::from_shape_fn((spec.n_last_step(), n_obs), &mut uniform);
+        let kind = |_| if uniform((0, 0)) < -1.8 { StepKind::RESET } else { StepKind::ORDINARY };
+        let kinds = (0..n_steps).map(kind).collect();
+        Question { n_trajectories, obs, kinds, state, last_steps, d_outputs }
     }
 
     fn frames(&self) -> Frames<'_> {
         let (n_trajectories, kinds) = (self.n_trajectories, &*self.kinds);
-        Frames { n_trajectories, obs: self.obs.view(), kinds }
+        let (state, last_steps) = (self.state.view(), self.last_steps.view());
+        Frames { n_trajectories, obs: self.obs.view(), kinds, state, last_steps }
     }
 
     fn n_frames(&self) -> usize {
@@ -142,8 +150,69 @@ fn networks_agree_below_free_rows() {
     let mut acting = network::acting_by(&spec, Backend::Torch, arithmetic, n);
     acting.params_mut().copy_from_slice(&params);
     let mut acted = Array2::zeros((spec.n_action_params, n));
-    acting.outputs(question.obs.view(), acted.view_mut());
+    acting.outputs(question.obs.view(), Array2::zeros((0, n)).view_mut(), acted.view_mut());
     assert_agree("acting", acted.as_slice().unwrap(), &torch.0[..6 * n]);
+}
+
+#[test]
+fn networks_agree_with_memory() {
+    let sizes = [(4, &[64, 64][..], 2, 64, 0), (3, &[16], 3, 17, 4), (2, &[8], 5, 3, 6)];
+    for (seed, (n_inputs, hidden, n_action_params, units, n_last_step)) in (0..).zip(sizes) {
+        let spec = NetworkSpec::mlp(n_inputs, hidden, n_action_params);
+        let spec = spec.with_lstm(units, n_last_step);
+        let question = Question::random(&spec, 20, 32, seed);
+        assert!(question.kinds.contains(&StepKind::RESET));
+        assert_networks_agree(&spec, &mut torch(&spec), &question);
+    }
+}
+
+/// libtorch's own cell is the oracle of gates, names and shapes: one step of it for each of ours.
+#[test]
+fn the_cell_is_libtorchs_own() {
+    let spec = NetworkSpec::mlp(3, &[8], 2).with_lstm(6, 2);
+    let (layout, question) = (ParamLayout::new(&spec), Question::random(&spec, 5, 4, 9));
+    let params = bent(&layout);
+    let tensor = |name: &str| {
+        let param = layout.params().iter().find(|param| param.name == name).unwrap();
+        let shape: Vec<i64> = param.shape.iter().map(|n| *n as i64).collect();
+        Tensor::from_slice(&params[param.offset..param.offset + param.len()]).view(&shape[..])
+    };
+    let matrix = |values: ArrayView2<f32>| {
+        let standard = values.as_standard_layout();
+        let size = [values.nrows() as i64, values.ncols() as i64];
+        Tensor::from_slice(standard.as_slice().unwrap()).view(size).tr()
+    };
+    let Obs::Numbers(obs) = question.obs.view() else { panic!("pixels") };
+    let [w_ih, w_hh] = ["lstm.weight_ih", "lstm.weight_hh"].map(tensor);
+    let [b_ih, b_hh] = ["lstm.bias_ih", "lstm.bias_hh"].map(tensor);
+    let (torso, bias) = (tensor("torso.0.weight"), tensor("torso.0.bias"));
+    let [mut h, mut c] =
+        [s![..6, ..], s![6..12, ..]].map(|rows| matrix(question.state.slice(rows)));
+    let mut expected = Vec::new();
+    for t in 0..6 {
+        let now = s![.., t * 4..(t + 1) * 4];
+        let features = bias.addmm(&matrix(obs.slice(now)), &torso.tr()).tanh();
+        let input = Tensor::cat(&[features, matrix(question.last_steps.slice(now))], 1);
+        let biases = [&b_ih, &b_hh].map(|bias| Some(bias.shallow_clone()));
+        let [b_ih, b_hh] = biases;
+        (h, c) = input.lstm_cell(&[h, c], &w_ih, &w_hh, b_ih, b_hh);
+        let policy = tensor("policy.bias").addmm(&h, &tensor("policy.weight").tr());
+        expected.push(policy);
+        if t < 5 {
+            let kept = question.kinds[t * 4..(t + 1) * 4].iter();
+            let kept: Vec<f32> =
+                kept.map(|kind| f32::from(u8::from(*kind != StepKind::RESET))).collect();
+            let kept = Tensor::from_slice(&kept).unsqueeze(1);
+            (h, c) = (h * &kept, c * &kept);
+        }
+    }
+    let expected = Tensor::cat(&expected, 0).tr().contiguous();
+    let expected = Vec::<f32>::try_from(expected.flatten(0, 1)).unwrap();
+    let native = &mut *native::learning(&spec, Simd::detect(), question.n_frames());
+    for network in [native, &mut torch(&spec)] {
+        let (outputs, _) = answer(network, &params, &question);
+        assert_agree(network.name(), &outputs[..expected.len()], &expected);
+    }
 }
 
 #[test]
@@ -213,6 +282,41 @@ fn bfloat16_is_near_and_its_gradient_too() {
     }
 }
 
+/// An actor's outputs are the learner's step by step, and so is what both remember.
+#[test]
+fn what_acts_remembers_as_what_learns() {
+    let pixels = Pixels { shape: [1, 24, 30], high: 255 };
+    let pictures = NetworkSpec::pictures(Torso::ImpalaShallow, pixels, 5);
+    for spec in [NetworkSpec::mlp(4, &[16], 5), pictures] {
+        let spec = spec.with_lstm(8, 6);
+        let (question, params) =
+            (Question::random(&spec, 6, 3, 4), ParamLayout::new(&spec).init(1));
+        let (outputs, _) = answer(&mut torch(&spec), &params, &question);
+        let outputs = Array2::from_shape_vec((6, question.n_frames()), outputs).unwrap();
+        let mut acting =
+            network::acting_by(&spec, Backend::Torch, Arithmetic::with(Simd::detect()), 3);
+        acting.params_mut().copy_from_slice(&params);
+        let (mut state, mut logits) = (question.state.clone(), Array2::zeros((5, 3)));
+        for t in 0..7 {
+            let now = t * 3..(t + 1) * 3;
+            state.slice_mut(s![16.., ..]).assign(&question.last_steps.slice(s![.., now.clone()]));
+            let obs = question.obs.view().frames(now.clone());
+            acting.outputs(obs, state.view_mut(), logits.view_mut());
+            let expected = outputs.slice(s![..5, now.clone()]);
+            assert_agree(
+                "acting",
+                logits.as_slice().unwrap(),
+                &expected.iter().copied().collect::<Vec<_>>(),
+            );
+            for (env, kind) in question.kinds.iter().skip(now.start).take(3).enumerate() {
+                if *kind == StepKind::RESET {
+                    state.column_mut(env).fill(0.0);
+                }
+            }
+        }
+    }
+}
+
 /// An actor's outputs are the learner's, and new weights show.
 #[test]
 fn what_acts_is_what_learns() {
@@ -224,7 +328,8 @@ fn what_acts_is_what_learns() {
             let params = ParamLayout::new(&spec).init(seed);
             acting.params_mut().copy_from_slice(&params);
             let mut logits = Array2::zeros((5, question.n_frames()));
-            acting.outputs(question.obs.view(), logits.view_mut());
+            let nothing = &mut Array2::zeros((0, question.n_frames()));
+            acting.outputs(question.obs.view(), nothing.view_mut(), logits.view_mut());
             let (outputs, _) = answer(&mut torch(&spec), &params, &question);
             let logits = logits.into_raw_vec_and_offset().0;
             assert_agree(spec.torso.name(), &logits, &outputs[..logits.len()]);

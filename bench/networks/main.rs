@@ -84,17 +84,19 @@ fn main() -> Result<()> {
     Ok(())
 }
 
-fn networks() -> [NetworkSpec; 7] {
+fn networks() -> [NetworkSpec; 9] {
     let planes = |channels| Pixels { shape: [channels, 10, 10], high: 1 };
     let screens = Pixels { shape: [4, 84, 84], high: u8::MAX };
     let pictures = |torso, pixels| NetworkSpec::pictures(torso, pixels, 6);
     [
         NetworkSpec::mlp(4, &[64, 64], 2),
+        NetworkSpec::mlp(4, &[64, 64], 2).with_lstm(64, 0),
         pictures(Torso::Mlp { hidden: vec![256, 128] }, planes(4)),
         pictures(Torso::Minatar, planes(4)),
         pictures(Torso::Minatar, planes(10)),
         pictures(Torso::Nature, screens),
         pictures(Torso::ImpalaShallow, screens),
+        pictures(Torso::ImpalaShallow, screens).with_lstm(256, 0),
         pictures(Torso::ImpalaDeep, screens),
     ]
 }
@@ -130,21 +132,23 @@ fn row(spec: &NetworkSpec, (by, backend, torch): Way, effort: &Effort) -> Row {
     let mut acting = impala::network::acting_by(spec, backend, arithmetic, N_ENVS);
     acting.params_mut().copy_from_slice(&params);
     let mut logits = Array2::zeros((spec.n_action_params, N_ENVS));
-    let acts = || acting.outputs(obs.frames(0..N_ENVS), logits.view_mut());
+    let mut state = Array2::zeros((spec.n_state(), N_ENVS));
+    let acts = || acting.outputs(obs.frames(0..N_ENVS), state.view_mut(), logits.view_mut());
     let acting_per_s = per_s(effort, N_ENVS, acts);
     let mut learning = impala::network::learning(spec, backend, arithmetic, n_obs);
     let mut outputs = Array2::zeros((spec.n_outputs(), n_obs));
     let d_outputs = Array2::from_elem((spec.n_outputs(), N_STEPS * N_ENVS), 0.01);
     let mut grad = vec![0.0; params.len()];
     let kinds = vec![StepKind::ORDINARY; N_STEPS * N_ENVS];
-    let frames = Frames { n_trajectories: N_ENVS, obs, kinds: &kinds };
+    let first_state = Array2::zeros((spec.n_state(), N_ENVS));
+    let frames = Frames { state: first_state.view(), ..Frames::memoryless(N_ENVS, obs, &kinds) };
     let learning_per_s = per_s(effort, N_STEPS * N_ENVS, || {
         learning.forward(&params, &frames, outputs.view_mut());
         learning.backward(&params, &frames, d_outputs.view(), &mut grad);
     });
     let network = match spec.pixels {
-        Some(Pixels { shape, .. }) => format!("{} on {shape:?}", spec.torso.name()),
-        None => format!("{} on [{}]", spec.torso.name(), spec.n_inputs),
+        Some(Pixels { shape, .. }) => format!("{} on {shape:?}", spec.name()),
+        None => format!("{} on [{}]", spec.name(), spec.n_inputs),
     };
     Row { network, by, n_params: params.len(), acting_per_s, learning_per_s }
 }

@@ -1,6 +1,6 @@
 //! The actor's work on one slot: E environments acted for T steps, straight into the slot.
 //!
-//! Owns the environments, the policy and the observation that one rollout hands to the next. Knows
+//! Owns the environments, the policy, and observation and memory that one rollout hands to the next. Knows
 //! no ring and no other process, so that it can be tested and measured alone. Its loop allocates
 //! nothing, takes no lock, writes no log and makes no system call.
 
@@ -14,6 +14,7 @@ use crate::base::latency::monotonic_ns;
 use crate::base::seeds::{Stream, stream_seed};
 use crate::config::{Config, ConfigError};
 use crate::env::{EnvError, StepMut, VecEnv};
+use crate::network::heads::last_step::Steps;
 use crate::rollout::{EpisodeLog, FrameStack, RolloutMut};
 use crate::run::sizes::Sizes;
 use crate::space::ObsBuffer;
@@ -175,6 +176,7 @@ impl Collector {
     ) -> Result<Option<CollectTime>, EnvError> {
         let mut time = CollectTime::default();
         rollout.header.n_episodes = 0;
+        self.policy.recall(rollout.state.view_mut());
         match &self.stack {
             None => rollout.obs.frames(0..self.n_envs).assign(self.obs.view()),
             Some(stack) => {
@@ -218,6 +220,7 @@ impl Collector {
         let envs: BTreeSet<usize> = bad.iter().map(|bad| bad.env).collect();
         for env in envs {
             self.envs.reset_one(env, self.obs.view_mut().frames(env..env + 1))?;
+            self.policy.forget(env);
             let first = self.obs.view().frames(env..env + 1);
             self.stack.iter_mut().for_each(|stack| stack.begin_one(env, first));
         }
@@ -280,12 +283,14 @@ impl Collector {
                 &mut rollout.episode_lengths[n_logged..],
             ),
         };
-        self.envs.step(rollout.actions.view().frames(frames), &mut out)?;
+        let actions = rollout.actions.view().frames(frames);
+        self.envs.step(actions, &mut out)?;
         self.stack.iter_mut().for_each(|stack| stack.push(out.obs.view(), out.kinds));
         rollout.header.n_episodes += out.episodes.n_episodes() as u64;
         if is_spoilt {
             out.rewards[0] = f32::NAN;
         }
+        self.policy.remember(Steps { actions, rewards: out.rewards, kinds: out.kinds });
         Ok(())
     }
 }

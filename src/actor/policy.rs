@@ -1,16 +1,18 @@
 //! The behaviour policy: from observations to sampled (or greedy) actions, batched over environments.
 //!
-//! Owns a network with a private copy of the weights, the head that draws actions from its outputs, and the
-//! random numbers of that. Knows nothing of shared memory or episodes. Used by actors and by evaluation.
+//! Owns a network with a private copy of the weights, what it remembers, the head that draws actions from its
+//! outputs, and the random numbers of that. Knows nothing of shared memory. Used by actors and by evaluation.
 //! Allocates nothing once built.
 
-use ndarray::Array2;
+use ndarray::{Array2, ArrayViewMut2, s};
 use rand_core::SeedableRng;
 use rand_xoshiro::Xoshiro256PlusPlus;
 
 use crate::kernels::Simd;
+use crate::network::heads::last_step::Steps;
 use crate::network::heads::{Head, Odds};
 use crate::network::{self, Acting, Arithmetic, NetworkSpec};
+use crate::rollout::StepKind;
 use crate::space::{ActionSpace, ActionsMut, Obs};
 
 /// A policy acting in E environments at once.
@@ -19,6 +21,11 @@ pub struct Policy {
     head: Head<Simd, f32>,
     /// `[P, E]`.
     outputs: Array2<f32>,
+    /// What the network remembers, `[R, E]`; no rows where it remembers nothing.
+    state: Array2<f32>,
+    /// L: how many of these rows, the last ones, tell of the step before.
+    n_last_step: usize,
+    actions: ActionSpace,
     rng: Xoshiro256PlusPlus,
 }
 
@@ -35,6 +42,9 @@ impl Policy {
             network: network::acting(network, arithmetic, n_envs),
             head: Head::new(actions, arithmetic.kernels, n_envs),
             outputs: Array2::zeros((network.n_action_params, n_envs)),
+            state: Array2::zeros((network.n_state(), n_envs)),
+            n_last_step: network.n_last_step(),
+            actions: actions.clone(),
             rng: Xoshiro256PlusPlus::seed_from_u64(seed),
         }
     }
@@ -48,14 +58,58 @@ impl Policy {
     ///
     /// `obs` are of E frames, `actions` `[K, E]`, `log_mu` `[E]`.
     pub fn sample(&mut self, obs: Obs<'_>, actions: ActionsMut<'_>, log_mu: &mut [f32]) {
-        self.network.outputs(obs, self.outputs.view_mut());
+        self.see(obs);
         self.head.sample(self.outputs.view(), &mut self.rng, actions, log_mu);
     }
 
     /// Takes the most probable action in each environment; `obs` are of E frames, `actions` `[K, E]`.
     pub fn greedy(&mut self, obs: Obs<'_>, actions: ActionsMut<'_>) {
-        self.network.outputs(obs, self.outputs.view_mut());
+        self.see(obs);
+        self.best(actions);
+    }
+
+    /// The same of the observations seen last.
+    pub fn best(&self, actions: ActionsMut<'_>) {
         self.head.best(self.outputs.view(), actions);
+    }
+
+    fn see(&mut self, obs: Obs<'_>) {
+        self.network.outputs(obs, self.state.view_mut(), self.outputs.view_mut());
+    }
+
+    /// Remembers of E steps what the network is told of them; after a reset, nothing.
+    pub fn remember(&mut self, steps: Steps<'_>) {
+        if self.state.is_empty() {
+            return;
+        }
+        let last_step = self.state.nrows() - self.n_last_step;
+        if self.n_last_step > 0 {
+            steps.tell(&self.actions, self.state.slice_mut(s![last_step.., ..]));
+        }
+        for (env, kind) in steps.kinds.iter().enumerate() {
+            if *kind == StepKind::RESET {
+                self.forget(env);
+            }
+        }
+    }
+
+    /// Remembers nothing of environment `env`.
+    pub fn forget(&mut self, env: usize) {
+        self.state.column_mut(env).fill(0.0);
+    }
+
+    /// Copies what it remembers into `state`, `[R, E]`. What is no number, of weights that were no good, is forgotten
+    /// before: it would stay so for as long as the episode.
+    pub fn recall(&mut self, mut state: ArrayViewMut2<f32>) {
+        if self.state.is_empty() {
+            return;
+        }
+        for env in 0..self.state.ncols() {
+            if !self.state.column(env).iter().all(|number| number.is_finite()) {
+                self.forget(env);
+            }
+        }
+        state.assign(&self.state);
     }
 
     /// What it thinks of each part of the action in environment `env`, `[K]`, as the last [`Policy::sample`] saw

@@ -7,7 +7,7 @@ use super::Config;
 use crate::base::suggest::nearest;
 
 /// What the settings are called elsewhere: by Stable-Baselines3, CleanRL, RLlib and Sample Factory.
-const ELSEWHERE: [(&str, &str); 22] = [
+const ELSEWHERE: [(&str, &str); 26] = [
     ("lr", "optimizer.learning_rate.start"),
     ("gamma", "loss.discount"),
     ("total_timesteps", "frames"),
@@ -20,6 +20,10 @@ const ELSEWHERE: [(&str, &str); 22] = [
     ("batch_size", "loss.batch_slots"),
     ("ent_coef", "loss.entropy_cost.start"),
     ("vf_coef", "loss.baseline_cost"),
+    ("use_lstm", "network.lstm"),
+    ("lstm_hidden_size", "network.lstm"),
+    ("lstm_cell_size", "network.lstm"),
+    ("rnn_size", "network.lstm"),
     ("norm_obs", "network.normalize_observations"),
     ("n_stack", "frame_stack"),
     ("clip_rewards", "loss.reward_clip"),

@@ -81,11 +81,11 @@ pub enum ConfigError {
     NoTorch,
     /// The network is one that libtorch alone computes, and that is not built in.
     #[error(
-        "network.torso = {torso}: libtorch computes it, which this build lacks; use `make train LEARNER=torch`, \
+        "network.torso = {network}: libtorch computes it, which this build lacks; use `make train LEARNER=torch`, \
          build with `cargo build --release --features torch`, or take `--set network.torso=mlp`"
     )]
-    TorsoNeedsTorch {
-        /// The torso, by name.
-        torso: &'static str,
+    NetworkNeedsTorch {
+        /// The torso, and the LSTM if it has one.
+        network: String,
     },
 }

@@ -20,6 +20,7 @@ use std::path::Path;
 use crate::env::outside::{Launch, names_code};
 use crate::env::{EnvArgs, EnvError, Registry, VecEnv};
 use crate::kernels::Simd;
+use crate::network::heads::last_step;
 use crate::network::params::{MAX_LAYERS, MAX_WIDTH};
 use crate::network::{Arithmetic, Backend, NetworkSpec, TorchOptions, Torso, native};
 use crate::os::launcher::Rank;
@@ -92,11 +93,12 @@ settings! {
         /// from that.
         log_slots: bool = false, Flag;
         /// Matrix kernels; auto takes the widest in f32 that the processor has. bf16 and amx multiply numbers
-        /// rounded to bf16 where the network is an mlp, in actors and learner; weights, sums and steps stay f32.
+        /// rounded to bf16 where the network is an mlp, in actors and learner; weights, sums, steps and the
+        /// evaluation stay f32.
         kernels: String = "auto".into(), Text("auto, portable, or what the processor has of avx2, avx512, bf16, amx");
         /// The actor processes and their rollouts.
         actors: ActorSettings = ActorSettings::default(), Table;
-        /// The policy and baseline network: a torso that both share, with two linear heads.
+        /// The policy and baseline network: a torso that both share, an LSTM if wanted, and two linear heads.
         network: NetworkSettings = NetworkSettings::default(), Table;
         /// What libtorch may do, where it computes the network.
         torch: TorchSettings = TorchSettings::default(), Table;
@@ -151,15 +153,30 @@ settings! {
 }
 
 settings! {
-    /// The policy and baseline network: a torso that both share, with two linear heads.
+    /// The policy and baseline network: a torso that both share, an LSTM if wanted, and two linear heads.
     pub struct NetworkSettings {
         /// What makes features of an observation.
         torso: TorsoKind = TorsoKind::Auto, Words(TorsoKind::WORDS);
         /// Units of each hidden layer of an mlp.
         hidden: Vec<usize> = vec![64, 64], List((1, MAX_LAYERS as u64), (1, MAX_WIDTH as u64), "units");
+        /// Units of an LSTM between torso and heads, for what an observation alone does not show; 0 for none. It
+        /// learns from what lies up to actors.unroll_length steps back.
+        lstm: usize = 0, Integers(0, MAX_WIDTH as u64, "units");
+        /// What the LSTM takes.
+        lstm_inputs: LstmInputs = LstmInputs::Features, Words(LstmInputs::WORDS);
         /// It sees the numbers of observations with mean 0 and variance 1, clipped to -10 and 10. Means and
         /// variances are those of all that was learned from so far.
         normalize_observations: bool = false, Flag;
+    }
+}
+
+words! {
+    /// What the LSTM takes.
+    pub enum LstmInputs {
+        /// what the torso makes of the observation
+        Features = "features",
+        /// besides, the last action and the last reward, clipped to -1 to 1, as in the IMPALA paper
+        LastStep = "last_step",
     }
 }
 
@@ -489,12 +506,30 @@ impl Config {
         let network = NetworkSpec { normalizes, ..NetworkSpec::of(spec, torso) };
         let hidden = || format!("{:?}", self.network.hidden);
         match (network.fault(), &network.torso) {
-            (None, _) => Ok(network),
+            (None, _) => self.with_memory(network, spec),
             (Some(fault), Torso::Mlp { .. }) => Err(value("network.hidden", hidden(), fault)),
             (Some(fault), torso) => {
                 let remedy = format!("{} shows {fault}; choose auto or another torso", self.env);
                 Err(value("network.torso", torso.name(), remedy))
             }
+        }
+    }
+
+    /// The network with the LSTM of the settings, if they have one.
+    fn with_memory(&self, network: NetworkSpec, spec: &Spec) -> Result<NetworkSpec, ConfigError> {
+        let (units, inputs) = (self.network.lstm, self.network.lstm_inputs);
+        let n_last_step = match inputs {
+            LstmInputs::LastStep => last_step::n_numbers(&spec.actions),
+            LstmInputs::Features => 0,
+        };
+        if units == 0 && n_last_step > 0 {
+            let remedy = "nothing takes it without an LSTM; set network.lstm, such as 64".into();
+            return Err(value("network.lstm_inputs", "last_step", remedy));
+        }
+        let network = if units == 0 { network } else { network.with_lstm(units, n_last_step) };
+        match network.fault() {
+            None => Ok(network),
+            Some(fault) => Err(value("network.lstm", units, fault)),
         }
     }
 
@@ -544,21 +579,21 @@ impl Config {
     /// # Errors
     /// If this build lacks it, or it lacks the network.
     pub fn backend(&self, network: &NetworkSpec) -> Result<Backend, ConfigError> {
-        let torso = network.torso.name();
         let backend = match self.learner {
             LearnerKind::Auto => Backend::of(network),
             LearnerKind::Native => Backend::Native,
             LearnerKind::Torch => Backend::Torch,
         };
         if backend == Backend::Native && !native::supports(network) {
+            let name = network.name();
             let remedy =
-                format!("{torso} has no gradient of our own for such pictures; choose torch");
+                format!("{name} has no gradient of our own for such pictures; choose torch");
             return Err(value("learner", "native", remedy));
         }
         match backend.is_built() {
             true => Ok(backend),
             false if self.learner == LearnerKind::Torch => Err(ConfigError::NoTorch),
-            false => Err(ConfigError::TorsoNeedsTorch { torso }),
+            false => Err(ConfigError::NetworkNeedsTorch { network: network.name() }),
         }
     }
 

@@ -22,6 +22,7 @@ const DEFAULT: &[Preset] = &[
     (MINATAR, include_str!("presets/MinAtar.toml")),
     (ASTERIX, include_str!("presets/MinAtar.toml")),
     (&["PixelCatch-v0"], include_str!("presets/PixelCatch-v0.toml")),
+    (&["TMaze-v0"], include_str!("presets/TMaze-v0.toml")),
     (&["gym:LunarLander-v3"], include_str!("presets/LunarLander-v3.toml")),
     (&["vec:ALE/*"], include_str!("presets/atari.toml")),
 ];
@@ -36,6 +37,8 @@ const FEW_FRAMES: &[Preset] = &[
     (ASTERIX, include_str!("presets/few-frames/MinAtar-Asterix.toml")),
     (&["PixelCatch-v0"], include_str!("presets/few-frames/PixelCatch-v0.toml")),
     (LUNAR_LANDER, include_str!("presets/few-frames/LunarLander-v3.toml")),
+    // It learns from few anyway.
+    (&["TMaze-v0"], include_str!("presets/TMaze-v0.toml")),
 ];
 
 /// What `few-frames` means for any other environment.
@@ -102,7 +105,8 @@ mod tests {
     fn every_preset_is_of_a_known_environment_and_works() {
         for (name, presets) in [("default", DEFAULT), ("few-frames", FEW_FRAMES)] {
             for (ids, text) in presets {
-                let title = if name == "default" { "Preset" } else { "Preset few-frames" };
+                let is_default = DEFAULT.iter().any(|(_, of_default)| of_default == text);
+                let title = if is_default { "Preset" } else { "Preset few-frames" };
                 assert!(text.starts_with(&format!("# {title} of ")), "{text}");
                 assert!(text.contains(". Goal: "), "{text}");
                 ids.iter().for_each(|id| assert_works(name, id));
@@ -116,7 +120,7 @@ mod tests {
         assert_ne!(config, unchanged, "{name}, {id}: the preset changes nothing");
         match config.check() {
             // Of pictures that libtorch alone learns from.
-            Err(ConfigError::TorsoNeedsTorch { .. }) if !cfg!(feature = "torch") => {}
+            Err(ConfigError::NetworkNeedsTorch { .. }) if !cfg!(feature = "torch") => {}
             // It is asked of Gymnasium, which need not be here.
             Err(ConfigError::Value { field, .. }) if id.contains(':') && field == "env" => {}
             checked => checked.unwrap(),

@@ -115,6 +115,7 @@ mod args;
 mod classic;
 pub mod column;
 mod error;
+mod hidden;
 mod inputs;
 mod lanes;
 mod minatar;
@@ -124,6 +125,7 @@ mod pixel_catch;
 mod raw_actions;
 mod seeding;
 mod sines;
+mod tmaze;
 mod vector;
 
 use std::fmt;
@@ -138,6 +140,7 @@ pub use seeding::NumpyRng;
 pub use vector::{StepBuffer, StepMut, VecEnv};
 
 use crate::space::{ActionMap, ActionSpace, Spec};
+use classic::cartpole::{CartPole, CartPoleArgs};
 use column::{Action, Observation};
 use lanes::{Dynamics, LaneVecEnv};
 use minatar::game::MinAtar;
@@ -188,7 +191,7 @@ pub trait Env: Sized + 'static {
 
 /// The engine's own environments, one line each.
 const BUILT_IN: &[Entry] = &[
-    Entry::of_dynamics::<classic::cartpole::CartPole, 4>(),
+    Entry::of_cartpole(),
     Entry::of::<classic::mountain_car::MountainCar>(),
     Entry::of::<classic::acrobot::Acrobot>(),
     Entry::of::<classic::pendulum::Pendulum>(),
@@ -203,6 +206,7 @@ const BUILT_IN: &[Entry] = &[
     Entry::of::<MinAtar<seaquest::Seaquest, 1>>(),
     Entry::of::<MinAtar<seaquest::Seaquest, 0>>(),
     Entry::of::<pixel_catch::PixelCatch>(),
+    Entry::of::<tmaze::TMaze>(),
 ];
 
 #[derive(Clone, Copy)]
@@ -227,23 +231,24 @@ impl Entry {
         }
     }
 
-    const fn of_dynamics<E: Dynamics<D>, const D: usize>() -> Self {
+    /// CartPole, of whose numbers its arguments may hide some.
+    const fn of_cartpole() -> Self {
         Entry {
-            id: E::ID,
-            spec: |args| read_dynamics::<E, D>(args),
+            id: CartPole::ID,
+            spec: |args| Ok(hidden::shown_spec(CartPole::spec(), read_shown(args)?)),
             make_vec: |args, n_envs, seed| {
-                let spec = read_dynamics::<E, D>(args)?;
-                Ok(Box::new(LaneVecEnv::<E, D>::new(spec, n_envs, seed)))
+                let shown = read_shown(args)?;
+                let envs = Box::new(LaneVecEnv::<CartPole, 4>::new(CartPole::spec(), n_envs, seed));
+                Ok(hidden::show(envs, shown))
             },
         }
     }
 }
 
-/// What [`Dynamics`] are; they take no arguments.
-fn read_dynamics<E: Dynamics<D>, const D: usize>(args: &EnvArgs) -> Result<Spec, EnvError> {
-    let refused = |source| EnvError::Args { env: E::ID.into(), source };
-    args.read::<NoArgs>().map_err(refused)?;
-    Ok(E::spec())
+/// Which of CartPole's numbers are shown with these arguments.
+fn read_shown(args: &EnvArgs) -> Result<&'static [usize], EnvError> {
+    let refused = |source| EnvError::Args { env: CartPole::ID.into(), source };
+    Ok(args.read::<CartPoleArgs>().map_err(refused)?.shown())
 }
 
 /// The arguments as the environment declares them, and its spec with them.

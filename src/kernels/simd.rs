@@ -107,6 +107,11 @@ impl Simd {
             .map(|products| Simd { bf16: Some(products), ..Simd::detect() })
     }
 
+    /// The same kernels, all in f32.
+    pub fn in_f32(self) -> Simd {
+        Simd { bf16: None, ..self }
+    }
+
     /// The portable kernels, with a stack of layers as AMX computes it, number by number: for tests.
     pub fn emulated() -> Simd {
         Simd { bf16: Some(Products::Emulated(Emulated)), ..Simd::portable() }

@@ -4,7 +4,7 @@
 //! layer and keeps numbers as they are. Other forms pack weights and keep activations in layouts of their own,
 //! which is why the contract is the whole stack. Knows nothing of actions, rewards or rollouts.
 
-use ndarray::{ArrayView1, ArrayView2, ArrayViewMut1, ArrayViewMut2, NdFloat, s};
+use ndarray::{ArrayView1, ArrayView2, ArrayViewMut1, ArrayViewMut2, NdFloat, ShapeBuilder, s};
 
 use super::{Activation, FeatureMajor, Kernels};
 use crate::base::columns::{columns, columns_mut};
@@ -19,6 +19,8 @@ pub struct Affine {
     pub n_inputs: usize,
     /// Index of the weight's first value.
     pub weight: usize,
+    /// From one row of the weight to the next: more than its columns where these are some of a wider matrix's.
+    pub row_stride: usize,
     /// Index of the bias's first value, behind the weight.
     pub bias: usize,
 }
@@ -26,9 +28,14 @@ pub struct Affine {
 impl Affine {
     /// The weight, `[n_outputs, n_inputs]`.
     pub fn weight<'a, R>(&self, flat: &'a [R]) -> ArrayView2<'a, R> {
-        let values = &flat[self.weight..self.weight + self.n_outputs * self.n_inputs];
-        ArrayView2::from_shape((self.n_outputs, self.n_inputs), values)
+        let shape = (self.n_outputs, self.n_inputs).strides((self.row_stride, 1));
+        ArrayView2::from_shape(shape, &flat[self.weight..self.weight_end()])
             .expect("the slice has rows × columns values")
+    }
+
+    /// Behind the last value of the weight.
+    fn weight_end(&self) -> usize {
+        self.weight + (self.n_outputs - 1) * self.row_stride + self.n_inputs
     }
 
     /// The bias, `[n_outputs]`.
@@ -42,8 +49,8 @@ impl Affine {
         flat: &'a mut [R],
     ) -> (ArrayViewMut2<'a, R>, ArrayViewMut1<'a, R>) {
         let (head, tail) = flat.split_at_mut(self.bias);
-        let weight = &mut head[self.weight..self.weight + self.n_outputs * self.n_inputs];
-        let weight = ArrayViewMut2::from_shape((self.n_outputs, self.n_inputs), weight)
+        let shape = (self.n_outputs, self.n_inputs).strides((self.row_stride, 1));
+        let weight = ArrayViewMut2::from_shape(shape, &mut head[self.weight..self.weight_end()])
             .expect("the slice has rows × columns values");
         (weight, ArrayViewMut1::from(&mut tail[..self.n_outputs]))
     }

@@ -10,6 +10,7 @@ use crate::base::latency::{Stage, StageClock};
 use crate::config::{Config, ConfigError};
 use crate::kernels::Simd;
 use crate::network::heads::Head;
+use crate::network::heads::last_step::LastSteps;
 use crate::network::{self, Learning};
 use crate::rollout::{Batch, Gather, Rollout, StackedFrames};
 use crate::run::sizes::Sizes;
@@ -36,6 +37,7 @@ pub struct Pass {
     network: Box<dyn Learning>,
     n_slots: usize,
     gather: Gather,
+    last_steps: LastSteps,
     /// `None` where the network sees one observation at a time.
     stacks: Option<StackedFrames>,
     /// `[P + V, (T+1)·B]`.
@@ -70,6 +72,7 @@ impl Pass {
             network,
             n_slots,
             gather: Gather::new(&rollout, n_slots),
+            last_steps: LastSteps::new(&spec.actions, shape.n_last_step(), n_obs),
             stacks: StackedFrames::new(&rollout, n_slots),
             outputs: Array2::zeros((shape.n_outputs(), n_obs)),
             head: Head::new(&spec.actions, kernels, n_steps),
@@ -117,10 +120,11 @@ impl Pass {
         clock: &mut StageClock,
     ) -> PassSums {
         assert_eq!(rollouts.len(), self.n_slots, "buffers are made for this many rollouts");
-        let batch = match rollouts {
+        let mut batch = match rollouts {
             [rollout] => Batch::of(rollout),
             several => Batch::of(&self.gather.gather(several)),
         };
+        batch.frames.last_steps = self.last_steps.of(&batch);
         let frames = match &mut self.stacks {
             None => batch.frames,
             Some(stacks) => stacks.of(&batch.frames),

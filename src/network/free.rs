@@ -53,9 +53,14 @@ impl Acting for FreeRows<dyn Acting> {
         self.network.params_mut()
     }
 
-    fn outputs(&mut self, obs: Obs<'_>, mut outputs: ArrayViewMut2<f32>) {
+    fn outputs(
+        &mut self,
+        obs: Obs<'_>,
+        state: ArrayViewMut2<f32>,
+        mut outputs: ArrayViewMut2<f32>,
+    ) {
         fill(&self.network.params()[self.free.clone()], &mut outputs);
-        self.network.outputs(obs, outputs.slice_move(s![self.free.len().., ..]));
+        self.network.outputs(obs, state, outputs.slice_move(s![self.free.len().., ..]));
     }
 }
 

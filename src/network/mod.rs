@@ -4,6 +4,10 @@
 //! values, of N frames. That matrix is all that a network and the rest of the engine know of each other. A
 //! network knows no action, no reward and no loss; what the P rows mean is for [`heads`] to say.
 //!
+//! A network that remembers gets its memory as one more matrix `[R, B]`: from who acts before every step, from a
+//! batch before step 0, from where it goes through the steps in their order. R numbers of an LSTM are h, c, and
+//! what it was told of the step before ([`heads::last_step`]).
+//!
 //! [`native`] has hand-derived gradients on our own kernels; `torch` has libtorch's autograd.
 
 mod free;
@@ -26,7 +30,7 @@ use crate::space::Obs;
 
 pub use layer::{Conv, Layer};
 pub use normalized::Statistics;
-pub use spec::{NetworkSpec, Pixels};
+pub use spec::{LstmSpec, NetworkSpec, Pixels};
 pub use torso::Torso;
 
 /// A network that acts: weights of one version, one call a step of E environments.
@@ -37,9 +41,10 @@ pub trait Acting: Send {
     /// The flat weights, to be overwritten with a newer version.
     fn params_mut(&mut self) -> &mut [f32];
 
-    /// Writes the P parameters of the action distribution, `[P, E]`, for observations of E frames.
+    /// Writes the P parameters of the action distribution, `[P, E]`, for observations of E frames. `state`, `[R, E]`,
+    /// is what it remembers, and what it will remember after; R is 0 for a network without memory.
     /// Our own networks allocate nothing.
-    fn outputs(&mut self, obs: Obs<'_>, outputs: ArrayViewMut2<f32>);
+    fn outputs(&mut self, obs: Obs<'_>, state: ArrayViewMut2<f32>, outputs: ArrayViewMut2<f32>);
 }
 
 /// A network that learns: one call forward and one back a pass, never one a frame.

@@ -127,10 +127,10 @@ impl Acting for Normalized<dyn Acting, f32> {
         self.network.params_mut()
     }
 
-    fn outputs(&mut self, obs: Obs<'_>, outputs: ArrayViewMut2<f32>) {
+    fn outputs(&mut self, obs: Obs<'_>, state: ArrayViewMut2<f32>, outputs: ArrayViewMut2<f32>) {
         let Normalized { statistics, room, network } = self;
         statistics.normalize(network.params(), obs.numbers(), room.view_mut());
-        network.outputs(Obs::Numbers(room.view()), outputs);
+        network.outputs(Obs::Numbers(room.view()), state, outputs);
     }
 }
 
@@ -150,7 +150,7 @@ impl Learning for Normalized<dyn Learning, f32> {
             *room = FeatureMajor::zeros(obs.nrows(), obs.ncols());
         }
         statistics.normalize(params, obs, room.view_mut());
-        let frames = Frames { obs: Obs::Numbers(room.view()), ..*frames };
+        let frames = frames.with_obs(Obs::Numbers(room.view()));
         network.forward(params, &frames, outputs);
     }
 
@@ -161,7 +161,7 @@ impl Learning for Normalized<dyn Learning, f32> {
         d_outputs: ArrayView2<f32>,
         grad: &mut [f32],
     ) {
-        let frames = Frames { obs: Obs::Numbers(self.room.view()), ..*frames };
+        let frames = frames.with_obs(Obs::Numbers(self.room.view()));
         self.network.backward(params, &frames, d_outputs, grad);
     }
 }
@@ -255,16 +255,14 @@ mod tests {
             let mut network = super::super::acting(spec, kernels, N);
             network.params_mut().copy_from_slice(params);
             let mut outputs = Array2::zeros((2, N));
-            network.outputs(Obs::Numbers(obs.view()), outputs.view_mut());
+            let nothing = &mut Array2::zeros((0, N));
+            network.outputs(Obs::Numbers(obs.view()), nothing.view_mut(), outputs.view_mut());
             outputs
         };
         let learned = |spec: &NetworkSpec, params: &[f32], obs: &Array2<f32>| {
             let mut network = super::super::learning(spec, Backend::Native, kernels, N);
-            let frames = Frames {
-                n_trajectories: 1,
-                obs: Obs::Numbers(obs.view()),
-                kinds: &[StepKind::ORDINARY; N - 1],
-            };
+            let kinds = &[StepKind::ORDINARY; N - 1];
+            let frames = Frames::memoryless(1, Obs::Numbers(obs.view()), kinds);
             let (mut outputs, mut grad) = (Array2::zeros((3, N)), vec![0.0; params.len()]);
             network.forward(params, &frames, outputs.view_mut());
             let d_outputs = Array2::ones((3, N - 1));

@@ -6,12 +6,13 @@
 
 use std::ops::Range;
 
+use ndarray::s;
 use rand_core::{Rng, SeedableRng};
 use rand_xoshiro::Xoshiro256PlusPlus;
 
-use super::NetworkSpec;
 use super::heads::gaussian;
 use super::layer::Layer;
+use super::{LstmSpec, NetworkSpec};
 pub use crate::kernels::Affine;
 
 /// Hidden layers of the largest network: far more than shared memory between processes is useful for.
@@ -23,6 +24,10 @@ pub const MAX_WIDTH: usize = 16_384;
 /// Parameters of the largest network: 1 GiB of f32. Settings and checkpoints that ask for more are
 /// refused before anything is allocated.
 pub const MAX_PARAMS: usize = 1 << 28;
+
+/// What an LSTM's forget gates begin with, so that it remembers at first (Gers et al. 2000; the paper's own code has it
+/// too). Without it half of what is remembered is lost in every step.
+const FORGET_BIAS: f32 = 1.0;
 
 /// One named parameter of the flat vector, as PyTorch's `state_dict` would call and shape it.
 #[derive(Clone, Debug, PartialEq)]
@@ -51,15 +56,35 @@ impl Param {
     }
 }
 
+/// Where the parameters of an LSTM of H units lie: those of PyTorch's `LSTMCell`, whose gates are, H rows each, input,
+/// forget, cell and output.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LstmLayout {
+    /// From the features to the gates, `[4H, F]`: the first columns of `weight_ih`, and `bias_ih`.
+    pub features: Affine,
+    /// From the L numbers of the step before to the gates, `[4H, L]`: the other columns. The bias is the same.
+    pub last_step: Affine,
+    /// From the units to the gates, `[4H, H]`: `weight_hh` and `bias_hh`.
+    pub memory: Affine,
+}
+
+impl LstmLayout {
+    /// H.
+    pub fn n_units(&self) -> usize {
+        self.memory.n_inputs
+    }
+}
+
 /// The layout of every parameter of a [`NetworkSpec`] in one flat vector.
 ///
-/// Order: for each torso layer weight then bias; then `policy.weight`, `value.weight`, `policy.bias`,
-/// `value.bias`. Both are adjacent, so that they are one `[P - F + V, H]` layer to the learner. Then come the F
+/// Order: for each torso layer weight then bias; the LSTM, if there is one; then `policy.weight`, `value.weight`,
+/// `policy.bias`, `value.bias`. Both are adjacent, so that they are one `[P - F + V, H]` layer to the learner. Then come the F
 /// free parameters, `log_std`, and the statistics of observations, `observations.*`, where there are any.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ParamLayout {
     params: Vec<Param>,
     torso: Vec<Affine>,
+    lstm: Option<LstmLayout>,
     heads: Affine,
     policy: Affine,
     free: Range<usize>,
@@ -72,7 +97,8 @@ impl ParamLayout {
     pub fn new(spec: &NetworkSpec) -> Self {
         let (mut builder, mut torso) = (Builder::default(), Vec::new());
         builder.push_layers("torso", &spec.layers(), &mut torso);
-        let n_inputs = spec.n_features();
+        let lstm = spec.lstm.map(|lstm| builder.push_lstm(lstm, spec.n_features()));
+        let n_inputs = spec.n_head_inputs();
         let (n_rows, n_values) = (spec.n_action_params - spec.n_free, spec.n_values);
         let bound = Layer::Dense { n_inputs, n_outputs: n_rows + n_values }.bound();
         let policy_bound = if spec.n_free > 0 { gaussian::MEAN_START * bound } else { bound };
@@ -80,12 +106,12 @@ impl ParamLayout {
         builder.push("value.weight".into(), vec![n_values, n_inputs], bound);
         let bias = builder.push("policy.bias".into(), vec![n_rows], policy_bound);
         builder.push("value.bias".into(), vec![n_values], bound);
-        let policy = Affine { n_outputs: n_rows, n_inputs, weight, bias };
+        let policy = Affine { n_outputs: n_rows, n_inputs, weight, row_stride: n_inputs, bias };
         let heads = Affine { n_outputs: n_rows + n_values, ..policy };
         let free = builder.push_free(spec.n_free);
         let statistics = builder.push_statistics(if spec.normalizes { spec.n_inputs } else { 0 });
         let Builder { params, len } = builder;
-        ParamLayout { params, torso, heads, policy, free, statistics, len }
+        ParamLayout { params, torso, lstm, heads, policy, free, statistics, len }
     }
 
     /// Values in the flat vector.
@@ -108,7 +134,12 @@ impl ParamLayout {
         &self.torso
     }
 
-    /// The outputs that follow from the features as one layer: of the P parameters of the action distribution all
+    /// The LSTM, if there is one.
+    pub fn lstm(&self) -> Option<LstmLayout> {
+        self.lstm
+    }
+
+    /// The outputs that follow from features, or from the LSTM's units, as one layer: of the P parameters of the action distribution all
     /// but the F free ones, then the V values.
     pub fn heads(&self) -> Affine {
         self.heads
@@ -136,6 +167,11 @@ impl ParamLayout {
         for param in &self.params {
             let value = |_| param.centre + param.bound * (2.0 * unit_f32(&mut rng) - 1.0);
             flat.extend((0..param.len()).map(value));
+        }
+        if let Some(lstm) = self.lstm {
+            let forget = lstm.n_units()..2 * lstm.n_units();
+            let (_, mut bias) = lstm.features.split_mut(&mut flat);
+            bias.slice_mut(s![forget]).mapv_inplace(|value| value + FORGET_BIAS);
         }
         flat
     }
@@ -165,8 +201,35 @@ impl Builder {
                 let shape = layer.weight_shape();
                 let weight = self.push(format!("{name}.weight"), shape, layer.bound());
                 let bias = self.push(format!("{name}.bias"), vec![n_outputs], layer.bound());
-                affine.push(Affine { n_outputs, n_inputs, weight, bias });
+                affine.push(Affine { n_outputs, n_inputs, weight, row_stride: n_inputs, bias });
             }
+        }
+    }
+
+    /// The parameters of PyTorch's `LSTMCell`, by its names and with its initial values, but for the forget gates'.
+    fn push_lstm(&mut self, spec: LstmSpec, n_features: usize) -> LstmLayout {
+        let LstmSpec { units, n_last_step } = spec;
+        let (n_outputs, n_inputs) = (4 * units, n_features + n_last_step);
+        let mut push = |name: &str, shape| {
+            let bound = Layer::Dense { n_inputs: units, n_outputs }.bound();
+            self.push(format!("lstm.{name}"), shape, bound)
+        };
+        let weight = push("weight_ih", vec![n_outputs, n_inputs]);
+        let memory_weight = push("weight_hh", vec![n_outputs, units]);
+        let bias = push("bias_ih", vec![n_outputs]);
+        let memory_bias = push("bias_hh", vec![n_outputs]);
+        let features =
+            Affine { n_outputs, n_inputs: n_features, weight, row_stride: n_inputs, bias };
+        LstmLayout {
+            features,
+            last_step: Affine { n_inputs: n_last_step, weight: weight + n_features, ..features },
+            memory: Affine {
+                n_outputs,
+                n_inputs: units,
+                weight: memory_weight,
+                row_stride: units,
+                bias: memory_bias,
+            },
         }
     }
 
@@ -252,6 +315,33 @@ mod tests {
         assert_eq!(*shape("torso.14.weight"), [256, 32 * 11 * 11]);
         assert_eq!(*shape("policy.weight"), [18, 256]);
         assert_eq!(layout.len(), 9_872 + 41_632 + 46_240 + 991_488 + 257 * 19);
+    }
+
+    #[test]
+    fn an_lstm_has_the_parameters_of_pytorchs_cell() {
+        let spec = NetworkSpec::mlp(4, &[8], 2).with_lstm(3, 5);
+        let layout = ParamLayout::new(&spec);
+        let names: Vec<&str> = layout.params().iter().map(|param| &*param.name).collect();
+        let cell = ["lstm.weight_ih", "lstm.weight_hh", "lstm.bias_ih", "lstm.bias_hh"];
+        assert_eq!(names[2..6], cell);
+        let shapes = layout.params()[2..6].iter().map(|param| &param.shape[..]);
+        assert!(shapes.eq([&[12, 13][..], &[12, 3], &[12], &[12]]));
+        assert_eq!(layout.len(), 4 * 8 + 8 + 12 * (13 + 3 + 2) + 3 * 3 + 3);
+        assert_eq!(spec.n_state(), 2 * 3 + 5);
+        let mut flat: Vec<f32> = (0..layout.len()).map(|i| i as f32).collect();
+        let LstmLayout { features, last_step, memory } = layout.lstm().unwrap();
+        let first = layout.params()[2].offset as f32;
+        assert_eq!(
+            features.weight(&flat).row(11),
+            ndarray::Array1::range(first + 143.0, first + 151.0, 1.0)
+        );
+        assert_eq!(last_step.weight(&flat).row(11)[4], first + 155.0);
+        assert_eq!(memory.weight(&flat).row(0)[0], first + 156.0);
+        assert_eq!(memory.bias(&flat)[11], features.bias(&flat)[11] + 12.0);
+        let before = flat.clone();
+        last_step.split_mut(&mut flat).0.fill(-1.0);
+        let n_changed = flat.iter().zip(&before).filter(|(now, before)| now != before).count();
+        assert_eq!(n_changed, 12 * 5);
     }
 
     #[test]

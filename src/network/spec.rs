@@ -11,7 +11,8 @@ use crate::space::{ObsSpace, Spec};
 /// The most pixels of an observation: a screen of 4 pictures of 512 × 512.
 const MAX_PIXELS: usize = 1 << 20;
 
-/// Sizes of a network: a torso that all outputs share, and a linear layer of P + V outputs on top.
+/// Sizes of a network: a torso that all outputs share, an LSTM where it has one, and a linear layer of P + V outputs
+/// on top.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct NetworkSpec {
@@ -25,6 +26,9 @@ pub struct NetworkSpec {
     pub normalizes: bool,
     /// From observations to features.
     pub torso: Torso,
+    /// What remembers, between torso and outputs; `None` where nothing does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lstm: Option<LstmSpec>,
     /// P, parameters of the distribution over actions.
     pub n_action_params: usize,
     /// F, how many of these, the first ones, are the same whatever is observed: parameters of their own.
@@ -42,6 +46,17 @@ pub struct Pixels {
     pub shape: [usize; 3],
     /// What becomes 1.
     pub high: u8,
+}
+
+/// Sizes of an LSTM.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LstmSpec {
+    /// H, units: as many numbers come out, and as many cells remember.
+    pub units: usize,
+    /// L, numbers that tell of the step before, which it takes beside the features.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub n_last_step: usize,
 }
 
 fn is_false(flag: &bool) -> bool {
@@ -67,6 +82,7 @@ impl NetworkSpec {
             pixels,
             normalizes: false,
             torso,
+            lstm: None,
             n_action_params,
             n_free,
             n_values: 1,
@@ -81,6 +97,7 @@ impl NetworkSpec {
             pixels: None,
             normalizes: false,
             torso,
+            lstm: None,
             n_action_params,
             n_free: 0,
             n_values: 1,
@@ -110,6 +127,29 @@ impl NetworkSpec {
         }
     }
 
+    /// The same with an LSTM of `units` units, which takes `n_last_step` numbers of the step before.
+    pub fn with_lstm(self, units: usize, n_last_step: usize) -> NetworkSpec {
+        NetworkSpec { lstm: Some(LstmSpec { units, n_last_step }), ..self }
+    }
+
+    /// R, numbers that it remembers between two steps: h, c, and what the LSTM takes of the step before.
+    pub fn n_state(&self) -> usize {
+        self.lstm.map_or(0, |LstmSpec { units, n_last_step }| 2 * units + n_last_step)
+    }
+
+    /// L, how many of these tell of the step before.
+    pub fn n_last_step(&self) -> usize {
+        self.lstm.map_or(0, |lstm| lstm.n_last_step)
+    }
+
+    /// The network in a few words, as the settings call its parts.
+    pub fn name(&self) -> String {
+        let torso = self.torso.name();
+        self.lstm.map_or(torso.into(), |LstmSpec { units, .. }| {
+            format!("{torso} with an LSTM of {units}")
+        })
+    }
+
     /// P + V.
     pub fn n_outputs(&self) -> usize {
         self.n_action_params + self.n_values
@@ -125,9 +165,15 @@ impl NetworkSpec {
         self.sound_stack().n_features()
     }
 
-    /// Numbers of a frame that all layers of the torso put out together: what a pass keeps of it.
+    /// Numbers of a frame that go into the outputs.
+    pub fn n_head_inputs(&self) -> usize {
+        self.lstm.map_or_else(|| self.n_features(), |lstm| lstm.units)
+    }
+
+    /// Numbers of a frame that all layers put out together, an LSTM's gates included: what a pass keeps of it.
     pub fn n_activations(&self) -> usize {
-        self.sound_stack().n_activations
+        let of_lstm = self.lstm.map_or(0, |lstm| 6 * lstm.units);
+        self.sound_stack().n_activations + of_lstm
     }
 
     fn sound_stack(&self) -> Stack {
@@ -182,12 +228,17 @@ impl NetworkSpec {
         }
         let n_numbers = if self.pixels.is_none() { self.n_inputs } else { 1 };
         let outer = [&n_numbers, &self.n_action_params, &self.n_values];
-        let mut widths = hidden.iter().chain(outer);
+        let lstm = self.lstm.iter().map(|lstm| &lstm.units);
+        let mut widths = hidden.iter().chain(outer).chain(lstm);
         let width = widths.find(|width| !(1..=MAX_WIDTH).contains(*width));
         let width = width.map(|width| format!("a layer of {width} units; 1 to {MAX_WIDTH} work"));
         let (n_free, n_all) = (self.n_free, self.n_action_params);
         let free = || format!("{n_free} free parameters of the {n_all} of a distribution");
-        width.or_else(|| (n_free >= n_all).then(free))
+        // An action has no more numbers than its distribution, and one tells of the reward.
+        let n_last = self.n_last_step();
+        let told = || format!("{n_last} numbers of the step before, for a distribution of {n_all}");
+        let width = width.or_else(|| (n_free >= n_all).then(free));
+        width.or_else(|| (n_last > n_all + 1).then(told))
     }
 }
 

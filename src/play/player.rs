@@ -9,6 +9,7 @@ use crate::base::latency::monotonic_ns;
 use crate::env::{EnvArgs, EnvError, Registry, StepBuffer, VecEnv};
 use crate::kernels::Simd;
 use crate::network::heads::Odds;
+use crate::network::heads::last_step::Steps;
 use crate::network::{Arithmetic, Backend};
 use crate::rollout::{FrameStack, StepKind};
 use crate::space::{ActionBuffer, ActionMap, Spec};
@@ -38,12 +39,12 @@ pub enum EvalError {
     },
     /// Its network is one that this build cannot compute.
     #[error(
-        "the checkpoint's network is {torso}, which libtorch computes and this build lacks; build with `cargo build \
+        "the checkpoint's network is {network}, which libtorch computes and this build lacks; build with `cargo build \
          --release --features torch`"
     )]
     NoTorch {
-        /// Its torso, by name.
-        torso: &'static str,
+        /// Its name.
+        network: String,
     },
 }
 
@@ -152,7 +153,7 @@ impl<'a> Player<'a> {
             return Err(EvalError::Spaces { env: spec.id, found, expected });
         }
         if !Backend::of(&checkpoint.network).is_built() {
-            return Err(EvalError::NoTorch { torso: checkpoint.network.torso.name() });
+            return Err(EvalError::NoTorch { network: checkpoint.network.name() });
         }
         Ok(Player { checkpoint, environments, args, spec, kernels, selection })
     }
@@ -222,7 +223,7 @@ impl<'a> Player<'a> {
         while !is_over(&exchange.step.kinds) && u64::from(step) < max_steps {
             let choice = Some(exchange.choose(&mut policy, self.selection, &maps));
             show(Moment { step, score, obs: self.observed(&exchange), choice }, &mut *envs)?;
-            exchange.step(&mut *envs).map_err(failed)?;
+            exchange.step(&mut policy, &mut *envs).map_err(failed)?;
             step += 1;
             score += f64::from(exchange.step.rewards[0]);
         }
@@ -249,7 +250,7 @@ impl<'a> Player<'a> {
         let (mut n_steps, mut n_playing, mut is_over) = (0, n_episodes, false);
         while n_playing > 0 && n_steps < max_steps && !is_over {
             exchange.act(&mut policy, self.selection);
-            exchange.step(&mut *envs)?;
+            exchange.step(&mut policy, &mut *envs)?;
             for (episode, playing) in playing.iter_mut().enumerate().filter(|(_, on)| **on) {
                 returns[episode] += f64::from(exchange.step.rewards[episode]);
                 *playing = !exchange.step.kinds[episode].ends_episode();
@@ -327,7 +328,7 @@ impl Exchange {
     fn choose(&mut self, policy: &mut Policy, selection: Selection, maps: &[ActionMap]) -> Choice {
         self.act(policy, Selection::Sampled);
         if selection == Selection::Greedy {
-            self.act(policy, selection);
+            policy.best(self.actions.view_mut());
         }
         let actions = self.actions.view();
         let parts = policy.odds(0).into_iter().enumerate();
@@ -346,8 +347,10 @@ impl Exchange {
         parts.map(part).collect()
     }
 
-    fn step(&mut self, envs: &mut dyn VecEnv) -> Result<(), EnvError> {
-        self.step.step(envs, self.actions.view())?;
+    fn step(&mut self, policy: &mut Policy, envs: &mut dyn VecEnv) -> Result<(), EnvError> {
+        let actions = self.actions.view();
+        self.step.step(envs, actions)?;
+        policy.remember(Steps { actions, rewards: &self.step.rewards, kinds: &self.step.kinds });
         let (obs, kinds) = (self.step.obs.view(), &self.step.kinds);
         self.stack.iter_mut().for_each(|stack| stack.push(obs, kinds));
         Ok(())
@@ -362,8 +365,11 @@ mod tests {
     use crate::state::{Counters, LearnerState, OptimizerState, ReturnStats, SCORE_WINDOW};
 
     fn checkpoint() -> Checkpoint {
+        checkpoint_of(NetworkSpec::mlp(4, &[8], 2))
+    }
+
+    fn checkpoint_of(network: NetworkSpec) -> Checkpoint {
         let spec = Registry::default().spec("CartPole-v1", &EnvArgs::default()).unwrap();
-        let network = NetworkSpec::mlp(4, &[8], 2);
         let state = LearnerState {
             counters: Counters::default(),
             recent_returns: [0.0; SCORE_WINDOW],
@@ -425,9 +431,13 @@ mod tests {
 
     #[test]
     fn a_recorded_episode_is_the_one_that_is_scored() {
-        let (checkpoint, environments) = (checkpoint(), Registry::default());
-        let args = EnvArgs::default();
-        let player = player(&checkpoint, &environments, &args, Selection::Greedy);
+        assert_recorded_as_scored(&checkpoint());
+        assert_recorded_as_scored(&checkpoint_of(NetworkSpec::mlp(4, &[8], 2).with_lstm(8, 3)));
+    }
+
+    fn assert_recorded_as_scored(checkpoint: &Checkpoint) {
+        let (environments, args) = (Registry::default(), EnvArgs::default());
+        let player = player(checkpoint, &environments, &args, Selection::Greedy);
         let returns = player.play(3, 40, BOUNDS, |_| {}).unwrap().returns;
         for (episode, score) in returns.into_iter().enumerate() {
             let moments = player.moments(40 + episode as u64, BOUNDS.max_steps).unwrap();

@@ -4,7 +4,7 @@
 
 use super::units::{counted, grouped};
 use crate::network::params::ParamLayout;
-use crate::network::{Backend, NetworkSpec, Torso};
+use crate::network::{Backend, LstmSpec, NetworkSpec, Torso};
 use crate::space::{ActionSpace, ObsSpace, Spec};
 
 /// Each fact with its name; `learner` is who computed the network there, if that is known.
@@ -81,7 +81,7 @@ fn episode(max_steps: Option<u32>) -> String {
     })
 }
 
-/// As `network.torso` has it; its features go to the heads.
+/// As `network.torso` has it; its features go to the heads, or to the LSTM before them.
 fn torso(network: &NetworkSpec) -> String {
     let name = network.torso.name();
     let units = match &network.torso {
@@ -91,7 +91,13 @@ fn torso(network: &NetworkSpec) -> String {
         }
         _ => String::new(),
     };
-    format!("{name}{units}, {}", counted(network.n_features() as u64, "feature"))
+    let features = counted(network.n_features() as u64, "feature");
+    format!("{name}{units}, {features}{}", network.lstm.map(lstm).unwrap_or_default())
+}
+
+fn lstm(LstmSpec { units, n_last_step }: LstmSpec) -> String {
+    let told = if n_last_step > 0 { ", which is told the last action and reward" } else { "" };
+    format!("; LSTM of {}{told}", counted(units as u64, "unit"))
 }
 
 fn backend(name: &str) -> &str {
@@ -145,6 +151,17 @@ mod tests {
         assert_eq!(action(&ActionSpace::Discrete(3)), "one of 3");
         assert_eq!(action(&ActionSpace::MultiDiscrete(vec![3, 2])), "at once one of 3, one of 2");
         assert_eq!(action(&of_box).replace('\u{a0}', " "), "3 numbers, between bounds");
+    }
+
+    #[test]
+    fn a_network_is_told_with_its_memory() {
+        let plain = NetworkSpec::mlp(4, &[64, 32], 2);
+        let told = |network: &NetworkSpec| torso(network).replace('\u{a0}', " ");
+        assert_eq!(told(&plain), "mlp of 64 and 32 units, 32 features");
+        let all = "mlp of 64 and 32 units, 32 features; LSTM of 16 units";
+        assert_eq!(told(&plain.clone().with_lstm(16, 0)), all);
+        let more = format!("{all}, which is told the last action and reward");
+        assert_eq!(told(&plain.with_lstm(16, 3)), more);
     }
 
     #[test]

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 
 use crate::base::input::{open_regular, read_text_at_most};
 use crate::config::{Config, ConfigError, OptimizerKind, dotted};
-use crate::network::Torso;
+use crate::network::{LstmSpec, NetworkSpec, Torso};
 use crate::report::read::RunData;
 use crate::run::dir::{RunDir, RunDirError};
 use crate::space::Spec;
@@ -188,7 +188,7 @@ impl Resumption {
         }
         let now = config.spec()?;
         check_spaces(spec, &now)?;
-        check_torso(&network.torso, &config.network(&now)?.torso)?;
+        check_network(network, &config.network(&now)?)?;
         if let Some((frames, _)) = state.counters.solved()
             && config.stop_when_solved
         {
@@ -246,15 +246,31 @@ fn check_spaces(then: &Spec, now: &Spec) -> Result<(), ResumeError> {
 }
 
 /// A network cannot change its layers.
-fn check_torso(then: &Torso, now: &Torso) -> Result<(), ResumeError> {
-    let (field, then, now) = match (then, now) {
-        (then, now) if then == now => return Ok(()),
+fn check_network(then: &NetworkSpec, now: &NetworkSpec) -> Result<(), ResumeError> {
+    let (field, then, now) = match (&then.torso, &now.torso) {
+        (torso, same) if torso == same => return check_lstm(then.lstm, now.lstm),
         (Torso::Mlp { hidden: then }, Torso::Mlp { hidden: now }) => {
             ("network.hidden", format!("{then:?}"), format!("{now:?}"))
         }
         (then, now) => ("network.torso", then.name().to_owned(), now.name().to_owned()),
     };
     Err(ResumeError::Differs { field, then, now })
+}
+
+/// Nor its memory.
+fn check_lstm(then: Option<LstmSpec>, now: Option<LstmSpec>) -> Result<(), ResumeError> {
+    let units = |lstm: Option<LstmSpec>| lstm.map_or(0, |lstm| lstm.units).to_string();
+    let inputs = |lstm: Option<LstmSpec>| match lstm {
+        Some(LstmSpec { n_last_step: 1.., .. }) => "last_step".to_owned(),
+        _ => "features".to_owned(),
+    };
+    let units = ("network.lstm", units(then), units(now));
+    let inputs = ("network.lstm_inputs", inputs(then), inputs(now));
+    let mut facts = [units, inputs].into_iter();
+    match facts.find(|(_, then, now)| then != now) {
+        Some((field, then, now)) => Err(ResumeError::Differs { field, then, now }),
+        None => Ok(()),
+    }
 }
 
 /// Checkpoints of a deterministic run say no times: they are those of the run's rows.

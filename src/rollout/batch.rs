@@ -1,5 +1,7 @@
 //! A rollout as the learner sees it: what its network may know of it, and what only its head and loss do.
 
+use ndarray::ArrayView2;
+
 use super::{Rollout, StepKind};
 use crate::space::{Actions, Obs};
 
@@ -12,6 +14,31 @@ pub struct Frames<'a, R = f32> {
     pub obs: Obs<'a, R>,
     /// What each step was, `[T, B]`.
     pub kinds: &'a [StepKind],
+    /// What the network remembered before step 0, as the actor had it, `[R, B]`. It is zero again after a reset.
+    pub state: ArrayView2<'a, R>,
+    /// What is told of the step before each frame, `[L, (T+1)·B]`; no rows where nothing is.
+    pub last_steps: ArrayView2<'a, R>,
+}
+
+impl<'a, R> Frames<'a, R> {
+    /// Frames of a network that remembers nothing.
+    pub fn memoryless(n_trajectories: usize, obs: Obs<'a, R>, kinds: &'a [StepKind]) -> Self {
+        Frames { n_trajectories, obs, kinds, state: no_rows(), last_steps: no_rows() }
+    }
+
+    /// The same frames with other observations of them.
+    pub fn with_obs<'b>(&self, obs: Obs<'b, R>) -> Frames<'b, R>
+    where
+        'a: 'b,
+    {
+        let Frames { n_trajectories, kinds, state, last_steps, .. } = *self;
+        let (state, last_steps) = (state.reborrow(), last_steps.reborrow());
+        Frames { n_trajectories, obs, kinds, state, last_steps }
+    }
+}
+
+fn no_rows<'a, R>() -> ArrayView2<'a, R> {
+    ArrayView2::from_shape((0, 0), &[]).expect("no rows need no numbers")
 }
 
 /// B trajectories of T steps: what the network sees of them, and what it does not.
@@ -35,13 +62,15 @@ impl<R> Batch<'_, R> {
 }
 
 impl<'a> Batch<'a, f32> {
-    /// The batch of one rollout, or of several gathered, without copying it.
+    /// The batch of one rollout, or of several gathered, without copying it. Nothing is told of last steps.
     pub fn of(rollout: &Rollout<'a>) -> Self {
         Batch {
             frames: Frames {
                 n_trajectories: rollout.shape.n_envs,
                 obs: rollout.obs,
                 kinds: rollout.kinds,
+                state: rollout.state,
+                last_steps: no_rows(),
             },
             actions: rollout.actions,
             rewards: rollout.rewards,

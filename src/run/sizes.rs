@@ -37,6 +37,7 @@ impl Sizes {
         let network = config.network(&spec)?;
         let actors = &config.actors;
         let rollout = RolloutShape {
+            n_state: network.n_state(),
             n_stacked: config.frame_stack,
             ..RolloutShape::new(&spec, actors.unroll_length, actors.envs_per_actor)
         };

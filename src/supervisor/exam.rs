@@ -217,7 +217,9 @@ fn play_all(
 ) -> Result<(), PlayError> {
     let seed = stream_seed(config.seed, Stream::Evaluation);
     let (environments, args) = (config.registry(), &config.env_args);
-    let player = Player::new(checkpoint, &environments, args, config.simd()?, Selection::Greedy)?;
+    // As `impala eval` plays it.
+    let kernels = config.simd()?.in_f32();
+    let player = Player::new(checkpoint, &environments, args, kernels, Selection::Greedy)?;
     let mut said_ns = monotonic_ns();
     let ReportSettings { eval_max_steps: max_steps, eval_max_s: max_s, .. } = config.report;
     let finished = |n_played: usize| {

@@ -48,6 +48,10 @@ impl RandomObs {
 pub struct RandomBatch {
     pub n_trajectories: usize,
     pub obs: RandomObs,
+    /// `[R, B]`.
+    pub state: Array2<f64>,
+    /// `[L, (T+1)·B]`.
+    pub last_steps: Array2<f64>,
     pub actions: ActionBuffer,
     pub kinds: Vec<StepKind>,
     pub vs: Vec<f64>,
@@ -74,6 +78,8 @@ impl RandomBatch {
         RandomBatch {
             n_trajectories,
             obs: RandomObs::new(spec, n + n_trajectories, &mut random),
+            state: random.matrix(spec.n_state(), n_trajectories),
+            last_steps: random.matrix(spec.n_last_step(), n + n_trajectories),
             actions: random_actions(actions, n, &mut random),
             vs: random.vec(n, 2.0),
             pg_advantages: masked(random.vec(n, 2.0)),
@@ -89,7 +95,8 @@ impl RandomBatch {
             RandomObs::Numbers(obs) => Obs::Numbers(obs.view()),
             RandomObs::Bits(obs) => Obs::Pixels(obs.view()),
         };
-        Frames { n_trajectories, obs, kinds }
+        let (state, last_steps) = (self.state.view(), self.last_steps.view());
+        Frames { n_trajectories, obs, kinds, state, last_steps }
     }
 
     pub fn actions(&self) -> Actions<'_> {

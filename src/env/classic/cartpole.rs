@@ -8,6 +8,8 @@
 //! is every observation bit-equal. Sine and cosine are the C library's, as NumPy's are; two libraries
 //! may round one of them differently in the last bit.
 
+use serde::Deserialize;
+
 use super::super::NumpyRng;
 use super::super::lanes::Dynamics;
 use super::super::sines::Sines;
@@ -30,6 +32,21 @@ const THETA_LIMIT: f64 = 12.0 * 2.0 * std::f64::consts::PI / 360.0;
 const X_LIMIT: f64 = 2.4;
 /// Each number of the first state is uniform in `[-RESET_BOUND, RESET_BOUND)`.
 const RESET_BOUND: f64 = 0.05;
+
+/// What a user may set.
+#[derive(Clone, Copy, Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct CartPoleArgs {
+    /// Only position and angle are seen: a task for a network that remembers.
+    hide_velocities: bool,
+}
+
+impl CartPoleArgs {
+    /// Which numbers of the state are seen.
+    pub fn shown(self) -> &'static [usize] {
+        if self.hide_velocities { &[0, 2] } else { &[0, 1, 2, 3] }
+    }
+}
 
 /// The cart and its pole. A state is metres, m/s, radians, rad/s.
 pub struct CartPole;

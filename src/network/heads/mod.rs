@@ -6,6 +6,7 @@
 
 mod categorical;
 pub mod gaussian;
+pub mod last_step;
 mod multi;
 
 use ndarray::{ArrayView2, ArrayViewMut2, NdFloat, s};

@@ -187,7 +187,7 @@ impl Acting for MinatarActing {
         &mut self.params
     }
 
-    fn outputs(&mut self, obs: Obs<'_>, outputs: ArrayViewMut2<f32>) {
+    fn outputs(&mut self, obs: Obs<'_>, _: ArrayViewMut2<f32>, outputs: ArrayViewMut2<f32>) {
         let head = self.network.layout.policy();
         self.network.forward((&self.params, head), obs.pixels(), outputs);
     }

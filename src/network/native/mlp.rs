@@ -49,7 +49,7 @@ impl Acting for MlpActing {
         &mut self.params
     }
 
-    fn outputs(&mut self, obs: Obs<'_>, outputs: ArrayViewMut2<f32>) {
+    fn outputs(&mut self, obs: Obs<'_>, _: ArrayViewMut2<f32>, outputs: ArrayViewMut2<f32>) {
         if std::mem::take(&mut self.is_stale) {
             self.stack.pack(&self.params);
         }

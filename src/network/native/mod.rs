@@ -4,8 +4,10 @@
 //! finite differences.
 
 mod bit_conv;
+mod lstm;
 mod minatar;
 mod mlp;
+mod recurrent;
 
 use ndarray::NdFloat;
 
@@ -15,11 +17,12 @@ use crate::kernels::{Kernels, Simd};
 /// What such a network is called in settings and reports.
 pub(super) const NAME: &str = "native";
 
-/// Whether there is such a network for `spec`: for all dense layers, and for MinAtar's on planes of bits.
+/// Whether there is such a network for `spec`: for all dense layers, with an LSTM or without, and for MinAtar's on
+/// planes of bits.
 pub fn supports(spec: &NetworkSpec) -> bool {
     match spec.torso {
         Torso::Mlp { .. } => true,
-        Torso::Minatar => spec.pixels.is_some_and(|pixels| pixels.high == 1),
+        Torso::Minatar => spec.lstm.is_none() && spec.pixels.is_some_and(|pixels| pixels.high == 1),
         Torso::Nature | Torso::ImpalaShallow | Torso::ImpalaDeep => false,
     }
 }
@@ -29,10 +32,11 @@ pub fn supports(spec: &NetworkSpec) -> bool {
 /// # Panics
 /// If it is not [supported](supports).
 pub fn acting(spec: &NetworkSpec, kernels: Simd, n_envs: usize) -> Box<dyn Acting> {
-    assert!(supports(spec), "{} is left to libtorch", spec.torso.name());
-    let network: Box<dyn Acting> = match spec.torso {
-        Torso::Minatar => Box::new(minatar::MinatarActing::new(spec, kernels, n_envs)),
-        _ => Box::new(mlp::MlpActing::new(spec, kernels, n_envs)),
+    assert!(supports(spec), "{} is left to libtorch", spec.name());
+    let network: Box<dyn Acting> = match (&spec.torso, spec.lstm) {
+        (Torso::Minatar, _) => Box::new(minatar::MinatarActing::new(spec, kernels, n_envs)),
+        (_, None) => Box::new(mlp::MlpActing::new(spec, kernels, n_envs)),
+        (_, Some(_)) => Box::new(recurrent::RecurrentActing::new(spec, kernels, n_envs)),
     };
     free::acting(spec, network)
 }
@@ -46,10 +50,12 @@ pub fn learning<K: Kernels<R> + 'static, R: NdFloat + Send>(
     kernels: K,
     n_observations: usize,
 ) -> Box<dyn Learning<R>> {
-    assert!(supports(spec), "{} is left to libtorch", spec.torso.name());
-    let network: Box<dyn Learning<R>> = match spec.torso {
-        Torso::Minatar => Box::new(minatar::MinatarLearning::new(spec, kernels, n_observations)),
-        _ => Box::new(mlp::MlpLearning::new(spec, kernels, n_observations)),
+    assert!(supports(spec), "{} is left to libtorch", spec.name());
+    let n = n_observations;
+    let network: Box<dyn Learning<R>> = match (&spec.torso, spec.lstm) {
+        (Torso::Minatar, _) => Box::new(minatar::MinatarLearning::new(spec, kernels, n)),
+        (_, None) => Box::new(mlp::MlpLearning::new(spec, kernels, n)),
+        (_, Some(_)) => Box::new(recurrent::RecurrentLearning::new(spec, kernels, n)),
     };
     free::learning(spec, network)
 }

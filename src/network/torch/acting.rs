@@ -9,6 +9,9 @@ use super::tensors;
 use super::walk::Walk;
 use crate::space::Obs;
 
+/// Said of matrices here.
+const STANDARD: &str = "it is in standard layout";
+
 /// The network by libtorch on the CPU, with weights of its own.
 #[derive(Debug)]
 pub struct TorchActing {
@@ -38,12 +41,21 @@ impl Acting for TorchActing {
         &mut self.params
     }
 
-    fn outputs(&mut self, obs: Obs<'_>, mut outputs: ArrayViewMut2<f32>) {
+    fn outputs(
+        &mut self,
+        obs: Obs<'_>,
+        mut state: ArrayViewMut2<f32>,
+        mut outputs: ArrayViewMut2<f32>,
+    ) {
         let TorchActing { walk, params, parts } = self;
-        let outputs = outputs.as_slice_mut().expect("outputs are in standard layout");
+        let outputs = outputs.as_slice_mut().expect(STANDARD);
         tch::no_grad(|| {
             let parts = parts.get_or_insert_with(|| walk.split(&Tensor::from_slice(params)));
-            tensors::copy(&walk.policy(parts, obs), outputs);
+            let (policy, memory) = walk.policy(parts, &walk.one_step(obs, state.view()));
+            tensors::copy(&policy, outputs);
+            if let Some(memory) = memory {
+                memory.copy_to(state.as_slice_mut().expect(STANDARD));
+            }
         });
     }
 }

@@ -51,7 +51,7 @@ impl Learning for TorchLearning {
 
     fn forward(&mut self, params: &[f32], frames: &Frames, mut outputs: ArrayViewMut2<f32>) {
         let params = Tensor::from_slice(params).set_requires_grad(true);
-        let computed = self.walk.outputs(&self.walk.split(&params), frames.obs);
+        let computed = self.walk.outputs(&self.walk.split(&params), frames);
         tensors::copy(&computed, outputs.as_slice_mut().expect("outputs are in standard layout"));
         self.graph = Some(Graph { params, outputs: computed });
     }

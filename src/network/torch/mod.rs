@@ -7,6 +7,7 @@
 
 mod acting;
 mod learning;
+mod lstm;
 mod tensors;
 mod walk;
 

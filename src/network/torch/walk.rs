@@ -1,11 +1,15 @@
-//! A torso and the heads as tensor operations: one walk over the layers, whatever the torso.
+//! A torso, an LSTM where there is one, and the heads as tensor operations: one walk over the layers, whatever the
+//! torso.
 
+use ndarray::{ArrayView2, s};
 use tch::{Kind, Tensor};
 
 use super::super::layer::{Conv, Layer};
 use super::super::params::{Affine, ParamLayout};
 use super::super::{NetworkSpec, Pixels, TorchOptions};
+use super::lstm::{self, Lstm, Memory};
 use super::tensors;
+use crate::rollout::Frames;
 use crate::space::Obs;
 
 /// A network as libtorch computes it.
@@ -14,6 +18,7 @@ pub(super) struct Walk {
     layers: Vec<Layer>,
     pixels: Option<Pixels>,
     torso: Vec<Affine>,
+    lstm: Option<Lstm>,
     heads: Affine,
     policy: Affine,
     /// Values of each weight and each bias, in the order of the flat vector, and of the rest that no layer has.
@@ -27,49 +32,82 @@ type Parts<'a> = std::slice::ChunksExact<'a, Tensor>;
 impl Walk {
     pub(super) fn new(spec: &NetworkSpec, layout: &ParamLayout, options: TorchOptions) -> Self {
         let (torso, heads) = (layout.torso().to_vec(), layout.heads());
-        let sizes = torso.iter().copied().chain([heads]);
-        let sizes = sizes.flat_map(|layer| [layer.n_outputs * layer.n_inputs, layer.n_outputs]);
-        let sizes = sizes.chain([layout.free().len(), layout.statistics().len()]);
+        let lstm = layout.lstm().map(Lstm);
+        let sizes_of = |layer: &Affine| [layer.n_outputs * layer.n_inputs, layer.n_outputs];
+        let sizes = torso.iter().flat_map(sizes_of);
+        let sizes = sizes.chain(lstm.iter().flat_map(Lstm::split_sizes));
+        let sizes =
+            sizes.chain(sizes_of(&heads)).chain([layout.free().len(), layout.statistics().len()]);
         Walk {
             layers: spec.layers(),
             pixels: spec.pixels,
             split_sizes: sizes.map(|size| size as i64).collect(),
             torso,
+            lstm,
             heads,
             policy: layout.policy(),
             options,
         }
     }
 
-    /// Weight and bias of each layer as parts of the flat parameters, the heads' last.
+    /// Weight and bias of each layer as parts of the flat parameters: the torso's, the LSTM's, the heads'.
     ///
     /// One split, whose gradient is one concatenation; a `narrow` for each would sum as many gradients of the
     /// whole vector.
     pub(super) fn split(&self, params: &Tensor) -> Vec<Tensor> {
         let all = params.split_with_sizes(&self.split_sizes[..], 0);
-        let heads = all.into_iter().skip(2 * self.torso.len()).take(2);
+        // Free parameters and statistics are last.
+        let n_others = all.len() - 2 - 2 * self.torso.len();
+        let others = all.into_iter().skip(2 * self.torso.len()).take(n_others);
         let torso = params.to_kind(self.kind()).split_with_sizes(&self.split_sizes[..], 0);
-        torso.into_iter().take(2 * self.torso.len()).chain(heads).collect()
+        torso.into_iter().take(2 * self.torso.len()).chain(others).collect()
     }
 
     /// All outputs, `[P + V, N]`, of parts that [`Walk::split`] made.
-    pub(super) fn outputs(&self, parts: &[Tensor], obs: Obs<'_>) -> Tensor {
-        let features = self.features(parts, obs);
-        let heads = &parts[2 * self.torso.len()..];
-        affine(heads, self.heads.n_outputs, &features)
+    pub(super) fn outputs(&self, parts: &[Tensor], frames: &Frames) -> Tensor {
+        let (units, _) = self.head_inputs(parts, frames);
+        let heads = &parts[parts.len() - 2..];
+        affine(heads, self.heads.n_outputs, &units)
     }
 
-    /// The P parameters of the action distribution alone, `[P, N]`.
-    pub(super) fn policy(&self, parts: &[Tensor], obs: Obs<'_>) -> Tensor {
-        let features = self.features(parts, obs);
+    /// The P parameters of the action distribution alone, `[P, N]`, and what is remembered afterwards.
+    pub(super) fn policy(&self, parts: &[Tensor], frames: &Frames) -> (Tensor, Option<Memory>) {
+        let (units, memory) = self.head_inputs(parts, frames);
         let n_outputs = self.policy.n_outputs as i64;
-        let [weight, bias] = &parts[2 * self.torso.len()..] else { unreachable!("heads are last") };
+        let [.., weight, bias] = parts else { unreachable!("heads are last") };
         let (weight, bias) = (weight.view([self.heads.n_outputs as i64, -1]), bias);
-        affine(
-            &[weight.narrow(0, 0, n_outputs), bias.narrow(0, 0, n_outputs)],
-            self.policy.n_outputs,
-            &features,
-        )
+        let policy = [weight.narrow(0, 0, n_outputs), bias.narrow(0, 0, n_outputs)];
+        (affine(&policy, self.policy.n_outputs, &units), memory)
+    }
+
+    /// What is seen in one step of E environments, before which `state`, `[R, E]`, was remembered.
+    pub(super) fn one_step<'a, 'o: 'a>(
+        &self,
+        obs: Obs<'o>,
+        state: ArrayView2<'a, f32>,
+    ) -> Frames<'a> {
+        let obs = match obs {
+            Obs::Numbers(numbers) => Obs::Numbers(numbers.reborrow()),
+            Obs::Pixels(pixels) => Obs::Pixels(pixels.reborrow()),
+        };
+        let alone = Frames::memoryless(obs.n_frames(), obs, &[]);
+        let Some(lstm) = &self.lstm else { return alone };
+        let last_steps = state.slice_move(s![2 * lstm.0.n_units().., ..]);
+        Frames { state, last_steps, ..alone }
+    }
+
+    /// What goes into the heads: the LSTM's units, `[H, N]`, and its memory afterwards; or the features, `[F, N]`.
+    fn head_inputs(&self, parts: &[Tensor], frames: &Frames) -> (Tensor, Option<Memory>) {
+        let features = self.features(parts, frames.obs);
+        let Some(lstm) = &self.lstm else { return (features, None) };
+        let parts = &parts[2 * self.torso.len()..][..lstm::N_PARTS];
+        let inputs = match frames.last_steps.nrows() {
+            0 => features,
+            _ => Tensor::cat(&[features, tensors::matrix(frames.last_steps)], 0),
+        };
+        let memory = Memory::of(frames.state, lstm.0.n_units());
+        let (units, memory) = lstm.unroll(parts, &inputs, frames.kinds, memory);
+        (units.tr(), Some(memory))
     }
 
     /// Features, `[F, N]`.

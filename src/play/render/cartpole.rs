@@ -10,9 +10,9 @@ const POLE_M: f32 = 1.0;
 const TRACK_Y: f32 = 196.0;
 const CART_PX: (f32, f32) = (52.0, 28.0);
 
-/// Draws position and angle (clockwise, 0 upright) of `[x, ẋ, θ, θ̇]`.
+/// Draws position and angle (clockwise, 0 upright) of `[x, ẋ, θ, θ̇]`, or of `[x, θ]`.
 pub fn draw(canvas: &mut Canvas, obs: &[f32]) {
-    let &[position, _, angle, _] = obs else { return };
+    let (&[position, _, angle, _] | &[position, angle]) = obs else { return };
     let middle = WIDTH_PX as f32 / 2.0;
     let at = |metres: f32| middle + metres * SCALE_PX;
     canvas.line(&[(at(-END_M), TRACK_Y), (at(END_M), TRACK_Y)], 3.0, Ink::Pale);

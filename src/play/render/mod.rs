@@ -69,7 +69,7 @@ struct Scene {
 }
 
 /// Those of the engine but for MinAtar's.
-const SCENES: [Scene; 5] = [
+const SCENES: [Scene; 6] = [
     Scene {
         env: "CartPole-v1",
         draw: cartpole::draw,
@@ -99,6 +99,12 @@ const SCENES: [Scene; 5] = [
         ..ANY_SCENE
     },
     Scene { env: "PixelCatch-v0", actions: &["left", "none", "right"], step_cs: 10, ..ANY_SCENE },
+    Scene {
+        env: "TMaze-v0",
+        actions: &["walk on", "turn left", "turn right", "walk back"],
+        step_cs: 25,
+        ..ANY_SCENE
+    },
 ];
 
 /// How an environment without a scene of its own is shown.
