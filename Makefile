@@ -37,7 +37,7 @@ PERF_BUILD = $(filter --features torch,$(BUILD)) --target-dir $(TARGET)/perf
 .DEFAULT_GOAL := help
 .PHONY: help train report submission test test-default test-faults test-release test-png test-model test-torch test-tensorboard test-gymnasium test-wheel test-mpi test-tools \
 	test-pytorch test-under-load check fuzz audit lint doc tensorboard bench-throughput throughput-doc bench-kernels bench-micro \
-	bench-networks bench-environments bench-peers bench-advice bench-cluster perf seeds soak storm storm-cluster libtorch build build-torch build-mpi wheel clean
+	bench-networks bench-environments bench-peers bench-advice bench-cluster perf seeds vtrace-table soak storm storm-cluster libtorch build build-torch build-mpi wheel clean
 
 help: ## List the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | column -t -s '|'
@@ -175,6 +175,9 @@ perf: $(SETUP) ## Flame graphs and top functions of every process, in results/pe
 
 seeds: ## Train seeds 1 to 20: the table of when each was solved, and a report that compares them
 	$(CARGO) bench --bench seeds -- $(ARGS)
+
+vtrace-table: ## What V-trace is worth: each correction of the paper's Table 2 at several lags, half an hour
+	$(CARGO) bench --bench vtrace -- $(ARGS)
 
 soak: ## An hour of training, watched for growth of memory and descriptors and decay of speed (ARGS="--minutes 480")
 	$(CARGO) bench --bench soak -- $(ARGS)

@@ -459,6 +459,7 @@ fn settings(config: &Config) -> Summary {
         learner_threads: config.n_learner_threads(),
         max_learner_threads: config.max_learner_threads(),
         ring_batches: config.ring_batches(),
+        clip: config.loss.epsilon(),
         slots_per_actor: config.actors.slots_per_actor,
         batch_slots: config.loss.batch_slots,
         deterministic: config.deterministic,

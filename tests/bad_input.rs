@@ -20,7 +20,7 @@ use impala::shm::layout::{Layout, SegmentShape};
 use impala::shm::view::SegmentView;
 use impala::shm::{Segment, SegmentError};
 use impala::state::checkpoint::Checkpoint;
-use impala::state::{Counters, LearnerState, OptimizerState, SCORE_WINDOW};
+use impala::state::{Counters, LearnerState, OptimizerState, ReturnStats, SCORE_WINDOW};
 use proptest::prelude::*;
 use tempfile::TempDir;
 
@@ -233,7 +233,8 @@ fn checkpoint() -> Checkpoint {
     let optimizer = OptimizerState { n_steps: 7, square: params.clone(), mean: params.clone() };
     let counters = Counters { frames: 1_000, updates: 7, ..Counters::default() };
     let recent_returns = [0.0; SCORE_WINDOW];
-    let state = LearnerState { counters, recent_returns, params, optimizer };
+    let return_stats = ReturnStats { n: 1_000.0, mean: 20.0, square_sum: 5e4 };
+    let state = LearnerState { counters, recent_returns, return_stats, params, optimizer };
     let spec = Config::default().spec().unwrap();
     Checkpoint { spec, network, state, settings: "seed = 1".into(), elapsed_ns: 9 }
 }

@@ -6,7 +6,7 @@ use std::process::{Command, Output};
 
 use base64::Engine as _;
 use impala::base::latency::Stage;
-use impala::config::{Config, Layers, Schedule};
+use impala::config::{Clip, Config, Layers, Schedule};
 use impala::play::render::{HEIGHT_PX, WIDTH_PX};
 use impala::run::dir::RunDir;
 use impala::state::checkpoint::Checkpoint;
@@ -294,6 +294,36 @@ fn a_preset_lies_between_the_defaults_and_what_the_user_says() {
     assert_ne!(preset.loss.lambda, 0.5);
     preset.loss.lambda = 0.5;
     assert_eq!(config, preset);
+}
+
+#[test]
+fn a_preset_is_chosen_by_name_and_what_is_open_is_told() {
+    let printed = |args: &[&str]| text(&impala(&[&["config"], args].concat()).stdout);
+    let few = printed(&["--env", "Pendulum-v1", "--preset", "few-frames"]);
+    assert!(few.contains("\n# Preset few-frames of Pendulum-v1. Goal: "), "{few}");
+    assert!(few.contains("\n# Presets: default (") && few.contains("few-frames ("), "{few}");
+    assert!(few.contains("loss.clip 0.2."), "{few}");
+    let config: Config = toml::from_str(&few).unwrap();
+    assert_eq!((config.loss.epochs, config.loss.clip), (4, Clip::Auto));
+    assert!(printed(&[]).contains("loss.clip none."));
+    assert_eq!(printed(&["--preset", "default"]), printed(&[]));
+    for (args, told) in [
+        (&["train", "--preset", "fewframes"][..], "did you mean \"few-frames\"?"),
+        (&["train", "--preset", "few-frames", "--resume", "x"], "cannot be used with"),
+        (&["train", "--set", "loss.clip=off"], "expected auto, none or a number"),
+        (
+            &["train", "--set", "loss.clip=-0.2"],
+            "loss.clip = -0.2: must be auto, none, or a number",
+        ),
+        (&["train", "--set", "loss.epochs=0"], "loss.epochs = 0: must be 1 to 1000"),
+        (&["train", "--set", "loss.n_epochs=3"], "no such setting"),
+        (&["train", "--clip-range", "0.1"], "--set loss.clip=VALUE"),
+    ] {
+        let output = impala(args);
+        let message = text(&output.stderr);
+        assert_eq!(output.status.code(), Some(2), "{message}");
+        assert!(message.contains(told), "no {told:?} in {message}");
+    }
 }
 
 #[test]

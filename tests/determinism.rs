@@ -81,6 +81,7 @@ fn two_deterministic_runs_of_one_seed_are_equal_and_of_two_seeds_are_not() {
         &["--deterministic"][..],
         &["--deterministic", "--set", "actors.slots_per_actor=2", "--batch-slots", "4"],
         &["--deterministic", "--env", "TMaze-v0", "--set", "network.lstm_inputs=last_step"],
+        &["--deterministic", "--preset", "few-frames"],
     ]
     .into_iter()
     .enumerate()
@@ -105,6 +106,15 @@ fn any_run_is_learned_again_from_the_log_of_its_slots() {
     assert_replays(&one);
     let threads = ["--log-slots", "--learner-threads", "2", "--set", "actors.slots_per_actor=2"];
     assert_replays(&train(folder.path(), "threads", &threads));
+    // Several updates of each slot, with rewards that are scaled by those before.
+    let epochs = [&threads[..], &["--preset", "few-frames", "--actors", "2"]].concat();
+    let epochs = train(folder.path(), "epochs", &epochs);
+    let log = fs::read_to_string(epochs.slots()).unwrap();
+    for epoch in ["1", "2", "3", "4"] {
+        let is_of = |line: &str| line.split(',').nth(7) == Some(epoch);
+        assert!(log.lines().any(is_of), "nothing was learned in epoch {epoch}:\n{log}");
+    }
+    assert_replays(&epochs);
     // So few updates of lag are allowed that slots are left out.
     let dropping = ["--log-slots", "--set", "loss.max_policy_lag=1"];
     let dropping = train(folder.path(), "dropping", &dropping);
@@ -166,9 +176,14 @@ fn a_log_that_was_changed_is_found_out() {
     // The same slots, two of different actors in the other order.
     let mut swapped = lines.clone();
     let fields = |line: &str| -> Vec<String> { line.split(',').map(str::to_owned).collect() };
-    let at = (20..40).find(|&i| fields(lines[i])[0] != fields(lines[i + 1])[0]).unwrap();
+    // Of which the later one was not acted with what the earlier one made.
+    let is_swappable = |i: &usize| {
+        let (earlier, later) = (fields(lines[*i]), fields(lines[i + 1]));
+        earlier[0] != later[0] && later[3].parse::<u64>().unwrap() + 1 < later[4].parse().unwrap()
+    };
+    let at = (20..40).find(is_swappable).unwrap();
     let (mut a, mut b) = (fields(lines[at + 1]), fields(lines[at]));
-    for column in 4..7 {
+    for column in 4..9 {
         std::mem::swap(&mut a[column], &mut b[column]);
     }
     let (a, b) = (a.join(","), b.join(","));

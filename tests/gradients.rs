@@ -11,7 +11,7 @@ mod uniform;
 
 use impala::kernels::{Kernels, Simd};
 use impala::learner::losses::{ActorCritic, LossCosts, Losses, Targets};
-use impala::network::heads::Head;
+use impala::network::heads::{Head, Seen};
 use impala::network::native;
 use impala::network::params::ParamLayout;
 use impala::network::{Learning, NetworkSpec, Torso};
@@ -22,7 +22,14 @@ use plain_kernels::Plain;
 use random_batch::{RandomBatch, RandomObs};
 use uniform::Uniform;
 
-const COSTS: LossCosts<f64> = LossCosts { baseline_cost: 0.5, entropy_cost: 0.01 };
+const COSTS: LossCosts<f64> =
+    LossCosts { baseline_cost: 0.5, entropy_cost: 0.01, clip: f64::INFINITY, floor: 0.0 };
+
+/// The same with PPO's clip: of random ratios between 1/e and e about a half are beyond it.
+const CLIPPED: LossCosts<f64> = LossCosts { clip: 0.2, ..COSTS };
+
+/// The same with a floor that is as large as the probabilities themselves.
+const LIFTED: LossCosts<f64> = LossCosts { floor: 0.3, ..COSTS };
 
 /// Networks, and the actions that they are for.
 fn networks() -> [(NetworkSpec, ActionSpace); 13] {
@@ -108,6 +115,7 @@ struct Problem {
     stack: Stack<Plain, f64>,
     params: Vec<f64>,
     random: RandomBatch,
+    costs: LossCosts<f64>,
 }
 
 impl Problem {
@@ -118,43 +126,90 @@ impl Problem {
             stack: Stack::new((spec, actions), Plain, &random),
             params: Uniform::seeded(seed + 100).vec(n_params, 0.7),
             random,
+            costs: COSTS,
         }
     }
 
     fn learn(&mut self, grad: &mut [f64]) -> Losses {
         let seen = (&self.random.frames(), self.random.actions());
-        self.stack.learn(&self.params, seen, (&self.random.targets(), &COSTS), grad)
+        self.stack.learn(&self.params, seen, (&self.random.targets(), &self.costs), grad)
     }
 
     fn loss(&mut self) -> f64 {
         let mut ignored = vec![0.0; self.params.len()];
-        self.learn(&mut ignored).total(&COSTS)
+        self.learn(&mut ignored).total(&self.costs)
     }
 }
 
 #[test]
 fn gradients_are_those_of_finite_differences() {
     for (seed, spec) in networks().iter().enumerate() {
-        let mut problem = Problem::new(spec, seed as u64);
-        let mut grad = vec![0.0; problem.params.len()];
-        problem.learn(&mut grad);
-        let is_smooth = matches!(spec.0.torso, Torso::Mlp { .. });
-        // Of the large network a part, spread over all of it.
-        let stride = if is_smooth { 1 } else { (grad.len() / 400).max(1) };
-        for (k, &analytic) in grad.iter().enumerate().step_by(stride) {
-            // So small that no sum crosses the kink of a ReLU on the way.
-            let (step, allowed) = if is_smooth { (1e-5, 1e-7) } else { (1e-6, 1e-6) };
-            let centre = problem.params[k];
-            problem.params[k] = centre + step;
-            let above = problem.loss();
-            problem.params[k] = centre - step;
-            let below = problem.loss();
-            problem.params[k] = centre;
-            let numeric = (above - below) / (2.0 * step);
-            let tolerance = allowed * (1.0 + numeric.abs());
-            assert!((analytic - numeric).abs() < tolerance, "{k}: {analytic} is not {numeric}");
+        // The loss knows no network: all of it once behind the small ones is enough.
+        let is_small = matches!(spec.0.torso, Torso::Mlp { .. });
+        let losses = if is_small { &[COSTS, CLIPPED, LIFTED][..] } else { &[CLIPPED] };
+        for &costs in losses {
+            let mut problem = Problem::new(spec, seed as u64);
+            problem.costs = costs;
+            assert_is_that_of_finite_differences(&mut problem, &spec.0.torso);
         }
     }
+}
+
+fn assert_is_that_of_finite_differences(problem: &mut Problem, torso: &Torso) {
+    let mut grad = vec![0.0; problem.params.len()];
+    problem.learn(&mut grad);
+    let is_smooth = matches!(torso, Torso::Mlp { .. });
+    // Of the large network a part, spread over all of it.
+    let stride = if is_smooth { 1 } else { (grad.len() / 400).max(1) };
+    for (k, &analytic) in grad.iter().enumerate().step_by(stride) {
+        // So small that no sum crosses the kink of a ReLU on the way.
+        let (step, allowed) = if is_smooth { (1e-5, 1e-7) } else { (1e-6, 1e-6) };
+        let centre = problem.params[k];
+        problem.params[k] = centre + step;
+        let above = problem.loss();
+        problem.params[k] = centre - step;
+        let below = problem.loss();
+        problem.params[k] = centre;
+        let numeric = (above - below) / (2.0 * step);
+        let tolerance = allowed * (1.0 + numeric.abs());
+        assert!((analytic - numeric).abs() < tolerance, "{k}: {analytic} is not {numeric}");
+    }
+}
+
+/// Derivatives by log π(a|x) of steps with these advantages and ratios, at ε = 0.2, and how many are clipped.
+fn by_log_pi(advantages: &[f64], rhos: &[f64]) -> (Vec<f64>, f64) {
+    let n = rhos.len();
+    let [zeros, weights, log_pi] = [0.0, 1.0, -0.7].map(|value| vec![value; n]);
+    let seen = Seen { log_pi: &log_pi, entropies: &zeros, values: &zeros };
+    let targets = Targets { vs: &zeros, rhos, pg_advantages: advantages, weights: &weights };
+    let mut loss = ActorCritic::new(n);
+    let (losses, slopes) = loss.differentiate(&seen, &targets, &CLIPPED);
+    (slopes.log_pi.to_vec(), losses.clipped)
+}
+
+/// PPO's clip by its definition (equation 7): no derivative where min(rA, clip(r)A) is flat in r.
+#[test]
+fn the_clip_stops_what_drives_a_ratio_further_and_nothing_that_drives_it_back() {
+    let ratios = [0.5, 0.79, 0.81, 1.0, 1.19, 1.21, 3.0];
+    let (up, n_up) = by_log_pi(&[2.0; 7], &ratios);
+    assert_eq!((up, n_up), (vec![-2.0, -2.0, -2.0, -2.0, -2.0, 0.0, 0.0], 2.0));
+    let (down, n_down) = by_log_pi(&[-2.0; 7], &ratios);
+    assert_eq!((down, n_down), (vec![0.0, 0.0, 2.0, 2.0, 2.0, 2.0, 2.0], 2.0));
+    // Masked rows have no advantage and are not clipped.
+    assert_eq!(by_log_pi(&[0.0; 7], &ratios), (vec![0.0; 7], 0.0));
+    let surrogate =
+        |ratio: f64, advantage: f64| (ratio * advantage).min(ratio.clamp(0.8, 1.2) * advantage);
+    for (&ratio, advantage) in ratios.iter().flat_map(|ratio| [(ratio, 2.0), (ratio, -2.0)]) {
+        let is_flat = surrogate(ratio + 1e-6, advantage) == surrogate(ratio - 1e-6, advantage);
+        assert_eq!(by_log_pi(&[advantage], &[ratio]).1 == 1.0, is_flat, "{ratio} {advantage}");
+    }
+}
+
+/// What is not a number must not hide behind the clip: the update would seem to be sound.
+#[test]
+fn a_ratio_or_advantage_that_is_not_a_number_is_not_clipped_away() {
+    assert!(by_log_pi(&[f64::NAN], &[5.0]).0[0].is_nan());
+    assert_eq!(by_log_pi(&[1.0], &[f64::NAN]).0, [-1.0]);
 }
 
 /// One of each kind of network and of each kind of head.
@@ -264,7 +319,8 @@ fn learn_f32(
     let (state, last_steps) = (state.view(), last_steps.view());
     let frames = Frames { n_trajectories, obs, kinds, state, last_steps };
     let targets = Targets { vs: &vs, rhos: &rhos, pg_advantages: &pg, weights: &weights };
-    let costs = LossCosts { baseline_cost: 0.5, entropy_cost: 0.01 };
+    let costs =
+        LossCosts { baseline_cost: 0.5, entropy_cost: 0.01, clip: f32::INFINITY, floor: 0.0 };
     let mut grad = vec![0.0; params.len()];
     let mut stack = Stack::new((spec, actions), kernels, random);
     let losses = stack.learn(&params, (&frames, random.actions()), (&targets, &costs), &mut grad);

@@ -1,7 +1,6 @@
 //! The learner's lanes without processes: what a gradient that comes late counts as, that one lane is
 //! reproducible, and that no way in which a lane ends leaves another one waiting.
 
-use std::ops::ControlFlow;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
@@ -14,7 +13,7 @@ use impala::base::seeds::{Stream, stream_seed};
 use impala::config::{ActorSettings, Config, LossSettings, Schedule};
 use impala::learner::cluster::Alone;
 use impala::learner::cluster::contribution::Contribution;
-use impala::learner::hub::{Gradient, Hub};
+use impala::learner::hub::{Epoch, Gradient, Hub, Then};
 use impala::learner::intake::{Intake, SlotBatch};
 use impala::learner::optim::clip_grad_norm;
 use impala::learner::pass::PassSums;
@@ -101,6 +100,7 @@ fn segment(config: &Config) -> Segment {
     let state = LearnerState {
         counters: Default::default(),
         recent_returns: [0.0; SCORE_WINDOW],
+        return_stats: Default::default(),
         params,
         optimizer: OptimizerState { n_steps: 0, square, mean: Vec::new() },
     };
@@ -142,6 +142,27 @@ fn learn<S: MessageSink + Send>(config: &Config, sink: S) -> Result<Vec<f32>, Le
     })
 }
 
+/// A gradient of one value.
+fn filled(n_params: usize, value: f32) -> Contribution {
+    let mut contribution = Contribution::new(n_params, 1);
+    contribution.gradient_mut().fill(value);
+    contribution
+}
+
+/// A gradient at the first weights, for the only update of its batch.
+fn gradient(contribution: &mut Contribution) -> Gradient<'_> {
+    Gradient {
+        contribution,
+        version: 0,
+        sums: PassSums::default(),
+        total_loss: 0.0,
+        entropy_cost: 0.0,
+        reward_scale: 1.0,
+        epoch: Epoch { number: 1, of: 1 },
+        started_ns: 0,
+    }
+}
+
 /// A hub, with slots for it to learn from.
 struct OneHub<'seg> {
     hub: Hub<'seg, LastWords>,
@@ -180,18 +201,16 @@ impl<'seg> OneHub<'seg> {
         policy_version: u64,
         (value, total_loss): (f32, f64),
     ) -> Result<(), LearnerError> {
-        let contribution = &mut Contribution::new(self.n_params, 1);
-        contribution.gradient_mut().fill(value);
+        let contribution = &mut filled(self.n_params, value);
         let mut batch = SlotBatch::default();
         self.producer.claim(LONG).unwrap().publish(policy_version);
         assert!(self.intake.take(&mut batch, &mut self.clock));
         let mut sums = PassSums::default();
         (sums.losses.entropy, sums.off_policy.n_learned) = (10.0, 20);
-        let (version, entropy_cost) = (0, 0.0);
-        let mut gradient = Gradient { contribution, version, sums, total_loss, entropy_cost };
+        let mut gradient = Gradient { total_loss, sums, ..gradient(contribution) };
         let then = self.hub.apply(&mut gradient, &batch, &mut self.clock, &mut || ());
         self.intake.release(&mut batch);
-        then.map(|then| assert_eq!(then, ControlFlow::Continue(())))
+        then.map(|then| assert_ne!(then, Then::End))
     }
 }
 
@@ -372,12 +391,10 @@ fn two_gradients_of_the_first_weights(config: &Config) -> (Progress, LearnerFigu
     }
     let contribution = &mut Contribution::of(config).unwrap();
     contribution.gradient_mut().fill(1e-3);
-    let sums = PassSums::default();
     for batch in &mut batches {
-        let mut gradient =
-            Gradient { contribution, version: 0, sums, total_loss: 0.0, entropy_cost: 0.0 };
+        let mut gradient = gradient(contribution);
         let then = hub.apply(&mut gradient, batch, &mut clock, &mut || ()).unwrap();
-        assert_eq!(then, ControlFlow::Continue(()));
+        assert_ne!(then, Then::End);
         intake.release(batch);
     }
     hub.finish().unwrap();
@@ -424,6 +441,131 @@ fn several_lanes_learn_every_frame_once() {
     assert_eq!(progress.frames, progress.updates * 20);
     // The other lane may hold one batch more when the budget is spent.
     assert!((40_000..=40_020).contains(&progress.frames), "{progress:?}");
+}
+
+/// A run of 40 batches of 20 frames with three updates each, and what was said of it.
+fn three_epochs(learner_threads: usize) -> LastWords {
+    let mut config = Config { frames: 800, log_slots: true, ..config(learner_threads) };
+    (config.loss.epochs, config.report.rows) = (3, 1_000);
+    let words = LastWords::default();
+    learn(&config, words.clone()).unwrap();
+    words
+}
+
+#[test]
+fn a_batch_makes_as_many_updates_as_it_has_epochs_and_counts_once() {
+    let words = three_epochs(1);
+    let words = words.0.lock().unwrap();
+    assert_eq!((words.progress.frames, words.progress.updates), (800, 120));
+    assert_eq!(words.n_rows.iter().sum::<usize>(), 40, "a row ends with a batch");
+    assert_eq!(words.latencies.get(Stage::HandOver).len(), 40);
+    // The third gradient is applied to weights that are three updates younger than those acted with.
+    let lag = words.figures.policy_lag().unwrap();
+    assert!(lag.mean >= 1.0 && lag.max >= 2, "{lag:?}");
+    assert_eq!(words.slots.len(), 120);
+    for (n, slot) in (0..).zip(&words.slots) {
+        assert_eq!((slot.sequence, slot.epoch), (n / 3, Some(n % 3 + 1)));
+        assert_eq!((slot.update, slot.gradient_version), (Some(n + 1), Some(n)));
+    }
+}
+
+/// The other lane may hold one batch more when the budget is spent: that one is not begun.
+#[test]
+fn several_lanes_share_epochs_and_end_after_the_last() {
+    let words = three_epochs(2);
+    let words = words.0.lock().unwrap();
+    let progress = words.progress;
+    assert_eq!(progress.frames, 800);
+    assert!((118..=120).contains(&progress.updates), "{progress:?}");
+    let learned = words.slots.iter().filter(|slot| slot.unlearned.is_none());
+    assert_eq!(learned.filter(|slot| slot.epoch == Some(1)).count(), 40);
+}
+
+/// The limit is in batches, so that more epochs do not make rollouts too old.
+#[test]
+fn a_limit_of_the_lag_counts_batches() {
+    let mut config = Config { frames: u64::MAX, ..config(1) };
+    (config.loss.epochs, config.loss.max_policy_lag) = (4, 1);
+    let segment = segment(&config);
+    let mut hub = OneHub::new(&config, &segment);
+    let learned_at_lag = |hub: &mut OneHub, lag: u64| {
+        let newest = hub.weights.version().unwrap().unwrap();
+        hub.apply_acted_with(newest - lag, (1e-3, 0.0)).unwrap();
+        hub.weights.version().unwrap().unwrap() > newest
+    };
+    (0..8).for_each(|_| hub.apply(1e-3, 0.0).unwrap());
+    assert!(learned_at_lag(&mut hub, 4));
+    assert_eq!(segment.board().learner().rollouts_dropped.get(), 0);
+    hub.producer.claim(LONG).unwrap().publish(0);
+    hub.apply(1e-3, 0.0).unwrap();
+    assert_eq!(segment.board().learner().rollouts_dropped.get(), 1, "older than a batch");
+}
+
+/// What is not finite would not be so in the next epoch either; and what is counted with the first epoch is not
+/// counted again.
+#[test]
+fn a_batch_is_left_at_an_update_that_is_not_finite() {
+    let config = config(1);
+    let segment = segment(&config);
+    let mut hub = OneHub::new(&config, &segment);
+    let mut batch = SlotBatch::default();
+    hub.producer.claim(LONG).unwrap().publish(0);
+    assert!(hub.intake.take(&mut batch, &mut hub.clock));
+    let mut apply = |number, value| {
+        let (mut contribution, epoch) = (filled(hub.n_params, value), Epoch { number, of: 3 });
+        let mut gradient = Gradient { epoch, ..gradient(&mut contribution) };
+        hub.hub.apply(&mut gradient, &batch, &mut hub.clock, &mut || ()).unwrap()
+    };
+    assert_eq!(apply(1, 1e-3), Then::NextEpoch);
+    assert_eq!(apply(2, f32::NAN), Then::NextBatch);
+    let counters = state_in(&segment).counters;
+    assert_eq!((counters.frames, counters.updates), (20, 1));
+}
+
+#[test]
+fn an_order_to_stop_is_heard_between_two_epochs() {
+    let config = config(1);
+    let segment = segment(&config);
+    let mut hub = OneHub::new(&config, &segment);
+    let mut batch = SlotBatch::default();
+    hub.producer.claim(LONG).unwrap().publish(0);
+    assert!(hub.intake.take(&mut batch, &mut hub.clock));
+    segment.board().order_stop();
+    let (mut contribution, epoch) = (filled(hub.n_params, 1e-3), Epoch { number: 1, of: 3 });
+    let mut gradient = Gradient { epoch, ..gradient(&mut contribution) };
+    let then = hub.hub.apply(&mut gradient, &batch, &mut hub.clock, &mut || ()).unwrap();
+    assert_eq!(then, Then::End);
+}
+
+/// The scale comes from the batch's own rewards and those before, and outlives the hub with the state.
+#[test]
+fn what_rewards_are_normalised_by_is_part_of_the_state() {
+    let mut config = config(1);
+    config.loss.reward_norm = true;
+    let segment = segment(&config);
+    let mut hub = OneHub::new(&config, &segment);
+    let mut collector = Collector::new(&config, 0, 0).unwrap();
+    let mut scales = Vec::new();
+    for _ in 0..2 {
+        let mut batch = SlotBatch::default();
+        let mut slot = hub.producer.claim(LONG).unwrap();
+        collector.collect(&mut slot.rollout()).unwrap();
+        slot.publish(0);
+        assert!(hub.intake.take(&mut batch, &mut hub.clock));
+        scales.push(hub.hub.reward_scale(&batch));
+        let mut contribution = filled(hub.n_params, 1e-3);
+        let mut gradient = gradient(&mut contribution);
+        hub.hub.apply(&mut gradient, &batch, &mut hub.clock, &mut || ()).unwrap();
+        hub.intake.release(&mut batch);
+    }
+    // CartPole's reward is always 1, so G at step t of an episode is 1 + γ + … + γᵗ.
+    let stats = state_in(&segment).return_stats;
+    assert!(stats.n > 30.0 && stats.mean > 1.0, "{stats:?}");
+    assert_eq!(scales[1], (1.0 / (stats.variance() + 1e-8).sqrt()) as f32);
+    assert!(scales[1] < scales[0], "returns spread as episodes last: {scales:?}");
+    drop(hub);
+    let mut replacement = OneHub::new(&config, &segment);
+    assert_eq!(replacement.hub.reward_scale(&SlotBatch::default()), scales[1]);
 }
 
 #[test]

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 
 use impala::actor::collector::Collector;
 use impala::base::latency::{Stage, StageClock, monotonic_ns};
-use impala::config::{Config, LossSettings, TorsoKind};
+use impala::config::{Config, Correction, LossSettings, TorsoKind};
 use impala::kernels::Simd;
 use impala::learner::pass::Pass;
 use impala::learner::targets::{ReturnSettings, TargetBuilder};
@@ -25,7 +25,9 @@ fn target_builder(n_steps: usize) -> TargetBuilder<Simd> {
 
 fn settings(reward_clip: f32) -> ReturnSettings {
     let vtrace = VtraceParams { rho_bar: 1.0, c_bar: 1.0, pg_rho_bar: 1.0, lambda: 1.0 };
-    ReturnSettings { discount: 0.5, reward_clip, reward_scale: 0.1, vtrace }
+    let (reward_scale, reward_bound) = (0.1, f32::INFINITY);
+    let correction = Correction::Vtrace;
+    ReturnSettings { discount: 0.5, reward_clip, reward_scale, reward_bound, vtrace, correction }
 }
 
 /// vs and advantages of one on-policy trajectory with rewards 10, 20, 30 (scaled to 1, 2, 3) and

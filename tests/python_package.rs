@@ -52,6 +52,7 @@ fn untrained(spec: Spec, torso: Torso, squash: bool) -> Checkpoint {
     let state = LearnerState {
         counters: Counters::default(),
         recent_returns: [0.0; SCORE_WINDOW],
+        return_stats: Default::default(),
         params,
         optimizer,
     };

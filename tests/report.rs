@@ -338,6 +338,24 @@ fn the_report_has_every_plot_with_its_data() {
     assert_eq!(page.matches("<figcaption>").count(), PLOTS.len());
 }
 
+/// What a clip takes away, and how rewards are scaled, is shown of runs that have such a thing.
+#[test]
+fn a_clip_and_a_scale_that_moves_are_drawn_where_there_are_any() {
+    let root = TempDir::new().unwrap();
+    let plain = synthetic_run::write(&root.path().join("plain"), 50, |_| ());
+    let reuse = synthetic_run::write(&root.path().join("reuse"), 50, |row| {
+        row.policy_clipped = Some(0.1);
+        row.reward_scale = Some(1.0 / row.frames as f64);
+    });
+    let [plain_page, reuse_page] = [&plain, &reuse].map(report_of);
+    let lines = |run: &RunDir| outlines(&plot(run, "importance_ratio")).len();
+    assert_eq!(lines(&reuse), lines(&plain) + 1);
+    assert!(plot(&reuse, "importance_ratio").contains("without policy gradient"));
+    assert!(reuse_page.contains("Scale of the rewards"));
+    assert!(!plain_page.contains("Scale of the rewards"));
+    assert_eq!(outlines(&plot(&reuse, "reward_scale")).len(), 1);
+}
+
 #[test]
 fn the_markdown_page_is_the_same_with_links() {
     let root = TempDir::new().unwrap();

@@ -99,6 +99,28 @@ fn frames_schedule_optimiser_rows_and_histograms_go_on() {
     assert!(told.contains(&learned) && told.contains(" updates in all"), "{told}");
 }
 
+/// Of a run with `loss.reward_norm`: what rewards are divided by goes on, and does not begin again at 1.
+#[test]
+fn what_rewards_are_normalised_by_goes_on() {
+    let folder = TempDir::new().unwrap();
+    let (first, output) = train(&folder, "first", &["--preset", "few-frames", "--frames", "20000"]);
+    assert!(output.status.success(), "{}", said(&output));
+    let flags = ["--resume", first.to_str().unwrap(), "--frames", "30000"];
+    let (second, output) = train(&folder, "second", &flags);
+    assert!(output.status.success(), "{}", said(&output));
+    let [then, now] = [&first, &second].map(|run| checkpoint(run).state);
+    assert_eq!(then.counters.updates, 4 * then.counters.frames / 256, "four epochs a batch");
+    let [(n_then, n_frames), (n_now, _)] =
+        [&then, &now].map(|state| (state.return_stats.n, state.counters.frames as f64));
+    // Reset rows have no return.
+    assert!((0.9 * n_frames..=n_frames).contains(&n_then), "{n_then} of {n_frames}");
+    assert!(n_now > n_then + 8_000.0, "{n_now} after {n_then}");
+    let scales: Vec<f64> = rows(&second).iter().filter_map(|row| row.reward_scale).collect();
+    assert!(scales.iter().all(|scale| *scale < 0.5), "returns spread by 2 or more: {scales:?}");
+    let (other, _) = train(&folder, "other", &["--frames", "20000"]);
+    assert_eq!(checkpoint(&other).state.return_stats, Default::default(), "not asked for");
+}
+
 #[test]
 fn the_best_checkpoint_of_the_earlier_part_is_not_forgotten() {
     let folder = TempDir::new().unwrap();

@@ -85,7 +85,11 @@ fn by_autograd(
     let leaf = leaf.set_requires_grad(true);
     let (taken, entropies) = by_torch(&leaf.narrow(0, 0, rows - 1), space, actions);
     let weights = Tensor::from_slice(targets.weights);
-    let policy = -taken.dot(&Tensor::from_slice(targets.pg_advantages));
+    let advantages = Tensor::from_slice(targets.pg_advantages);
+    let (kept, clipped) = unclipped(&advantages, &Tensor::from_slice(targets.rhos), costs.clip);
+    let lifted =
+        if costs.floor > 0.0 { (taken.exp() + f64::from(costs.floor)).log() } else { taken };
+    let policy = -lifted.dot(&(advantages * kept));
     let error = leaf.get(rows - 1) - Tensor::from_slice(targets.vs);
     let critic = (&error * &weights).dot(&error) * 0.5;
     let entropy = entropies.dot(&weights);
@@ -93,11 +97,29 @@ fn by_autograd(
         - &entropy * f64::from(costs.entropy_cost);
     total.backward();
     let value = |tensor: &Tensor| tensor.double_value(&[]);
-    let losses =
-        Losses { policy: value(&policy), critic: value(&critic), entropy: value(&entropy) };
+    let losses = Losses {
+        policy: value(&policy),
+        critic: value(&critic),
+        entropy: value(&entropy),
+        clipped,
+    };
     let mut gradient = vec![0.0; outputs.len()];
     leaf.grad().copy_data(&mut gradient, outputs.len());
     (losses, gradient)
+}
+
+/// 1 for each step whose ratio moves PPO's surrogate min(rA, clip(r, 1 − ε, 1 + ε)A), else 0, as its derivative by
+/// the ratio says; and how many are 0.
+fn unclipped(advantages: &Tensor, rhos: &Tensor, epsilon: f32) -> (Tensor, f64) {
+    let epsilon = f64::from(epsilon);
+    let ratios = rhos.copy().set_requires_grad(true);
+    let surrogate = (&ratios * advantages)
+        .minimum(&(ratios.clamp(1.0 - epsilon, 1.0 + epsilon) * advantages))
+        .sum(Kind::Float);
+    surrogate.backward();
+    let flat = ratios.grad().eq(0.0).logical_and(&advantages.ne(0.0));
+    let n_flat = flat.sum(Kind::Float).double_value(&[]);
+    (flat.logical_not().to_kind(Kind::Float), n_flat)
 }
 
 /// The same by the engine's own loss and head.
@@ -121,7 +143,8 @@ fn assert_agree(space: &ActionSpace, n_steps: usize, costs: LossCosts<f32>) {
     let mut random = Uniform::seeded(3);
     let mut f32s =
         |scale| -> Vec<f32> { random.vec(n_steps, scale).iter().map(|v| *v as f32).collect() };
-    let (vs, rhos, mut advantages) = (f32s(2.0), f32s(1.0), f32s(2.0));
+    let (vs, log_rhos, mut advantages) = (f32s(2.0), f32s(1.0), f32s(2.0));
+    let rhos: Vec<f32> = log_rhos.iter().map(|log_rho| log_rho.exp()).collect();
     let actions = random_actions(space, n_steps, &mut random);
     let actions = (space, actions.view());
     // Every fourth row is masked, and V-trace leaves it no advantage.
@@ -140,6 +163,7 @@ fn assert_agree(space: &ActionSpace, n_steps: usize, costs: LossCosts<f32>) {
     ] {
         approx::assert_relative_eq!(found, expected, max_relative = 1e-4, epsilon = 1e-4);
     }
+    assert_eq!(found.clipped, expected.clipped);
     let scale = d_expected.iter().fold(0.0_f32, |max, d| max.max(d.abs()));
     for (n, (found, expected)) in d_found.iter().zip(&d_expected).enumerate() {
         assert!((found - expected).abs() <= 1e-5 * scale, "{space} {n}: {found} is not {expected}");
@@ -149,7 +173,14 @@ fn assert_agree(space: &ActionSpace, n_steps: usize, costs: LossCosts<f32>) {
 #[test]
 fn losses_and_derivatives_are_autograds() {
     for (space, n_steps) in questions() {
-        assert_agree(&space, n_steps, LossCosts { baseline_cost: 0.5, entropy_cost: 0.01 });
+        for clip in [f32::INFINITY, 0.2] {
+            let floor = 0.0;
+            let costs = LossCosts { baseline_cost: 0.5, entropy_cost: 0.01, clip, floor };
+            assert_agree(&space, n_steps, costs);
+        }
+        let (clip, floor) = (f32::INFINITY, 0.1);
+        let costs = LossCosts { baseline_cost: 0.5, entropy_cost: 0.01, clip, floor };
+        assert_agree(&space, n_steps, costs);
     }
 }
 
@@ -158,7 +189,8 @@ fn losses_and_derivatives_are_autograds() {
 fn each_term_is_autograds() {
     for space in [ActionSpace::Discrete(4), ActionSpace::MultiDiscrete(vec![2, 3]), real(2)] {
         for (baseline_cost, entropy_cost) in [(0.0, 0.0), (1e4, 0.0), (0.0, 1e4)] {
-            assert_agree(&space, 100, LossCosts { baseline_cost, entropy_cost });
+            let (clip, floor) = (f32::INFINITY, 0.0);
+            assert_agree(&space, 100, LossCosts { baseline_cost, entropy_cost, clip, floor });
         }
     }
 }

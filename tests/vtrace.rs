@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use approx::assert_relative_eq;
+use impala::learner::corrections::{one_step, uncorrected};
 use impala::learner::vtrace::{VtraceInput, VtraceParams, vtrace};
 use proptest::prelude::*;
 use serde::Deserialize;
@@ -45,6 +46,13 @@ struct Trajectories {
 
 impl Trajectories {
     fn solve(&self, params: &VtraceParams<f64>) -> (Vec<f64>, Vec<f64>) {
+        self.solve_by(|input, vs, pg| vtrace(input, params, vs, pg))
+    }
+
+    fn solve_by(
+        &self,
+        solve: impl Fn(&VtraceInput<f64>, &mut [f64], &mut [f64]),
+    ) -> (Vec<f64>, Vec<f64>) {
         let (mut vs, mut pg) = (vec![0.0; self.rhos.len()], vec![0.0; self.rhos.len()]);
         let input = VtraceInput {
             n_trajectories: self.n_trajectories,
@@ -54,7 +62,7 @@ impl Trajectories {
             weights: &self.weights,
             values: &self.values,
         };
-        vtrace(&input, params, &mut vs, &mut pg);
+        solve(&input, &mut vs, &mut pg);
         (vs, pg)
     }
 
@@ -159,6 +167,28 @@ proptest! {
         let (slow_vs, slow_pg) = trajectories.double_sum(&params);
         assert_close(&vs, &slow_vs, "vs");
         assert_close(&pg, &slow_pg, "pg_advantages");
+    }
+
+    /// Without a correction targets and advantages are V-trace's of an acting policy that was the target policy; with
+    /// one step of importance sampling each advantage is weighted besides.
+    #[test]
+    fn the_alternatives_are_the_double_sum_with_ratios_of_one(
+        trajectories in rollouts(),
+        (pg_rho_bar, lambda) in (0.1..4.0, 0.0..=1.0),
+    ) {
+        let params = params(1.0, 1.0, pg_rho_bar, lambda);
+        let ones = vec![1.0; trajectories.rhos.len()];
+        let unweighted = VtraceParams { pg_rho_bar: 1.0, ..params };
+        let on_policy = Trajectories { rhos: ones, ..trajectories.clone() };
+        let (slow_vs, mut slow_pg) = on_policy.double_sum(&unweighted);
+        let (vs, pg) = trajectories.solve_by(|input, vs, pg| uncorrected(input, lambda, vs, pg));
+        assert_close(&vs, &slow_vs, "vs");
+        assert_close(&pg, &slow_pg, "pg_advantages");
+        let weights = trajectories.rhos.iter().map(|rho| rho.min(pg_rho_bar));
+        slow_pg.iter_mut().zip(weights).for_each(|(pg, weight)| *pg *= weight);
+        let (vs, pg) = trajectories.solve_by(|input, vs, pg| one_step(input, &params, vs, pg));
+        assert_close(&vs, &slow_vs, "vs of one step");
+        assert_close(&pg, &slow_pg, "pg_advantages of one step");
     }
 
     #[test]

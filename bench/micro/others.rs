@@ -120,6 +120,7 @@ pub fn checkpoint(bench: &mut Bench) -> Result<()> {
     let state = LearnerState {
         counters: Counters::default(),
         recent_returns: [0.0; SCORE_WINDOW],
+        return_stats: Default::default(),
         params,
         optimizer: optimizer.state().clone(),
     };

@@ -3,8 +3,8 @@
 //! results/seeds/runs, with a report that compares them.
 //!
 //! `cargo bench --bench seeds -- --seeds 5 --frames 20000000` for another choice, `--env MinAtar/Breakout-v1
-//! --goal 18` for another environment with its preset and a goal of one's own; without `--bench`,
-//! as a test, one short seed.
+//! --goal 18` for another environment with its preset and a goal of one's own, `--preset few-frames` for another
+//! preset; without `--bench`, as a test, one short seed.
 
 #[path = "../common/mod.rs"]
 mod common;
@@ -28,6 +28,9 @@ use late_score::late_score;
 use serde::Serialize;
 use statistics::median;
 
+/// The environment of the defaults.
+const DEFAULT_ENV: &str = "CartPole-v1";
+
 /// Train several seeds and print the table of when each was solved.
 #[derive(Parser)]
 struct Args {
@@ -35,12 +38,16 @@ struct Args {
     #[arg(long, default_value_t = 20)]
     seeds: u64,
     /// Gymnasium id of the environment, whose preset is used.
-    #[arg(long, default_value = "CartPole-v1")]
+    #[arg(long, default_value = DEFAULT_ENV)]
     env: String,
+    /// Which preset.
+    #[arg(long)]
+    preset: Option<String>,
     /// Frames of each run [default: those of the settings].
     #[arg(long)]
     frames: Option<u64>,
-    /// Mean of the late training episodes to have [default: the environment's threshold].
+    /// Mean of the late training episodes to have, and of the last 100 to reach [default: the environment's
+    /// threshold].
     #[arg(long, allow_negative_numbers = true)]
     goal: Option<f64>,
     /// Frames at the end of a run whose episodes count as late.
@@ -49,9 +56,10 @@ struct Args {
     /// More flags for `impala train`, in one string.
     #[arg(long, default_value = "", allow_hyphen_values = true)]
     train: String,
-    /// Name of the files in results/seeds.
-    #[arg(long, default_value = "seeds")]
-    name: String,
+    /// Name of the files in results/seeds [default: seeds, or where another environment or preset was named,
+    /// theirs].
+    #[arg(long)]
+    name: Option<String>,
     /// Given by cargo: measure in earnest.
     #[arg(long, hide = true)]
     bench: bool,
@@ -63,6 +71,10 @@ struct Row {
     seed: u64,
     solved_frames: Option<u64>,
     solved_s: Option<f64>,
+    /// Frames after which the mean of the last 100 training episodes first was at the goal, as metrics.csv has them.
+    goal_frames: Option<u64>,
+    /// Smallest mean of the last 100 training episodes after that.
+    lowest_after: Option<f64>,
     /// Mean of the training episodes that ended within the window at the end.
     late_score: f64,
     greedy_mean: f64,
@@ -88,6 +100,13 @@ struct Table {
     rows: Vec<Row>,
 }
 
+impl Table {
+    /// Whether what is asked for is that the environment counts as solved.
+    fn is_goal_the_threshold(&self) -> bool {
+        self.threshold == Some(self.goal)
+    }
+}
+
 fn main() -> Result<()> {
     let mut args = Args::parse();
     if !args.bench {
@@ -98,12 +117,13 @@ fn main() -> Result<()> {
     let threshold = Registry::default().spec(&args.env, &EnvArgs::default())?.reward_threshold;
     let goal = args.goal.or(threshold).context("--goal: this environment has no threshold")?;
     let scratch = tempfile::tempdir()?;
-    let folder = if args.bench { kept_runs(&args.name)? } else { scratch.path().to_owned() };
+    let name = args.name.clone().unwrap_or_else(|| default_name(&args));
+    let folder = if args.bench { kept_runs(&name)? } else { scratch.path().to_owned() };
     let mut lines = TaskLines::new(Show::on_stderr());
     lines.set("training", "seeds", 0, args.seeds);
     let mut rows = Vec::new();
     for seed in 1..=args.seeds {
-        rows.push(run_seed(&folder, seed, &flags, args.window)?);
+        rows.push(run_seed(&folder, seed, &flags, (args.window, goal))?);
         lines.set("training", "seeds", seed, args.seeds);
     }
     lines.finish();
@@ -120,16 +140,27 @@ fn main() -> Result<()> {
     lines.finish();
     if args.bench {
         println!("report of all runs: {}", report.display());
-        let [_, path] = save(Path::new("results/seeds"), &args.name, &table, &text)?;
+        let [_, path] = save(Path::new("results/seeds"), &name, &table, &text)?;
         println!("written to {}", path.display());
     }
     Ok(())
 }
 
+/// `seeds` for the defaults, else such as `MinAtar-Breakout-few-frames`.
+fn default_name(Args { env, preset, .. }: &Args) -> String {
+    if env == DEFAULT_ENV && preset.is_none() {
+        return "seeds".to_owned();
+    }
+    let env = env.rsplit(':').next().unwrap_or_default().replace('/', "-");
+    [env].into_iter().chain(preset.clone()).collect::<Vec<_>>().join("-")
+}
+
 fn flags(args: &Args) -> Vec<String> {
     let env = ["--env".to_owned(), args.env.clone()];
+    let preset = args.preset.iter().flat_map(|preset| ["--preset".to_owned(), preset.clone()]);
     let frames = args.frames.map(|frames| ["--frames".to_owned(), frames.to_string()]);
     env.into_iter()
+        .chain(preset)
         .chain(frames.into_iter().flatten())
         .chain(args.train.split_whitespace().map(str::to_owned))
         .collect()
@@ -150,7 +181,12 @@ fn run_folder(folder: &Path, seed: u64) -> PathBuf {
     folder.join(format!("seed-{seed:02}"))
 }
 
-fn run_seed(folder: &Path, seed: u64, flags: &[String], window_frames: u64) -> Result<Row> {
+fn run_seed(
+    folder: &Path,
+    seed: u64,
+    flags: &[String],
+    (window_frames, goal): (u64, f64),
+) -> Result<Row> {
     let run_dir = run_folder(folder, seed);
     let flags = [flags, &["--seed".into(), seed.to_string()]].concat();
     let summary = train(&run_dir, &flags)?;
@@ -160,6 +196,8 @@ fn run_seed(folder: &Path, seed: u64, flags: &[String], window_frames: u64) -> R
         seed,
         solved_frames: summary.solved_frames,
         solved_s: summary.solved_s,
+        goal_frames: goal_frames(&rows, goal),
+        lowest_after: lowest_after(&rows, goal),
         late_score: late_score(&rows, window_frames).context("no episode ended late")?,
         greedy_mean: eval.mean,
         greedy_min: eval.min,
@@ -190,6 +228,20 @@ fn train(run_dir: &Path, flags: &[String]) -> Result<Summary> {
     read_summary(run_dir)
 }
 
+/// Whether the last 100 episodes of a row are a hundred, and their mean is at the goal.
+fn is_at_goal(row: &MetricsRow, goal: f64) -> bool {
+    row.episodes >= 100 && row.score_last100.is_some_and(|score| score >= goal)
+}
+
+fn goal_frames(rows: &[MetricsRow], goal: f64) -> Option<u64> {
+    rows.iter().find(|row| is_at_goal(row, goal)).map(|row| row.frames)
+}
+
+fn lowest_after(rows: &[MetricsRow], goal: f64) -> Option<f64> {
+    let after = rows.iter().skip_while(|row| !is_at_goal(row, goal));
+    after.filter_map(|row| row.score_last100).reduce(f64::min)
+}
+
 fn stayed_solved(rows: &[MetricsRow], summary: &Summary) -> f64 {
     let (Some(threshold), Some(solved_frames)) = (summary.score_threshold, summary.solved_frames)
     else {
@@ -204,9 +256,11 @@ fn markdown(table: &Table) -> String {
     let Table { env, rows, flags, window_frames, .. } = table;
     let text = format!(
         "# {env}, seeds 1 to {}\n\n`impala train {}`\n\nLate: training episodes, sampled, that ended in the \
-         last {window_frames} frames. Greedy: 100 episodes after training.\n\n",
+         last {window_frames} frames. Greedy: 100 episodes after training. Lowest after: smallest mean of the last \
+         100 training episodes once it was {}.\n\n",
         rows.len(),
-        flags.join(" ")
+        flags.join(" "),
+        table.goal,
     );
     let columns = columns(table);
     let line = |cells: Vec<String>| format!("| {} |\n", cells.join(" | "));
@@ -230,6 +284,11 @@ fn columns(table: &Table) -> Vec<Column> {
         ("policy lag".into(), |row| format!("{:.1}", row.policy_lag_mean)),
     ];
     let mut columns: Vec<Column> = vec![("seed".into(), |row| row.seed.to_string())];
+    if !table.is_goal_the_threshold() {
+        columns.push((format!("{} at frames", table.goal), |row| {
+            row.goal_frames.map_or("–".into(), |frames| frames.to_string())
+        }));
+    }
     if let Some(threshold) = table.threshold {
         columns.push(("solved at frames".into(), |row| {
             row.solved_frames.map_or("–".into(), |frames| frames.to_string())
@@ -241,6 +300,9 @@ fn columns(table: &Table) -> Vec<Column> {
             format!("{:.1} %", 100.0 * row.stayed_solved)
         }));
     }
+    columns.push(("lowest after".into(), |row| {
+        row.lowest_after.map_or("–".into(), |score| format!("{score:.1}"))
+    }));
     columns.extend(always);
     columns
 }
@@ -256,10 +318,25 @@ fn summary_lines(table: &Table) -> String {
         median(&late),
         late[0],
     );
+    if !table.is_goal_the_threshold() {
+        text += &goal_line(table);
+    }
     if let Some(threshold) = table.threshold {
         text += &solved_lines(table, threshold);
     }
     format!("{text}\n\n{}\n", table.setting.line())
+}
+
+fn goal_line(Table { goal, rows, .. }: &Table) -> String {
+    let reached: Vec<f64> =
+        rows.iter().filter_map(|row| row.goal_frames).map(|f| f as f64).collect();
+    format!(
+        " Last 100 at {goal} or more at some time: {} of {}. Frames until then: median {:.0}, worst {:.0}.",
+        reached.len(),
+        rows.len(),
+        median(&reached),
+        reached.iter().copied().fold(f64::NAN, f64::max),
+    )
 }
 
 fn solved_lines(Table { env, rows, .. }: &Table, threshold: f64) -> String {

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use crate::config::{Config, Layers, preset};
+use crate::config::{Config, Layers, PRESETS, preset};
 use crate::env::Registry;
 use anyhow::anyhow;
 
@@ -16,6 +16,7 @@ use super::{Failure, known};
 #[command(after_help = "Examples:\n  \
     impala config > my.toml                     then edit it, and: impala train --config my.toml\n  \
     impala config --env MountainCar-v0          with what it needs other than the defaults\n  \
+    impala config --preset few-frames           what learns CartPole-v1 from as few frames as it can\n  \
     impala config --config results/latest/config.toml --set actors.count=8")]
 pub struct Args {
     #[command(flatten)]
@@ -34,6 +35,10 @@ pub struct Sources {
     /// Id of the environment.
     #[arg(long, value_name = "ID")]
     env: Option<String>,
+    /// Which preset of the environment: default, for fewest seconds, or few-frames, for fewest frames where the
+    /// environment is slower than the learner [default: default].
+    #[arg(long, value_name = "NAME")]
+    preset: Option<String>,
     #[command(flatten)]
     making: Making,
 }
@@ -72,10 +77,11 @@ impl Making {
 }
 
 impl Sources {
-    /// The settings in layers: defaults, the environment's preset, the file, then assignments.
+    /// The settings in layers: defaults, the preset of the environment, the file, then assignments.
     pub fn layers<'a>(&'a self, environments: &'a Registry) -> Layers<'a> {
         Layers {
             env: self.env.as_deref(),
+            preset: self.preset.as_deref(),
             file: self.config.as_deref(),
             assignments: &self.set,
             ..self.making.layers(environments)
@@ -87,9 +93,19 @@ impl Sources {
         self.config.is_some()
     }
 
+    /// Name of the preset.
+    fn preset(&self) -> &str {
+        let [(default, _), ..] = PRESETS;
+        self.preset.as_deref().unwrap_or(default)
+    }
+
     /// Whether none was given.
     pub fn is_empty(&self) -> bool {
-        self.config.is_none() && self.set.is_empty() && self.env.is_none() && self.making.is_empty()
+        self.config.is_none()
+            && self.set.is_empty()
+            && self.env.is_none()
+            && self.preset.is_none()
+            && self.making.is_empty()
     }
 }
 
@@ -123,11 +139,26 @@ pub fn run(args: &Args, environments: &Registry) -> Result<(), Failure> {
     say!("# Settings of `impala train`. Any may be left out.");
     say!("# Order: default, preset of the environment, --config FILE, --set NAME=VALUE, flag.");
     say!("# Environments: {}.", known(environments));
-    let preset = preset(&config.env).unwrap_or_default();
+    let presets = PRESETS.map(|(name, aim)| format!("{name} ({aim})")).join("; ");
+    say!("# Presets: {presets}.");
+    let preset = preset(args.sources.preset(), &config.env);
+    let preset = preset.map_err(|error| Failure::Usage(error.into()))?;
     for line in preset.lines().take_while(|line| line.starts_with('#')) {
         say!("{line}");
     }
     say!("# {spec}.");
+    say!("# What is open is here: {}.", open(&config));
     say!("\n{}", config.to_toml().trim_end());
     Ok(())
+}
+
+/// What the settings leave open, and what that comes to here.
+fn open(config: &Config) -> String {
+    let clip = config.loss.epsilon().map_or("none".to_owned(), |epsilon| epsilon.to_string());
+    format!(
+        "learner {}, learner_threads {}, kernels {}, loss.clip {clip}",
+        config.learner_name(),
+        config.n_learner_threads(),
+        config.kernels_name(),
+    )
 }

@@ -23,12 +23,13 @@ use super::config::{Sources, Trust};
 
 /// Train an agent and leave a report.
 ///
-/// Settings come from the defaults, then the preset of the environment, then the file given with
+/// Settings come from the defaults, then a preset of the environment, then the file given with
 /// --config, then --set, then the other flags. `impala config` prints every setting with its meaning.
 #[derive(clap::Args)]
 #[command(after_help = "Examples:\n  \
     impala train                                   CartPole-v1, about two seconds\n  \
     impala train --seed 7 --stop-when-solved       end as soon as it is solved\n  \
+    impala train --preset few-frames               learn from as few frames as it can\n  \
     impala train --frames 20000000 --actors 2      longer, with two actors\n  \
     impala train --set optimizer.learning_rate.start=0.001   any one setting\n  \
     impala train --config results/latest/config.toml   the settings of an earlier run\n  \
@@ -40,7 +41,7 @@ pub struct Args {
     /// Go on with a run: its folder, or one of its checkpoints. Settings are those of the run, unless
     /// others are given; the run's own files stay as they are. With the same folder as --run-dir the run goes on
     /// there, and begins there where it has no checkpoint yet.
-    #[arg(long, value_name = "RUN|CHECKPOINT")]
+    #[arg(long, value_name = "RUN|CHECKPOINT", conflicts_with = "preset")]
     resume: Option<PathBuf>,
     #[command(flatten)]
     trust: Trust,

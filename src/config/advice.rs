@@ -7,7 +7,7 @@ use super::Config;
 use crate::base::suggest::nearest;
 
 /// What the settings are called elsewhere: by Stable-Baselines3, CleanRL, RLlib and Sample Factory.
-const ELSEWHERE: [(&str, &str); 19] = [
+const ELSEWHERE: [(&str, &str); 26] = [
     ("lr", "optimizer.learning_rate.start"),
     ("gamma", "loss.discount"),
     ("total_timesteps", "frames"),
@@ -27,6 +27,13 @@ const ELSEWHERE: [(&str, &str); 19] = [
     ("norm_obs", "network.normalize_observations"),
     ("n_stack", "frame_stack"),
     ("clip_rewards", "loss.reward_clip"),
+    ("n_epochs", "loss.epochs"),
+    ("num_epochs", "loss.epochs"),
+    ("update_epochs", "loss.epochs"),
+    ("clip_range", "loss.clip"),
+    ("clip_coef", "loss.clip"),
+    ("gae_lambda", "loss.lambda"),
+    ("normalize_reward", "loss.reward_norm"),
 ];
 
 /// What our types are to somebody who writes a settings file. Longer names stand before their beginnings.

@@ -41,6 +41,16 @@ pub enum ConfigError {
         /// The nearest one, in words; empty if none is near.
         suggestion: String,
     },
+    /// No preset has this name.
+    #[error("--preset {name}: no such preset{suggestion}; there are {names}")]
+    NoSuchPreset {
+        /// The name given.
+        name: String,
+        /// The nearest one, in words; empty if none is near.
+        suggestion: String,
+        /// All that there are.
+        names: String,
+    },
     /// The value is of the wrong type.
     #[error("--set {name}={value}: {message}; {name} is {allowed}")]
     Assigned {

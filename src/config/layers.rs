@@ -1,8 +1,8 @@
-//! The layers that settings come from: defaults, the environment's preset, a file, assignments.
+//! The layers that settings come from: defaults, a preset of the environment, a file, assignments.
 //!
 //! Owns the order of the layers and what is said of a layer that cannot be read. A layer is a TOML table
-//! of any of the settings, laid over what is there. Which preset it is follows from the environment that
-//! the highest layer names.
+//! of any of the settings, laid over what is there. Which preset it is follows from its name, and from the
+//! environment that the highest layer names.
 
 use std::fs::File;
 use std::path::Path;
@@ -12,7 +12,7 @@ use toml::{Table, Value};
 use super::Config;
 use super::advice::{did_you_mean_setting, in_words};
 use super::error::ConfigError;
-use super::presets::preset;
+use super::presets::{PRESETS, preset};
 use crate::base::input::read_text_at_most;
 use crate::env::Registry;
 
@@ -26,6 +26,8 @@ pub struct Layers<'a> {
     pub environments: Option<&'a Registry>,
     /// The settings of a run that is resumed, which then stand for the defaults and the preset.
     pub earlier: Option<&'a Config>,
+    /// Which preset of the environment; without a name, `default`.
+    pub preset: Option<&'a str>,
     /// The environment, whatever the others say of it.
     pub env: Option<&'a str>,
     /// Assignments to arguments of the environment, such as `size=9`; they go over all else.
@@ -44,7 +46,8 @@ impl Layers<'_> {
     /// The settings with all layers in place; not yet checked.
     ///
     /// # Errors
-    /// If the file cannot be read or is not a configuration, or an assignment is not one.
+    /// If the file cannot be read or is not a configuration, or an assignment is not one, or there is no such
+    /// preset.
     pub fn resolve(&self) -> Result<Config, ConfigError> {
         let file = self.file.map(read).transpose()?.unwrap_or_default();
         let env_args = self.env_args.iter().map(|text| format!("env_args.{}", text.trim_start()));
@@ -52,9 +55,11 @@ impl Layers<'_> {
         let assignments = texts.map(|text| Assignment::parse(&text));
         let assignments = assignments.collect::<Result<Vec<_>, _>>()?;
         let base = self.earlier.cloned().unwrap_or_default();
+        let env = self.env_id(&file, &assignments).unwrap_or(&base.env).to_owned();
+        let preset = preset_table(self.preset, &env)?;
         let mut table = Table::try_from(base).expect("every configuration is a TOML table");
         if self.earlier.is_none() {
-            lay_over(&mut table, preset_table(self.env_id(&file, &assignments)));
+            lay_over(&mut table, preset);
         }
         lay_over(&mut table, file);
         let mut config = from_table(&table).expect("each layer was read as a configuration before");
@@ -166,9 +171,10 @@ fn read(path: &Path) -> Result<Table, ConfigError> {
     from_table(&table).map(|_| table).map_err(refused)
 }
 
-fn preset_table(env: Option<&str>) -> Table {
-    let text = env.and_then(preset).unwrap_or_default();
-    toml::from_str(text).expect("a test reads every preset")
+fn preset_table(name: Option<&str>, env: &str) -> Result<Table, ConfigError> {
+    let [(default, _), ..] = PRESETS;
+    let text = preset(name.unwrap_or(default), env)?;
+    Ok(toml::from_str(text).expect("a test reads every preset"))
 }
 
 fn from_table(table: &Table) -> Result<Config, toml::de::Error> {

@@ -7,6 +7,7 @@
 //! nothing of processes or memory.
 
 mod advice;
+mod clip;
 mod dotted;
 mod error;
 mod layers;
@@ -27,10 +28,11 @@ use crate::os::process;
 use crate::space::{ObsSpace, Spec};
 
 pub use advice::meant_setting;
+pub use clip::Clip;
 pub use dotted::dotted;
 pub use error::ConfigError;
 pub use layers::Layers;
-pub use presets::preset;
+pub use presets::{PRESETS, preset};
 pub use schedule::{Schedule, Shape};
 
 use setting::Allowed::{Flag, Integers, List, Reals, Table, Text, Words};
@@ -216,10 +218,22 @@ settings! {
         /// Every reward is brought to between this and minus this before it is scaled (scores are reported
         /// unclipped); 0 leaves all as they are.
         reward_clip: f32 = 0.0, Reals(0.0, 1e9, "");
+        /// K, updates made from each batch, one after the other, with V-trace's targets computed anew in each.
+        /// More learn from fewer frames, and cost the learner as many times its work.
+        epochs: u64 = 1, Integers(1, 1_000, "updates a batch");
+        /// PPO's clip ε on top of V-trace: a step whose ratio π(a|x)/μ(a|x) has gone beyond 1 ± ε, and would go
+        /// further, gives the policy no gradient. auto is 0.2 for several epochs, which break without it, and
+        /// none for one epoch, which is IMPALA.
+        clip: Clip = Clip::Auto, Clip::ALLOWED;
         /// Multiplies every reward before learning (scores are reported unscaled).
         reward_scale: f32 = 0.1, Reals(1e-9, 1e9, "");
+        /// In the place of reward_scale: divide every reward by the running standard deviation of the discounted
+        /// return, and clip it at ±10.
+        reward_norm: bool = false, Flag;
         /// Weight of the critic loss ½ (vs − V)².
         baseline_cost: f32 = 0.5, Reals(0.0, 1e9, "");
+        /// What is done about the age of the policy that acted.
+        correction: Correction = Correction::Vtrace, Words(Correction::WORDS);
         /// ρ̄ of V-trace.
         rho_bar: f32 = 1.0, Reals(1e-9, 1e9, "");
         /// c̄ of V-trace.
@@ -228,10 +242,25 @@ settings! {
         pg_rho_bar: f32 = 1.0, Reals(1e-9, 1e9, "");
         /// λ of V-trace.
         lambda: f32 = 1.0, Reals(0.0, 1.0, "");
-        /// Rollouts whose policy lag is larger are dropped and counted, never learned.
-        max_policy_lag: u64 = 64, Integers(0, MAX_INTEGER, "updates");
+        /// Rollouts of older policies are dropped and counted, never learned: those from before more batches than
+        /// this. Each batch makes loss.epochs updates.
+        max_policy_lag: u64 = 64, Integers(0, MAX_INTEGER, "batches");
         /// Weight of the entropy bonus.
         entropy_cost: Schedule = Schedule::constant(0.001), Table;
+    }
+}
+
+words! {
+    /// What is done about the age of the policy that acted: V-trace, or one of those that the paper compares it with.
+    pub enum Correction {
+        /// V-trace (IMPALA, section 4.1)
+        Vtrace = "vtrace",
+        /// the policy gradient alone is weighted by the importance ratio
+        OneStep = "one_step",
+        /// nothing, but log π(a|x) is taken as log(π(a|x) + 1e-6) so that it cannot explode
+        Epsilon = "epsilon",
+        /// nothing
+        None = "none",
     }
 }
 
@@ -376,6 +405,18 @@ impl OptimizerKind {
             OptimizerKind::RmsProp => 1,
             OptimizerKind::Adam => 2,
         }
+    }
+}
+
+impl LossSettings {
+    /// ε of the clip: what `auto` stands for is known; `None` where nothing is clipped.
+    pub fn epsilon(&self) -> Option<f32> {
+        self.clip.epsilon(self.epochs)
+    }
+
+    /// The largest policy lag of a rollout that is learned from, in updates.
+    pub fn max_policy_lag_updates(&self) -> u64 {
+        self.max_policy_lag.saturating_mul(self.epochs)
     }
 }
 
@@ -696,6 +737,15 @@ impl Config {
                 "must be false where several ranks learn: each would have statistics of its own";
             return Err(value("network.normalize_observations", true, remedy.into()));
         }
+        if self.loss.reward_norm && !self.rank.is_alone() {
+            let remedy =
+                "must be false where several ranks learn: each would have statistics of its own";
+            return Err(value("loss.reward_norm", true, remedy.into()));
+        }
+        if self.loss.epochs > 1 && !self.rank.is_alone() {
+            let remedy = "must be 1 where several ranks learn: a batch has one round";
+            return Err(value("loss.epochs", self.loss.epochs, remedy.into()));
+        }
         Ok(())
     }
 
@@ -848,6 +898,7 @@ mod tests {
             Config { seed: i64::MAX as u64, kernels: "\"\\".into(), ..Config::default() };
         config.optimizer.learning_rate = Schedule::constant(0.1 + 0.2);
         config.loss.lambda = 0.95;
+        config.loss.clip = Clip::Epsilon(0.1);
         config.network.hidden = vec![1, 2, 3];
         config.learner = LearnerKind::Torch;
         assert_eq!(toml::from_str::<Config>(&config.to_toml()).unwrap(), config);

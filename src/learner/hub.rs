@@ -5,8 +5,6 @@
 //! lanes nothing is shared but this and the intake, so that with one lane the lock around it is never
 //! waited for and the learner is the plain sequential one. Knows nothing of rings or threads.
 
-use std::ops::ControlFlow;
-
 use xxhash_rust::xxh3::Xxh3;
 
 use super::cluster::contribution::Contribution;
@@ -18,6 +16,7 @@ use super::losses::Losses;
 use super::meters::{Meters, Update};
 use super::optim::{Optimizer, UpdateRule, clip_grad_norm};
 use super::pass::PassSums;
+use super::reward_norm::RewardNorm;
 use super::streak::{Streak, Verdict};
 use super::{LearnerError, MessageSink, NotFinite};
 use crate::base::faults::{self, Point};
@@ -51,6 +50,50 @@ pub struct Gradient<'a> {
     pub total_loss: f64,
     /// Weight of the entropy bonus in it.
     pub entropy_cost: f64,
+    /// What rewards were multiplied with.
+    pub reward_scale: f32,
+    /// Which of its batch's updates it is for.
+    pub epoch: Epoch,
+    /// When the work on it began, ns.
+    pub started_ns: u64,
+}
+
+/// One of the updates that are made from a batch. What is counted of a batch, frames and episodes before all, is
+/// counted with the first: whoever goes on after a death learns from none of its slots again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Epoch {
+    /// From 1 on.
+    pub number: u64,
+    /// Of so many.
+    pub of: u64,
+}
+
+impl Epoch {
+    /// All epochs of a batch, in order.
+    pub fn all(n_epochs: u64) -> impl Iterator<Item = Epoch> {
+        (1..=n_epochs).map(move |number| Epoch { number, of: n_epochs })
+    }
+
+    /// Whether nothing has been learned from the batch yet.
+    pub fn is_first(self) -> bool {
+        self.number == 1
+    }
+
+    /// Whether nothing more will be learned from the batch.
+    pub fn is_last(self) -> bool {
+        self.number == self.of
+    }
+}
+
+/// What a lane does next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Then {
+    /// The batch's next epoch, if it has one.
+    NextEpoch,
+    /// Another batch: nothing more is learned from this one.
+    NextBatch,
+    /// Nothing: it was the run's last update.
+    End,
 }
 
 /// Share of `supervision.stop_grace_s` that a rank which was told to stop waits for the others, so that the rest is
@@ -86,6 +129,8 @@ pub struct Hub<'seg, S> {
     frames_per_slot: u64,
     /// Mean score from which the task counts as solved, if one is known.
     reward_threshold: Option<f64>,
+    /// What rewards are normalised by, if they are.
+    reward_norm: Option<RewardNorm>,
     meters: Meters,
     /// Reports sent, by learners before this one too.
     n_sent: u64,
@@ -116,6 +161,9 @@ impl<'seg, S: MessageSink> Hub<'seg, S> {
     ) -> Result<Self, LearnerError> {
         let board = segment.board();
         let SavedState { state, consumed } = saved;
+        let (loss, actors) = (&config.loss, &config.actors);
+        let sizes = [actors.count, actors.envs_per_actor];
+        let reward_norm = RewardNorm::new(loss.discount, state.return_stats, sizes);
         let mut weights = segment.weights_writer()?;
         if weights.version() < Some(state.counters.updates) {
             weights.publish(state.counters.updates, &state.params);
@@ -131,6 +179,7 @@ impl<'seg, S: MessageSink> Hub<'seg, S> {
             consumed,
             frames_per_slot: segment.layout().shape.rollout.n_frames() as u64,
             reward_threshold: config.spec()?.reward_threshold,
+            reward_norm: loss.reward_norm.then_some(reward_norm),
             meters: Meters::new(config, run_clock, loop_start_ns, &state),
             first_version: state.counters.updates,
             params: state.params,
@@ -148,8 +197,15 @@ impl<'seg, S: MessageSink> Hub<'seg, S> {
         })
     }
 
+    /// What rewards of a batch are multiplied with, in all its epochs.
+    pub fn reward_scale(&mut self, batch: &SlotBatch) -> f32 {
+        let Some(norm) = &mut self.reward_norm else { return self.config.loss.reward_scale };
+        batch.slots.iter().for_each(|slot| norm.count(slot.actor(), &slot.rollout()));
+        norm.scale()
+    }
+
     /// One update: the sum over all ranks, the optimiser's step, the new weights for all to see, and the books.
-    /// `beat` says that the lane lives while it waits for other ranks. Breaks when it was the last one.
+    /// `beat` says that the lane lives while it waits for other ranks. Says whether the batch may have another one.
     ///
     /// # Errors
     /// If update after update is not finite, another rank does not come, or the supervisor is gone.
@@ -159,52 +215,70 @@ impl<'seg, S: MessageSink> Hub<'seg, S> {
         batch: &SlotBatch,
         clock: &mut StageClock,
         beat: &mut dyn FnMut(),
-    ) -> Result<ControlFlow<()>, LearnerError> {
-        self.count_taken(batch);
-        let learned = self.without_overtaken(batch, gradient);
+    ) -> Result<Then, LearnerError> {
+        let epoch = gradient.epoch;
+        let learned = if epoch.is_first() { self.admit(batch, gradient) } else { &batch.slots };
         let tally = self.exchange(gradient, learned, clock, beat)?;
         if self.is_stop_agreed {
             self.log_slots(batch, Err(Unlearned::Overtaken));
-            return Ok(ControlFlow::Break(()));
+            return Ok(Then::End);
         }
         if tally.n_slots == 0.0 {
-            return Ok(ControlFlow::Continue(()));
+            return Ok(Then::NextBatch);
         }
         let max_norm = self.config.optimizer.max_grad_norm;
         let grad_norm = clip_grad_norm(gradient.contribution.gradient_mut(), max_norm);
-        let Some(update) = self.optimise(gradient, grad_norm, batch) else {
-            self.log_slots(batch, Err(Unlearned::NotFinite));
-            return self.skip(gradient, grad_norm, &tally).map(ControlFlow::Continue);
+        let Some(update) = self.optimise(gradient, grad_norm, batch, &tally) else {
+            if epoch.is_first() {
+                self.log_slots(batch, Err(Unlearned::NotFinite));
+            }
+            self.skip(gradient, grad_norm, &tally)?;
+            return Ok(if self.is_done() { Then::End } else { Then::NextBatch });
         };
-        self.count_rollouts(learned, &tally);
+        self.count_rollouts(learned, &tally, epoch);
         if !learned.is_empty() {
             self.log_slots(batch, Ok(gradient));
         }
         clock.lap(Stage::Optimizer);
-        let n_frames = tally.n_slots as u64 * self.frames_per_slot;
-        self.publish(n_frames);
+        self.publish(update.n_frames);
         clock.lap(Stage::Publish);
-        self.report(&update, n_frames, clock)?;
+        self.report(&update, clock)?;
         self.compare_if_due(beat)?;
         clock.lap(Stage::Report);
-        Ok(if self.exit().is_some() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
+        Ok(if self.ends_after(epoch) { Then::End } else { Then::NextEpoch })
     }
 
-    /// The slots of the batch to learn from: all, or none where other lanes have overtaken it, whose gradient is then
-    /// zero. No rank skips a round.
-    fn without_overtaken<'b, 's>(
+    /// The slots to learn from of a batch that comes to its first update: all, or none, whose gradient is then zero.
+    /// No rank skips a round.
+    fn admit<'b, 's>(
         &mut self,
         batch: &'b SlotBatch<'s>,
         gradient: &mut Gradient,
     ) -> &'b [TakenSlot<'s>] {
-        if !self.is_too_old(batch) {
+        self.count_taken(batch);
+        let unlearned = if self.is_too_old(batch) {
+            self.status.rollouts_dropped.add(batch.slots.len() as u64);
+            Unlearned::TooOld
+        } else if self.is_done() {
+            // Another lane is at the last epochs of the run's last batch, and ends the run.
+            Unlearned::Overtaken
+        } else {
             return &batch.slots;
-        }
-        self.log_slots(batch, Err(Unlearned::TooOld));
-        self.status.rollouts_dropped.add(batch.slots.len() as u64);
+        };
+        self.log_slots(batch, Err(unlearned));
         gradient.contribution.clear();
         (gradient.sums, gradient.total_loss) = (PassSums::default(), 0.0);
         &[]
+    }
+
+    /// Whether the run ends with this update. A batch is learned from to its last epoch, unless a stop is ordered.
+    fn ends_after(&self, epoch: Epoch) -> bool {
+        self.exit().is_some() && (epoch.is_last() || !self.is_done())
+    }
+
+    /// Whether no further batch is needed.
+    fn is_done(&self) -> bool {
+        matches!(self.exit(), Some(Exit::Finished | Exit::Solved))
     }
 
     /// Makes the gradient that of all ranks; what they all count of it.
@@ -283,6 +357,9 @@ impl<'seg, S: MessageSink> Hub<'seg, S> {
             sums: PassSums::default(),
             total_loss: 0.0,
             entropy_cost: 0.0,
+            reward_scale: 0.0,
+            epoch: Epoch { number: 1, of: 1 },
+            started_ns: 0,
         };
         let mut beat = || vitals.beat(monotonic_ns());
         self.exchange(&mut gradient, &[], &mut StageClock::start(), &mut beat).map(drop)
@@ -324,7 +401,7 @@ impl<'seg, S: MessageSink> Hub<'seg, S> {
     /// Whether the other lanes made so many updates meanwhile that a slot's policy is too old by now.
     fn is_too_old(&self, batch: &SlotBatch) -> bool {
         let lags = batch.slots.iter().map(|slot| policy_lag(self.weights.version(), slot));
-        lags.max() > Some(self.config.loss.max_policy_lag)
+        lags.max() > Some(self.config.loss.max_policy_lag_updates())
     }
 
     /// Counts what the headers say of all that was taken, be it learned from or not.
@@ -338,11 +415,14 @@ impl<'seg, S: MessageSink> Hub<'seg, S> {
         }
     }
 
-    /// Counts what is learned from. Lag is counted here, where it can grow no more.
-    fn count_rollouts(&mut self, learned: &[TakenSlot], tally: &Tally) {
+    /// Counts what is learned from. Lag is counted here, where it can grow no more, and in each epoch.
+    fn count_rollouts(&mut self, learned: &[TakenSlot], tally: &Tally, epoch: Epoch) {
         for slot in learned {
             let lag = policy_lag(self.weights.version(), slot);
             self.meters.count_lag(lag);
+            if !epoch.is_first() {
+                continue;
+            }
             self.rank_meter.n_slots += 1;
             self.rank_meter.lag_sum += lag;
             let consumed = &mut self.consumed[slot.actor()];
@@ -350,6 +430,13 @@ impl<'seg, S: MessageSink> Hub<'seg, S> {
             self.status.checks.on_learned(slot.is_whole(), slot.index(), *consumed);
             *consumed = (slot.index() + 1).max(*consumed);
         }
+        if epoch.is_first() {
+            self.count_episodes(learned, tally);
+        }
+    }
+
+    /// Counts the episodes that ended; of those of other ranks the mean is known.
+    fn count_episodes(&mut self, learned: &[TakenSlot], tally: &Tally) {
         let score = &mut self.meters.score;
         if self.cluster.rank().is_alone() {
             each_return(learned, |episode_return| score.add(episode_return));
@@ -375,6 +462,8 @@ impl<'seg, S: MessageSink> Hub<'seg, S> {
             update: learned.ok().map(|_| update),
             gradient_version: learned.ok().map(|gradient| gradient.version),
             entropy_cost: learned.ok().map(|gradient| gradient.entropy_cost),
+            epoch: learned.ok().map(|gradient| gradient.epoch.number),
+            reward_scale: learned.ok().map(|gradient| gradient.reward_scale),
             unlearned: learned.err(),
             ..slot_record(slot.actor(), slot.rollout().header)
         });
@@ -388,14 +477,17 @@ impl<'seg, S: MessageSink> Hub<'seg, S> {
         gradient: &Gradient,
         grad_norm: f32,
         batch: &SlotBatch,
+        tally: &Tally,
     ) -> Option<Update> {
-        let Gradient { ref contribution, version, sums, total_loss, entropy_cost } = *gradient;
+        let Gradient { ref contribution, version, sums, total_loss, epoch, .. } = *gradient;
         if !(grad_norm.is_finite() && total_loss.is_finite()) {
             return None;
         }
         let learning_rate = self.learning_rate();
         self.optimizer.step(&mut self.params, contribution.gradient(), learning_rate as f32);
-        if let Some(statistics) = &self.statistics {
+        if let Some(statistics) = &self.statistics
+            && epoch.is_first()
+        {
             batch.slots.iter().for_each(|slot| statistics.add(&mut self.params, &slot.rollout()));
         }
         if !self.is_finite() {
@@ -411,9 +503,16 @@ impl<'seg, S: MessageSink> Hub<'seg, S> {
             total_loss,
             gradient_lag,
             learning_rate,
-            entropy_cost,
+            entropy_cost: gradient.entropy_cost,
+            reward_scale: gradient.reward_scale,
             n_ready: batch.n_ready,
-            taken_ns: batch.taken_ns,
+            n_frames: if epoch.is_first() {
+                tally.n_slots as u64 * self.frames_per_slot
+            } else {
+                0
+            },
+            ends_batch: epoch.is_last(),
+            started_ns: gradient.started_ns,
         })
     }
 
@@ -478,6 +577,7 @@ impl<'seg, S: MessageSink> Hub<'seg, S> {
         let state = StateView {
             counters,
             recent_returns: self.meters.score.recent(),
+            return_stats: self.reward_norm.as_ref().map(RewardNorm::stats).unwrap_or_default(),
             params: &self.params,
             optimizer: self.optimizer.state(),
         };
@@ -490,19 +590,14 @@ impl<'seg, S: MessageSink> Hub<'seg, S> {
     }
 
     /// Folds the update into the meters; sends a report when one is due.
-    fn report(
-        &mut self,
-        update: &Update,
-        n_frames: u64,
-        clock: &mut StageClock,
-    ) -> Result<(), LearnerError> {
+    fn report(&mut self, update: &Update, clock: &mut StageClock) -> Result<(), LearnerError> {
         let now_ns = clock.last_ns();
-        self.status.frames.add(n_frames);
+        self.status.frames.add(update.n_frames);
         self.status.updates.add(1);
         self.meters.count_stages(&clock.take());
-        self.meters.count_update(n_frames, update, now_ns);
+        self.meters.count_update(update, now_ns);
         self.meters.note_if_solved(self.reward_threshold, now_ns);
-        if self.meters.row_is_due() {
+        if update.ends_batch && self.meters.row_is_due() {
             self.meters.close_row(now_ns, self.frames_produced());
         }
         let n_waiting = self.n_sent.saturating_sub(self.board.reports_taken());

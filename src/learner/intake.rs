@@ -51,6 +51,7 @@ pub struct LeftOut {
 /// The rings, and whose turn it is to take from them.
 pub struct Intake<'seg> {
     batch_slots: usize,
+    /// In updates.
     max_policy_lag: u64,
     /// Slots that are handed back together, where the run is deterministic.
     round: Option<Round<'seg>>,
@@ -104,7 +105,7 @@ impl<'seg> Intake<'seg> {
         let rings = consumed.iter().enumerate().map(ring);
         Ok(Intake {
             batch_slots: config.loss.batch_slots,
-            max_policy_lag: config.loss.max_policy_lag,
+            max_policy_lag: config.loss.max_policy_lag_updates(),
             round: config.deterministic.then(|| Round::of(config.n_slots())),
             board,
             status: board.learner(),

@@ -1,14 +1,13 @@
 //! A lane: the second of the two hot loops, as one thread runs it.
 //!
-//! Takes a batch, copies the newest weights, computes the gradient holding nothing, and applies it when
-//! it is its turn at the [`Hub`]. Owns what a gradient needs: weights, activations, the gradient itself,
+//! Takes a batch, and makes `loss.epochs` updates of it: copies the newest weights, computes the gradient holding
+//! nothing, and applies it when it is its turn at the [`Hub`]. Owns what a gradient needs: weights, activations, the gradient itself,
 //! and a clock, so that its stages add up to its time. The learner runs one lane or several.
 
-use std::ops::ControlFlow;
 use std::sync::Mutex;
 
 use super::cluster::contribution::Contribution;
-use super::hub::{Gradient, Hub};
+use super::hub::{Epoch, Gradient, Hub, Then};
 use super::intake::{Intake, SlotBatch};
 use super::pass::{Pass, PassSums};
 use super::{LearnerError, MessageSink, lock};
@@ -41,6 +40,10 @@ pub struct Lane<'run, 'seg, S> {
     config: &'run Config,
     /// Frames learned from when this lane last had its turn.
     frames: u64,
+    /// What the batch's rewards are multiplied with.
+    reward_scale: f32,
+    /// When the work on the update began, ns.
+    started_ns: u64,
     clock: StageClock,
 }
 
@@ -70,6 +73,8 @@ impl<'run, 'seg, S: MessageSink> Lane<'run, 'seg, S> {
             contribution: Contribution::of(config)?,
             config,
             frames: lock(hub).frames(),
+            reward_scale: config.loss.reward_scale,
+            started_ns: 0,
             clock: StageClock::start(),
         })
     }
@@ -82,9 +87,14 @@ impl<'run, 'seg, S: MessageSink> Lane<'run, 'seg, S> {
     pub fn run(mut self) -> Result<(), LearnerError> {
         while self.take() {
             faults::reach(Point::AfterTake);
-            self.read_weights()?;
-            self.learn();
-            self.apply()?;
+            self.scale_rewards();
+            for epoch in Epoch::all(self.config.loss.epochs) {
+                self.read_weights()?;
+                self.learn();
+                if self.apply(epoch)? != Then::NextEpoch {
+                    break;
+                }
+            }
             self.release();
         }
         lock(self.hub).count_rest(&mut self.clock);
@@ -96,9 +106,18 @@ impl<'run, 'seg, S: MessageSink> Lane<'run, 'seg, S> {
         self.intake.1.take(&mut self.batch, &mut self.clock)
     }
 
+    /// Finds out what the batch's rewards are multiplied with, where that is not the same for all.
+    fn scale_rewards(&mut self) {
+        if self.config.loss.reward_norm {
+            self.reward_scale = lock(self.hub).reward_scale(&self.batch);
+            self.pass.set_reward_scale(self.reward_scale);
+        }
+    }
+
     /// Copies the newest weights. After the batch was taken, so that nothing stands between them and
     /// their use.
     fn read_weights(&mut self) -> Result<(), LearnerError> {
+        self.started_ns = self.clock.last_ns();
         let read = self.weights.read_if_newer(&mut self.params);
         self.version = read.map_err(SegmentError::from)?.unwrap_or(self.version);
         Ok(())
@@ -127,15 +146,17 @@ impl<'run, 'seg, S: MessageSink> Lane<'run, 'seg, S> {
 
     /// Changes the weights by the gradient, when it is this lane's turn; unless another lane has ended the
     /// run meanwhile, with the last update or with an error.
-    fn apply(&mut self) -> Result<(), LearnerError> {
+    fn apply(&mut self, epoch: Epoch) -> Result<Then, LearnerError> {
         let pulse = self.intake.1.pulse();
         pulse.rest(self.number);
         let mut hub = lock(self.hub);
         self.clock.lap(Stage::Turn);
         pulse.beat(self.number, self.clock.last_ns());
         if self.intake.1.is_closed() {
-            hub.leave(&self.batch);
-            return Ok(());
+            if epoch.is_first() {
+                hub.leave(&self.batch);
+            }
+            return Ok(Then::End);
         }
         let entropy_cost = self.entropy_cost();
         let mut gradient = Gradient {
@@ -144,15 +165,18 @@ impl<'run, 'seg, S: MessageSink> Lane<'run, 'seg, S> {
             sums: self.sums,
             total_loss: self.pass.total_loss(&self.sums.losses),
             entropy_cost,
+            reward_scale: self.reward_scale,
+            epoch,
+            started_ns: self.started_ns,
         };
         let mut beat = || pulse.beat(self.number, monotonic_ns());
         let applied = hub.apply(&mut gradient, &self.batch, &mut self.clock, &mut beat);
-        if !matches!(applied, Ok(ControlFlow::Continue(()))) {
+        if matches!(applied, Err(_) | Ok(Then::End)) {
             // Before the next lane has its turn.
             self.intake.1.close();
         }
         self.frames = hub.frames();
-        applied.map(drop)
+        applied
     }
 
     /// Hands the batch's slots back. After the weights were published, so that an actor that was waiting

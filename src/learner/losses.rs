@@ -1,11 +1,15 @@
 //! The loss of section 4.2 of the paper (arXiv 1802.01561), and its derivative by what a head says of each
 //! frame. Knows no action space and no network.
+//!
+//! Over it may lie the clip of PPO (Schulman et al. 2017, equation 7), whose ratio is taken against the recorded μ.
+//! Together the two are what Sample Factory and RLlib call APPO. The weight of a step that is not clipped stays
+//! V-trace's min(ρ̄, ρ): without a clip this is IMPALA, and a ratio far above 1 cannot explode.
 
 use std::fmt;
 
 use ndarray::NdFloat;
 
-use crate::config::LossSettings;
+use crate::config::{Correction, LossSettings};
 use crate::network::heads::{Seen, Slopes};
 
 /// What the losses are taken against: constants to the gradient.
@@ -21,7 +25,7 @@ pub struct Targets<'a, R> {
     pub weights: &'a [R],
 }
 
-/// Weights of the loss terms:
+/// Weights of the loss terms, and the clip of the first:
 /// `total = policy + baseline_cost · critic − entropy_cost · entropy`, all summed over learned rows.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct LossCosts<R> {
@@ -29,7 +33,15 @@ pub struct LossCosts<R> {
     pub baseline_cost: R,
     /// Multiplies the entropy bonus.
     pub entropy_cost: R,
+    /// ε: the ratio π/μ may go so far from 1, on the side to which the advantage drives it. Infinite where
+    /// nothing is clipped.
+    pub clip: R,
+    /// Added to π(a|x) before its logarithm is taken, which then cannot explode: the paper's ε-correction. 0 for none.
+    pub floor: R,
 }
+
+/// The paper's ε (section 5.2.2).
+const FLOOR: f32 = 1e-6;
 
 impl LossCosts<f32> {
     /// Those that a run was set to, before its first frame.
@@ -37,6 +49,8 @@ impl LossCosts<f32> {
         LossCosts {
             baseline_cost: loss.baseline_cost,
             entropy_cost: loss.entropy_cost.start as f32,
+            clip: loss.epsilon().unwrap_or(f32::INFINITY),
+            floor: if loss.correction == Correction::Epsilon { FLOOR } else { 0.0 },
         }
     }
 }
@@ -44,12 +58,14 @@ impl LossCosts<f32> {
 /// Loss terms, each summed over the learned rows of a batch.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Losses {
-    /// −log π(a|x) · pg_advantage.
+    /// −log π(a|x) · pg_advantage of the rows that are not clipped.
     pub policy: f64,
     /// ½ (vs − V)².
     pub critic: f64,
     /// Entropy of the target policy, nats.
     pub entropy: f64,
+    /// Rows whose policy gradient the clip takes away. No term: it is counted with them.
+    pub clipped: f64,
 }
 
 impl Losses {
@@ -62,8 +78,13 @@ impl Losses {
 
     /// Each divided by `n`.
     pub fn per(&self, n: f64) -> Losses {
-        let Losses { policy, critic, entropy } = self;
-        Losses { policy: policy / n, critic: critic / n, entropy: entropy / n }
+        let Losses { policy, critic, entropy, clipped } = self;
+        Losses {
+            policy: policy / n,
+            critic: critic / n,
+            entropy: entropy / n,
+            clipped: clipped / n,
+        }
     }
 
     /// Adds those of another batch.
@@ -71,12 +92,13 @@ impl Losses {
         self.policy += other.policy;
         self.critic += other.critic;
         self.entropy += other.entropy;
+        self.clipped += other.clipped;
     }
 }
 
 impl fmt::Display for Losses {
     fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
-        let Losses { policy, critic, entropy } = self;
+        let Losses { policy, critic, entropy, .. } = self;
         write!(f, "policy {policy}, critic {critic}, entropy {entropy}")
     }
 }
@@ -104,19 +126,24 @@ impl<R: NdFloat> ActorCritic<R> {
         targets: &Targets<R>,
         costs: &LossCosts<R>,
     ) -> (Losses, Slopes<'_, R>) {
-        let Targets { vs, pg_advantages, weights, .. } = *targets;
+        let Targets { vs, weights, .. } = *targets;
         // The policy gradient: −log π(a|x) · advantage.
-        self.by_log_pi.iter_mut().zip(pg_advantages).for_each(|(slope, &a)| *slope = -a);
+        let clipped = self.differentiate_policy(targets, costs.clip);
         // The baseline: ½ (vs − V)².
         let values = seen.values.iter().zip(vs).zip(weights);
         for (slope, ((&value, &vs), &weight)) in self.by_value.iter_mut().zip(values) {
             *slope = weight * (value - vs);
         }
+        let policy = match costs.floor {
+            floor if floor > R::zero() => self.lift_policy(seen.log_pi, floor),
+            _ => dot(seen.log_pi, &self.by_log_pi),
+        };
         let losses = Losses {
-            policy: -dot(seen.log_pi, pg_advantages),
+            policy,
             // Weights are 0 and 1, so their squares are themselves.
             critic: 0.5 * dot(&self.by_value, &self.by_value),
             entropy: dot(seen.entropies, weights),
+            clipped,
         };
         self.by_value.iter_mut().for_each(|error| *error *= costs.baseline_cost);
         // The entropy bonus: −cost · H.
@@ -125,6 +152,32 @@ impl<R: NdFloat> ActorCritic<R> {
         let slopes =
             Slopes { log_pi: &self.by_log_pi, entropies: &self.by_entropy, values: &self.by_value };
         (losses, slopes)
+    }
+
+    /// Takes log(π(a|x) + floor) for log π(a|x); the policy loss.
+    fn lift_policy(&mut self, log_pi: &[R], floor: R) -> f64 {
+        let mut loss = 0.0;
+        for (slope, &log_pi) in self.by_log_pi.iter_mut().zip(log_pi) {
+            let pi = log_pi.exp();
+            loss += to_f64(*slope * (pi + floor).ln());
+            *slope *= pi / (pi + floor);
+        }
+        loss
+    }
+
+    /// The derivative by log π(a|x); how many rows have none because they are clipped.
+    fn differentiate_policy(&mut self, targets: &Targets<R>, clip: R) -> f64 {
+        let (lowest, highest) = (R::one() - clip, R::one() + clip);
+        let mut n_clipped = 0;
+        let rows = targets.pg_advantages.iter().zip(targets.rhos);
+        for (slope, (&advantage, &rho)) in self.by_log_pi.iter_mut().zip(rows) {
+            // What is not a number is on neither side, and stays what it is.
+            let is_clipped =
+                (advantage > R::zero() && rho > highest) | (advantage < R::zero() && rho < lowest);
+            *slope = if is_clipped { R::zero() } else { -advantage };
+            n_clipped += u32::from(is_clipped);
+        }
+        f64::from(n_clipped)
     }
 }
 

@@ -46,10 +46,16 @@ pub struct Update {
     pub learning_rate: f64,
     /// Weight of the entropy bonus used.
     pub entropy_cost: f64,
+    /// What rewards were multiplied with.
+    pub reward_scale: f32,
     /// Slots published and not yet taken when the batch was complete.
     pub n_ready: usize,
-    /// When its batch was complete, ns.
-    pub taken_ns: u64,
+    /// Frames learned from for the first time.
+    pub n_frames: u64,
+    /// Whether its batch is done with: a row ends with a batch.
+    pub ends_batch: bool,
+    /// When the work on it began, ns: its batch was complete, or the batch's update before it made.
+    pub started_ns: u64,
 }
 
 /// Sums over the updates of one row.
@@ -64,6 +70,7 @@ struct RowSums {
     gradient_lag: u64,
     learning_rate: f64,
     entropy_cost: f64,
+    reward_scale: f64,
     n_slots: u64,
     lag_sum: u64,
     lag_max: u64,
@@ -84,6 +91,10 @@ impl RowSums {
 
     fn per_frame(&self, sum: f64) -> Option<f64> {
         self.of_frames(sum / self.sums.off_policy.n_learned as f64)
+    }
+
+    fn frames_per_s(&self, frames: u64, now_ns: u64) -> f64 {
+        (frames - self.start_frames) as f64 / ((now_ns - self.start_ns) as f64 / 1e9)
     }
 
     fn per_update(&self, sum: f64) -> f64 {
@@ -213,10 +224,10 @@ impl Meters {
         self.report.slots.extend(records);
     }
 
-    /// Counts one update of `n_frames` frames that has just finished, at `now_ns`.
-    pub fn count_update(&mut self, n_frames: u64, update: &Update, now_ns: u64) {
-        self.overlap.add_update(Interval { start_ns: update.taken_ns, end_ns: now_ns });
-        self.counters.frames += n_frames;
+    /// Counts one update that has just finished, at `now_ns`.
+    pub fn count_update(&mut self, update: &Update, now_ns: u64) {
+        self.overlap.add_update(Interval { start_ns: update.started_ns, end_ns: now_ns });
+        self.counters.frames += update.n_frames;
         self.counters.updates += 1;
         self.gradient_lag.saturating_record(update.gradient_lag);
         let row = &mut self.row;
@@ -227,6 +238,7 @@ impl Meters {
         row.gradient_lag += update.gradient_lag;
         row.learning_rate = update.learning_rate;
         row.entropy_cost = update.entropy_cost;
+        row.reward_scale = f64::from(update.reward_scale);
         row.n_ready += update.n_ready as u64;
     }
 
@@ -319,15 +331,14 @@ impl Meters {
     }
 
     fn finished_row(&mut self, now_ns: u64, frames_produced: u64) -> MetricsRow {
-        let (row, score) = (&self.row, self.score.take_interval());
-        let PassSums { losses, off_policy } = &row.sums;
-        let row_s = (now_ns - row.start_ns) as f64 / 1e9;
+        let score = self.score.take_interval();
+        let (row, PassSums { losses, off_policy }) = (&self.row, &self.row.sums);
         MetricsRow {
             time_s: self.run_clock.since_start_ns(now_ns) as f64 / 1e9,
             frames: self.counters.frames,
             frames_produced: self.counters.frames_produced_before + frames_produced,
             updates: self.counters.updates,
-            frames_per_s: (self.counters.frames - row.start_frames) as f64 / row_s,
+            frames_per_s: row.frames_per_s(self.counters.frames, now_ns),
             episodes: self.score.n_episodes(),
             score_mean: score.map(|score| score.mean),
             score_min: score.map(|score| score.min),
@@ -341,11 +352,13 @@ impl Meters {
             rho_mean: row.per_frame(off_policy.rho_sum),
             rho_max: row.of_frames(off_policy.rho_max),
             rho_clipped: row.per_frame(off_policy.n_clipped as f64),
+            policy_clipped: row.per_frame(losses.clipped),
             kl: row.per_frame(off_policy.kl_sum),
             explained_variance: row.of_frames(off_policy.explained_variance()),
             grad_norm: row.per_update(row.grad_norm),
             learning_rate: row.learning_rate,
             entropy_cost: row.entropy_cost,
+            reward_scale: Some(row.reward_scale),
             policy_lag_mean: row.lag_mean().unwrap_or(f64::NAN),
             policy_lag_max: row.lag_max,
             gradient_lag_mean: row.per_update(row.gradient_lag as f64),

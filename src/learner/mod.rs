@@ -7,6 +7,7 @@
 //! with it. Called by the supervisor in a forked process.
 
 pub mod cluster;
+pub mod corrections;
 pub mod hub;
 pub mod intake;
 pub mod lane;
@@ -16,6 +17,7 @@ pub mod optim;
 pub mod overlap;
 pub mod pass;
 pub mod pulse;
+pub mod reward_norm;
 pub mod score;
 pub mod streak;
 pub mod targets;

@@ -88,6 +88,11 @@ impl Pass {
         self.costs.entropy_cost = entropy_cost;
     }
 
+    /// Sets what rewards are multiplied with from the next rollouts on.
+    pub fn set_reward_scale(&mut self, reward_scale: f32) {
+        self.targets.set_reward_scale(reward_scale);
+    }
+
     /// The loss that the gradient of these terms belongs to.
     pub fn total_loss(&self, losses: &Losses) -> f64 {
         losses.total(&self.costs)

@@ -3,9 +3,10 @@
 //! Owns the mapping of rollout rows to V-trace's inputs (discount, weight, scaled reward) and the
 //! statistics of the importance ratios. Called once a pass.
 
+use super::corrections::{one_step, uncorrected};
 use super::losses::Targets;
 use super::vtrace::{VtraceInput, VtraceParams, vtrace};
-use crate::config::LossSettings;
+use crate::config::{Correction, LossSettings};
 use crate::kernels::Kernels;
 use crate::network::heads::Seen;
 use crate::rollout::Batch;
@@ -19,8 +20,12 @@ pub struct ReturnSettings {
     pub reward_clip: f32,
     /// Multiplies every reward before learning.
     pub reward_scale: f32,
+    /// Bound of a reward thus multiplied, on either side of 0.
+    pub reward_bound: f32,
     /// ρ̄, c̄, the policy gradient's clip, λ.
     pub vtrace: VtraceParams<f32>,
+    /// V-trace, or what stands in its place.
+    pub correction: Correction,
 }
 
 impl ReturnSettings {
@@ -29,9 +34,15 @@ impl ReturnSettings {
         let LossSettings { discount, reward_scale, rho_bar, c_bar, pg_rho_bar, lambda, .. } = *loss;
         let vtrace = VtraceParams { rho_bar, c_bar, pg_rho_bar, lambda };
         let reward_clip = if loss.reward_clip > 0.0 { loss.reward_clip } else { f32::INFINITY };
-        ReturnSettings { discount, reward_clip, reward_scale, vtrace }
+        let reward_bound = if loss.reward_norm { NORMAL_REWARD_BOUND } else { f32::INFINITY };
+        let correction = loss.correction;
+        ReturnSettings { discount, reward_clip, reward_scale, reward_bound, vtrace, correction }
     }
 }
+
+/// Bound of normalised rewards, as in Stable-Baselines3's `VecNormalize`: before much is known of the returns, one
+/// rare reward could be a hundred times what it will count for later.
+const NORMAL_REWARD_BOUND: f32 = 10.0;
 
 /// A ratio counts as clipped from this far above ρ̄ on, as a share of it. An actor and the learner may compute one
 /// policy by different arithmetic, and equal weights must count as equal: between our kernels and libtorch ratios
@@ -155,7 +166,13 @@ impl<K: Kernels<f32>> TargetBuilder<K> {
         }
     }
 
-    /// The V-trace targets of a batch under the target policy, and their statistics.
+    /// What rewards are multiplied with from the next batch on.
+    pub fn set_reward_scale(&mut self, reward_scale: f32) {
+        self.settings.reward_scale = reward_scale;
+    }
+
+    /// The V-trace targets of a batch under the target policy, or those of another correction, and their
+    /// statistics.
     pub fn solve(
         &mut self,
         batch: &Batch<f32>,
@@ -171,7 +188,15 @@ impl<K: Kernels<f32>> TargetBuilder<K> {
             weights: &self.weights,
             values: seen.values,
         };
-        vtrace(&input, &self.settings.vtrace, &mut self.vs, &mut self.pg_advantages);
+        let ReturnSettings { vtrace: ref params, correction, .. } = self.settings;
+        let (vs, advantages) = (&mut self.vs, &mut self.pg_advantages);
+        match correction {
+            Correction::Vtrace => vtrace(&input, params, vs, advantages),
+            Correction::OneStep => one_step(&input, params, vs, advantages),
+            Correction::Epsilon | Correction::None => {
+                uncorrected(&input, params.lambda, vs, advantages);
+            }
+        }
         let stats = self.stats(seen);
         let TargetBuilder { vs, rhos, pg_advantages, weights, .. } = self;
         let targets = Targets { vs, rhos, pg_advantages, weights };
@@ -180,13 +205,16 @@ impl<K: Kernels<f32>> TargetBuilder<K> {
 
     /// Discount, weight, clipped and scaled reward of each row; see the table in [`super::vtrace`].
     fn map_rows(&mut self, batch: &Batch<f32>) {
-        let ReturnSettings { discount, reward_clip, reward_scale, .. } = self.settings;
+        let ReturnSettings {
+            discount, reward_clip: clip, reward_scale, reward_bound: bound, ..
+        } = self.settings;
         for (n, &kind) in batch.frames.kinds.iter().enumerate() {
             let learned = kind.is_learned();
             let bootstraps = learned && !kind.ends_value();
             self.discounts[n] = if bootstraps { discount } else { 0.0 };
             self.weights[n] = if learned { 1.0 } else { 0.0 };
-            self.rewards[n] = reward_scale * batch.rewards[n].clamp(-reward_clip, reward_clip);
+            let reward = batch.rewards[n].clamp(-clip, clip);
+            self.rewards[n] = (reward_scale * reward).clamp(-bound, bound);
         }
     }
 

@@ -45,7 +45,8 @@ pub struct VtraceInput<'a, R> {
 }
 
 impl<R> VtraceInput<'_, R> {
-    fn check(&self, vs: &[R], pg_advantages: &[R]) {
+    /// Panics if the slices' lengths do not agree.
+    pub(super) fn check(&self, vs: &[R], pg_advantages: &[R]) {
         let n = self.rhos.len();
         assert!(
             self.n_trajectories > 0 && n.is_multiple_of(self.n_trajectories),
@@ -125,6 +126,6 @@ impl<R: NdFloat> Step<'_, R> {
 
 /// The smaller of a ratio and its bound, as one SIMD instruction. A ratio that is not a number stays
 /// one (`R::min` would hide it behind the bound).
-fn min<R: NdFloat>(ratio: R, bound: R) -> R {
+pub(super) fn min<R: NdFloat>(ratio: R, bound: R) -> R {
     if bound < ratio { bound } else { ratio }
 }

@@ -362,7 +362,7 @@ mod tests {
     use super::*;
     use crate::network::NetworkSpec;
     use crate::network::params::ParamLayout;
-    use crate::state::{Counters, LearnerState, OptimizerState, SCORE_WINDOW};
+    use crate::state::{Counters, LearnerState, OptimizerState, ReturnStats, SCORE_WINDOW};
 
     fn checkpoint() -> Checkpoint {
         checkpoint_of(NetworkSpec::mlp(4, &[8], 2))
@@ -373,6 +373,7 @@ mod tests {
         let state = LearnerState {
             counters: Counters::default(),
             recent_returns: [0.0; SCORE_WINDOW],
+            return_stats: ReturnStats::default(),
             params: ParamLayout::new(&network).init(7),
             optimizer: OptimizerState::default(),
         };

@@ -240,6 +240,7 @@ mod tests {
             learner_threads: 1,
             max_learner_threads: 4,
             ring_batches: 4,
+            clip: None,
             slots_per_actor: 1,
             batch_slots: 1,
             deterministic: false,

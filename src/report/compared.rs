@@ -30,7 +30,8 @@ impl Compared {
         // Runs that did the same are of one group, however that was asked for.
         for (name, ran) in data.summary.as_ref().into_iter().flat_map(resolved) {
             settings.entry(name.to_owned()).and_modify(|stated| {
-                *stated = if stated.starts_with('"') { format!("\"{ran}\"") } else { ran };
+                let is_word = stated.starts_with('"') && ran.parse::<f64>().is_err();
+                *stated = if is_word { format!("\"{ran}\"") } else { ran };
             });
         }
         let report = relative(&run.report(), folder).to_string_lossy().into_owned();

@@ -526,7 +526,10 @@ fn settings(config: &toml::Table, summary: Option<&Summary>) -> Vec<SettingGroup
     let mut groups = vec![SettingGroup { name: TOP_LEVEL.to_owned(), facts: Vec::new() }];
     collect_settings(config, 0, &mut groups);
     for (name, ran) in summary.into_iter().flat_map(resolved) {
-        let stated = groups[0].facts.iter_mut().find(|fact| fact.name == name && fact.value != ran);
+        let (table, key) = name.rsplit_once('.').unwrap_or((TOP_LEVEL, name));
+        let facts =
+            groups.iter_mut().filter(|group| group.name == table).flat_map(|g| &mut g.facts);
+        let stated = facts.into_iter().find(|fact| fact.name == key && fact.value != ran);
         stated.into_iter().for_each(|fact| fact.value = format!("{ran} (set: {})", fact.value));
     }
     groups.retain(|group| !group.facts.is_empty());

@@ -34,7 +34,7 @@ pub fn sections(run: &RunData) -> Vec<Section> {
             title: "Was optimisation healthy?",
             intro: "A critic that predicts nothing, a gradient that grows without end, a learning rate \
                     that is not what was asked for: they show here first.",
-            plots: vec![explained_variance(rows), gradient_norm(rows), learning_rate(rows)],
+            plots: optimisation(rows),
         },
         Section {
             title: "How fast was it, and where did the time go?",
@@ -57,6 +57,11 @@ pub fn sections(run: &RunData) -> Vec<Section> {
             plots: stages::bands(run),
         },
     ]
+}
+
+fn optimisation(rows: &[MetricsRow]) -> Vec<Plot> {
+    let always = [explained_variance(rows), gradient_norm(rows), learning_rate(rows)];
+    always.into_iter().chain(reward_scale(rows)).collect()
 }
 
 fn score(run: &RunData) -> Plot {
@@ -147,7 +152,14 @@ fn importance_ratio(rows: &[MetricsRow]) -> Plot {
             level("on-policy", 1.0),
             line(rows, over, "mean ratio", Colour::Blue, |r| r.rho_mean.and_then(positive)),
         ];
-        let clipped = vec![line(rows, over, "share clipped", Colour::Orange, |r| r.rho_clipped)];
+        let mut clipped =
+            vec![line(rows, over, "share clipped", Colour::Orange, |r| r.rho_clipped)];
+        // Where nothing is clipped of the policy gradient there is nothing to see.
+        if rows.iter().any(|row| row.policy_clipped > Some(0.0)) {
+            clipped.push(line(rows, over, "without policy gradient", Colour::Green, |r| {
+                r.policy_clipped
+            }));
+        }
         vec![
             Panel::fit("π(a|x) / μ(a|x)", Scale::Log, ratios),
             Panel::fit("clipped", Scale::Share, clipped),
@@ -213,6 +225,21 @@ fn learning_rate(rows: &[MetricsRow]) -> Plot {
         ("learning rate", Scale::FromZero, "at the end of the interval"),
         |r| Some(r.learning_rate),
     )
+}
+
+/// None where it is the same number all along.
+fn reward_scale(rows: &[MetricsRow]) -> Option<Plot> {
+    let caption = "What rewards were multiplied with: one over the running deviation of the discounted return. Look \
+                   for a line that settles; as long as it moves, equal rewards count for less or more than before.";
+    let varies = rows.windows(2).any(|pair| pair[0].reward_scale != pair[1].reward_scale);
+    varies.then(|| {
+        single(
+            rows,
+            ("reward_scale", "Scale of the rewards", caption),
+            ("reward scale", Scale::Log, "at the end of the interval"),
+            |r| r.reward_scale.and_then(positive),
+        )
+    })
 }
 
 fn throughput(rows: &[MetricsRow]) -> Plot {

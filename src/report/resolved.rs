@@ -4,12 +4,14 @@
 
 use crate::telemetry::Summary;
 
-/// Settings that can be open, and what ran. An older summary does not tell of all.
+/// Settings that can be open, by their dotted names, and what ran. An older summary does not tell of all.
 pub fn resolved(summary: &Summary) -> impl Iterator<Item = (&'static str, String)> {
+    let clip = summary.clip.map_or("none".to_owned(), |epsilon| epsilon.to_string());
     let ran = [
         ("learner", summary.learner.clone()),
         ("learner_threads", summary.learner_threads.to_string()),
         ("kernels", summary.kernels.clone()),
+        ("loss.clip", clip),
     ];
     ran.into_iter().filter(|(_, ran)| !ran.is_empty())
 }

@@ -163,13 +163,21 @@ impl SlotLog {
     /// How often each version of the weights will be asked for.
     fn uses(&self) -> HashMap<u64, usize> {
         let mut uses = HashMap::new();
-        let acted = self.slots.iter().map(|slot| slot.policy_version);
+        let acted = self.slots.iter().filter(|slot| is_first(slot)).map(|slot| slot.policy_version);
         let learned = self.batches().filter_map(|slots| slots[0].gradient_version);
         acted.chain(learned).for_each(|version| *uses.entry(version).or_default() += 1);
         uses
     }
 
-    /// Every actor's slots, in the order in which they were published.
+    /// How often each slot was learned from, by actor and sequence.
+    fn learnings(&self) -> HashMap<(usize, u64), usize> {
+        let mut learnings = HashMap::new();
+        let slots = self.batches().flatten();
+        slots.for_each(|slot| *learnings.entry((slot.actor, slot.sequence)).or_default() += 1);
+        learnings
+    }
+
+    /// Every actor's slots, each once, in the order in which they were published.
     fn of_actors(&self, n_actors: usize) -> Result<Vec<Vec<SlotRecord>>, ReplayError> {
         let mut actors = vec![Vec::new(); n_actors];
         for slot in &self.slots {
@@ -179,12 +187,18 @@ impl SlotLog {
         }
         for (actor, slots) in actors.iter_mut().enumerate() {
             slots.sort_unstable_by_key(|slot| slot.sequence);
+            slots.dedup_by_key(|slot| slot.sequence);
             if let Some(missing) = (0..).zip(&*slots).find(|(n, slot)| *n != slot.sequence) {
                 return Err(self.gap(format!("slot {} of actor {actor} is missing", missing.0)));
             }
         }
         Ok(actors)
     }
+}
+
+/// Whether this is a slot's first line: a line of an earlier version of this program knows no epochs.
+fn is_first(slot: &SlotRecord) -> bool {
+    slot.epoch.is_none_or(|epoch| epoch == 1)
 }
 
 /// Versions of the weights, each kept until it was asked for as often as it will be.
@@ -218,7 +232,7 @@ struct ReplayedActor {
     generation: u64,
     /// What is to be collected, the next one last.
     to_come: Vec<SlotRecord>,
-    /// Collected and not yet learned from, by their sequence.
+    /// Collected and still to be learned from, by their sequence.
     rollouts: HashMap<u64, RolloutBuffer>,
 }
 
@@ -243,6 +257,8 @@ struct Student<'a> {
     version: u64,
     frames: u64,
     actors: Vec<ReplayedActor>,
+    /// How often each slot will still be learned from, by actor and sequence.
+    learnings_left: HashMap<(usize, u64), usize>,
     versions: Versions,
     n_rollouts: usize,
 }
@@ -265,6 +281,7 @@ impl<'a> Student<'a> {
             version,
             frames: start.counters.frames,
             actors: actors.collect::<Result<_, _>>()?,
+            learnings_left: log.learnings(),
             versions,
             n_rollouts: 0,
         })
@@ -297,39 +314,70 @@ impl<'a> Student<'a> {
 
     /// One update from these slots; `None` if the log asks for what it never made.
     fn update(&mut self, slots: &[SlotRecord]) -> Option<()> {
-        let rollouts = self.collect(slots)?;
+        slots.iter().try_for_each(|slot| self.collect_until(slot))?;
         let mut at = vec![0.0; self.params.len()];
         self.versions.copy(slots[0].gradient_version?, &mut at)?;
-        self.pass.set_entropy_cost(slots[0].entropy_cost? as f32);
         let mut grad = vec![0.0; self.params.len()];
-        for rollouts in rollouts.chunks(self.pass.n_slots()) {
-            let views: Vec<Rollout> = rollouts.iter().map(RolloutBuffer::view).collect();
-            self.pass.learn(&views, &at, &mut grad, &mut StageClock::start());
-        }
+        self.learn_batch(slots, &at, &mut grad)?;
         clip_grad_norm(&mut grad, self.config.optimizer.max_grad_norm);
         let learning_rate = self.config.optimizer.learning_rate.at(self.frames, self.config.frames);
         self.optimizer.step(&mut self.params, &grad, learning_rate as f32);
-        if let Some(statistics) = &self.statistics {
-            let views = rollouts.iter().map(RolloutBuffer::view);
-            views.for_each(|rollout| statistics.add(&mut self.params, &rollout));
+        if is_first(&slots[0]) {
+            self.count_observed(slots)?;
         }
+        slots.iter().try_for_each(|slot| self.forget(slot))?;
         self.version += 1;
-        self.frames += self.actors[0].collector.frames_per_rollout() * slots.len() as u64;
+        if is_first(&slots[0]) {
+            self.frames += self.actors[0].collector.frames_per_rollout() * slots.len() as u64;
+        }
         self.versions.add(self.version, &self.params);
         Some(())
     }
 
-    /// The rollouts in these slots, and whatever their actors had collected before.
-    fn collect(&mut self, slots: &[SlotRecord]) -> Option<Vec<RolloutBuffer>> {
-        slots.iter().map(|slot| self.collect_until(slot)).collect()
+    /// Counts these slots among the statistics of observations, where the network has them.
+    fn count_observed(&mut self, slots: &[SlotRecord]) -> Option<()> {
+        let Some(statistics) = &self.statistics else { return Some(()) };
+        for slot in slots {
+            let rollout = self.actors[slot.actor].rollouts.get(&slot.sequence)?;
+            statistics.add(&mut self.params, &rollout.view());
+        }
+        Some(())
     }
 
-    fn collect_until(&mut self, wanted: &SlotRecord) -> Option<RolloutBuffer> {
+    /// Adds the gradient of these slots at `params` to `grad`.
+    fn learn_batch(
+        &mut self,
+        slots: &[SlotRecord],
+        params: &[f32],
+        grad: &mut [f32],
+    ) -> Option<()> {
+        self.pass.set_entropy_cost(slots[0].entropy_cost? as f32);
+        if let Some(reward_scale) = slots[0].reward_scale {
+            self.pass.set_reward_scale(reward_scale);
+        }
+        let rollout = |slot: &SlotRecord| self.actors[slot.actor].rollouts.get(&slot.sequence);
+        for slots in slots.chunks(self.pass.n_slots()) {
+            let views = slots.iter().map(|slot| rollout(slot).map(RolloutBuffer::view));
+            let views: Vec<Rollout> = views.collect::<Option<_>>()?;
+            self.pass.learn(&views, params, grad, &mut StageClock::start());
+        }
+        Some(())
+    }
+
+    /// Drops a rollout that was learned from for the last time.
+    fn forget(&mut self, slot: &SlotRecord) -> Option<()> {
+        let left = self.learnings_left.get_mut(&(slot.actor, slot.sequence))?;
+        *left -= 1;
+        if *left == 0 {
+            self.actors[slot.actor].rollouts.remove(&slot.sequence);
+        }
+        Some(())
+    }
+
+    /// Collects what its actor collected, up to this slot's rollout.
+    fn collect_until(&mut self, wanted: &SlotRecord) -> Option<()> {
         let actor = &mut self.actors[wanted.actor];
-        loop {
-            if let Some(rollout) = actor.rollouts.remove(&wanted.sequence) {
-                return Some(rollout);
-            }
+        while !actor.rollouts.contains_key(&wanted.sequence) {
             let next = actor.to_come.pop()?;
             if next.generation != actor.generation {
                 actor.generation = next.generation;
@@ -339,9 +387,12 @@ impl<'a> Student<'a> {
             self.versions.copy(next.policy_version, actor.collector.params_mut())?;
             let mut rollout = RolloutBuffer::new(self.rollout);
             actor.collector.collect(&mut rollout.view_mut()).ok()?;
-            actor.rollouts.insert(next.sequence, rollout);
+            if self.learnings_left.contains_key(&(next.actor, next.sequence)) {
+                actor.rollouts.insert(next.sequence, rollout);
+            }
             self.n_rollouts += 1;
         }
+        Some(())
     }
 
     fn compare(&self, state: &LearnerState) -> Replayed {

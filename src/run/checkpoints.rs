@@ -189,7 +189,7 @@ pub fn inherit_best(run: &RunDir, best: &Path) -> Result<(), CheckpointError> {
 mod tests {
     use super::*;
     use crate::network::params::ParamLayout;
-    use crate::state::{Counters, OptimizerState, SCORE_WINDOW};
+    use crate::state::{Counters, OptimizerState, ReturnStats, SCORE_WINDOW};
 
     const SECOND_NS: u64 = 1_000_000_000;
 
@@ -209,7 +209,8 @@ mod tests {
             Counters { frames: 640 * updates, updates, episodes: 1_000, ..Counters::default() };
         let params = layout.init(updates);
         let optimizer = OptimizerState { n_steps: updates, square: params.clone(), mean: vec![] };
-        LearnerState { counters, recent_returns: [score; SCORE_WINDOW], params, optimizer }
+        let (recent_returns, return_stats) = ([score; SCORE_WINDOW], ReturnStats::default());
+        LearnerState { counters, recent_returns, return_stats, params, optimizer }
     }
 
     fn write(checkpoints: &mut Checkpoints, updates: u64, score: f64) {

@@ -9,7 +9,7 @@ use crate::config::{Config, ConfigError};
 use crate::network::params::ParamLayout;
 use crate::shm::layout::SegmentShape;
 use crate::shm::{Segment, SegmentError};
-use crate::state::{Counters, LearnerState, OptimizerState, SCORE_WINDOW};
+use crate::state::{Counters, LearnerState, OptimizerState, ReturnStats, SCORE_WINDOW};
 
 /// The state that a fresh run of a checked configuration begins with.
 ///
@@ -20,6 +20,7 @@ pub fn fresh_state(config: &Config) -> Result<LearnerState, ConfigError> {
     Ok(LearnerState {
         counters: Counters::default(),
         recent_returns: [0.0; SCORE_WINDOW],
+        return_stats: ReturnStats::default(),
         params: layout.init(stream_seed(config.seed, Stream::Weights)),
         optimizer: OptimizerState::fresh(layout.len(), config.optimizer.kind.n_moments()),
     })

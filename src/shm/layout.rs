@@ -7,7 +7,7 @@
 use super::weights;
 use crate::base::span::{Cursor, Span, product};
 use crate::rollout::{RolloutShape, SlotLayout, fields};
-use crate::state::{Counters, SCORE_WINDOW};
+use crate::state::{Counters, ReturnStats, SCORE_WINDOW};
 
 /// Regions begin on pages, so that each can be protected on its own.
 pub const PAGE_BYTES: usize = 4096;
@@ -28,7 +28,7 @@ pub const RING_STATE_BYTES: usize = 2 * LINE_BYTES;
 pub const CELLS_STATE_BYTES: usize = 3 * LINE_BYTES;
 
 /// Goes up whenever the meaning of a byte changes without moving anything.
-const LAYOUT_REVISION: usize = 3;
+const LAYOUT_REVISION: usize = 4;
 
 /// Everything that decides the size of a segment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -217,7 +217,7 @@ fn place_all(shape: &SegmentShape) -> Option<Layout> {
 pub struct StateWords {
     /// How many slots of each ring have been learned from or dropped.
     pub consumed: usize,
-    /// Returns of the last episodes.
+    /// Returns of the last episodes; behind them the sums over discounted returns.
     pub returns: usize,
     /// The parameters, two to a word.
     pub params: usize,
@@ -233,7 +233,8 @@ impl StateWords {
         let n_param_words = weights::n_pairs(shape.n_params);
         let consumed = size_of::<Counters>() / size_of::<u64>() + 1;
         let returns = consumed.checked_add(shape.n_actors)?;
-        let params = returns.checked_add(SCORE_WINDOW)?;
+        let n_stats = size_of::<ReturnStats>() / size_of::<u64>();
+        let params = returns.checked_add(SCORE_WINDOW + n_stats)?;
         let n_vectors = shape.n_moments.checked_add(1)?;
         let n_words = params.checked_add(product(&[n_vectors, n_param_words])?)?;
         Some(StateWords { consumed, returns, params, n_param_words, n_words })

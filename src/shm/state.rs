@@ -6,7 +6,9 @@
 //! Made by `segment.rs` for the learner (one [`StateWriter`]) and the supervisor (a [`StateReader`]).
 
 use crate::base::faults::{self, Point};
-use crate::state::{Counters, LearnerState, OptimizerState, RecentReturns, StateView};
+use crate::state::{
+    Counters, LearnerState, OptimizerState, RecentReturns, ReturnStats, SCORE_WINDOW, StateView,
+};
 
 use super::cells::{CellsReader, CellsRegion, CellsWriter, CorruptCell};
 use super::layout::{SegmentShape, StateWords};
@@ -14,6 +16,9 @@ use super::weights::set_params;
 
 /// Words of [`Counters`]; the optimiser's step count stands behind them.
 const N_COUNTERS: usize = size_of::<Counters>() / size_of::<u64>();
+
+/// Words of [`ReturnStats`].
+const N_STATS: usize = size_of::<ReturnStats>() / size_of::<u64>();
 
 /// The only writer of the state.
 pub struct StateWriter<'a> {
@@ -43,6 +48,8 @@ impl<'a> StateWriter<'a> {
         let at = write.set_words(at, consumed);
         assert_eq!(at, words.returns, "there is one ring an actor");
         let at = write.set_words(at, state.recent_returns.iter().map(|x| x.to_bits()));
+        let stats: [u64; N_STATS] = bytemuck::cast(state.return_stats);
+        let at = write.set_words(at, stats);
         let at = set_params(&write, at, state.params);
         faults::reach(Point::MidState);
         let moments = state.optimizer.moments();
@@ -100,9 +107,12 @@ impl<'a> StateReader<'a> {
         let mean = if shape.n_moments > 1 { vector(2) } else { Vec::new() };
         let recent_returns: RecentReturns =
             std::array::from_fn(|k| f64::from_bits(cell[words.returns + k]));
+        let stats: [u64; N_STATS] = std::array::from_fn(|k| cell[words.returns + SCORE_WINDOW + k]);
+        let return_stats = bytemuck::cast(stats);
         let optimizer = OptimizerState { n_steps: cell[N_COUNTERS], square: vector(1), mean };
         let counters = bytemuck::cast(counters);
-        let state = LearnerState { counters, recent_returns, params: vector(0), optimizer };
+        let params = vector(0);
+        let state = LearnerState { counters, recent_returns, return_stats, params, optimizer };
         SavedState { state, consumed: cell[words.consumed..words.returns].to_vec() }
     }
 }
@@ -116,7 +126,6 @@ mod tests {
     use super::super::Segment;
     use super::*;
     use crate::rollout::RolloutShape;
-    use crate::state::SCORE_WINDOW;
 
     fn segment(n_params: usize, n_moments: usize) -> Segment {
         let rollout = RolloutShape::of_numbers(1, 1, 1);
@@ -140,6 +149,7 @@ mod tests {
         LearnerState {
             counters,
             recent_returns: std::array::from_fn(|k| seed as f64 + k as f64 / SCORE_WINDOW as f64),
+            return_stats: ReturnStats { n: seed as f64, mean: -0.1, square_sum: 1e300 },
             params: vector(1),
             optimizer: OptimizerState { n_steps: seed + 5, square: vector(2), mean },
         }

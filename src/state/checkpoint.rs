@@ -17,7 +17,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use xxhash_rust::xxh3::xxh3_64;
 
-use super::{Counters, LearnerState, OptimizerState, SCORE_WINDOW};
+use super::{Counters, LearnerState, OptimizerState, ReturnStats, SCORE_WINDOW};
 use crate::base::faults::{self, Point};
 use crate::base::input::{open_regular, read_at_most};
 use crate::network::NetworkSpec;
@@ -48,6 +48,10 @@ const MEAN: &str = "optimizer.mean.";
 
 /// Name of the tensor that holds the returns of the last episodes.
 const RECENT_RETURNS: &str = "recent_returns";
+
+/// Name of the tensor by which rewards are normalised: frames, mean and squared distances of the discounted
+/// return. A run that does not normalise them has none.
+const RETURN_STATS: &str = "return_stats";
 
 /// A point of training from which it can be used or continued.
 #[derive(Clone, Debug, PartialEq)]
@@ -171,18 +175,22 @@ impl Checkpoint {
 
     fn to_bytes(&self) -> Vec<u8> {
         let layout = ParamLayout::new(&self.network);
-        let LearnerState { params, optimizer, recent_returns, .. } = &self.state;
-        let returns = TensorView::new(
-            Dtype::F64,
-            vec![SCORE_WINDOW],
-            bytemuck::cast_slice(recent_returns.as_slice()),
-        )
-        .expect("the window has as many values as its shape says");
+        let LearnerState { params, optimizer, recent_returns, return_stats, .. } = &self.state;
+        let f64s = |numbers| {
+            let bytes: &[u8] = bytemuck::cast_slice(numbers);
+            TensorView::new(Dtype::F64, vec![bytes.len() / size_of::<f64>()], bytes)
+                .expect("a vector has as many values as its shape says")
+        };
+        let returns = (RECENT_RETURNS.to_owned(), f64s(recent_returns.as_slice()));
+        let stats: [f64; 3] = bytemuck::cast(*return_stats);
+        let is_kept = *return_stats != ReturnStats::default();
+        let stats = is_kept.then(|| (RETURN_STATS.to_owned(), f64s(&stats)));
         let tensors = [("", params), (SQUARE, &optimizer.square), (MEAN, &optimizer.mean)]
             .into_iter()
             .filter(|(_, flat)| !flat.is_empty())
             .flat_map(|(prefix, flat)| named_tensors(&layout, prefix, flat))
-            .chain([(RECENT_RETURNS.to_owned(), returns)]);
+            .chain([returns])
+            .chain(stats);
         let bytes = safetensors::serialize(tensors, Some(self.metadata()))
             .expect("names are distinct and headers small");
         let mut bytes = with_sorted_header(&bytes);
@@ -306,7 +314,8 @@ fn read_state(
             solved_frames: number("solved_frames")?,
             solved_ns: number("solved_ns")?,
         },
-        recent_returns: read_returns(tensors)?,
+        recent_returns: read_f64s(tensors, RECENT_RETURNS)?,
+        return_stats: read_stats(tensors)?,
         params: read_flat(tensors, network, "")?,
         optimizer: OptimizerState {
             n_steps: number("optimizer_steps")?,
@@ -316,10 +325,11 @@ fn read_state(
     })
 }
 
-/// Bytes of data in a checkpoint of a network: its parameters, two moments of each at most, and the window
-/// of returns.
+/// Bytes of data in a checkpoint of a network: its parameters, two moments of each at most, the window of returns,
+/// and what rewards are normalised by.
 fn largest_data_bytes(network: &NetworkSpec) -> usize {
-    3 * size_of::<f32>() * ParamLayout::new(network).len() + size_of::<[f64; SCORE_WINDOW]>()
+    let params = 3 * size_of::<f32>() * ParamLayout::new(network).len();
+    params + size_of::<[f64; SCORE_WINDOW]>() + size_of::<ReturnStats>()
 }
 
 fn json(value: &impl Serialize) -> String {
@@ -483,12 +493,22 @@ fn read_flat(
     Ok(flat)
 }
 
-fn read_returns(tensors: &SafeTensors) -> Result<[f64; SCORE_WINDOW], String> {
-    let name = RECENT_RETURNS;
+/// What rewards are normalised by; zeros where the file has none.
+fn read_stats(tensors: &SafeTensors) -> Result<ReturnStats, String> {
+    if !tensors.names().contains(&RETURN_STATS) {
+        return Ok(ReturnStats::default());
+    }
+    let stats: ReturnStats = bytemuck::cast(read_f64s::<3>(tensors, RETURN_STATS)?);
+    let unsound = || format!("`{RETURN_STATS}` holds {stats:?}, which no returns add up to");
+    stats.is_sound().then_some(stats).ok_or_else(unsound)
+}
+
+/// A vector of N numbers.
+fn read_f64s<const N: usize>(tensors: &SafeTensors, name: &str) -> Result<[f64; N], String> {
     let tensor = tensors.tensor(name).map_err(|_| format!("it has no `{name}`"))?;
-    if tensor.dtype() != Dtype::F64 || tensor.shape() != [SCORE_WINDOW] {
+    if tensor.dtype() != Dtype::F64 || tensor.shape() != [N] {
         let (dtype, found) = (tensor.dtype(), tensor.shape());
-        return Err(format!("`{name}` is {dtype:?} {found:?}, expected F64 [{SCORE_WINDOW}]"));
+        return Err(format!("`{name}` is {dtype:?} {found:?}, expected F64 [{N}]"));
     }
     let (words, _) = tensor.data().as_chunks::<8>();
     Ok(std::array::from_fn(|k| f64::from_le_bytes(words[k])))
@@ -521,6 +541,7 @@ mod tests {
             state: LearnerState {
                 counters,
                 recent_returns: std::array::from_fn(|k| k as f64 / 3.0),
+                return_stats: ReturnStats { n: 900.0, mean: -2.5, square_sum: 1e4 },
                 optimizer: OptimizerState { n_steps: 7, mean: params.clone(), square },
                 params,
             },
@@ -536,6 +557,7 @@ mod tests {
         let path = folder.path().join("checkpoint.safetensors");
         let mut without_mean = checkpoint();
         without_mean.state.optimizer.mean.clear();
+        without_mean.state.return_stats = ReturnStats::default();
         for saved in [checkpoint(), without_mean] {
             saved.save(&path).unwrap();
             assert_eq!(Checkpoint::load(&path).unwrap(), saved);
@@ -575,6 +597,11 @@ mod tests {
         bad.save(&path).unwrap();
         let problem = Checkpoint::load(&path).unwrap_err().to_string();
         assert!(problem.contains("`torso.0.weight` holds values that are not finite"), "{problem}");
+        let mut bad = checkpoint();
+        bad.state.return_stats.square_sum = -1.0;
+        bad.save(&path).unwrap();
+        let problem = Checkpoint::load(&path).unwrap_err().to_string();
+        assert!(problem.contains("`return_stats` holds"), "{problem}");
     }
 
     #[test]

@@ -69,6 +69,42 @@ impl OptimizerState {
     }
 }
 
+/// What is known of the discounted returns, by which rewards may be normalised: sums from which their running
+/// deviation follows (Welford's).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Pod, Zeroable)]
+#[repr(C)]
+pub struct ReturnStats {
+    /// Frames counted.
+    pub n: f64,
+    /// Mean return.
+    pub mean: f64,
+    /// Sum of the squared distances from the mean.
+    pub square_sum: f64,
+}
+
+impl ReturnStats {
+    /// Counts the return at one frame.
+    pub fn add(&mut self, value: f64) {
+        self.n += 1.0;
+        let distance = value - self.mean;
+        self.mean += distance / self.n;
+        self.square_sum += distance * (value - self.mean);
+    }
+
+    /// Variance so far. It begins at 1, with the weight of a ten-thousandth of a frame, as in Gymnasium's
+    /// `RunningMeanStd`.
+    pub fn variance(&self) -> f64 {
+        const PRIOR_WEIGHT: f64 = 1e-4;
+        (self.square_sum + PRIOR_WEIGHT) / (self.n + PRIOR_WEIGHT)
+    }
+
+    /// Whether these can be sums.
+    pub fn is_sound(&self) -> bool {
+        let ReturnStats { n, mean, square_sum } = *self;
+        mean.is_finite() && [n, square_sum].iter().all(|sum| sum.is_finite() && *sum >= 0.0)
+    }
+}
+
 /// Returns of the last [`SCORE_WINDOW`] episodes: that of episode k stands at `k % SCORE_WINDOW`.
 pub type RecentReturns = [f64; SCORE_WINDOW];
 
@@ -79,6 +115,8 @@ pub struct LearnerState {
     pub counters: Counters,
     /// Returns of the episodes that the score is the mean of.
     pub recent_returns: RecentReturns,
+    /// What rewards are normalised by; zeros where they are not.
+    pub return_stats: ReturnStats,
     /// The flat parameters.
     pub params: Vec<f32>,
     /// The optimiser's memory.
@@ -91,9 +129,9 @@ impl LearnerState {
         mean_return(&self.recent_returns, self.counters.episodes)
     }
 
-    /// Whether all parameters and moments are numbers to go on from.
+    /// Whether all parameters, moments and sums are numbers to go on from.
     pub fn is_finite(&self) -> bool {
-        all_finite(&self.params) && self.optimizer.is_finite()
+        all_finite(&self.params) && self.optimizer.is_finite() && self.return_stats.is_sound()
     }
 
     /// The same, borrowed.
@@ -101,6 +139,7 @@ impl LearnerState {
         StateView {
             counters: self.counters,
             recent_returns: &self.recent_returns,
+            return_stats: self.return_stats,
             params: &self.params,
             optimizer: &self.optimizer,
         }
@@ -114,6 +153,8 @@ pub struct StateView<'a> {
     pub counters: Counters,
     /// Returns of the episodes that the score is the mean of.
     pub recent_returns: &'a RecentReturns,
+    /// What rewards are normalised by; zeros where they are not.
+    pub return_stats: ReturnStats,
     /// The flat parameters.
     pub params: &'a [f32],
     /// The optimiser's memory.
@@ -129,6 +170,26 @@ pub fn mean_return(recent: &RecentReturns, n_episodes: u64) -> Option<f64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_variance_is_that_of_all_values_and_begins_at_one() {
+        let mut stats = ReturnStats::default();
+        assert_eq!(stats.variance(), 1.0);
+        let values: Vec<f64> = (0..1_000).map(|k| f64::from(k % 7) * 3.0 - 50.0).collect();
+        values.iter().for_each(|value| stats.add(*value));
+        let mean = values.iter().sum::<f64>() / 1_000.0;
+        let variance = values.iter().map(|value| (value - mean).powi(2)).sum::<f64>() / 1_000.0;
+        assert!((stats.mean - mean).abs() < 1e-9, "{stats:?}");
+        assert!((stats.variance() / variance - 1.0).abs() < 1e-6, "{stats:?}");
+        assert!(stats.is_sound());
+        for broken in [
+            ReturnStats { n: -1.0, ..stats },
+            ReturnStats { mean: f64::NAN, ..stats },
+            ReturnStats { square_sum: f64::INFINITY, ..stats },
+        ] {
+            assert!(!broken.is_sound(), "{broken:?}");
+        }
+    }
 
     #[test]
     fn the_mean_is_over_the_filled_part_of_the_window() {

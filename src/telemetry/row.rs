@@ -35,7 +35,7 @@ pub struct MetricsRow {
     pub score_last100: Option<f64>,
     /// policy_loss + baseline_cost · critic_loss − entropy_cost · entropy.
     pub total_loss: Option<f64>,
-    /// Policy-gradient loss, −log π(a|x) · pg_advantage.
+    /// Policy-gradient loss, −log π(a|x) · pg_advantage, of the frames that are not clipped.
     pub policy_loss: Option<f64>,
     /// Critic (baseline) loss, ½ (vs − V(x))².
     pub critic_loss: Option<f64>,
@@ -49,6 +49,8 @@ pub struct MetricsRow {
     pub rho_max: Option<f64>,
     /// Share of ratios above `rho_bar` by more than rounding, 0 to 1.
     pub rho_clipped: Option<f64>,
+    /// Share of frames whose policy gradient `loss.clip` took away, 0 to 1.
+    pub policy_clipped: Option<f64>,
     /// KL(μ ‖ π) from behaviour to target policy, nats, estimated from the actions taken.
     pub kl: Option<f64>,
     /// 1 − Var(vs − V) / Var(vs), of the baseline against the V-trace targets.
@@ -59,6 +61,8 @@ pub struct MetricsRow {
     pub learning_rate: f64,
     /// Weight of the entropy bonus in the last update.
     pub entropy_cost: f64,
+    /// What rewards were multiplied with in the last update.
+    pub reward_scale: Option<f64>,
     /// Mean policy lag, in updates, of the slots consumed, as their gradients were applied.
     pub policy_lag_mean: f64,
     /// Largest policy lag, in updates.
@@ -186,6 +190,10 @@ pub struct SlotRecord {
     pub gradient_version: Option<u64>,
     /// Weight of the entropy bonus.
     pub entropy_cost: Option<f64>,
+    /// Which of its batch's updates that was, from 1 on.
+    pub epoch: Option<u64>,
+    /// What its rewards were multiplied with.
+    pub reward_scale: Option<f32>,
     /// Why no update learned from it, where that is so.
     pub unlearned: Option<Unlearned>,
 }

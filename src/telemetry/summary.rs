@@ -310,6 +310,9 @@ pub struct Summary {
     /// Whole batches that all rings together hold.
     #[serde(default)]
     pub ring_batches: usize,
+    /// ε of the clip of the policy gradient; `None` where there was none.
+    #[serde(default)]
+    pub clip: Option<f32>,
     /// Slots of each ring.
     #[serde(default)]
     pub slots_per_actor: usize,

@@ -20,6 +20,7 @@ pub fn checkpoint(env: &str, frames: u64) -> Checkpoint {
     let state = LearnerState {
         counters: Counters { frames, updates: 1, ..Counters::default() },
         recent_returns: [0.0; SCORE_WINDOW],
+        return_stats: Default::default(),
         params,
         optimizer: OptimizerState { n_steps: 1, square, mean: Vec::new() },
     };

@@ -29,7 +29,7 @@ pub struct Tally {
 
 impl Tally {
     /// How many numbers it is.
-    pub const LEN: usize = 18;
+    pub const LEN: usize = 19;
 
     /// The numbers.
     pub fn to_array(self) -> [f32; Tally::LEN] {
@@ -43,7 +43,8 @@ impl Tally {
             total_loss,
             ..
         } = self;
-        let PassSums { losses: Losses { policy, critic, entropy }, off_policy: ratios } = self.sums;
+        let PassSums { losses, off_policy: ratios } = self.sums;
+        let Losses { policy, critic, entropy, clipped } = losses;
         [
             n_stops,
             n_slots,
@@ -55,6 +56,7 @@ impl Tally {
             policy,
             critic,
             entropy,
+            clipped,
             ratios.n_learned as f64,
             ratios.n_clipped as f64,
             ratios.rho_sum,
@@ -78,7 +80,8 @@ impl Tally {
         self.n_episodes = next();
         self.return_sum = next();
         self.total_loss = next();
-        self.sums.losses = Losses { policy: next(), critic: next(), entropy: next() };
+        self.sums.losses =
+            Losses { policy: next(), critic: next(), entropy: next(), clipped: next() };
         let ratios = &mut self.sums.off_policy;
         (ratios.n_learned, ratios.n_clipped) = (next() as u64, next() as u64);
         (ratios.rho_sum, ratios.kl_sum) = (next(), next());
@@ -102,7 +105,7 @@ mod tests {
         assert_eq!(tally.sums.off_policy.rho_max, 7.5, "a rank's own");
         assert_eq!(
             (tally.n_stops, tally.sums.losses.policy, tally.sums.off_policy.n_learned),
-            (1.0, 8.0, 11)
+            (1.0, 8.0, 12)
         );
     }
 }

@@ -8,7 +8,7 @@ use shm_model::shm::cells::{CellsRegion, CellsState};
 use shm_model::shm::layout::{SegmentShape, StateWords};
 use shm_model::shm::state::{SavedState, StateReader, StateWriter};
 use shm_model::shm::weights::{WeightsReader, WeightsWriter, n_words};
-use shm_model::state::{Counters, LearnerState, OptimizerState, SCORE_WINDOW};
+use shm_model::state::{Counters, LearnerState, OptimizerState, ReturnStats, SCORE_WINDOW};
 use shm_model::base::sync::AtomicU64;
 
 const N_PARAMS: usize = 2;
@@ -94,6 +94,11 @@ fn state(update: u64) -> LearnerState {
             solved_ns: update,
         },
         recent_returns: [update as f64; SCORE_WINDOW],
+        return_stats: ReturnStats {
+            n: update as f64,
+            mean: update as f64,
+            square_sum: update as f64,
+        },
         params: vec![update as f32; N_PARAMS],
         optimizer: OptimizerState {
             n_steps: update,
