@@ -424,7 +424,8 @@ fn settings_of(config: &Config) -> String {
 }
 
 fn bytes_of(state: &LearnerState) -> Vec<u8> {
-    let LearnerState { counters, recent_returns, params, optimizer } = state;
+    // Statistics of returns are refused where several ranks learn; who is alone keeps its own.
+    let LearnerState { counters, recent_returns, params, optimizer, .. } = state;
     let mut bytes = bytemuck::bytes_of(counters).to_vec();
     bytes.extend_from_slice(bytemuck::cast_slice(recent_returns));
     bytes.extend_from_slice(&optimizer.n_steps.to_ne_bytes());
@@ -454,7 +455,7 @@ fn set_from_bytes(state: &mut LearnerState, mut bytes: &[u8]) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::state::{OptimizerState, SCORE_WINDOW};
+    use crate::state::{OptimizerState, ReturnStats, SCORE_WINDOW};
 
     #[test]
     fn a_state_travels_whole() {
@@ -464,6 +465,7 @@ mod tests {
         let sent = LearnerState {
             counters: Counters { frames: 1, updates: 2, episodes: 3, ..Counters::default() },
             recent_returns,
+            return_stats: ReturnStats::default(),
             params: vector(10),
             optimizer: OptimizerState { n_steps: 9, square: vector(20), mean: vector(30) },
         };
