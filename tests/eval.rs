@@ -256,7 +256,7 @@ fn evaluations_while_a_run_trains_are_recorded_and_say_which_policy_is_the_best(
             .deserialize()
             .map(Result::unwrap)
             .collect();
-        assert!(rows.len() > 3 && rows.is_sorted_by(|a, b| a.frames < b.frames), "{rows:?}");
+        assert!(rows.len() > 3 && rows.is_sorted_by_key(|row| row.frames), "{rows:?}");
         let (last, before) = rows.split_last().unwrap();
         assert!(last.frames >= frames && last.episodes == 4, "{last:?}");
         assert!(before.iter().filter(|row| row.episodes == 3).count() > 2);
