@@ -160,8 +160,7 @@ impl<'seg, S: MessageSink> Hub<'seg, S> {
         loop_start_ns: u64,
         sink: S,
     ) -> Result<Self, LearnerError> {
-        let board = segment.board();
-        let SavedState { state, consumed } = saved;
+        let (board, SavedState { state, consumed }) = (segment.board(), saved);
         let (loss, actors) = (&config.loss, &config.actors);
         let sizes = [actors.count, actors.envs_per_actor];
         let reward_norm = RewardNorm::new(&ReturnSettings::of(loss), state.return_stats, sizes);

@@ -105,6 +105,24 @@ impl RowSums {
     fn stage_us(&self, stage: Stage) -> f64 {
         self.per_update(self.stage_ns[stage as usize] as f64 / 1e3)
     }
+
+    /// A row with the mean time of each stage in an update, and nothing else.
+    fn stages(&self) -> MetricsRow {
+        MetricsRow {
+            wait_us: self.stage_us(Stage::Wait),
+            batching_us: self.stage_us(Stage::Batching),
+            forward_us: self.stage_us(Stage::Forward),
+            vtrace_us: self.stage_us(Stage::Vtrace),
+            backward_us: self.stage_us(Stage::Backward),
+            turn_us: self.stage_us(Stage::Turn),
+            exchange_us: self.stage_us(Stage::Exchange),
+            optimizer_us: self.stage_us(Stage::Optimizer),
+            publish_us: self.stage_us(Stage::Publish),
+            release_us: self.stage_us(Stage::Release),
+            report_us: self.stage_us(Stage::Report),
+            ..MetricsRow::default()
+        }
+    }
 }
 
 /// Everything the learner counts.
@@ -363,17 +381,7 @@ impl Meters {
             policy_lag_max: row.lag_max,
             gradient_lag_mean: row.per_update(row.gradient_lag as f64),
             ring_occupancy: row.per_update(row.n_ready as f64),
-            wait_us: row.stage_us(Stage::Wait),
-            batching_us: row.stage_us(Stage::Batching),
-            forward_us: row.stage_us(Stage::Forward),
-            vtrace_us: row.stage_us(Stage::Vtrace),
-            backward_us: row.stage_us(Stage::Backward),
-            turn_us: row.stage_us(Stage::Turn),
-            exchange_us: row.stage_us(Stage::Exchange),
-            optimizer_us: row.stage_us(Stage::Optimizer),
-            publish_us: row.stage_us(Stage::Publish),
-            release_us: row.stage_us(Stage::Release),
-            report_us: row.stage_us(Stage::Report),
+            ..row.stages()
         }
     }
 }
