@@ -18,6 +18,7 @@ use super::optim::{Optimizer, UpdateRule, clip_grad_norm};
 use super::pass::PassSums;
 use super::reward_norm::RewardNorm;
 use super::streak::{Streak, Verdict};
+use super::targets::ReturnSettings;
 use super::{LearnerError, MessageSink, NotFinite};
 use crate::base::faults::{self, Point};
 use crate::base::finite::all_finite;
@@ -162,7 +163,7 @@ impl<'seg, S: MessageSink> Hub<'seg, S> {
         let (board, SavedState { state, consumed }) = (segment.board(), saved);
         let (loss, actors) = (&config.loss, &config.actors);
         let sizes = [actors.count, actors.envs_per_actor];
-        let reward_norm = RewardNorm::new(loss.discount, state.return_stats, sizes);
+        let reward_norm = RewardNorm::new(&ReturnSettings::of(loss), state.return_stats, sizes);
         let mut weights = segment.weights_writer()?;
         if weights.version() < Some(state.counters.updates) {
             weights.publish(state.counters.updates, &state.params);

@@ -6,6 +6,7 @@
 //! it, and are not centred. Owns G of each environment; what was counted outlives it (`ReturnStats`). Called by the
 //! hub once a batch, before any gradient of it.
 
+use super::targets::ReturnSettings;
 use crate::rollout::Rollout;
 use crate::state::ReturnStats;
 
@@ -16,6 +17,8 @@ const EPSILON: f64 = 1e-8;
 #[derive(Debug)]
 pub struct RewardNorm {
     discount: f64,
+    /// The largest reward either way; what is beyond counts as this.
+    reward_clip: f32,
     stats: ReturnStats,
     actors: Vec<ActorReturns>,
 }
@@ -31,9 +34,14 @@ struct ActorReturns {
 
 impl RewardNorm {
     /// One that goes on from what was counted, with environments that stand at an episode's beginning.
-    pub fn new(discount: f32, stats: ReturnStats, [n_actors, n_envs]: [usize; 2]) -> Self {
+    pub fn new(
+        &ReturnSettings { discount, reward_clip, .. }: &ReturnSettings,
+        stats: ReturnStats,
+        [n_actors, n_envs]: [usize; 2],
+    ) -> Self {
         let actor = ActorReturns { next: (0, 0), returns: vec![0.0; n_envs] };
-        RewardNorm { discount: f64::from(discount), stats, actors: vec![actor; n_actors] }
+        let actors = vec![actor; n_actors];
+        RewardNorm { discount: f64::from(discount), reward_clip, stats, actors }
     }
 
     /// What has been counted.
@@ -54,7 +62,8 @@ impl RewardNorm {
         for (n, (&reward, &kind)) in rollout.rewards.iter().zip(rollout.kinds).enumerate() {
             let value = &mut returns[n % n_envs];
             if kind.is_learned() {
-                *value = self.discount * *value + f64::from(reward);
+                *value = self.discount * *value
+                    + f64::from(reward.clamp(-self.reward_clip, self.reward_clip));
                 self.stats.add(*value);
             }
             if !kind.is_learned() || kind.ends_episode() {
@@ -72,6 +81,7 @@ impl RewardNorm {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::LossSettings;
     use crate::rollout::{RolloutBuffer, RolloutShape, StepKind};
 
     const KINDS: [StepKind; 4] =
@@ -86,6 +96,11 @@ mod tests {
         slot
     }
 
+    fn norm(discount: f32, sizes: [usize; 2]) -> RewardNorm {
+        let loss = LossSettings { discount, ..LossSettings::default() };
+        RewardNorm::new(&ReturnSettings::of(&loss), ReturnStats::default(), sizes)
+    }
+
     fn stats_of(values: &[f64]) -> ReturnStats {
         let mut stats = ReturnStats::default();
         values.iter().for_each(|value| stats.add(*value));
@@ -95,7 +110,7 @@ mod tests {
     /// Environment 0 terminates at step 1 and is reset; environment 1 goes on into the next rollout.
     #[test]
     fn returns_are_discounted_within_an_episode_and_across_rollouts() {
-        let mut norm = RewardNorm::new(0.5, ReturnStats::default(), [1, 2]);
+        let mut norm = norm(0.5, [1, 2]);
         norm.count(0, &rollout(0, [1.0, 8.0, 2.0, 0.0, 9.0, 4.0], [0, 0, 1, 0, 3, 0]).view());
         let first = [1.0, 8.0, 2.5, 4.0, 6.0];
         assert_eq!(norm.stats(), stats_of(&first));
@@ -109,7 +124,7 @@ mod tests {
     #[test]
     fn returns_begin_anew_behind_a_gap_and_are_each_actors_own() {
         let ones = |sequence| rollout(sequence, [1.0; 6], [0; 6]);
-        let mut norm = RewardNorm::new(0.5, ReturnStats::default(), [2, 2]);
+        let mut norm = norm(0.5, [2, 2]);
         let fresh = [1.0, 1.0, 1.5, 1.5, 1.75, 1.75];
         norm.count(0, &ones(0).view());
         norm.count(0, &ones(2).view());
@@ -123,7 +138,7 @@ mod tests {
 
     #[test]
     fn rewards_that_are_always_nothing_are_left_as_they_are() {
-        let mut norm = RewardNorm::new(0.99, ReturnStats::default(), [1, 2]);
+        let mut norm = norm(0.99, [1, 2]);
         assert_eq!(norm.scale(), 1.0);
         norm.count(0, &rollout(0, [0.0; 6], [0; 6]).view());
         assert!(norm.scale().is_finite());
