@@ -115,7 +115,7 @@ fn settings_that_cannot_work_are_refused_by_name_value_and_remedy() {
         ("[actors]\nslots_per_actor = 0", ["actors.slots_per_actor = 0", "1 to"]),
         ("[network]\nhidden = []", ["network.hidden", "1 to"]),
         ("[network]\nhidden = [64, 0]", ["network.hidden = [64, 0]", "each 1 to 16384"]),
-        ("[network]\nlstm = 16385", ["network.lstm = 16385", "0 to 16384 units"]),
+        ("[network]\nlstm = 16385", ["network.lstm = 16385", "0 to 16384"]),
         (
             "[network]\nlstm_inputs = \"last_step\"",
             ["network.lstm_inputs = last_step", "set network.lstm, such as 64"],
