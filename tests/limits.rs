@@ -105,7 +105,7 @@ fn too_little_shared_memory_is_refused_before_anything_starts() {
 #[test]
 fn a_full_disk_costs_files_and_not_the_training() {
     let place = Place::new();
-    let script = "mount -t tmpfs -o size=64k tmpfs mount && $TRAIN --run-dir mount/run; \
+    let script = "mount -t tmpfs -o size=96k tmpfs mount && $TRAIN --run-dir mount/run; \
                   status=$?; cp mount/run/metrics.csv .; exit $status";
     let Some(output) = place.with_mounts(script) else { return };
     let warning = "No space left on device (os error 28); see whether the disk is full";
