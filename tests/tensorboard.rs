@@ -178,10 +178,15 @@ fn a_cut_file_is_readable_up_to_the_cut() {
     let root = TempDir::new().unwrap();
     let run = write(&root.path().join("run"));
     let Some(python) = python() else { return };
+    let evaluations =
+        || read(&python, &run)["scalars"]["eval/mean_reward"].as_array().unwrap().len();
+    let n_whole = evaluations();
     let events = run.events(meta(&run).started.as_second());
     let file = OpenOptions::new().write(true).open(events).unwrap();
     file.set_len(file.metadata().unwrap().len() - 7).unwrap();
+    // They were written last.
+    assert_eq!(evaluations(), n_whole - 1);
     let read = read(&python, &run);
     assert_eq!(read["scalars"]["charts/SPS"].as_array().unwrap().len(), 30);
-    assert_eq!(read["histograms"]["latency/wait_us"].as_array().unwrap().len(), 2);
+    assert_eq!(read["histograms"]["latency/wait_us"].as_array().unwrap().len(), 3);
 }
