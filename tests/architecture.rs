@@ -192,6 +192,13 @@ fn every_source_file_says_what_it_is_for() {
 }
 
 #[test]
+fn the_map_is_short_enough_to_be_read() {
+    let map = read("ARCHITECTURE.md");
+    let n_words = map.split_whitespace().filter(|word| word.contains(char::is_alphanumeric)).count();
+    assert!(n_words < 3000, "ARCHITECTURE.md has {n_words} words");
+}
+
+#[test]
 fn links_and_paths_in_documents_lead_somewhere() {
     assert_clean(dead_links(&documents()));
     let dead = |text| dead_links(&[Source::new("docs/a.md", text)]).len();
