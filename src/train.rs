@@ -478,6 +478,7 @@ fn settings(config: &Config) -> Summary {
         clip: config.loss.epsilon(),
         slots_per_actor: config.actors.slots_per_actor,
         batch_slots: config.loss.batch_slots,
+        epochs: config.loss.epochs,
         deterministic: config.deterministic,
         real_actions: spec.as_ref().is_some_and(has_real_actions),
         score_threshold: spec.and_then(|spec| spec.reward_threshold),

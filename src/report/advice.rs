@@ -47,7 +47,7 @@ const MAX_ACTORS: usize = 256;
 /// The most slots of a ring (`actors.slots_per_actor`).
 const MAX_SLOTS: usize = 1_024;
 
-/// Mean policy lag, in updates, from which CartPole-v1 took noticeably more frames to solve in
+/// Mean policy lag, in batches, from which CartPole-v1 took noticeably more frames to solve in
 /// simulation (lag 0: 127k frames, 4: 183k, 8: 230k; at 16 learning broke).
 pub const LAG_COSTS_FRAMES: f64 = 5.0;
 
@@ -191,13 +191,14 @@ impl Advisor<'_> {
         let Summary { slots_per_actor, batch_slots, learner_threads, .. } = self.summary;
         let n_actors = self.summary.actors.len();
         let lag = self.summary.policy_lag?.mean;
-        let is_aged = lag >= LAG_COSTS_FRAMES;
+        let lag_batches = self.summary.policy_lag_batches();
+        let is_aged = lag_batches >= LAG_COSTS_FRAMES;
         let is_many = self.shares.cores.n_cores.is_some_and(|n| n_actors as f64 > n);
         if !is_aged || !is_many || *slots_per_actor > 1 {
             return None;
         }
         // A rollout is as old as there are others; each thread needs a batch of its own.
-        let young = (n_actors as f64 * LAG_COSTS_FRAMES / lag).floor() as usize;
+        let young = (n_actors as f64 * LAG_COSTS_FRAMES / lag_batches).floor() as usize;
         let n_fewer = young.max(batch_slots * learner_threads).max(1);
         (n_fewer < n_actors).then(|| {
             plain(format!(

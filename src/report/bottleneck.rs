@@ -207,7 +207,7 @@ fn cores(cores: &Cores) -> String {
 
 fn lag(lag: &LagSummary, advisor: &Advisor) -> String {
     let LagSummary { mean, p99, max, .. } = lag;
-    let judgement = if finite(*mean) < LAG_COSTS_FRAMES {
+    let judgement = if finite(advisor.summary.policy_lag_batches()) < LAG_COSTS_FRAMES {
         "low enough to cost few frames".to_owned()
     } else {
         format!("enough to cost frames in learning: {}", advisor.against_lag())
@@ -243,6 +243,7 @@ mod tests {
             clip: None,
             slots_per_actor: 1,
             batch_slots: 1,
+            epochs: 1,
             deterministic: false,
             real_actions: false,
             exit: Exit::Finished,
@@ -371,6 +372,9 @@ mod tests {
         assert_eq!(lowered_by(&summary), "fewer slots for each actor");
         (summary.slots_per_actor, summary.actors) = (1, summary.actors[..1].to_vec());
         assert_eq!(lowered_by(&summary), "a larger batch");
+        // Of four updates a batch, as many updates are two batches.
+        summary.epochs = 4;
+        assert!(text(&summary, Some(8)).contains("low enough to cost few frames"));
     }
 
     /// A setting at its limit is not named, nor a thread for which there is no core.

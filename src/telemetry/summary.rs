@@ -319,6 +319,9 @@ pub struct Summary {
     /// Slots that an update learns from.
     #[serde(default)]
     pub batch_slots: usize,
+    /// Updates made from each batch; 0 in summaries of before it was noted, which means 1.
+    #[serde(default)]
+    pub epochs: u64,
     /// Whether actors and learner took turns, for the sake of equal runs.
     #[serde(default)]
     pub deterministic: bool,
@@ -408,6 +411,12 @@ impl Summary {
     /// Mean policy lag of the slots learned from, in updates; NaN if there were none.
     pub fn mean_policy_lag(&self) -> f64 {
         self.policy_lag.map_or(f64::NAN, |lag| lag.mean)
+    }
+
+    /// Mean policy lag in batches, each of which makes several updates where there are several epochs; NaN
+    /// without an update.
+    pub fn policy_lag_batches(&self) -> f64 {
+        self.mean_policy_lag() / self.epochs.max(1) as f64
     }
 
     /// Frames learned from in `train_s`: all but those of the earlier parts of a resumed run.
