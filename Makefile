@@ -134,9 +134,17 @@ audit: ## Licences, sources and known faults of every dependency; fetches cargo-
 
 check: lint doc test ## All that has to hold before a change lands
 
-lint: ## Formatting and clippy, warnings are errors
+lint: ## Formatting and clippy, warnings are errors; what needs MPI is skipped, loudly, where there is none
 	$(CARGO) fmt --check
 	$(CARGO) clippy --all-targets -- -D warnings
+	@status=0; tools/mpi.sh || status=$$?; \
+	if [ $$status -eq 0 ]; then \
+		$(CARGO) clippy --features mpi --all-targets -- -D warnings; \
+	elif [ $$status -eq 3 ] && [ "$$CI" != true ]; then \
+		echo 'SKIPPED: clippy of what needs MPI: there is none (see above)'; \
+	else \
+		exit $$status; \
+	fi
 
 doc: ## The API's documentation, warnings are errors
 	RUSTDOCFLAGS='-D warnings' $(CARGO) doc --no-deps
