@@ -150,6 +150,7 @@ pub fn summary(rows: &[MetricsRow], totals: &StageHistograms) -> Summary {
         clip: None,
         slots_per_actor: 1,
         batch_slots: 1,
+        epochs: 1,
         deterministic: false,
         real_actions: false,
         exit: Exit::Finished,
