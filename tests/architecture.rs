@@ -194,7 +194,8 @@ fn every_source_file_says_what_it_is_for() {
 #[test]
 fn the_map_is_short_enough_to_be_read() {
     let map = read("ARCHITECTURE.md");
-    let n_words = map.split_whitespace().filter(|word| word.contains(char::is_alphanumeric)).count();
+    let n_words =
+        map.split_whitespace().filter(|word| word.contains(char::is_alphanumeric)).count();
     assert!(n_words < 3000, "ARCHITECTURE.md has {n_words} words");
 }
 

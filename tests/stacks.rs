@@ -148,7 +148,10 @@ fn check(simd: Simd, bounds: Bounds, shape: &Shape, seed: u32) {
     for (index, layer) in shape.layers().iter().enumerate() {
         let range = layer.weight..layer.bias + layer.n_outputs;
         let of_layer = distance(&grad[range.clone()], &expected_grad[range], least);
-        assert!(of_layer <= bounds.gradient, "{name}, {shape:?}: layer {index} is {of_layer:e} off");
+        assert!(
+            of_layer <= bounds.gradient,
+            "{name}, {shape:?}: layer {index} is {of_layer:e} off"
+        );
     }
     let mut acting = simd.stack(&shape.layers(), shape.n_forward, false);
     acting.pack(&data.params);

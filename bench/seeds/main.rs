@@ -330,13 +330,12 @@ fn summary_lines(table: &Table) -> String {
 fn goal_line(Table { goal, rows, .. }: &Table) -> String {
     let reached: Vec<f64> =
         rows.iter().filter_map(|row| row.goal_frames).map(|f| f as f64).collect();
-    format!(
-        " Last 100 at {goal} or more at some time: {} of {}. Frames until then: median {:.0}, worst {:.0}.",
-        reached.len(),
-        rows.len(),
-        median(&reached),
-        reached.iter().copied().fold(f64::NAN, f64::max),
-    )
+    let mut text =
+        format!(" Last 100 at {goal} or more at some time: {} of {}.", reached.len(), rows.len());
+    if let Some(worst) = reached.iter().copied().reduce(f64::max) {
+        text += &format!(" Frames until then: median {:.0}, worst {worst:.0}.", median(&reached));
+    }
+    text
 }
 
 fn solved_lines(Table { env, rows, .. }: &Table, threshold: f64) -> String {
@@ -344,23 +343,22 @@ fn solved_lines(Table { env, rows, .. }: &Table, threshold: f64) -> String {
     let solved: Vec<f64> =
         rows.iter().filter_map(|row| row.solved_frames).map(|f| f as f64).collect();
     let seconds: Vec<f64> = rows.iter().filter_map(|row| row.solved_s).collect();
-    let worst = solved.iter().copied().fold(f64::NAN, f64::max);
-    let mut text = format!(
-        " Solved ({threshold} or more at some time): {n_solved} of {n}. Frames to solve: median {:.0}, worst \
-         {worst:.0}. Seconds from process start to solved: median {:.3}. At least 99 % of the rows after solving \
-         at {threshold} or more: {stayed} of {n}.",
-        median(&solved),
-        median(&seconds),
-        n_solved = solved.len(),
-        stayed = count(&|row| row.stayed_solved >= 0.99),
-        n = rows.len(),
-    );
+    let n = rows.len();
+    let mut text = format!(" Solved ({threshold} or more at some time): {} of {n}.", solved.len());
+    if let Some(worst) = solved.iter().copied().reduce(f64::max) {
+        text += &format!(
+            " Frames to solve: median {:.0}, worst {worst:.0}. Seconds from process start to solved: median {:.3}. At \
+             least 99 % of the rows after solving at {threshold} or more: {} of {n}.",
+            median(&solved),
+            median(&seconds),
+            count(&|row| row.stayed_solved >= 0.99),
+        );
+    }
     if env == "CartPole-v1" {
         text += &format!(
             " Solved within 400k frames: {} of {n}. All 100 greedy episodes at 500: {} of {n}.",
             count(&|row| row.solved_frames.is_some_and(|frames| frames <= 400_000)),
             count(&|row| row.greedy_min >= 500.0),
-            n = rows.len(),
         );
     }
     text
