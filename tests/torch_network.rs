@@ -146,9 +146,10 @@ fn networks_of_several_tasks_agree() {
         let (outputs, _) = answer(&mut torch(&spec), &params, &question);
         let outputs =
             Array2::from_shape_vec((spec.n_outputs(), question.n_frames()), outputs).unwrap();
-        for (backend, task) in [Backend::Native, Backend::Torch].into_iter().flat_map(|backend| {
-            (0..3).map(move |task| (backend, task))
-        }) {
+        for (backend, task) in [Backend::Native, Backend::Torch]
+            .into_iter()
+            .flat_map(|backend| (0..3).map(move |task| (backend, task)))
+        {
             let arithmetic = Arithmetic::with(Simd::detect());
             let mut acting = network::acting_by(&spec, backend, arithmetic, 1, task);
             acting.params_mut().copy_from_slice(&params);

@@ -55,7 +55,8 @@ impl Row {
             let late = late_score(own, summary.frames.saturating_sub(window_frames));
             Ok(Scores {
                 frames: task.frames,
-                late_score: late.with_context(|| format!("{}: no episode ended late", task.task))?,
+                late_score: late
+                    .with_context(|| format!("{}: no episode ended late", task.task))?,
                 greedy_mean: task.eval.map_or(f64::NAN, |eval| eval.mean),
             })
         });
@@ -91,7 +92,8 @@ impl Table {
             self.window_frames,
         );
         let names = tasks.iter().map(|task| format!(" {task}, late | greedy |"));
-        let titles = format!("| seed |{} normalised | seconds | k frames/s |\n", names.collect::<String>());
+        let titles =
+            format!("| seed |{} normalised | seconds | k frames/s |\n", names.collect::<String>());
         let rule = format!("|{}\n", "---:|".repeat(2 * tasks.len() + 4));
         let rows: String = self.rows.iter().map(line).collect();
         let worst = tasks.iter().enumerate().map(|(task, id)| self.worst(task, id));
@@ -113,7 +115,8 @@ impl Table {
 fn line(row: &Row) -> String {
     let scores = row.tasks.iter();
     let scores = scores.map(|task| format!(" {:.2} | {:.1} |", task.late_score, task.greedy_mean));
-    let normalized = row.normalized_score.map_or("–".into(), |mean| format!("{:.0} %", 100.0 * mean));
+    let normalized =
+        row.normalized_score.map_or("–".into(), |mean| format!("{:.0} %", 100.0 * mean));
     format!(
         "| {} |{} {normalized} | {:.1} | {:.0} |\n",
         row.seed,

@@ -377,10 +377,8 @@ mod tests {
             (values, tasks): (&[f32], &[u32]),
         ) -> (Vec<f32>, Vec<f32>) {
             let (obs, actions) = (Array2::zeros((1, (T + 1) * B)), Array2::zeros((1, T * B)));
-            let frames = Frames {
-                tasks,
-                ..Frames::memoryless(B, Obs::Numbers(obs.view()), &self.kinds)
-            };
+            let frames =
+                Frames { tasks, ..Frames::memoryless(B, Obs::Numbers(obs.view()), &self.kinds) };
             let batch = Batch {
                 frames,
                 actions: Actions::Indices(actions.view()),
@@ -419,8 +417,7 @@ mod tests {
         let rewards = random.rewards.iter_mut().enumerate();
         rewards.for_each(|(n, reward)| *reward = reward.clamp(-2.0, 2.0) * SCALES[task(n)]);
         let unclipped = LossSettings { reward_scale: 0.5, ..LossSettings::default() };
-        let mut plain =
-            TargetBuilder::new(ReturnSettings::of(&unclipped), Simd::detect(), T * B);
+        let mut plain = TargetBuilder::new(ReturnSettings::of(&unclipped), Simd::detect(), T * B);
         let (expected, plain_advantages) = random.solve(&mut plain, (&random.values, &[]));
         let mut sums = [TargetSums::default(); 3];
         for n in 0..T * B {

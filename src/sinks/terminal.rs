@@ -326,7 +326,7 @@ mod tests {
         assert_eq!(figures(&progress), "score 0.966, policy lag 0.0");
         let task_scores = vec![Some(8.0), None, Some(120.0)];
         let progress = Progress { task_scores, ..progress };
-        assert_eq!(figures(&progress), "score 8.00 | – | 120, policy lag 0.0");
+        assert_eq!(figures(&progress), "score 8.00 | – | 120.0, policy lag 0.0");
         let many = Progress { task_scores: vec![Some(1.0); 57], ..progress };
         assert_eq!(figures(&many), "score 0.966, policy lag 0.0");
     }
