@@ -18,8 +18,7 @@ pub struct Row {
     tasks: Vec<Scores>,
     /// Mean over the tasks, where 0 is random and 1 a run on a task alone; `None` where that is not known.
     normalized_score: Option<f64>,
-    frames_per_s: f64,
-    train_s: f64,
+    policy_lag_mean: f64,
 }
 
 /// What one task came to.
@@ -64,8 +63,7 @@ impl Row {
             seed,
             tasks: scores.collect::<Result<_>>()?,
             normalized_score: summary.normalized_score,
-            frames_per_s: summary.frames_per_s,
-            train_s: summary.train_s,
+            policy_lag_mean: summary.mean_policy_lag(),
         })
     }
 }
@@ -92,9 +90,8 @@ impl Table {
             self.window_frames,
         );
         let names = tasks.iter().map(|task| format!(" {task}, late | greedy |"));
-        let titles =
-            format!("| seed |{} normalised | seconds | k frames/s |\n", names.collect::<String>());
-        let rule = format!("|{}\n", "---:|".repeat(2 * tasks.len() + 4));
+        let titles = format!("| seed |{} normalised | policy lag |\n", names.collect::<String>());
+        let rule = format!("|{}\n", "---:|".repeat(2 * tasks.len() + 3));
         let rows: String = self.rows.iter().map(line).collect();
         let worst = tasks.iter().enumerate().map(|(task, id)| self.worst(task, id));
         let worst = worst.collect::<Vec<_>>().join(" ");
@@ -117,11 +114,6 @@ fn line(row: &Row) -> String {
     let scores = scores.map(|task| format!(" {:.2} | {:.1} |", task.late_score, task.greedy_mean));
     let normalized =
         row.normalized_score.map_or("–".into(), |mean| format!("{:.0} %", 100.0 * mean));
-    format!(
-        "| {} |{} {normalized} | {:.1} | {:.0} |\n",
-        row.seed,
-        scores.collect::<String>(),
-        row.train_s,
-        row.frames_per_s / 1e3,
-    )
+    let scores = scores.collect::<String>();
+    format!("| {} |{scores} {normalized} | {:.1} |\n", row.seed, row.policy_lag_mean)
 }

@@ -128,7 +128,7 @@ mod tests {
         let games = "MinAtar/Breakout-v0,MinAtar/SpaceInvaders-v0,MinAtar/Asterix-v0";
         let config = resolved("default", games);
         assert!(config.loss.popart > 0.0 && config.loss.entropy_cost.start < 0.03);
-        assert_eq!((config.n_tasks(), config.actors.count), (3, 6));
+        assert_eq!((config.n_tasks(), config.actors.count), (3, 3));
         config.check().unwrap();
         let config = resolved("default", "MountainCar-v0,Acrobot-v1");
         assert!(config.loss.popart > 0.0);
