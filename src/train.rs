@@ -11,6 +11,7 @@ use tracing::debug;
 
 use crate::base::latency::{RunClock, Stage, StageHistograms, monotonic_ns};
 use crate::config::{Config, ConfigError};
+use crate::env::known_scores;
 use crate::learner::cluster::{self, ClusterError};
 use crate::os::launcher::Rank;
 use crate::os::process::{
@@ -40,6 +41,7 @@ use crate::supervisor::place::Role;
 use crate::supervisor::{ActorFigures, RunOutcome, Supervisor, SupervisorError};
 use crate::telemetry::{
     ActorSummary, CoreSummary, EvalRow, EvalSummary, Exit, LatencySummary, LearnerFigures, Summary,
+    TaskSummary,
 };
 
 /// Where the files of a run go.
@@ -288,8 +290,9 @@ fn begin_as_earlier(
     if let Some(best) = resumption.best().filter(|best| *best != run.best_checkpoint()) {
         inherit_best(run, &best)?;
     }
-    let Records { rows, latency_lines, evaluations } = earlier;
+    let Records { rows, latency_lines, task_rows, evaluations } = earlier;
     sinks.files.append_rows(&rows)?;
+    sinks.files.append_task_rows(&task_rows)?;
     sinks.files.append_latency_lines(&latency_lines)?;
     sinks.files.append_evaluations(&evaluations)?;
     let Some(tensorboard) = &mut sinks.tensorboard else { return Ok(()) };
@@ -314,10 +317,9 @@ fn evaluate(
         outcome.reason += &format!("; {why}");
         None
     });
-    debug!(
-        episodes = evaluation.as_ref().map(|eval| eval.summary.episodes),
-        "evaluated the final weights"
-    );
+    let episodes = |eval: &Evaluation| eval.summaries.iter().flatten().map(|s| s.episodes).sum();
+    let episodes: Option<u64> = evaluation.as_ref().map(episodes);
+    debug!(episodes, "evaluated the final weights");
     evaluation
 }
 
@@ -338,10 +340,11 @@ impl End {
         run_clock: RunClock,
         frames_before: u64,
     ) -> End {
-        let (eval, picture) = evaluation.map(|eval| (eval.summary, eval.picture)).unzip();
-        let last = eval.filter(|_| config.eval.is_on());
+        let (evals, picture) = evaluation.map(|eval| (eval.summaries, eval.picture)).unzip();
+        let evals = evals.unwrap_or_default();
+        let last = evals.first().copied().flatten().filter(|_| config.eval.is_on());
         End {
-            summary: summarise(config, outcome, eval, run_clock, frames_before),
+            summary: summarise(config, outcome, &evals, run_clock, frames_before),
             picture: picture.flatten(),
             last_evaluation: last.map(|eval| row(&outcome.checkpoint, &eval)),
         }
@@ -416,13 +419,14 @@ fn create_run_dir(
 fn summarise(
     config: &Config,
     outcome: &RunOutcome,
-    eval: Option<EvalSummary>,
+    evals: &[Option<EvalSummary>],
     run_clock: RunClock,
     frames_before: u64,
 ) -> Summary {
     let (learner, state) = (&outcome.totals.learner, &outcome.checkpoint.state);
     let train_s = outcome.totals.train_ns().map_or(f64::NAN, seconds);
     let (Counters { frames, updates, .. }, solved) = (state.counters, state.counters.solved());
+    let tasks = task_summaries(config, learner, evals);
     Summary {
         exit: outcome.exit,
         signal: None,
@@ -439,7 +443,9 @@ fn summarise(
         solved_frames: solved.map(|(frames, _)| frames),
         solved_s: solved.map(|(_, ns)| seconds(ns)),
         score_last100: state.score(),
-        eval,
+        eval: of_one_task(evals),
+        normalized_score: mean_of_known(tasks.iter().map(|task| task.normalized_score)),
+        tasks,
         latency_us: latencies(&outcome.totals.latency),
         policy_lag: learner.policy_lag(),
         gradient_lag: learner.gradient_lag(),
@@ -455,6 +461,36 @@ fn summarise(
         reliability: outcome.reliability,
         ..settings(config)
     }
+}
+
+/// Of several tasks each one's stands with it.
+fn of_one_task(evals: &[Option<EvalSummary>]) -> Option<EvalSummary> {
+    if let [eval] = evals { *eval } else { None }
+}
+
+/// What was counted of each of several tasks, in their order, and what the evaluation at the end found.
+fn task_summaries(
+    config: &Config,
+    learner: &LearnerFigures,
+    evals: &[Option<EvalSummary>],
+) -> Vec<TaskSummary> {
+    let ids = config.tasks();
+    let ids = if ids.len() > 1 { ids } else { Vec::new() };
+    let evals = evals.iter().copied().chain(std::iter::repeat(None));
+    let summary = |(id, eval): (&str, Option<EvalSummary>)| {
+        let counted = learner.tasks.iter().find(|task| task.task == id).cloned();
+        let counted = counted.unwrap_or_default();
+        let known = known_scores(id).zip(counted.score_last100);
+        let normalized_score = known.map(|(known, score)| known.normalize(score));
+        TaskSummary { task: id.to_owned(), normalized_score, eval, ..counted }
+    };
+    ids.into_iter().zip(evals).map(summary).collect()
+}
+
+/// The mean, where there are values and all are known.
+fn mean_of_known(values: impl Iterator<Item = Option<f64>>) -> Option<f64> {
+    let values = values.collect::<Option<Vec<f64>>>()?;
+    (!values.is_empty()).then(|| values.iter().sum::<f64>() / values.len() as f64)
 }
 
 /// What so many steps are on the emulator, where the environment has one.

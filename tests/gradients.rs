@@ -32,13 +32,16 @@ const CLIPPED: LossCosts<f64> = LossCosts { clip: 0.2, ..COSTS };
 const LIFTED: LossCosts<f64> = LossCosts { floor: 0.3, ..COSTS };
 
 /// Networks, and the actions that they are for.
-fn networks() -> [(NetworkSpec, ActionSpace); 13] {
+fn networks() -> [(NetworkSpec, ActionSpace); 17] {
     let minatar = |shape, actions| of(ObsSpace::Image { shape, high: 1 }, Torso::Minatar, actions);
     let mlp = |n_inputs, hidden: &[usize], actions| {
         of(ObsSpace::vector(n_inputs), Torso::Mlp { hidden: hidden.to_vec() }, actions)
     };
     let lstm = |units, n_last_step, (spec, actions): (NetworkSpec, ActionSpace)| {
         (spec.with_lstm(units, n_last_step), actions)
+    };
+    let tasks = |n_values, (spec, actions): (NetworkSpec, ActionSpace)| {
+        (NetworkSpec { n_values, ..spec }, actions)
     };
     let (discrete, several) = (ActionSpace::Discrete, ActionSpace::MultiDiscrete);
     [
@@ -55,6 +58,10 @@ fn networks() -> [(NetworkSpec, ActionSpace); 13] {
         lstm(4, 3, mlp(2, &[5, 7], discrete(3))),
         lstm(1, 2, mlp(1, &[2], real(2))),
         lstm(3, 0, mlp(3, &[4], several(vec![3, 2]))),
+        tasks(3, mlp(3, &[5, 4], discrete(2))),
+        tasks(2, minatar([2, 4, 5], discrete(3))),
+        tasks(3, lstm(4, 3, mlp(2, &[5], discrete(3)))),
+        tasks(2, mlp(3, &[5], real(2))),
     ]
 }
 
@@ -102,9 +109,9 @@ impl<K: Kernels<R> + 'static, R: NdFloat + Send> Stack<K, R> {
         grad: &mut [R],
     ) -> Losses {
         self.network.forward(params, frames, self.outputs.view_mut());
-        let seen = self.head.evaluate(self.outputs.view(), actions);
+        let seen = self.head.evaluate(self.outputs.view(), actions, frames.tasks);
         let (losses, slopes) = self.loss.differentiate(&seen, targets, costs);
-        self.head.chain(actions, &slopes, self.d_outputs.view_mut());
+        self.head.chain(actions, frames.tasks, &slopes, self.d_outputs.view_mut());
         self.network.backward(params, frames, self.d_outputs.view(), grad);
         losses
     }
@@ -212,10 +219,10 @@ fn a_ratio_or_advantage_that_is_not_a_number_is_not_clipped_away() {
     assert_eq!(by_log_pi(&[1.0], &[f64::NAN]).0, [-1.0]);
 }
 
-/// One of each kind of network and of each kind of head.
-fn kinds() -> [(NetworkSpec, ActionSpace); 5] {
-    let [mlp, _, _, several, real, _, minatar, _, _, _, lstm, ..] = networks();
-    [mlp, several, real, minatar, lstm]
+/// One of each kind of network and of each kind of head, and several tasks.
+fn kinds() -> [(NetworkSpec, ActionSpace); 7] {
+    let [mlp, _, _, several, real, _, minatar, _, _, _, lstm, _, _, tasks, games, ..] = networks();
+    [mlp, several, real, minatar, lstm, tasks, games]
 }
 
 #[test]
@@ -264,8 +271,8 @@ fn bootstrap_columns_get_values_but_no_gradient() {
         let mut changed = vec![0.0; grad.len()];
         problem.learn(&mut changed);
         assert_eq!(changed, grad);
-        if spec.0.lstm.is_some() {
-            continue; // What each of them remembers differs.
+        if spec.0.lstm.is_some() || spec.0.n_values > 1 {
+            continue; // What each of them remembers differs, or its task.
         }
         let values = problem.stack.outputs.row(spec.0.n_action_params);
         let bootstrap: Vec<f64> = values.iter().skip(n).copied().collect();
@@ -275,7 +282,7 @@ fn bootstrap_columns_get_values_but_no_gradient() {
 
 #[test]
 fn what_was_before_a_reset_has_no_part_in_what_comes_after() {
-    let [.., (spec, actions), _, _] = networks();
+    let [_, _, _, _, _, _, _, _, _, _, (spec, actions), ..] = networks();
     assert_eq!(spec.n_last_step(), 3);
     let mut problem = Problem::new(&(spec, actions), 8);
     let (n_steps, n_trajectories) = (problem.random.n_steps(), problem.random.n_trajectories);
@@ -317,7 +324,7 @@ fn learn_f32(
     let (state, last_steps) =
         (random.state.mapv(|v| v as f32), random.last_steps.mapv(|v| v as f32));
     let (state, last_steps) = (state.view(), last_steps.view());
-    let frames = Frames { n_trajectories, obs, kinds, state, last_steps };
+    let frames = Frames { n_trajectories, obs, kinds, state, last_steps, tasks: &random.tasks };
     let targets = Targets { vs: &vs, rhos: &rhos, pg_advantages: &pg, weights: &weights };
     let costs =
         LossCosts { baseline_cost: 0.5, entropy_cost: 0.01, clip: f32::INFINITY, floor: 0.0 };
@@ -331,6 +338,9 @@ fn learn_f32(
 fn every_kernel_agrees_with_f64() {
     let mlp = |actions| of(ObsSpace::vector(4), Torso::Mlp { hidden: vec![64, 64] }, actions);
     let lstm = |(spec, actions): (NetworkSpec, ActionSpace)| (spec.with_lstm(64, 5), actions);
+    let tasks = |(spec, actions): (NetworkSpec, ActionSpace)| {
+        (NetworkSpec { n_values: 3, ..spec }, actions)
+    };
     let planes = ObsSpace::planes(4, 10, 10);
     let several = ActionSpace::MultiDiscrete(vec![3, 2]);
     for spec in [
@@ -338,6 +348,8 @@ fn every_kernel_agrees_with_f64() {
         mlp(several),
         mlp(real(2)),
         lstm(mlp(ActionSpace::Discrete(4))),
+        tasks(mlp(ActionSpace::Discrete(2))),
+        tasks(of(planes.clone(), Torso::Minatar, ActionSpace::Discrete(3))),
         of(planes.clone(), Torso::Minatar, ActionSpace::Discrete(3)),
         of(planes, Torso::Minatar, real(3)),
     ] {

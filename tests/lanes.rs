@@ -47,7 +47,7 @@ impl MessageSink for LastWords {
     fn send(&mut self, message: Message) -> Result<(), LearnerError> {
         let mut words = self.0.lock().unwrap();
         let Message::Report(report) = message else { return Ok(()) };
-        words.progress = report.progress;
+        words.progress = report.progress.clone();
         words.figures.add(&report).unwrap();
         words.n_rows.push(report.rows.len());
         for (stage, encoded) in &report.latency {
@@ -155,6 +155,7 @@ fn gradient(contribution: &mut Contribution) -> Gradient<'_> {
         contribution,
         version: 0,
         sums: PassSums::default(),
+        targets: Vec::new(),
         total_loss: 0.0,
         entropy_cost: 0.0,
         reward_scale: 1.0,
@@ -399,7 +400,7 @@ fn two_gradients_of_the_first_weights(config: &Config) -> (Progress, LearnerFigu
     }
     hub.finish().unwrap();
     let words = words.0.lock().unwrap();
-    let (progress, figures) = (words.progress, words.figures.clone());
+    let (progress, figures) = (words.progress.clone(), words.figures.clone());
     assert_eq!(segment.weights_reader().version(), Ok(Some(progress.updates)));
     (progress, figures, segment.board().learner().rollouts_dropped.get())
 }
@@ -437,7 +438,7 @@ fn several_lanes_learn_every_frame_once() {
     let config = Config { frames: 40_000, ..config(2) };
     let words = LastWords::default();
     learn(&config, words.clone()).unwrap();
-    let progress = words.0.lock().unwrap().progress;
+    let progress = words.0.lock().unwrap().progress.clone();
     assert_eq!(progress.frames, progress.updates * 20);
     // The other lane may hold one batch more when the budget is spent.
     assert!((40_000..=40_020).contains(&progress.frames), "{progress:?}");
@@ -474,7 +475,7 @@ fn a_batch_makes_as_many_updates_as_it_has_epochs_and_counts_once() {
 fn several_lanes_share_epochs_and_end_after_the_last() {
     let words = three_epochs(2);
     let words = words.0.lock().unwrap();
-    let progress = words.progress;
+    let progress = &words.progress;
     assert_eq!(progress.frames, 800);
     assert!((118..=120).contains(&progress.updates), "{progress:?}");
     let learned = words.slots.iter().filter(|slot| slot.unlearned.is_none());

@@ -54,6 +54,7 @@ fn collect_names(value: &Value, prefix: &str, names: &mut BTreeSet<String>) {
 fn full_run() -> (TempDir, RunDir) {
     let root = TempDir::new().unwrap();
     let run = synthetic_run::write(&root.path().join("run"), 10, |_| ());
+    synthetic_run::add_tasks(&run, 10);
     (root, run)
 }
 
@@ -78,6 +79,14 @@ fn processes_csv() {
     let text = fs::read_to_string(run.processes()).unwrap();
     let header = text.lines().next().unwrap().split(',').map(str::to_owned).collect();
     assert_eq!(documented("processes.csv"), header);
+}
+
+#[test]
+fn tasks_csv() {
+    let (_root, run) = full_run();
+    let text = fs::read_to_string(run.tasks()).unwrap();
+    let header = text.lines().next().unwrap().split(',').map(str::to_owned).collect();
+    assert_eq!(documented("tasks.csv"), header);
 }
 
 #[test]

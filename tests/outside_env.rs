@@ -105,9 +105,9 @@ fn gymnasiums_environments_and_the_engines_own_are_the_same_bit_for_bit() {
     for id in originals.collect::<Vec<_>>() {
         for seed in [7, (1 << 61) + 5] {
             let outside = Registry::default().launching(launch(&[]));
-            let mut own = registry.make_inputs(id, &EnvArgs::default(), N_ENVS, seed).unwrap();
+            let mut own = registry.make_inputs(id, 0, &EnvArgs::default(), N_ENVS, seed).unwrap();
             let gym = format!("gym:{id}");
-            let mut gym = outside.make_inputs(&gym, &EnvArgs::default(), N_ENVS, seed).unwrap();
+            let mut gym = outside.make_inputs(&gym, 0, &EnvArgs::default(), N_ENVS, seed).unwrap();
             let (one, other) = (own.spec().clone(), gym.spec().clone());
             assert_eq!(Spec { id: one.id.clone(), ..other }, one);
             let mut rooms = [StepBuffer::new(&one, N_ENVS), StepBuffer::new(&one, N_ENVS)];

@@ -133,9 +133,9 @@ fn by_hand(
     let mut head = Head::new(space, Simd::detect(), n_steps);
     let mut loss = ActorCritic::new(n_steps);
     let mut d_outputs = Array2::zeros((rows, n_steps));
-    let seen = head.evaluate(outputs.view(), actions);
+    let seen = head.evaluate(outputs.view(), actions, &[]);
     let (losses, slopes) = loss.differentiate(&seen, targets, costs);
-    head.chain(actions, &slopes, d_outputs.view_mut());
+    head.chain(actions, &[], &slopes, d_outputs.view_mut());
     (losses, d_outputs.into_raw_vec_and_offset().0)
 }
 

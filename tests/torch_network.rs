@@ -29,6 +29,8 @@ struct Question {
     kinds: Vec<StepKind>,
     state: Array2<f32>,
     last_steps: Array2<f32>,
+    /// In turn; empty where there is one.
+    tasks: Vec<u32>,
     d_outputs: Array2<f32>,
 }
 
@@ -50,13 +52,16 @@ impl Question {
         let last_steps = Array2::from_shape_fn((spec.n_last_step(), n_obs), &mut uniform);
         let kind = |_| if uniform((0, 0)) < -1.8 { StepKind::RESET } else { StepKind::ORDINARY };
         let kinds = (0..n_steps).map(kind).collect();
-        Question { n_trajectories, obs, kinds, state, last_steps, d_outputs }
+        let n_tasks = if spec.n_values > 1 { spec.n_values as u32 } else { 0 };
+        let tasks = (0..n_tasks).cycle().take(n_trajectories).collect();
+        Question { n_trajectories, obs, kinds, state, last_steps, tasks, d_outputs }
     }
 
     fn frames(&self) -> Frames<'_> {
         let (n_trajectories, kinds) = (self.n_trajectories, &*self.kinds);
         let (state, last_steps) = (self.state.view(), self.last_steps.view());
-        Frames { n_trajectories, obs: self.obs.view(), kinds, state, last_steps }
+        let tasks = &self.tasks;
+        Frames { n_trajectories, obs: self.obs.view(), kinds, state, last_steps, tasks }
     }
 
     fn n_frames(&self) -> usize {
@@ -128,6 +133,38 @@ fn networks_agree_at_every_depth() {
     }
 }
 
+/// What acts in a task has the outputs of what learns from it.
+#[test]
+fn networks_of_several_tasks_agree() {
+    let planes = pictures(Torso::Minatar, [4, 10, 10], 1);
+    let lstm = NetworkSpec::mlp(4, &[16], 3).with_lstm(8, 0);
+    for one in [NetworkSpec::mlp(4, &[16, 8], 2), planes, lstm] {
+        let spec = NetworkSpec { n_values: 3, scales_values: true, ..one };
+        let question = Question::random(&spec, 5, 6, 2);
+        assert_networks_agree(&spec, &mut torch(&spec), &question);
+        let params = bent(&ParamLayout::new(&spec));
+        let (outputs, _) = answer(&mut torch(&spec), &params, &question);
+        let outputs =
+            Array2::from_shape_vec((spec.n_outputs(), question.n_frames()), outputs).unwrap();
+        for (backend, task) in [Backend::Native, Backend::Torch]
+            .into_iter()
+            .flat_map(|backend| (0..3).map(move |task| (backend, task)))
+        {
+            let arithmetic = Arithmetic::with(Simd::detect());
+            let mut acting = network::acting_by(&spec, backend, arithmetic, 1, task);
+            acting.params_mut().copy_from_slice(&params);
+            // The first step of the first trajectory of the task.
+            let frame = task as usize;
+            let mut acted = Array2::zeros((spec.n_action_params, 1));
+            let mut state = question.state.slice(s![.., frame..frame + 1]).to_owned();
+            let obs = question.obs.view().frames(frame..frame + 1);
+            acting.outputs(obs, state.view_mut(), acted.view_mut());
+            let expected = outputs.slice(s![..spec.n_action_params, frame]).to_vec();
+            assert_agree("acting", acted.as_slice().unwrap(), &expected);
+        }
+    }
+}
+
 /// Rows that no observation changes, whichever network they stand above.
 #[test]
 fn networks_agree_below_free_rows() {
@@ -147,7 +184,7 @@ fn networks_agree_below_free_rows() {
     for (grad, row) in torch.1[layout.free()].iter().zip(question.d_outputs.outer_iter()) {
         approx::assert_relative_eq!(*grad, row.sum(), max_relative = 1e-4, epsilon = 1e-3);
     }
-    let mut acting = network::acting_by(&spec, Backend::Torch, arithmetic, n);
+    let mut acting = network::acting_by(&spec, Backend::Torch, arithmetic, n, 0);
     acting.params_mut().copy_from_slice(&params);
     let mut acted = Array2::zeros((spec.n_action_params, n));
     acting.outputs(question.obs.view(), Array2::zeros((0, n)).view_mut(), acted.view_mut());
@@ -294,7 +331,7 @@ fn what_acts_remembers_as_what_learns() {
         let (outputs, _) = answer(&mut torch(&spec), &params, &question);
         let outputs = Array2::from_shape_vec((6, question.n_frames()), outputs).unwrap();
         let mut acting =
-            network::acting_by(&spec, Backend::Torch, Arithmetic::with(Simd::detect()), 3);
+            network::acting_by(&spec, Backend::Torch, Arithmetic::with(Simd::detect()), 3, 0);
         acting.params_mut().copy_from_slice(&params);
         let (mut state, mut logits) = (question.state.clone(), Array2::zeros((5, 3)));
         for t in 0..7 {
@@ -322,7 +359,7 @@ fn what_acts_remembers_as_what_learns() {
 fn what_acts_is_what_learns() {
     let mlp = NetworkSpec::mlp(4, &[16], 5);
     for spec in torsos().into_iter().chain([mlp]) {
-        let mut acting = TorchActing::new(&spec, TorchOptions::default());
+        let mut acting = TorchActing::new(&spec, TorchOptions::default(), 0);
         let question = Question::random(&spec, 1, 3, 4);
         for seed in [1, 2] {
             let params = ParamLayout::new(&spec).init(seed);

@@ -23,8 +23,8 @@ const E: usize = 32;
 /// One step of 32 environments, straight into rows of observations.
 pub fn environment(bench: &mut Bench) -> Result<()> {
     let config = Config::default();
-    let mut together = Stepper::new(vec![config.make_vec(E, 1)?]);
-    let apart = (0..E).map(|e| config.make_vec(1, e as u64)).collect::<Result<_, _>>()?;
+    let mut together = Stepper::new(vec![config.make_vec(0, E, 1)?]);
+    let apart = (0..E).map(|e| config.make_vec(0, 1, e as u64)).collect::<Result<_, _>>()?;
     let mut apart = Stepper::new(apart);
     let mut plain = [(); E].map(|()| PlainCartPole::new());
     let mut n_steps = 0_usize;

@@ -61,7 +61,7 @@ struct Frame {
 /// Those of a slot, after a hundred steps of three actions in turn.
 fn played() -> Result<Vec<Frame>> {
     let config = Config { env: "MinAtar/Breakout-v1".into(), ..Config::default() };
-    let mut envs = config.make_vec(E, 1)?;
+    let mut envs = config.make_vec(0, E, 1)?;
     let mut room = StepBuffer::new(&config.spec()?, E);
     room.reset(&mut *envs)?;
     let mut frames = Vec::new();

@@ -129,7 +129,7 @@ fn row(spec: &NetworkSpec, (by, backend, torch): Way, effort: &Effort) -> Row {
     } else {
         Obs::Numbers(numbers.view())
     };
-    let mut acting = impala::network::acting_by(spec, backend, arithmetic, N_ENVS);
+    let mut acting = impala::network::acting_by(spec, backend, arithmetic, N_ENVS, 0);
     acting.params_mut().copy_from_slice(&params);
     let mut logits = Array2::zeros((spec.n_action_params, N_ENVS));
     let mut state = Array2::zeros((spec.n_state(), N_ENVS));

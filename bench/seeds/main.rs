@@ -4,12 +4,13 @@
 //!
 //! `cargo bench --bench seeds -- --seeds 5 --frames 20000000` for another choice, `--env MinAtar/Breakout-v1
 //! --goal 18` for another environment with its preset and a goal of one's own, `--preset few-frames` for another
-//! preset; without `--bench`, as a test, one short seed.
+//! preset, several ids and as many goals between commas for tasks of one run; without `--bench`, as a test, one short seed.
 
 #[path = "../common/mod.rs"]
 mod common;
 #[path = "../common/late_score.rs"]
 mod late_score;
+mod several;
 #[path = "../common/statistics.rs"]
 mod statistics;
 
@@ -19,7 +20,7 @@ use std::process::Stdio;
 use anyhow::{Context, Result, ensure};
 use clap::Parser;
 use common::{Setting, impala, read_summary, save};
-use impala::env::{EnvArgs, Registry};
+use impala::env::{EnvArgs, Registry, task_ids};
 use impala::report::{Pictures, Step, compare};
 use impala::run::dir::RunDir;
 use impala::sinks::terminal::{Show, TaskLines};
@@ -47,9 +48,9 @@ struct Args {
     #[arg(long)]
     frames: Option<u64>,
     /// Mean of the late training episodes to have, and of the last 100 to reach [default: the environment's
-    /// threshold].
-    #[arg(long, allow_negative_numbers = true)]
-    goal: Option<f64>,
+    /// threshold]; of several tasks one each, between commas.
+    #[arg(long, allow_negative_numbers = true, value_delimiter = ',')]
+    goal: Vec<f64>,
     /// Frames at the end of a run whose episodes count as late.
     #[arg(long, default_value_t = 100_000)]
     window: u64,
@@ -107,6 +108,23 @@ impl Table {
     }
 }
 
+/// What the seeds of one environment, or of several tasks in one run, came to.
+#[derive(Serialize)]
+#[serde(untagged)]
+enum Found {
+    One(Table),
+    Several(several::Table),
+}
+
+impl Found {
+    fn markdown(&self) -> String {
+        match self {
+            Found::One(table) => markdown(table),
+            Found::Several(table) => table.markdown(),
+        }
+    }
+}
+
 fn main() -> Result<()> {
     let mut args = Args::parse();
     if !args.bench {
@@ -115,22 +133,32 @@ fn main() -> Result<()> {
     let setting = Setting::now();
     let flags = flags(&args);
     let threshold = Registry::default().spec(&args.env, &EnvArgs::default())?.reward_threshold;
-    let goal = args.goal.or(threshold).context("--goal: this environment has no threshold")?;
     let scratch = tempfile::tempdir()?;
     let name = args.name.clone().unwrap_or_else(|| default_name(&args));
     let folder = if args.bench { kept_runs(&name)? } else { scratch.path().to_owned() };
     let mut lines = TaskLines::new(Show::on_stderr());
     lines.set("training", "seeds", 0, args.seeds);
-    let mut rows = Vec::new();
     for seed in 1..=args.seeds {
-        rows.push(run_seed(&folder, seed, &flags, (args.window, goal))?);
+        let seeded = [&flags[..], &["--seed".into(), seed.to_string()]].concat();
+        train(&run_folder(&folder, seed), &seeded)?;
         lines.set("training", "seeds", seed, args.seeds);
     }
     lines.finish();
-    let window_frames = args.window;
-    let table =
-        Table { setting, env: args.env.clone(), window_frames, goal, threshold, flags, rows };
-    let text = markdown(&table);
+    let folders = || (1..=args.seeds).map(|seed| (seed, run_folder(&folder, seed)));
+    let (env, window_frames) = (args.env.clone(), args.window);
+    let found = if task_ids(&env).len() > 1 {
+        let rows = folders().map(|(seed, run)| several::Row::read(seed, &run, window_frames));
+        let rows = rows.collect::<Result<_>>()?;
+        let goals = args.goal.clone();
+        Found::Several(several::Table { setting, env, window_frames, goals, flags, rows })
+    } else {
+        let goal = args.goal.first().copied().or(threshold);
+        let goal = goal.context("--goal: this environment has no threshold")?;
+        let rows = folders().map(|(seed, run)| read_seed(&run, seed, (window_frames, goal)));
+        let rows = rows.collect::<Result<_>>()?;
+        Found::One(Table { setting, env, window_frames, goal, threshold, flags, rows })
+    };
+    let text = found.markdown();
     println!("{text}");
     let runs: Vec<RunDir> = (1..=args.seeds)
         .map(|seed| RunDir::open(&run_folder(&folder, seed)))
@@ -140,7 +168,7 @@ fn main() -> Result<()> {
     lines.finish();
     if args.bench {
         println!("report of all runs: {}", report.display());
-        let [_, path] = save(Path::new("results/seeds"), &name, &table, &text)?;
+        let [_, path] = save(Path::new("results/seeds"), &name, &found, &text)?;
         println!("written to {}", path.display());
     }
     Ok(())
@@ -151,7 +179,7 @@ fn default_name(Args { env, preset, .. }: &Args) -> String {
     if env == DEFAULT_ENV && preset.is_none() {
         return "seeds".to_owned();
     }
-    let env = env.rsplit(':').next().unwrap_or_default().replace('/', "-");
+    let env = env.rsplit(':').next().unwrap_or_default().replace(['/', ','], "-");
     [env].into_iter().chain(preset.clone()).collect::<Vec<_>>().join("-")
 }
 
@@ -181,17 +209,10 @@ fn run_folder(folder: &Path, seed: u64) -> PathBuf {
     folder.join(format!("seed-{seed:02}"))
 }
 
-fn run_seed(
-    folder: &Path,
-    seed: u64,
-    flags: &[String],
-    (window_frames, goal): (u64, f64),
-) -> Result<Row> {
-    let run_dir = run_folder(folder, seed);
-    let flags = [flags, &["--seed".into(), seed.to_string()]].concat();
-    let summary = train(&run_dir, &flags)?;
+fn read_seed(run_dir: &Path, seed: u64, (window_frames, goal): (u64, f64)) -> Result<Row> {
+    let summary = read_summary(run_dir)?;
     let eval = summary.eval.as_ref().context("the run was not evaluated")?;
-    let rows = read_rows(&run_dir)?;
+    let rows = read_rows(run_dir)?;
     Ok(Row {
         seed,
         solved_frames: summary.solved_frames,
@@ -213,8 +234,8 @@ fn read_rows(run_dir: &Path) -> Result<Vec<MetricsRow>> {
     Ok(reader.deserialize().collect::<Result<_, _>>()?)
 }
 
-/// Trains with these flags into a new folder and returns the summary.
-fn train(run_dir: &Path, flags: &[String]) -> Result<Summary> {
+/// Trains with these flags into a new folder.
+fn train(run_dir: &Path, flags: &[String]) -> Result<()> {
     let output = impala()
         .args(["train", "--run-dir"])
         .arg(run_dir)
@@ -225,7 +246,7 @@ fn train(run_dir: &Path, flags: &[String]) -> Result<Summary> {
         .context("cannot start impala")?;
     let stderr = String::from_utf8_lossy(&output.stderr);
     ensure!(output.status.success(), "impala train {flags:?}: {}: {stderr}", output.status);
-    read_summary(run_dir)
+    Ok(())
 }
 
 /// Whether the last 100 episodes of a row are a hundred, and their mean is at the goal.

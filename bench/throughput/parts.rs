@@ -82,7 +82,7 @@ fn seconds_each(effort: Effort, work: &mut impl FnMut()) -> Vec<f64> {
 fn env_only(config: &Config, effort: Effort) -> Result<Vec<f64>> {
     const N_ENVS: usize = 32;
     const N_STEPS: usize = 20;
-    let mut envs = config.make_vec(N_ENVS, 1)?;
+    let mut envs = config.make_vec(0, N_ENVS, 1)?;
     let mut room = StepBuffer::new(&config.spec()?, N_ENVS);
     room.reset(&mut *envs)?;
     Ok(m_frames_per_s(effort, (N_ENVS * N_STEPS) as u64, || {

@@ -91,7 +91,9 @@ class _Torso:
     def __init__(self, network, tensors):
         torso = network["torso"]
         name = torso if isinstance(torso, str) else next(iter(torso))
-        others = sorted(set(network) - {"n_inputs", "pixels", "normalizes", "torso", "n_action_params", "n_free", "n_values"})
+        others = sorted(set(network) - {"n_inputs", "pixels", "normalizes", "torso", "n_action_params", "n_free", "n_values", "scales_values"})
+        if network["n_values"] > 1:
+            others.append("policy of several tasks")
         if name not in STRIDES or others:
             what = name if name not in STRIDES else ", ".join(others)
             raise NotImplementedError(f"this package has no {what}; `impala eval` plays every policy")

@@ -66,6 +66,8 @@ impl fmt::Display for BadNumber {
 
 /// Collects one rollout after the other from a vector of environments.
 pub struct Collector {
+    /// Which task of the run its environments are.
+    task: u32,
     n_envs: usize,
     unroll_length: usize,
     envs: Box<dyn VecEnv>,
@@ -115,10 +117,11 @@ impl Collector {
         goes_on: &mut dyn FnMut() -> bool,
     ) -> Result<Option<Self>, CollectorError> {
         let seed = |stream| stream_seed(config.seed, stream);
+        let task = config.task_of(actor as usize);
         let actor = config.place_of(actor as usize);
         let n_envs = config.actors.envs_per_actor;
         let env_seed = seed(Stream::Environments { actor, generation });
-        let mut envs = config.make_vec(n_envs, env_seed)?;
+        let mut envs = config.make_vec(task, n_envs, env_seed)?;
         let Sizes { spec, network, rollout, .. } = Sizes::with_spec(config, envs.spec().clone())?;
         let mut obs = ObsBuffer::zeros(&spec.obs, n_envs);
         if !envs.start(goes_on)? {
@@ -131,8 +134,10 @@ impl Collector {
         stack.iter_mut().for_each(|stack| stack.begin(obs.view()));
         let arithmetic = config.arithmetic()?;
         let action_seed = seed(Stream::Actions { actor, generation });
-        let policy = Policy::new(&network, &spec.actions, arithmetic, n_envs, action_seed);
+        let policy =
+            Policy::of_task(task, &network, &spec.actions, arithmetic, n_envs, action_seed);
         Ok(Some(Collector {
+            task: task as u32,
             n_envs,
             unroll_length: config.actors.unroll_length,
             envs,
@@ -176,6 +181,7 @@ impl Collector {
     ) -> Result<Option<CollectTime>, EnvError> {
         let mut time = CollectTime::default();
         rollout.header.n_episodes = 0;
+        rollout.tasks.fill(self.task);
         self.policy.recall(rollout.state.view_mut());
         match &self.stack {
             None => rollout.obs.frames(0..self.n_envs).assign(self.obs.view()),

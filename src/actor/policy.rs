@@ -30,7 +30,7 @@ pub struct Policy {
 }
 
 impl Policy {
-    /// A policy for `n_envs` environments with all-zero weights; see [`Policy::params_mut`].
+    /// A policy for `n_envs` environments of a run's first task with all-zero weights; see [`Policy::params_mut`].
     pub fn new(
         network: &NetworkSpec,
         actions: &ActionSpace,
@@ -38,8 +38,20 @@ impl Policy {
         n_envs: usize,
         seed: u64,
     ) -> Self {
+        Policy::of_task(0, network, actions, arithmetic, n_envs, seed)
+    }
+
+    /// The same for environments of the task with this number.
+    pub fn of_task(
+        task: usize,
+        network: &NetworkSpec,
+        actions: &ActionSpace,
+        arithmetic: Arithmetic,
+        n_envs: usize,
+        seed: u64,
+    ) -> Self {
         Policy {
-            network: network::acting(network, arithmetic, n_envs),
+            network: network::acting(network, arithmetic, n_envs, task as u32),
             head: Head::new(actions, arithmetic.kernels, n_envs),
             outputs: Array2::zeros((network.n_action_params, n_envs)),
             state: Array2::zeros((network.n_state(), n_envs)),

@@ -62,6 +62,10 @@ impl Check {
     fn run(&self, environments: &Registry) -> Result<(), Failure> {
         let layers = Layers { env: Some(&self.env), ..self.making.layers(environments) };
         let config = layers.resolve().map_err(|error| Failure::Usage(error.into()))?;
+        if config.n_tasks() > 1 {
+            let env = &self.env;
+            return Err(Failure::Usage(anyhow!("{env}: these are several; try each out alone")));
+        }
         let spec = config.spec().map_err(|error| Failure::Usage(error.into()))?;
         print_spec(&spec);
         let frames = config.registry().frames_per_step(&config.env, &config.env_args);

@@ -2,16 +2,16 @@
 
 use std::path::{Path, PathBuf};
 
+use crate::base::suggest::did_you_mean;
 use crate::base::units::{number_of, one_score, score};
 use crate::config::Config;
-use crate::env::Registry;
+use crate::env::{Registry, task_ids};
 use crate::kernels::Simd;
 use crate::play::render::{Film, Video};
 use crate::play::scores::{Bin, histogram, summarise};
 use crate::play::{Bounds, Player, Selection};
 use crate::run::dir::RunDir;
 use crate::sinks::terminal::{ProgressLine, Show};
-use crate::space::Spec;
 use crate::state::checkpoint::Checkpoint;
 use crate::telemetry::EvalSummary;
 use anyhow::{Context, anyhow, bail};
@@ -31,6 +31,7 @@ const BAR_CHARS: usize = 40;
 ///
 /// Episode i is reset with --seed plus i, so two evaluations with one seed play the same episodes.
 /// --gif and --frames draw the first of them, --video shows it as the environment draws itself, where it does.
+/// A policy of several tasks plays all of them, one after the other.
 #[derive(clap::Args)]
 #[command(after_help = "Examples:\n  \
     impala eval                                    the newest run, 100 greedy episodes\n  \
@@ -42,6 +43,9 @@ pub struct Args {
     /// A run's folder, or a checkpoint file.
     #[arg(value_name = "RUN|CHECKPOINT", default_value = "results/latest")]
     run: PathBuf,
+    /// Play only this one of the tasks that were trained together, by its id.
+    #[arg(long, value_name = "ID")]
+    task: Option<String>,
     /// Episodes to play, each in an environment of its own.
     #[arg(long, value_name = "N", default_value_t = 100, value_parser = value_parser!(u32).range(1..=1_000_000))]
     episodes: u32,
@@ -88,7 +92,7 @@ struct Evaluation<'a> {
     seed: u64,
     #[serde(flatten)]
     summary: EvalSummary,
-    returns: &'a [f64],
+    returns: Vec<f64>,
 }
 
 /// Plays, prints the scores' statistics, draws.
@@ -105,34 +109,55 @@ pub fn run(args: &Args, environments: &Registry, show: Show) -> Result<(), Failu
     let config = settings(&checkpoint, environments);
     args.trust.check(&config).map_err(usage)?;
     let (environments, env_args) = (config.registry(), &config.env_args);
-    let player = Player::new(&checkpoint, &environments, env_args, Simd::detect(), selection)
-        .map_err(|error| usage(error.into()))?;
-
-    let mut line = ProgressLine::new(show, "evaluating", "episodes", args.episodes.into());
-    let bounds = Bounds { max_steps: args.max_steps, max_s: args.max_seconds };
-    let finished = |n_finished| line.set(n_finished as u64, "");
-    let played = player.play(args.episodes as usize, args.seed, bounds, finished);
-    line.finish();
-    let played = played.map_err(|error| Failure::Run(error.into()))?;
-    let summary = summarise(&played).ok_or_else(|| args.none_ended()).map_err(Failure::Run)?;
-    let evaluation = Evaluation {
-        env: &checkpoint.spec.id,
+    let tasks = args.tasks(&checkpoint.spec.id).map_err(usage)?;
+    let player_with = |env_args| {
+        Player::new(&checkpoint, &environments, env_args, Simd::detect(), selection)
+            .and_then(|player| player.in_task(tasks[0].0))
+    };
+    let player = player_with(env_args).map_err(|error| usage(error.into()))?;
+    let about = |id, (summary, returns)| Evaluation {
+        env: id,
         checkpoint: &path,
         frames: checkpoint.state.counters.frames,
         updates: checkpoint.state.counters.updates,
         actions: selection.to_string(),
         seed: args.seed,
         summary,
-        returns: &played.returns,
+        returns,
     };
-    let text = if args.json { as_json(&evaluation)? } else { as_text(&evaluation) };
-    say!("{text}");
-    draw(args, &player, &checkpoint.spec, show).map_err(Failure::Run)?;
+    let mut evaluations = Vec::new();
+    for &(task, id) in &tasks {
+        let player = player.clone().in_task(task).map_err(|error| usage(error.into()))?;
+        evaluations.push(about(id, play(args, &player, show).map_err(Failure::Run)?));
+    }
+    print(args, &evaluations)?;
+    draw(args, &player, show).map_err(Failure::Run)?;
     let Some(video) = video else { return Ok(()) };
-    let drawing = environments.drawing(&checkpoint.spec.id, env_args);
-    let player = Player::new(&checkpoint, &environments, &drawing, Simd::detect(), selection)
-        .map_err(|error| Failure::Run(error.into()))?;
-    film(args, &player, &checkpoint.spec, video, show).map_err(Failure::Run)
+    let drawing = environments.drawing(tasks[0].1, env_args);
+    let player = player_with(&drawing).map_err(|error| Failure::Run(error.into()))?;
+    film(args, &player, video, show).map_err(Failure::Run)
+}
+
+/// Scores of the episodes that one task was played for.
+fn play(args: &Args, player: &Player, show: Show) -> anyhow::Result<(EvalSummary, Vec<f64>)> {
+    let mut line = ProgressLine::new(show, "evaluating", "episodes", args.episodes.into());
+    let bounds = Bounds { max_steps: args.max_steps, max_s: args.max_seconds };
+    let finished = |n_finished| line.set(n_finished as u64, "");
+    let played = player.play(args.episodes as usize, args.seed, bounds, finished);
+    line.finish();
+    let played = played?;
+    let summary = summarise(&played).ok_or_else(|| args.none_ended())?;
+    Ok((summary, played.returns))
+}
+
+/// One object where one task was played, else a list of them.
+fn print(args: &Args, evaluations: &[Evaluation]) -> Result<(), Failure> {
+    match evaluations {
+        [evaluation] if args.json => say!("{}", as_json(evaluation)?),
+        _ if args.json => say!("{}", as_json(&evaluations)?),
+        _ => evaluations.iter().for_each(|evaluation| say!("{}", as_text(evaluation))),
+    }
+    Ok(())
 }
 
 /// What the run was trained with. Settings of another version have nothing that could be read.
@@ -143,6 +168,26 @@ fn settings(checkpoint: &Checkpoint, environments: &Registry) -> Config {
 }
 
 impl Args {
+    /// Which of the tasks that were trained together are to be played, with their ids.
+    fn tasks<'a>(&self, env: &'a str) -> anyhow::Result<Vec<(usize, &'a str)>> {
+        let all = task_ids(env);
+        let is_asked = |(_, id): &(usize, &str)| self.task.as_ref().is_none_or(|task| task == id);
+        let asked: Vec<_> = all.iter().copied().enumerate().filter(is_asked).collect();
+        let draws = self.gif.is_some() || self.video.is_some() || self.frames.is_some();
+        match (&self.task, asked.len()) {
+            (Some(task), 0) => bail!(
+                "--task {task}: it was not trained{}; there are {}",
+                did_you_mean(task, all.iter().copied()),
+                all.join(", ")
+            ),
+            (_, 2..) if draws => bail!(
+                "--gif, --video and --frames draw one task: name it with --task, of {}",
+                all.join(", ")
+            ),
+            _ => Ok(asked),
+        }
+    }
+
     fn none_ended(&self) -> anyhow::Error {
         anyhow!(
             "none of {} episodes ended within {} s; raise --max-seconds, or lower --max-steps",
@@ -187,12 +232,12 @@ fn checkpoint_path(given: &Path) -> anyhow::Result<PathBuf> {
     ))
 }
 
-fn draw(args: &Args, player: &Player, spec: &Spec, show: Show) -> anyhow::Result<()> {
+fn draw(args: &Args, player: &Player, show: Show) -> anyhow::Result<()> {
     if args.gif.is_none() && args.frames.is_none() {
         return Ok(());
     }
     let moments = player.moments(args.seed, args.max_steps)?;
-    let film = Film::new(spec, &moments, args.every as usize);
+    let film = Film::new(player.spec(), &moments, args.every as usize);
     let line = || ProgressLine::new(show, "drawing", "frames", film.n_frames() as u64);
     let say = |path: &Path| {
         if !args.json {
@@ -215,13 +260,7 @@ fn draw(args: &Args, player: &Player, spec: &Spec, show: Show) -> anyhow::Result
 }
 
 /// The first episode as the environment draws itself, else as we draw it.
-fn film(
-    args: &Args,
-    player: &Player,
-    spec: &Spec,
-    mut video: Video,
-    show: Show,
-) -> anyhow::Result<()> {
+fn film(args: &Args, player: &Player, mut video: Video, show: Show) -> anyhow::Result<()> {
     let every = args.every;
     let mut moments = Vec::new();
     player.watch(args.seed, args.max_steps, |moment, envs| -> anyhow::Result<()> {
@@ -233,7 +272,7 @@ fn film(
         Ok(())
     })?;
     if video.n_pictures() == 0 {
-        let film = Film::new(spec, &moments, every as usize);
+        let film = Film::new(player.spec(), &moments, every as usize);
         let mut line = ProgressLine::new(show, "drawing", "frames", film.n_frames() as u64);
         let drawn = |drawn| line.set(drawn as u64, "");
         // A palette of our own colours is smaller, and exact.
@@ -252,8 +291,8 @@ fn film(
     Ok(())
 }
 
-fn as_json(evaluation: &Evaluation) -> Result<String, Failure> {
-    let text = serde_json::to_string_pretty(evaluation).context("the scores cannot be written");
+fn as_json(evaluations: &impl Serialize) -> Result<String, Failure> {
+    let text = serde_json::to_string_pretty(evaluations).context("the scores cannot be written");
     text.map_err(Failure::Run)
 }
 
@@ -271,7 +310,7 @@ fn as_text(evaluation: &Evaluation) -> String {
         one_score(*max),
         summary.remark(),
     );
-    for line in histogram_lines(&histogram(evaluation.returns, MAX_BINS)) {
+    for line in histogram_lines(&histogram(&evaluation.returns, MAX_BINS)) {
         text.push('\n');
         text.push_str(&line);
     }

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use crate::base::latency::monotonic_ns;
-use crate::base::units::{number_of, score};
+use crate::base::units::{number_of, percent, score};
 use crate::config::{Config, ExchangeKind, Layers, LearnerKind};
 use crate::env::Registry;
 use crate::os::launcher::Rank;
@@ -13,7 +13,7 @@ use crate::report::{self, Pictures, Step, learning};
 use crate::revisit::resume::{ResumeError, Resumption};
 use crate::run::dir::RunDir;
 use crate::sinks::terminal::{Show, TaskLines, rate};
-use crate::telemetry::{Exit, Summary};
+use crate::telemetry::{Exit, Summary, TaskSummary};
 use crate::train::{Destination, Lost, TrainError, TrainedRun, resume, train};
 use anyhow::{Context, anyhow};
 use clap::ValueEnum;
@@ -31,6 +31,7 @@ use super::config::{Sources, Trust};
     impala train --seed 7 --stop-when-solved       end as soon as it is solved\n  \
     impala train --preset few-frames               learn from as few frames as it can\n  \
     impala train --frames 20000000 --actors 2      longer, with two actors\n  \
+    impala train --env MinAtar/Breakout-v0,MinAtar/Asterix-v0   two tasks, one network\n  \
     impala train --set optimizer.learning_rate.start=0.001   any one setting\n  \
     impala train --config results/latest/config.toml   the settings of an earlier run\n  \
     impala train --seeds 1..5 --name wide --set network.hidden=[256,256]   five runs, and their comparison\n  \
@@ -315,6 +316,12 @@ fn print_result(trained: &TrainedRun) {
             eval.remark()
         );
     }
+    for task in &summary.tasks {
+        say!("{}", task_line(task));
+    }
+    if let Some(mean) = summary.normalized_score {
+        say!("normalised by runs on each alone: mean {}", percent(mean));
+    }
     print_learning(trained);
     if trained.report.exists() {
         say!("report: {}", trained.report.display());
@@ -323,6 +330,17 @@ fn print_result(trained: &TrainedRun) {
     if is_cut_short && trained.run.checkpoint().exists() {
         say!("go on with: impala train --resume {}", trained.run.path().display());
     }
+}
+
+fn task_line(task: &TaskSummary) -> String {
+    let TaskSummary { task, frames, score_last100, eval, .. } = task;
+    let last = score(score_last100.unwrap_or(f64::NAN));
+    let frames = number_of(*frames, "frame");
+    let greedy = eval.map_or(String::new(), |eval| {
+        let episodes = number_of(eval.episodes, "episode");
+        format!(", greedy score over {episodes}: mean {}{}", score(eval.mean), eval.remark())
+    });
+    format!("{task}: last 100 episodes: mean {last}, {frames}{greedy}")
 }
 
 fn speed_line(summary: &Summary) -> String {
@@ -345,6 +363,10 @@ fn speed_line(summary: &Summary) -> String {
 
 /// Says so where a run came to its end and to nothing.
 fn print_learning(trained: &TrainedRun) {
+    // Scores of several tasks have no common scale that could be judged.
+    if !trained.summary.tasks.is_empty() {
+        return;
+    }
     let learning = learning::judge(&RunData::read(&trained.run).rows, &trained.summary);
     if trained.summary.exit == Exit::Finished && learning.is_failure() {
         say!("{learning}");

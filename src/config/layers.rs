@@ -14,7 +14,7 @@ use super::advice::{did_you_mean_setting, in_words};
 use super::error::ConfigError;
 use super::presets::{PRESETS, preset};
 use crate::base::input::read_text_at_most;
-use crate::env::Registry;
+use crate::env::{Registry, task_ids};
 
 /// Every setting with a long comment is far below this.
 const MAX_FILE_BYTES: u64 = 1 << 20;
@@ -60,6 +60,7 @@ impl Layers<'_> {
         let mut table = Table::try_from(base).expect("every configuration is a TOML table");
         if self.earlier.is_none() {
             lay_over(&mut table, preset);
+            share_out_actors(&mut table, task_ids(&env).len());
         }
         lay_over(&mut table, file);
         let mut config = from_table(&table).expect("each layer was read as a configuration before");
@@ -175,6 +176,14 @@ fn preset_table(name: Option<&str>, env: &str) -> Result<Table, ConfigError> {
     let [(default, _), ..] = PRESETS;
     let text = preset(name.unwrap_or(default), env)?;
     Ok(toml::from_str(text).expect("a test reads every preset"))
+}
+
+/// As many actors of these settings for each task as the others have.
+fn share_out_actors(table: &mut Table, n_tasks: usize) {
+    let actors = table.get_mut("actors").and_then(|actors| actors.get_mut("count"));
+    if let Some(Value::Integer(count)) = actors {
+        *count = (*count as usize).next_multiple_of(n_tasks) as i64;
+    }
 }
 
 fn from_table(table: &Table) -> Result<Config, toml::de::Error> {

@@ -18,7 +18,7 @@ mod setting;
 use std::path::Path;
 
 use crate::env::outside::{Launch, names_code};
-use crate::env::{EnvArgs, EnvError, Registry, VecEnv};
+use crate::env::{EnvArgs, EnvError, Registry, VecEnv, task_ids};
 use crate::kernels::Simd;
 use crate::network::heads::last_step;
 use crate::network::params::{MAX_LAYERS, MAX_WIDTH};
@@ -35,7 +35,7 @@ pub use layers::Layers;
 pub use presets::{PRESETS, preset};
 pub use schedule::{Schedule, Shape};
 
-use setting::Allowed::{Flag, Integers, List, Reals, Table, Text, Words};
+use setting::Allowed::{Flag, Integers, List, RealList, Reals, Table, Text, Words};
 use setting::{Setting, Visited, settings, words};
 
 /// The most learner threads: far more than have been seen to help.
@@ -52,9 +52,10 @@ settings! {
     pub struct Config {
         /// Id of the environment: one of the engine's own; or one in a process of its own, such as
         /// gym:LunarLander-v3, vec:ALE/Pong-v5, my_module:make_env, exec:./my_simulator. Its preset, where it
-        /// has one, changes the defaults below.
-        env: String = "CartPole-v1".into(), Text("the id of an environment");
-        /// Arguments of the environment, such as { size = 9 }; which there are, it says itself.
+        /// has one, changes the defaults below. Several ids between commas are tasks that one network learns.
+        env: String = "CartPole-v1".into(), Text("the id of an environment, or several between commas");
+        /// Arguments of the environment, such as { size = 9 }; which there are, it says itself. Each of several
+        /// tasks has them.
         env_args: EnvArgs = EnvArgs::default(), Text("a table of arguments that the environment takes");
         /// Wrappers of an environment of Python, the innermost first; what a wrapper takes follows it as JSON:
         /// module:Class={"size": 7}.
@@ -140,7 +141,7 @@ words! {
 settings! {
     /// The actor processes and their rollouts.
     pub struct ActorSettings {
-        /// N, actor processes.
+        /// N, actor processes. Several tasks have as many each; where nobody sets N, it is rounded up to that.
         count: usize = 4, Integers(1, 256, "processes");
         /// E, environments each actor steps side by side.
         envs_per_actor: usize = 32, Integers(1, 65_536, "environments");
@@ -228,9 +229,15 @@ settings! {
         clip: Clip = Clip::Auto, Clip::ALLOWED;
         /// Multiplies every reward before learning (scores are reported unscaled).
         reward_scale: f32 = 0.1, Reals(1e-9, 1e9, "");
+        /// What the rewards of each of several tasks are multiplied with besides, in the order of env; empty for 1.
+        task_reward_scales: Vec<f32> = Vec::new(), RealList(1e-9, 1e9);
         /// In the place of reward_scale: divide every reward by the running standard deviation of the discounted
         /// return, and clip it at ±10.
         reward_norm: bool = false, Flag;
+        /// PopArt (van Hasselt et al. 2016): the critic predicts each task's returns in units of their own mean and
+        /// deviation, and advantages are divided by that deviation. How far each update moves mean and second moment
+        /// towards those of its targets, such as 0.001; 0 for no PopArt.
+        popart: f64 = 0.0, Reals(0.0, 1.0, "");
         /// Weight of the critic loss ½ (vs − V)².
         baseline_cost: f32 = 0.5, Reals(0.0, 1e9, "");
         /// What is done about the age of the policy that acted.
@@ -457,6 +464,7 @@ impl Config {
         self.simd()?;
         self.backend(&self.network(&spec)?)?;
         self.check_threshold(&spec)?;
+        self.check_tasks()?;
         self.check_batch(self.n_slots())?;
         self.check_budget()?;
         self.check_threads()?;
@@ -473,6 +481,29 @@ impl Config {
         spec.map_err(|error| self.no_env(&error))
     }
 
+    /// The ids of the run's tasks; most often one.
+    pub fn tasks(&self) -> Vec<&str> {
+        task_ids(&self.env)
+    }
+
+    /// How many tasks the run has.
+    pub fn n_tasks(&self) -> usize {
+        self.tasks().len()
+    }
+
+    /// Which task the actor in this place has. They take turns, so that each has as many actors.
+    pub fn task_of(&self, actor: usize) -> usize {
+        actor % self.n_tasks()
+    }
+
+    /// What the rewards of each task are multiplied with besides; none of a run of one task without PopArt, which takes
+    /// them as they are.
+    pub fn task_scales(&self) -> impl Iterator<Item = f32> {
+        let n_tasks = self.n_tasks();
+        let n_scales = if n_tasks > 1 || self.loss.popart > 0.0 { n_tasks } else { 0 };
+        (0..n_scales).map(|task| self.loss.task_reward_scales.get(task).copied().unwrap_or(1.0))
+    }
+
     /// The environments that may be named, with those in processes of their own started, and actions brought
     /// within their bounds, as the settings say.
     pub fn registry(&self) -> Registry {
@@ -487,7 +518,8 @@ impl Config {
     /// What of these settings names code to be run; `None` where nothing does. Who has not written them may not
     /// want that.
     pub fn named_code(&self) -> Option<String> {
-        let env = names_code(&self.env).then(|| format!("env = {}", self.env));
+        let mut tasks = self.tasks().into_iter();
+        let env = tasks.any(names_code).then(|| format!("env = {}", self.env));
         let wrappers = self.env_wrappers.join(", ");
         let wrappers = (!wrappers.is_empty()).then(|| format!("env_wrappers = {wrappers}"));
         let python = (!self.python.is_empty()).then(|| format!("python = {}", self.python));
@@ -503,7 +535,9 @@ impl Config {
         let spec = &Spec { obs: self.seen(&spec.obs)?, ..spec.clone() };
         let torso = self.torso(&spec.obs);
         let normalizes = self.normalizes(&spec.obs)?;
-        let network = NetworkSpec { normalizes, ..NetworkSpec::of(spec, torso) };
+        let (n_values, scales_values) = (self.n_tasks(), self.loss.popart > 0.0);
+        let network =
+            NetworkSpec { normalizes, n_values, scales_values, ..NetworkSpec::of(spec, torso) };
         let hidden = || format!("{:?}", self.network.hidden);
         match (network.fault(), &network.torso) {
             (None, _) => self.with_memory(network, spec),
@@ -612,13 +646,18 @@ impl Config {
         Ok(Arithmetic { kernels: self.simd()?, torch: TorchOptions { channels_last, bf16 } })
     }
 
-    /// `n_envs` environments, seeded from `seed` on, with observations as the network takes them and actions as
-    /// the policy draws them.
+    /// `n_envs` environments of the task with this number, seeded from `seed` on, with observations as the network
+    /// takes them and actions as the policy draws them.
     ///
     /// # Errors
     /// As [`Config::spec`].
-    pub fn make_vec(&self, n_envs: usize, seed: u64) -> Result<Box<dyn VecEnv>, ConfigError> {
-        let envs = self.registry().make_inputs(&self.env, &self.env_args, n_envs, seed);
+    pub fn make_vec(
+        &self,
+        task: usize,
+        n_envs: usize,
+        seed: u64,
+    ) -> Result<Box<dyn VecEnv>, ConfigError> {
+        let envs = self.registry().make_inputs(&self.env, task, &self.env_args, n_envs, seed);
         envs.map_err(|error| self.no_env(&error))
     }
 
@@ -667,6 +706,31 @@ impl Config {
             Some(tag) => Err(value("tags", tag, remedy(""))),
             None => Ok(()),
         }
+    }
+
+    /// Each task needs an actor, and what a run of several does not do is refused by name.
+    fn check_tasks(&self) -> Result<(), ConfigError> {
+        let (n_tasks, n_actors) = (self.n_tasks(), self.actors.count);
+        let n_scales = self.loss.task_reward_scales.len();
+        if !n_actors.is_multiple_of(n_tasks) {
+            let (less, more) = (n_actors / n_tasks * n_tasks, n_actors.next_multiple_of(n_tasks));
+            let which = if less == 0 { more.to_string() } else { format!("{less} or {more}") };
+            let remedy = format!("must be a multiple of {n_tasks}, the tasks of env: take {which}");
+            return Err(value("actors.count", n_actors, remedy));
+        }
+        if n_scales > 0 && (n_scales != n_tasks || n_tasks == 1) {
+            let remedy = match n_tasks {
+                1 => "must be empty where env is one task; set loss.reward_scale".into(),
+                _ => format!("must be {n_tasks} numbers, one for each task of env, or none"),
+            };
+            let scales = format!("{:?}", self.loss.task_reward_scales);
+            return Err(value("loss.task_reward_scales", scales, remedy));
+        }
+        if n_tasks > 1 && self.eval.is_on() {
+            let remedy = "must be 0 where env is several tasks: each is evaluated at the end";
+            return Err(value("eval.interval_s", self.eval.interval_s, remedy.into()));
+        }
+        Ok(())
     }
 
     /// A thread for which there is never a batch would only wait.
@@ -746,6 +810,15 @@ impl Config {
             let remedy =
                 "must be false where several ranks learn: each would have statistics of its own";
             return Err(value("loss.reward_norm", true, remedy.into()));
+        }
+        if self.n_tasks() > 1 && !self.rank.is_alone() {
+            let remedy = "must be one task where several ranks learn: what they exchange is of one";
+            return Err(value("env", &self.env, remedy.into()));
+        }
+        if self.loss.popart > 0.0 && !self.rank.is_alone() {
+            let remedy =
+                "must be 0 where several ranks learn: each would have statistics of its own";
+            return Err(value("loss.popart", self.loss.popart, remedy.into()));
         }
         if self.loss.epochs > 1 && !self.rank.is_alone() {
             let remedy = "must be 1 where several ranks learn: a batch has one round";

@@ -4,6 +4,7 @@
 
 use super::error::ConfigError;
 use crate::base::suggest::did_you_mean;
+use crate::env::task_ids;
 
 /// What a preset is for, by its name. The first is taken where none is named.
 pub const PRESETS: [(&str, &str); 2] = [
@@ -41,6 +42,10 @@ const FEW_FRAMES: &[Preset] = &[
     (&["TMaze-v0"], include_str!("presets/TMaze-v0.toml")),
 ];
 
+/// Those named `default` of several tasks: of MinAtar's games, and of any others.
+const SEVERAL_GAMES: &str = include_str!("presets/several/MinAtar.toml");
+const SEVERAL_TASKS: &str = include_str!("presets/several/any.toml");
+
 /// What `few-frames` means for any other environment.
 const FEW_FRAMES_OF_ANY: &str = include_str!("presets/few-frames/any.toml");
 
@@ -74,7 +79,11 @@ pub fn preset(name: &str, env: &str) -> Result<&'static str, ConfigError> {
         let found = presets.iter().find(|(ids, _)| ids.iter().any(is_of));
         found.map(|(_, text)| *text)
     };
+    let tasks = task_ids(env);
+    let are_games = tasks.iter().all(|id| id.starts_with("MinAtar/"));
     match name {
+        "default" if tasks.len() > 1 && are_games => Ok(SEVERAL_GAMES),
+        "default" if tasks.len() > 1 => Ok(SEVERAL_TASKS),
         "default" => Ok(of(DEFAULT).unwrap_or_default()),
         "few-frames" => Ok(of(FEW_FRAMES).unwrap_or(FEW_FRAMES_OF_ANY)),
         _ => Err(no_such(name)),
@@ -112,6 +121,23 @@ mod tests {
                 ids.iter().for_each(|id| assert_works(name, id));
             }
         }
+    }
+
+    #[test]
+    fn several_tasks_have_a_preset_of_their_own_and_as_many_actors_each() {
+        let games = "MinAtar/Breakout-v0,MinAtar/SpaceInvaders-v0,MinAtar/Asterix-v0";
+        let config = resolved("default", games);
+        assert!(config.loss.popart > 0.0 && config.loss.entropy_cost.start < 0.03);
+        assert_eq!((config.n_tasks(), config.actors.count), (3, 3));
+        config.check().unwrap();
+        let config = resolved("default", "MountainCar-v0,Acrobot-v1");
+        assert!(config.loss.popart > 0.0);
+        assert_eq!((config.actors.count, config.task_of(0), config.task_of(3)), (4, 0, 1));
+        config.check().unwrap();
+        let asked = ["actors.count=4".to_owned()];
+        let layers = Layers { env: Some(games), assignments: &asked, ..Layers::default() };
+        let refused = layers.resolve().unwrap().check().unwrap_err().to_string();
+        assert!(refused.contains("actors.count") && refused.contains("3 or 6"), "{refused}");
     }
 
     fn assert_works(name: &str, id: &str) {

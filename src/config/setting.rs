@@ -29,6 +29,8 @@ pub(super) enum Allowed {
     Reals(f64, f64, &'static str),
     /// As many whole numbers as the first pair says, each within the second, and their unit.
     List((u64, u64), (u64, u64), &'static str),
+    /// Any number of finite numbers, each from the first to the second.
+    RealList(f64, f64),
     /// One of these words, each with its meaning.
     Words(&'static [(&'static str, &'static str)]),
     /// What only another module can judge, in words.
@@ -47,6 +49,7 @@ impl fmt::Display for Allowed {
             Allowed::List((fewest, most), (low, high), _) => {
                 write!(f, "{fewest} to {most} numbers, each {low} to {high}")
             }
+            Allowed::RealList(low, high) => write!(f, "numbers, each {low:?} to {high:?}"),
             Allowed::Words(words) => {
                 write!(f, "{}", words.iter().map(|(word, _)| *word).collect::<Vec<_>>().join(", "))
             }
@@ -316,6 +319,17 @@ impl Value for Vec<String> {
 
     fn is_within(&self, _: &Allowed) -> bool {
         true
+    }
+}
+
+impl Value for Vec<f32> {
+    fn to_toml(&self) -> String {
+        inline_toml(self)
+    }
+
+    fn is_within(&self, allowed: &Allowed) -> bool {
+        let Allowed::RealList(low, high) = *allowed else { return false };
+        self.iter().all(|number| number.is_within(&Allowed::Reals(low, high, "")))
     }
 }
 

@@ -30,6 +30,12 @@ pub enum EnvError {
         /// What is wrong.
         fault: String,
     },
+    /// Several tasks cannot be one run's.
+    #[error("{why}")]
+    Tasks {
+        /// What is wrong, and what to do about it.
+        why: String,
+    },
     /// An action is none of its space. Such an action can only come from a broken sampler, and to clamp it
     /// would record a behaviour policy that never acted.
     #[error("action {action} in environment {index} is not in {space} of {env}; mend who chose it")]

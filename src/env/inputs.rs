@@ -101,7 +101,7 @@ mod tests {
         let (registry, args) = (Registry::default(), EnvArgs::default());
         for id in registry.ids() {
             let raw = played(registry.make_vec(id, &args, 3, 7).unwrap());
-            let mapped = played(registry.make_inputs(id, &args, 3, 7).unwrap());
+            let mapped = played(registry.make_inputs(id, 0, &args, 3, 7).unwrap());
             let ObsSpace::Vector { bounds, .. } = registry.spec(id, &args).unwrap().obs else {
                 continue;
             };

@@ -117,6 +117,7 @@ pub mod column;
 mod error;
 mod hidden;
 mod inputs;
+mod known_scores;
 mod lanes;
 mod minatar;
 pub mod outside;
@@ -125,6 +126,7 @@ mod pixel_catch;
 mod raw_actions;
 mod seeding;
 mod sines;
+mod tasks;
 mod tmaze;
 mod vector;
 
@@ -135,8 +137,10 @@ use serde::de::DeserializeOwned;
 
 pub use args::{ArgError, EnvArgs, NoArgs};
 pub use error::{EnvError, UnknownEnv};
+pub use known_scores::{KnownScores, known_scores};
 pub use picture::Picture;
 pub use seeding::NumpyRng;
+pub use tasks::task_ids;
 pub use vector::{StepBuffer, StepMut, VecEnv};
 
 use crate::space::{ActionMap, ActionSpace, Spec};
@@ -317,38 +321,56 @@ impl Registry {
         self.entries.iter().map(|entry| entry.id)
     }
 
-    /// What an environment is with these arguments. One in a process of its own is asked, at most once.
+    /// What an environment is with these arguments, or several tasks between commas together. One in a process of
+    /// its own is asked, at most once.
     ///
     /// # Errors
     /// [`EnvError`] for an id that is not known, whose message names the nearest and lists all, for
-    /// arguments that it does not take, and for what a process of its own says.
-    pub fn spec(&self, id: &str, args: &EnvArgs) -> Result<Spec, EnvError> {
+    /// arguments that it does not take, for what a process of its own says, and for tasks that have too little in
+    /// common.
+    pub fn spec(&self, env: &str, args: &EnvArgs) -> Result<Spec, EnvError> {
+        let specs = self.of_tasks(env, |id| self.spec_of(id, args))?;
+        tasks::union(env, &specs)
+    }
+
+    fn spec_of(&self, id: &str, args: &EnvArgs) -> Result<Spec, EnvError> {
         match self.entry(id) {
             Ok(entry) => (entry.spec)(args),
             Err(unknown) => Ok(self.outside.account(id, args).ok_or(unknown)??.spec),
         }
     }
 
-    /// Frames of an emulator in a step of an environment; 1 where there is none.
+    /// Frames of an emulator in a step of an environment; 1 where there is none, and of tasks that differ in it.
     ///
     /// # Errors
     /// As [`Registry::spec`].
-    pub fn frames_per_step(&self, id: &str, args: &EnvArgs) -> Result<u32, EnvError> {
-        match self.entry(id) {
+    pub fn frames_per_step(&self, env: &str, args: &EnvArgs) -> Result<u32, EnvError> {
+        let all = self.of_tasks(env, |id| match self.entry(id) {
             Ok(_) => Ok(1),
             Err(unknown) => Ok(self.outside.account(id, args).ok_or(unknown)??.frames_per_step),
-        }
+        })?;
+        Ok(if all.iter().all(|one| *one == all[0]) { all[0] } else { 1 })
     }
 
     /// What a user should know of an environment that can be trained, a line each.
     ///
     /// # Errors
     /// As [`Registry::spec`].
-    pub fn notes(&self, id: &str, args: &EnvArgs) -> Result<Vec<String>, EnvError> {
-        match self.entry(id) {
+    pub fn notes(&self, env: &str, args: &EnvArgs) -> Result<Vec<String>, EnvError> {
+        let all = self.of_tasks(env, |id| match self.entry(id) {
             Ok(_) => Ok(Vec::new()),
             Err(unknown) => Ok(self.outside.account(id, args).ok_or(unknown)??.notes),
-        }
+        })?;
+        Ok(all.concat())
+    }
+
+    /// The same asked of each task.
+    fn of_tasks<T>(
+        &self,
+        env: &str,
+        ask: impl Fn(&str) -> Result<T, EnvError>,
+    ) -> Result<Vec<T>, EnvError> {
+        task_ids(env).into_iter().map(ask).collect()
     }
 
     /// Arguments with which an environment draws itself too, where it can be told to; else these.
@@ -374,21 +396,27 @@ impl Registry {
         }
     }
 
-    /// The same with observations as the network takes them, mapped from their bounds, and with actions as the
-    /// policy draws them, mapped to theirs.
+    /// The same of the task with this index of those that `env` names, with observations as the network takes them,
+    /// mapped from their bounds, and with actions as the policy draws them, mapped to theirs.
     ///
     /// # Errors
     /// As [`Registry::spec`].
+    ///
+    /// # Panics
+    /// If there is no such task.
     pub fn make_inputs(
         &self,
-        id: &str,
+        env: &str,
+        task: usize,
         args: &EnvArgs,
         n_envs: usize,
         seed: u64,
     ) -> Result<Box<dyn VecEnv>, EnvError> {
-        let envs = self.make_vec(id, args, n_envs, seed)?;
+        let ids = task_ids(env);
+        let envs = self.make_vec(ids[task], args, n_envs, seed)?;
         let maps = self.action_maps(&envs.spec().actions);
-        Ok(raw_actions::raw_actions(inputs::network_inputs(envs), maps))
+        let envs = raw_actions::raw_actions(inputs::network_inputs(envs), maps);
+        if ids.len() == 1 { Ok(envs) } else { Ok(tasks::padded(envs, self.spec(env, args)?)) }
     }
 
     fn entry(&self, id: &str) -> Result<&Entry, UnknownEnv> {

@@ -16,6 +16,7 @@ use super::losses::Losses;
 use super::meters::{Meters, Update};
 use super::optim::{Optimizer, UpdateRule, clip_grad_norm};
 use super::pass::PassSums;
+use super::popart::{PopArt, TargetSums};
 use super::reward_norm::RewardNorm;
 use super::streak::{Streak, Verdict};
 use super::targets::ReturnSettings;
@@ -47,6 +48,8 @@ pub struct Gradient<'a> {
     pub version: u64,
     /// Losses and importance ratios, summed over the batch; over those of all ranks once they are exchanged.
     pub sums: PassSums,
+    /// Over the targets of each task, where tasks or their units are told apart.
+    pub targets: Vec<TargetSums>,
     /// The loss that it is the gradient of.
     pub total_loss: f64,
     /// Weight of the entropy bonus in it.
@@ -118,6 +121,8 @@ pub struct Hub<'seg, S> {
     optimizer: Optimizer,
     /// Of observations, where the network has them among its parameters.
     statistics: Option<Statistics>,
+    /// Of each task's targets, where values are in units of them.
+    popart: Option<PopArt>,
     /// Version of the weights that this hub began with.
     first_version: u64,
     /// Updates in a row that would not have been finite.
@@ -164,6 +169,7 @@ impl<'seg, S: MessageSink> Hub<'seg, S> {
         let (loss, actors) = (&config.loss, &config.actors);
         let sizes = [actors.count, actors.envs_per_actor];
         let reward_norm = RewardNorm::new(&ReturnSettings::of(loss), state.return_stats, sizes);
+        let Sizes { network, .. } = Sizes::of(config)?;
         let mut weights = segment.weights_writer()?;
         if weights.version() < Some(state.counters.updates) {
             weights.publish(state.counters.updates, &state.params);
@@ -184,7 +190,8 @@ impl<'seg, S: MessageSink> Hub<'seg, S> {
             first_version: state.counters.updates,
             params: state.params,
             optimizer: Optimizer::resume(UpdateRule::of(&config.optimizer), state.optimizer),
-            statistics: Statistics::of(&Sizes::of(config)?.network),
+            statistics: Statistics::of(&network),
+            popart: PopArt::of(&network, loss),
             n_sent: board.reports_taken(),
             streak: Streak::new(config.supervision.max_bad_updates),
             n_inherited: 0,
@@ -355,6 +362,7 @@ impl<'seg, S: MessageSink> Hub<'seg, S> {
             contribution: &mut Contribution::of(self.config)?,
             version: 0,
             sums: PassSums::default(),
+            targets: Vec::new(),
             total_loss: 0.0,
             entropy_cost: 0.0,
             reward_scale: 0.0,
@@ -431,6 +439,7 @@ impl<'seg, S: MessageSink> Hub<'seg, S> {
             *consumed = (slot.index() + 1).max(*consumed);
         }
         if epoch.is_first() {
+            learned.iter().for_each(|slot| self.meters.tasks.count(&slot.rollout()));
             self.count_episodes(learned, tally);
         }
     }
@@ -485,11 +494,7 @@ impl<'seg, S: MessageSink> Hub<'seg, S> {
         }
         let learning_rate = self.learning_rate();
         self.optimizer.step(&mut self.params, contribution.gradient(), learning_rate as f32);
-        if let Some(statistics) = &self.statistics
-            && epoch.is_first()
-        {
-            batch.slots.iter().for_each(|slot| statistics.add(&mut self.params, &slot.rollout()));
-        }
+        self.move_statistics(gradient, batch);
         if !self.is_finite() {
             self.undo_step();
             return None;
@@ -514,6 +519,18 @@ impl<'seg, S: MessageSink> Hub<'seg, S> {
             ends_batch: epoch.is_last(),
             started_ns: gradient.started_ns,
         })
+    }
+
+    /// Changes the parameters that no gradient changes by what the batch says of observations and targets.
+    fn move_statistics(&mut self, gradient: &Gradient, batch: &SlotBatch) {
+        if let Some(statistics) = &self.statistics
+            && gradient.epoch.is_first()
+        {
+            batch.slots.iter().for_each(|slot| statistics.add(&mut self.params, &slot.rollout()));
+        }
+        if let Some(popart) = &self.popart {
+            popart.update(&mut self.params, &gradient.targets);
+        }
     }
 
     /// Takes parameters and optimiser back to the last update, whose state is what stands in the segment.
@@ -598,7 +615,7 @@ impl<'seg, S: MessageSink> Hub<'seg, S> {
         self.meters.count_update(update, now_ns);
         self.meters.note_if_solved(self.reward_threshold, now_ns);
         if update.ends_batch && self.meters.row_is_due() {
-            self.meters.close_row(now_ns, self.frames_produced());
+            self.close_row(now_ns);
         }
         let n_waiting = self.n_sent.saturating_sub(self.board.reports_taken());
         // What is not sent now stays in the meters, and goes with a later one.
@@ -609,6 +626,11 @@ impl<'seg, S: MessageSink> Hub<'seg, S> {
             self.sink.send(Message::Report(Box::new(report)))?;
         }
         Ok(())
+    }
+
+    fn close_row(&mut self, now_ns: u64) {
+        let units = self.popart.iter().flat_map(|popart| popart.units(&self.params));
+        self.meters.close_row(now_ns, self.frames_produced(), units);
     }
 
     /// Every so many updates all ranks tell one another how they are, and make sure that they have equal weights.
@@ -666,7 +688,7 @@ impl<'seg, S: MessageSink> Hub<'seg, S> {
         self.save_state(self.meters.counters());
         self.part()?;
         let now_ns = monotonic_ns();
-        self.meters.close_row(now_ns, self.frames_produced());
+        self.close_row(now_ns);
         while let Some(report) = self.meters.take_last_report(now_ns) {
             self.sink.send(Message::Report(Box::new(report)))?;
         }

@@ -128,6 +128,7 @@ impl<'run, 'seg, S: MessageSink> Lane<'run, 'seg, S> {
         self.contribution.clear();
         self.pass.set_entropy_cost(self.entropy_cost() as f32);
         self.sums = PassSums::default();
+        self.pass.clear_target_sums();
         for (slots, number) in self.batch.slots.chunks(self.pass.n_slots()).zip(0..) {
             let rollouts: Vec<Rollout> = slots.iter().map(|slot| slot.rollout()).collect();
             let grad = self.contribution.part(number);
@@ -163,6 +164,7 @@ impl<'run, 'seg, S: MessageSink> Lane<'run, 'seg, S> {
             contribution: &mut self.contribution,
             version: self.version,
             sums: self.sums,
+            targets: self.pass.target_sums().collect(),
             total_loss: self.pass.total_loss(&self.sums.losses),
             entropy_cost,
             reward_scale: self.reward_scale,

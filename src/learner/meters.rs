@@ -15,7 +15,9 @@ use crate::telemetry::{
 
 use super::overlap::Overlap;
 use super::pass::PassSums;
+use super::popart::Unit;
 use super::score::Score;
+use super::task_meters::TaskMeters;
 
 /// Reports are at least this far apart: ten a second, so that the channel between the processes
 /// never fills (it blocks its sender when it does).
@@ -132,6 +134,8 @@ pub struct Meters {
     row_interval_frames: u64,
     /// Returns of consumed episodes.
     pub score: Score,
+    /// Returns, frames and rows of each of several tasks.
+    pub tasks: TaskMeters,
     counters: Counters,
     row: RowSums,
     report: Report,
@@ -159,6 +163,7 @@ impl Meters {
             loop_start_ns,
             row_interval_frames: config.row_interval_frames(),
             score: Score::resume(state.recent_returns, counters.episodes),
+            tasks: TaskMeters::new(&config.tasks()),
             counters,
             row: RowSums {
                 start_ns: loop_start_ns,
@@ -283,13 +288,20 @@ impl Meters {
         self.counters.frames - self.row.start_frames >= self.row_interval_frames
     }
 
-    /// Closes the current row at `now_ns`, when actors had produced `frames_produced`.
-    pub fn close_row(&mut self, now_ns: u64, frames_produced: u64) {
+    /// Closes the current row at `now_ns`, when actors had produced `frames_produced` and the values of tasks were in
+    /// these units, if in any.
+    pub fn close_row(
+        &mut self,
+        now_ns: u64,
+        frames_produced: u64,
+        units: impl Iterator<Item = Unit>,
+    ) {
         if self.row.n_updates == 0 {
             return;
         }
         let row = self.finished_row(now_ns, frames_produced);
         self.last_lag_mean = self.row.lag_mean();
+        self.report.task_rows.extend(self.tasks.close(row.time_s, row.frames, units));
         self.report.rows.push(row);
         let ratios = &self.row.sums.off_policy;
         self.report.sums.merge(&LearnerSums {
@@ -307,7 +319,7 @@ impl Meters {
         let run_ns = now_ns - self.loop_start_ns;
         let interval_ns = REPORT_INTERVAL_NS.max(run_ns / REPORT_SHARE_OF_RUN);
         let is_due = now_ns - self.report.start_ns >= interval_ns
-            || self.report.rows.len() >= MAX_ROWS_A_REPORT
+            || self.report.rows.len().max(self.report.task_rows.len()) >= MAX_ROWS_A_REPORT
             || self.report.slots.len() >= MAX_SLOTS_A_REPORT;
         is_due.then(|| self.take_report(now_ns))
     }
@@ -317,6 +329,7 @@ impl Meters {
         self.overlap.settle();
         let is_left = !(self.latency.is_empty()
             && self.report.rows.is_empty()
+            && self.report.task_rows.is_empty()
             && self.report.ranks.is_empty()
             && self.report.slots.is_empty());
         is_left.then(|| self.take_report(now_ns))
@@ -326,6 +339,7 @@ impl Meters {
     fn take_report(&mut self, now_ns: u64) -> Report {
         let mut later = Report { start_ns: now_ns, ..Report::default() };
         later.rows = beyond(&mut self.report.rows, MAX_ROWS_A_REPORT);
+        later.task_rows = beyond(&mut self.report.task_rows, MAX_ROWS_A_REPORT);
         later.slots = beyond(&mut self.report.slots, MAX_SLOTS_A_REPORT);
         self.report.end_ns = now_ns;
         self.report.latency = encode_stages(&self.latency);
@@ -343,6 +357,7 @@ impl Meters {
             frames: self.counters.frames,
             updates: self.counters.updates,
             score_last100: self.score.last100(),
+            task_scores: self.tasks.scores().collect(),
             // The first row of a long run takes long.
             policy_lag_mean: self.last_lag_mean.or_else(|| self.row.lag_mean()),
         }

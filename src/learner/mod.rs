@@ -16,11 +16,13 @@ pub mod meters;
 pub mod optim;
 pub mod overlap;
 pub mod pass;
+pub mod popart;
 pub mod pulse;
 pub mod reward_norm;
 pub mod score;
 pub mod streak;
 pub mod targets;
+pub mod task_meters;
 pub mod vtrace;
 
 use std::fmt;

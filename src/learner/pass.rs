@@ -5,6 +5,7 @@
 use ndarray::Array2;
 
 use super::losses::{ActorCritic, LossCosts, Losses};
+use super::popart::{PopArt, TargetSums};
 use super::targets::{OffPolicyStats, ReturnSettings, TargetBuilder};
 use crate::base::latency::{Stage, StageClock};
 use crate::config::{Config, ConfigError};
@@ -44,6 +45,8 @@ pub struct Pass {
     outputs: Array2<f32>,
     head: Head<Simd, f32>,
     targets: TargetBuilder<Simd>,
+    /// `None` where values are returns.
+    popart: Option<PopArt>,
     loss: ActorCritic<f32>,
     costs: LossCosts<f32>,
     /// Derivative of the loss by the outputs, `[P + V, T·B]`.
@@ -68,6 +71,7 @@ impl Pass {
         let n_slots = network.slots_per_pass(config.loss.batch_slots);
         let (n_steps, n_obs) = (n_slots * rollout.n_frames(), n_slots * rollout.n_observations());
         let kernels = config.simd()?;
+        let targets = TargetBuilder::new(ReturnSettings::of(&config.loss), kernels, n_steps);
         Ok(Pass {
             network,
             n_slots,
@@ -76,7 +80,8 @@ impl Pass {
             stacks: StackedFrames::new(&rollout, n_slots),
             outputs: Array2::zeros((shape.n_outputs(), n_obs)),
             head: Head::new(&spec.actions, kernels, n_steps),
-            targets: TargetBuilder::new(ReturnSettings::of(&config.loss), kernels, n_steps),
+            targets: targets.with_task_scales(config.task_scales()),
+            popart: PopArt::of(&shape, &config.loss),
             loss: ActorCritic::new(n_steps),
             costs: LossCosts::of(&config.loss),
             d_outputs: Array2::zeros((shape.n_outputs(), n_steps)),
@@ -91,6 +96,17 @@ impl Pass {
     /// Sets what rewards are multiplied with from the next rollouts on.
     pub fn set_reward_scale(&mut self, reward_scale: f32) {
         self.targets.set_reward_scale(reward_scale);
+    }
+
+    /// Sums over the targets of each task since the last [`Pass::clear_target_sums`]; of a run of one task without
+    /// PopArt there are none.
+    pub fn target_sums(&self) -> impl Iterator<Item = TargetSums> {
+        self.targets.sums()
+    }
+
+    /// Begins a new batch's sums.
+    pub fn clear_target_sums(&mut self) {
+        self.targets.clear_sums();
     }
 
     /// The loss that the gradient of these terms belongs to.
@@ -131,12 +147,15 @@ impl Pass {
         };
         clock.lap(Stage::Batching);
         self.network.forward(params, &frames, self.outputs.view_mut());
-        let seen = self.head.evaluate(self.outputs.view(), batch.actions);
+        let seen = self.head.evaluate(self.outputs.view(), batch.actions, frames.tasks);
         clock.lap(Stage::Forward);
+        if let Some(popart) = &self.popart {
+            self.targets.set_units(popart.units(params));
+        }
         let (targets, off_policy) = self.targets.solve(&batch, &seen);
         clock.lap(Stage::Vtrace);
         let (losses, slopes) = self.loss.differentiate(&seen, &targets, &self.costs);
-        self.head.chain(batch.actions, &slopes, self.d_outputs.view_mut());
+        self.head.chain(batch.actions, frames.tasks, &slopes, self.d_outputs.view_mut());
         self.network.backward(params, &frames, self.d_outputs.view(), grad);
         clock.lap(Stage::Backward);
         PassSums { losses, off_policy }

@@ -1,10 +1,16 @@
 //! From a batch and what the head sees in it to V-trace targets, and what they say about off-policyness.
 //!
 //! Owns the mapping of rollout rows to V-trace's inputs (discount, weight, scaled reward) and the
-//! statistics of the importance ratios. Called once a pass.
+//! statistics of the importance ratios and of each task's targets. Called once a pass.
+//!
+//! **Values in units of their own.** With PopArt a task's values are `n = (V − μ)/σ`. V-trace is linear in rewards and
+//! values, so it need not know: with `r′ = (r − (1 − γ_t) μ)/σ` it makes of n what it would make of V, in the same
+//! unit. `r′ + γ_t n_{t+1} − n_t` is `(r + γ_t V_{t+1} − V_t)/σ`. Then `vs`, the critic's loss and the advantages are in
+//! units of σ, as PopArt wants them (arXiv 1809.04474, section "Multi-task PopArt").
 
 use super::corrections::{one_step, uncorrected};
 use super::losses::Targets;
+use super::popart::{TargetSums, Unit};
 use super::vtrace::{VtraceInput, VtraceParams, vtrace};
 use crate::config::{Correction, LossSettings};
 use crate::kernels::Kernels;
@@ -135,11 +141,24 @@ impl OffPolicyStats {
     }
 }
 
+/// What is one task's own.
+#[derive(Clone, Copy, Debug, PartialEq)]
+struct TaskTerms {
+    /// Multiplies its rewards besides the scale of all.
+    reward_scale: f64,
+    /// In what its values are counted.
+    unit: Unit,
+    /// Over its targets so far.
+    sums: TargetSums,
+}
+
 /// Computes targets batch by batch, in buffers of one size.
 #[derive(Debug)]
 pub struct TargetBuilder<K> {
     settings: ReturnSettings,
     kernels: K,
+    /// One a task; none where rewards and values of all are taken as they are.
+    tasks: Vec<TaskTerms>,
     discounts: Vec<f32>,
     rewards: Vec<f32>,
     weights: Vec<f32>,
@@ -156,6 +175,7 @@ impl<K: Kernels<f32>> TargetBuilder<K> {
         TargetBuilder {
             settings,
             kernels,
+            tasks: Vec::new(),
             discounts: buffer(),
             rewards: buffer(),
             weights: buffer(),
@@ -171,6 +191,32 @@ impl<K: Kernels<f32>> TargetBuilder<K> {
         self.settings.reward_scale = reward_scale;
     }
 
+    /// The same with rewards of each task multiplied with these besides.
+    pub fn with_task_scales(mut self, scales: impl Iterator<Item = f32>) -> Self {
+        let terms = |scale| TaskTerms {
+            reward_scale: f64::from(scale),
+            unit: Unit::ONE,
+            sums: TargetSums::default(),
+        };
+        self.tasks = scales.map(terms).collect();
+        self
+    }
+
+    /// Counts each task's values in these units from the next batch on.
+    pub fn set_units(&mut self, units: impl Iterator<Item = Unit>) {
+        self.tasks.iter_mut().zip(units).for_each(|(task, unit)| task.unit = unit);
+    }
+
+    /// Forgets what was added up of the targets.
+    pub fn clear_sums(&mut self) {
+        self.tasks.iter_mut().for_each(|task| task.sums = TargetSums::default());
+    }
+
+    /// Sums over the targets of each task, as returns.
+    pub fn sums(&self) -> impl Iterator<Item = TargetSums> {
+        self.tasks.iter().map(|task| task.sums)
+    }
+
     /// The V-trace targets of a batch under the target policy, or those of another correction, and their
     /// statistics.
     pub fn solve(
@@ -179,6 +225,7 @@ impl<K: Kernels<f32>> TargetBuilder<K> {
         seen: &Seen<f32>,
     ) -> (Targets<'_, f32>, OffPolicyStats) {
         self.map_rows(batch);
+        self.take_units(batch.frames.tasks);
         self.importance_ratios(batch, seen);
         let input = VtraceInput {
             n_trajectories: batch.frames.n_trajectories,
@@ -197,6 +244,7 @@ impl<K: Kernels<f32>> TargetBuilder<K> {
                 uncorrected(&input, params.lambda, vs, advantages);
             }
         }
+        self.add_targets(batch.frames.tasks);
         let stats = self.stats(seen);
         let TargetBuilder { vs, rhos, pg_advantages, weights, .. } = self;
         let targets = Targets { vs, rhos, pg_advantages, weights };
@@ -215,6 +263,33 @@ impl<K: Kernels<f32>> TargetBuilder<K> {
             self.weights[n] = if learned { 1.0 } else { 0.0 };
             let reward = batch.rewards[n].clamp(-clip, clip);
             self.rewards[n] = (reward_scale * reward).clamp(-bound, bound);
+        }
+    }
+
+    /// Each reward in the unit of its task's values. Rows go round the trajectories' tasks; without any all are of the
+    /// first.
+    fn take_units(&mut self, tasks: &[u32]) {
+        if self.tasks.is_empty() {
+            return;
+        }
+        let rows = self.rewards.iter_mut().zip(&self.discounts).zip(round(tasks));
+        for ((reward, discount), task) in rows {
+            let TaskTerms { reward_scale, unit, .. } = self.tasks[task];
+            let offset = (1.0 - f64::from(*discount)) * unit.mean;
+            *reward = ((reward_scale * f64::from(*reward) - offset) / unit.std) as f32;
+        }
+    }
+
+    /// Adds the targets of learned rows up, as returns.
+    fn add_targets(&mut self, tasks: &[u32]) {
+        if self.tasks.is_empty() {
+            return;
+        }
+        for ((vs, weight), task) in self.vs.iter().zip(&self.weights).zip(round(tasks)) {
+            let TaskTerms { unit, sums, .. } = &mut self.tasks[task];
+            if *weight != 0.0 {
+                sums.add(unit.std * f64::from(*vs) + unit.mean);
+            }
         }
     }
 
@@ -237,5 +312,141 @@ impl<K: Kernels<f32>> TargetBuilder<K> {
             }
         }
         stats
+    }
+}
+
+/// These tasks again and again; the first one where none are named.
+fn round(tasks: &[u32]) -> impl Iterator<Item = usize> {
+    let tasks = if tasks.is_empty() { &[0] } else { tasks };
+    tasks.iter().cycle().map(|task| *task as usize)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::kernels::Simd;
+    use crate::network::params::unit_f32;
+    use crate::rollout::{Frames, StepKind};
+    use crate::space::{Actions, Obs};
+    use ndarray::Array2;
+    use rand_core::SeedableRng;
+    use rand_xoshiro::Xoshiro256PlusPlus;
+
+    const T: usize = 12;
+    const B: usize = 7;
+    const TASKS: [u32; B] = [2, 0, 1, 1, 2, 0, 2];
+    const SCALES: [f32; 3] = [1.0, 0.25, 4.0];
+    const UNITS: [Unit; 3] =
+        [Unit { mean: 3.0, std: 0.5 }, Unit { mean: -40.0, std: 20.0 }, Unit::ONE];
+
+    /// A batch with every kind of row in it.
+    struct Random {
+        rewards: Vec<f32>,
+        log_mu: Vec<f32>,
+        kinds: Vec<StepKind>,
+        log_pi: Vec<f32>,
+        values: Vec<f32>,
+    }
+
+    impl Random {
+        fn new() -> Self {
+            let mut rng = Xoshiro256PlusPlus::seed_from_u64(4);
+            let mut row = |n: usize, scale: f32| -> Vec<f32> {
+                (0..n).map(|_| scale * (2.0 * unit_f32(&mut rng) - 1.0)).collect()
+            };
+            let kinds = [
+                StepKind::ORDINARY,
+                StepKind::ORDINARY,
+                StepKind::TERMINATED,
+                StepKind::TRUNCATED,
+                StepKind::RESET,
+            ];
+            Random {
+                rewards: row(T * B, 3.0),
+                log_mu: row(T * B, 1.0),
+                kinds: (0..T * B).map(|n| kinds[n % 5]).collect(),
+                log_pi: row(T * B, 1.0),
+                values: row((T + 1) * B, 5.0),
+            }
+        }
+
+        /// Targets, advantages and sums with these values.
+        fn solve(
+            &self,
+            builder: &mut TargetBuilder<Simd>,
+            (values, tasks): (&[f32], &[u32]),
+        ) -> (Vec<f32>, Vec<f32>) {
+            let (obs, actions) = (Array2::zeros((1, (T + 1) * B)), Array2::zeros((1, T * B)));
+            let frames =
+                Frames { tasks, ..Frames::memoryless(B, Obs::Numbers(obs.view()), &self.kinds) };
+            let batch = Batch {
+                frames,
+                actions: Actions::Indices(actions.view()),
+                rewards: &self.rewards,
+                log_mu: &self.log_mu,
+            };
+            let seen = Seen { log_pi: &self.log_pi, entropies: &self.log_pi, values };
+            let (targets, _) = builder.solve(&batch, &seen);
+            (targets.vs.to_vec(), targets.pg_advantages.to_vec())
+        }
+    }
+
+    fn builder() -> TargetBuilder<Simd> {
+        let loss = LossSettings { reward_scale: 0.5, reward_clip: 2.0, ..LossSettings::default() };
+        TargetBuilder::new(ReturnSettings::of(&loss), Simd::detect(), T * B)
+    }
+
+    fn task(n: usize) -> usize {
+        TASKS[n % B] as usize
+    }
+
+    /// What V-trace makes of values in units of their own is what it makes of the returns, in those units.
+    #[test]
+    fn values_in_units_have_the_targets_of_returns() {
+        let mut random = Random::new();
+        let in_units = |n: usize, value: f32| {
+            let Unit { mean, std } = UNITS[task(n)];
+            ((f64::from(value) - mean) / std) as f32
+        };
+        let values: Vec<f32> =
+            random.values.iter().enumerate().map(|(n, value)| in_units(n, *value)).collect();
+        let mut scaled = builder().with_task_scales(SCALES.into_iter());
+        scaled.set_units(UNITS.into_iter());
+        let (vs, advantages) = random.solve(&mut scaled, (&values, &TASKS));
+        // The same without units: each reward is clipped, and multiplied with its task's scale.
+        let rewards = random.rewards.iter_mut().enumerate();
+        rewards.for_each(|(n, reward)| *reward = reward.clamp(-2.0, 2.0) * SCALES[task(n)]);
+        let unclipped = LossSettings { reward_scale: 0.5, ..LossSettings::default() };
+        let mut plain = TargetBuilder::new(ReturnSettings::of(&unclipped), Simd::detect(), T * B);
+        let (expected, plain_advantages) = random.solve(&mut plain, (&random.values, &[]));
+        let mut sums = [TargetSums::default(); 3];
+        for n in 0..T * B {
+            let Unit { mean, std } = UNITS[task(n)];
+            let found = std * f64::from(vs[n]) + mean;
+            approx::assert_relative_eq!(found, f64::from(expected[n]), epsilon = 1e-3);
+            let found = std * f64::from(advantages[n]);
+            approx::assert_relative_eq!(found, f64::from(plain_advantages[n]), epsilon = 1e-3);
+            if random.kinds[n].is_learned() {
+                sums[task(n)].add(f64::from(expected[n]));
+            }
+        }
+        for (found, expected) in scaled.sums().zip(sums) {
+            assert_eq!(found.n, expected.n);
+            approx::assert_relative_eq!(found.sum, expected.sum, epsilon = 1e-2);
+            let (found, expected) = (found.square_sum, expected.square_sum);
+            approx::assert_relative_eq!(found, expected, max_relative = 1e-4);
+        }
+        scaled.clear_sums();
+        assert!(scaled.sums().all(|sums| sums == TargetSums::default()));
+    }
+
+    #[test]
+    fn a_task_of_scale_one_without_a_unit_is_as_if_it_were_alone() {
+        let random = Random::new();
+        let mut tasks = builder().with_task_scales([1.0; 3].into_iter());
+        let found = random.solve(&mut tasks, (&random.values, &TASKS));
+        assert_eq!(found, random.solve(&mut builder(), (&random.values, &[])));
+        let mut one = builder().with_task_scales([1.0].into_iter());
+        assert_eq!(found, random.solve(&mut one, (&random.values, &[])));
     }
 }

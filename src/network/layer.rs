@@ -77,12 +77,19 @@ pub(super) struct Stack {
     shape: [usize; 3],
     /// Numbers of a frame that all layers put out together.
     pub(super) n_activations: usize,
+    /// Numbers that the next dense layer takes besides those of the layer before.
+    n_told: usize,
 }
 
 impl Stack {
     /// No layer yet, on observations of this shape.
     pub(super) fn on(shape: [usize; 3]) -> Stack {
-        Stack { layers: Vec::new(), shape, n_activations: 0 }
+        Stack { layers: Vec::new(), shape, n_activations: 0, n_told: 0 }
+    }
+
+    /// The same, whose first dense layer takes `n_told` more numbers, behind its others.
+    pub(super) fn told(self, n_told: usize) -> Stack {
+        Stack { n_told, ..self }
     }
 
     /// Numbers of a frame that come out.
@@ -90,8 +97,8 @@ impl Stack {
         self.shape.iter().product()
     }
 
-    pub(super) fn dense(self, n_outputs: usize) -> Stack {
-        let n_inputs = self.n_features();
+    pub(super) fn dense(mut self, n_outputs: usize) -> Stack {
+        let n_inputs = self.n_features() + std::mem::take(&mut self.n_told);
         self.then(Layer::Dense { n_inputs, n_outputs }, [n_outputs, 1, 1])
     }
 

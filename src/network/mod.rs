@@ -8,6 +8,9 @@
 //! batch before step 0, from where it goes through the steps in their order. R numbers of an LSTM are h, c, and
 //! what it was told of the step before ([`heads::last_step`]).
 //!
+//! A network of several tasks has a value for each. Its first dense layer takes K more numbers, which tell the task of
+//! the frame: 1 for that task, 0 for the others.
+//!
 //! [`native`] has hand-derived gradients on our own kernels; `torch` has libtorch's autograd.
 
 mod free;
@@ -131,13 +134,18 @@ impl Default for TorchOptions {
     }
 }
 
-/// The network of `spec` as it acts in `n_envs` environments, with all-zero weights: our own where there is one,
-/// whoever learns.
+/// The network of `spec` as it acts in `n_envs` environments, all of the task with this number, with all-zero weights:
+/// our own where there is one, whoever learns.
 ///
 /// # Panics
 /// If this build lacks its [`Backend`].
-pub fn acting(spec: &NetworkSpec, arithmetic: Arithmetic, n_envs: usize) -> Box<dyn Acting> {
-    acting_by(spec, Backend::of(spec), arithmetic, n_envs)
+pub fn acting(
+    spec: &NetworkSpec,
+    arithmetic: Arithmetic,
+    n_envs: usize,
+    task: u32,
+) -> Box<dyn Acting> {
+    acting_by(spec, Backend::of(spec), arithmetic, n_envs, task)
 }
 
 /// The same on a backend of one's choice.
@@ -149,12 +157,13 @@ pub fn acting_by(
     backend: Backend,
     arithmetic: Arithmetic,
     n_envs: usize,
+    task: u32,
 ) -> Box<dyn Acting> {
     let network = match backend {
-        Backend::Native => native::acting(spec, arithmetic.kernels, n_envs),
+        Backend::Native => native::acting(spec, arithmetic.kernels, n_envs, task),
         #[cfg(feature = "torch")]
         Backend::Torch => {
-            free::acting(spec, Box::new(torch::TorchActing::new(spec, arithmetic.torch)))
+            free::acting(spec, Box::new(torch::TorchActing::new(spec, arithmetic.torch, task)))
         }
         #[cfg(not(feature = "torch"))]
         Backend::Torch => panic!("{NO_TORCH}"),

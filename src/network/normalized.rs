@@ -252,7 +252,7 @@ mod tests {
         let plain_params = &params[..ParamLayout::new(&spec(false)).len()];
 
         let acted = |spec: &NetworkSpec, params: &[f32], obs: &Array2<f32>| {
-            let mut network = super::super::acting(spec, kernels, N);
+            let mut network = super::super::acting(spec, kernels, N, 0);
             network.params_mut().copy_from_slice(params);
             let mut outputs = Array2::zeros((2, N));
             let nothing = &mut Array2::zeros((0, N));

@@ -79,7 +79,8 @@ impl LstmLayout {
 ///
 /// Order: for each torso layer weight then bias; the LSTM, if there is one; then `policy.weight`, `value.weight`,
 /// `policy.bias`, `value.bias`. Both are adjacent, so that they are one `[P - F + V, H]` layer to the learner. Then come the F
-/// free parameters, `log_std`, and the statistics of observations, `observations.*`, where there are any.
+/// free parameters, `log_std`, the statistics of observations, `observations.*`, and those of values, `value.mean` and
+/// `value.second_moment`, where there are any.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ParamLayout {
     params: Vec<Param>,
@@ -89,6 +90,7 @@ pub struct ParamLayout {
     policy: Affine,
     free: Range<usize>,
     statistics: Range<usize>,
+    value_statistics: Range<usize>,
     len: usize,
 }
 
@@ -110,8 +112,10 @@ impl ParamLayout {
         let heads = Affine { n_outputs: n_rows + n_values, ..policy };
         let free = builder.push_free(spec.n_free);
         let statistics = builder.push_statistics(if spec.normalizes { spec.n_inputs } else { 0 });
+        let n_scaled = if spec.scales_values { n_values } else { 0 };
+        let value_statistics = builder.push_value_statistics(n_scaled);
         let Builder { params, len } = builder;
-        ParamLayout { params, torso, lstm, heads, policy, free, statistics, len }
+        ParamLayout { params, torso, lstm, heads, policy, free, statistics, value_statistics, len }
     }
 
     /// Values in the flat vector.
@@ -145,6 +149,17 @@ impl ParamLayout {
         self.heads
     }
 
+    /// The last of these: the V values.
+    pub fn values(&self) -> Affine {
+        let (heads, n_before) = (self.heads, self.policy.n_outputs);
+        Affine {
+            n_outputs: heads.n_outputs - n_before,
+            weight: heads.weight + n_before * heads.row_stride,
+            bias: heads.bias + n_before,
+            ..heads
+        }
+    }
+
     /// The first of these, without the values: what an actor needs.
     pub fn policy(&self) -> Affine {
         self.policy
@@ -158,6 +173,11 @@ impl ParamLayout {
     /// Where the statistics of observations lie in the flat vector.
     pub fn statistics(&self) -> Range<usize> {
         self.statistics.clone()
+    }
+
+    /// Where the statistics of the V values lie in the flat vector: a mean each, then a second moment each.
+    pub fn value_statistics(&self) -> Range<usize> {
+        self.value_statistics.clone()
     }
 
     /// Initial parameters.
@@ -255,6 +275,18 @@ impl Builder {
                 [("count", 1, 0.0), ("mean", n_numbers, 0.0), ("variance", n_numbers, 1.0)]
             {
                 let (name, shape) = (format!("observations.{name}"), vec![len]);
+                self.push_param(Param { name, shape, offset: self.len, centre, bound: 0.0 });
+            }
+        }
+        first..self.len
+    }
+
+    /// Mean and second moment of the targets of so many values; where they lie.
+    fn push_value_statistics(&mut self, n_values: usize) -> Range<usize> {
+        let first = self.len;
+        if n_values > 0 {
+            for (name, centre) in [("value.mean", 0.0), ("value.second_moment", 1.0)] {
+                let (name, shape) = (name.into(), vec![n_values]);
                 self.push_param(Param { name, shape, offset: self.len, centre, bound: 0.0 });
             }
         }
@@ -362,6 +394,22 @@ mod tests {
             assert_eq!(free.bound, share * plain.bound, "{}", free.name);
         }
         assert!(plain.free().is_empty() && plain.params().iter().all(|p| p.name != "log_std"));
+    }
+
+    #[test]
+    fn values_are_the_last_rows_and_their_statistics_the_last_parameters() {
+        let spec = NetworkSpec { n_values: 3, ..NetworkSpec::mlp(4, &[8], 2) };
+        let plain = ParamLayout::new(&spec);
+        let scaled = ParamLayout::new(&NetworkSpec { scales_values: true, ..spec });
+        let offset = |name: &str| plain.params().iter().find(|p| p.name == name).unwrap().offset;
+        let values = plain.values();
+        let found = (values.n_outputs, values.weight, values.bias);
+        assert_eq!(found, (3, offset("value.weight"), offset("value.bias")));
+        assert_eq!(scaled.value_statistics(), plain.len()..plain.len() + 6);
+        let init = scaled.init(1);
+        assert_eq!(init[..plain.len()], plain.init(1));
+        assert_eq!(init[plain.len()..], [0.0, 0.0, 0.0, 1.0, 1.0, 1.0]);
+        assert!(plain.value_statistics().is_empty());
     }
 
     #[test]

@@ -34,8 +34,12 @@ pub struct NetworkSpec {
     /// F, how many of these, the first ones, are the same whatever is observed: parameters of their own.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub n_free: usize,
-    /// V, values.
+    /// V, values: one a task. A network of several is told the task of each frame.
     pub n_values: usize,
+    /// Whether mean and second moment of each value's targets stand among its parameters, and values are in units of
+    /// them.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub scales_values: bool,
 }
 
 /// The pictures that a network takes. It sees a pixel as 0 to 1.
@@ -86,6 +90,7 @@ impl NetworkSpec {
             n_action_params,
             n_free,
             n_values: 1,
+            scales_values: false,
         }
     }
 
@@ -101,6 +106,7 @@ impl NetworkSpec {
             n_action_params,
             n_free: 0,
             n_values: 1,
+            scales_values: false,
         }
     }
 
@@ -150,6 +156,11 @@ impl NetworkSpec {
         })
     }
 
+    /// K, numbers by which it is told a frame's task: 1 for that task, 0 for the others; none where there is one.
+    pub fn n_task_inputs(&self) -> usize {
+        if self.n_values > 1 { self.n_values } else { 0 }
+    }
+
     /// P + V.
     pub fn n_outputs(&self) -> usize {
         self.n_action_params + self.n_values
@@ -181,7 +192,8 @@ impl NetworkSpec {
     }
 
     fn stack(&self) -> Option<Stack> {
-        self.torso.stack(self.pixels.map_or([self.n_inputs, 1, 1], |pixels| pixels.shape))
+        let shape = self.pixels.map_or([self.n_inputs, 1, 1], |pixels| pixels.shape);
+        self.torso.stack(shape, self.n_task_inputs())
     }
 
     /// What is wrong with these sizes, if anything is. Sizes without fault can be laid out: no product of
@@ -261,6 +273,24 @@ mod tests {
         assert_eq!(network.pixels, Some(Pixels { shape: [4, 10, 10], high: 1 }));
         assert_eq!((network.n_inputs, network.n_features()), (400, 128));
         assert_eq!(network.n_activations(), 3 * 1024 + 2 * 128);
+    }
+
+    #[test]
+    fn a_network_of_several_tasks_has_a_value_for_each_and_is_told_which_it_is() {
+        let planes = spec(ObsSpace::planes(4, 10, 10), ActionSpace::Discrete(3));
+        for (torso, layer, n_inputs) in
+            [(Torso::Minatar, 3, 1024), (Torso::Mlp { hidden: vec![8, 7] }, 0, 400)]
+        {
+            let one = NetworkSpec::of(&planes, torso);
+            let three = NetworkSpec { n_values: 3, ..one.clone() };
+            let inputs = |network: &NetworkSpec| network.layers()[layer].matrix().unwrap().1;
+            assert_eq!((one.n_task_inputs(), inputs(&one)), (0, n_inputs));
+            assert_eq!((three.n_task_inputs(), inputs(&three)), (3, n_inputs + 3));
+            assert_eq!((three.n_outputs(), three.n_features()), (6, one.n_features()));
+            let n_layers = three.layers().len();
+            let last = three.layers()[n_layers - 2].matrix();
+            assert!(n_layers == 5 || last == one.layers()[2].matrix(), "the first layer alone");
+        }
     }
 
     #[test]

@@ -43,23 +43,26 @@ impl Torso {
         !matches!(self, Torso::Mlp { .. })
     }
 
-    /// Its layers on observations `[C, H, W]`, of which numbers have `[D, 1, 1]`; `None` where a picture is
-    /// too small for its kernels.
-    pub(super) fn stack(&self, shape: [usize; 3]) -> Option<Stack> {
+    /// Its layers on observations `[C, H, W]`, of which numbers have `[D, 1, 1]`, where the first dense one takes
+    /// `n_task_inputs` numbers besides; `None` where a picture is too small for its kernels.
+    pub(super) fn stack(&self, shape: [usize; 3], n_task_inputs: usize) -> Option<Stack> {
+        let pictures = Stack::on(shape).told(n_task_inputs);
         match self {
-            Torso::Mlp { hidden } => Some(mlp(shape, hidden)),
-            Torso::Minatar => minatar(shape),
-            Torso::Nature => nature(shape),
-            Torso::ImpalaShallow => impala_shallow(shape),
-            Torso::ImpalaDeep => Some(impala_deep(shape)),
+            Torso::Mlp { hidden } => {
+                let numbers = Stack::on([shape.iter().product(), 1, 1]);
+                Some(mlp(numbers.told(n_task_inputs), hidden))
+            }
+            Torso::Minatar => minatar(pictures),
+            Torso::Nature => nature(pictures),
+            Torso::ImpalaShallow => impala_shallow(pictures),
+            Torso::ImpalaDeep => Some(impala_deep(pictures)),
         }
     }
 }
 
 /// `D ─ dense ─ tanh ─ dense ─ tanh ─ … ─ features`. Pixels are taken one by one.
-fn mlp(shape: [usize; 3], hidden: &[usize]) -> Stack {
-    let flat = Stack::on([shape.iter().product(), 1, 1]);
-    hidden.iter().fold(flat, |stack, &units| stack.dense(units).tanh())
+fn mlp(numbers: Stack, hidden: &[usize]) -> Stack {
+    hidden.iter().fold(numbers, |stack, &units| stack.dense(units).tanh())
 }
 
 /// Young and Tian 2019 (arXiv 1903.03176), section 3, as their `dqn.py` has it.
@@ -68,8 +71,8 @@ fn mlp(shape: [usize; 3], hidden: &[usize]) -> Stack {
 /// [C,10,10] ─ conv 3×3, 16 ─ ReLU ─ [16,8,8] ─ flatten ─ dense 128 ─ ReLU ─ 128 features
 /// parameters of C = 4: 592 + 131,200
 /// ```
-fn minatar(shape: [usize; 3]) -> Option<Stack> {
-    Some(Stack::on(shape).conv(16, 3, 1)?.relu().flatten().dense(128).relu())
+fn minatar(planes: Stack) -> Option<Stack> {
+    Some(planes.conv(16, 3, 1)?.relu().flatten().dense(128).relu())
 }
 
 /// Mnih et al. 2015 (doi 10.1038/nature14236), "Methods: Model architecture".
@@ -80,8 +83,8 @@ fn minatar(shape: [usize; 3]) -> Option<Stack> {
 ///           ─ conv 3×3 stride 1, 64 ─ ReLU ─ [64,7,7] ─ flatten ─ dense 512 ─ ReLU ─ 512 features
 /// parameters: 8,224 + 32,832 + 36,928 + 1,606,144
 /// ```
-fn nature(shape: [usize; 3]) -> Option<Stack> {
-    let first = Stack::on(shape).conv(32, 8, 4)?.relu();
+fn nature(pictures: Stack) -> Option<Stack> {
+    let first = pictures.conv(32, 8, 4)?.relu();
     let last = first.conv(64, 4, 2)?.relu().conv(64, 3, 1)?.relu();
     Some(last.flatten().dense(512).relu())
 }
@@ -93,8 +96,8 @@ fn nature(shape: [usize; 3]) -> Option<Stack> {
 ///           ─ conv 4×4 stride 2, 32 ─ ReLU ─ [32,9,9] ─ flatten ─ dense 256 ─ ReLU ─ 256 features
 /// parameters: 4,112 + 8,224 + 663,808
 /// ```
-fn impala_shallow(shape: [usize; 3]) -> Option<Stack> {
-    let convs = Stack::on(shape).conv(16, 8, 4)?.relu().conv(32, 4, 2)?.relu();
+fn impala_shallow(pictures: Stack) -> Option<Stack> {
+    let convs = pictures.conv(16, 8, 4)?.relu().conv(32, 4, 2)?.relu();
     Some(convs.flatten().dense(256).relu())
 }
 
@@ -108,8 +111,8 @@ fn impala_shallow(shape: [usize; 3]) -> Option<Stack> {
 ///              └────────────────────────────────────────────┘
 /// parameters: 9,872 + 41,632 + 46,240 + 991,488
 /// ```
-fn impala_deep(shape: [usize; 3]) -> Stack {
-    let sections = [16, 32, 32].into_iter().fold(Stack::on(shape), |stack, channels| {
+fn impala_deep(pictures: Stack) -> Stack {
+    let sections = [16, 32, 32].into_iter().fold(pictures, |stack, channels| {
         let block = |inner: Stack| inner.relu().same_conv(channels).relu().same_conv(channels);
         stack.same_conv(channels).max_pool().residual(block).residual(block)
     });

@@ -6,7 +6,7 @@
 
 use crate::actor::policy::Policy;
 use crate::base::latency::monotonic_ns;
-use crate::env::{EnvArgs, EnvError, Registry, StepBuffer, VecEnv};
+use crate::env::{EnvArgs, EnvError, Registry, StepBuffer, VecEnv, task_ids};
 use crate::kernels::Simd;
 use crate::network::heads::Odds;
 use crate::network::heads::last_step::Steps;
@@ -129,14 +129,19 @@ pub struct Player<'a> {
     checkpoint: &'a Checkpoint,
     environments: &'a Registry,
     args: &'a EnvArgs,
+    /// What the network was made for.
     spec: Spec,
+    /// Which of its tasks is played.
+    task: usize,
+    /// What that shows: the same, but where there are several.
+    task_spec: Spec,
     kernels: Simd,
     selection: Selection,
 }
 
 impl<'a> Player<'a> {
-    /// The network of a checkpoint; `environments` has to hold the one it was trained in, which is made with
-    /// `args`.
+    /// The network of a checkpoint, in its first task; `environments` has to hold the one it was trained in, which is
+    /// made with `args`.
     ///
     /// # Errors
     /// If the checkpoint's environment is not known or has other spaces than its network.
@@ -155,7 +160,29 @@ impl<'a> Player<'a> {
         if !Backend::of(&checkpoint.network).is_built() {
             return Err(EvalError::NoTorch { network: checkpoint.network.name() });
         }
-        Ok(Player { checkpoint, environments, args, spec, kernels, selection })
+        let (task, task_spec) = (0, spec.clone());
+        let player =
+            Player { checkpoint, environments, args, spec, task, task_spec, kernels, selection };
+        player.in_task(task)
+    }
+
+    /// The same in the task with this number.
+    ///
+    /// # Errors
+    /// If that is not known.
+    ///
+    /// # Panics
+    /// If there is no such task.
+    pub fn in_task(mut self, task: usize) -> Result<Self, EvalError> {
+        let id = task_ids(&self.spec.id)[task];
+        self.task_spec = self.environments.spec(id, self.args)?;
+        self.task = task;
+        Ok(self)
+    }
+
+    /// What is played.
+    pub fn spec(&self) -> &Spec {
+        &self.task_spec
     }
 
     /// Plays `n_episodes` episodes, of which `i` is reset with `seed + i`, and calls `played` with the
@@ -275,15 +302,19 @@ impl<'a> Player<'a> {
 
     /// What the first environment says, of what the network takes.
     fn observed(&self, exchange: &Exchange) -> Vec<f32> {
-        self.spec.obs.observed(exchange.step.obs.view().frame(0))
+        let mut inputs = exchange.step.obs.view().frame(0);
+        // Behind them may be zeros, for other tasks.
+        inputs.truncate(self.task_spec.obs.numbers().len);
+        self.task_spec.obs.observed(inputs)
     }
 
     fn seat(&self, n_envs: usize, seed: u64) -> Result<(Policy, Box<dyn VecEnv>), EvalError> {
         let Checkpoint { network, state, .. } = self.checkpoint;
         let arithmetic = Arithmetic::with(self.kernels);
-        let mut policy = Policy::new(network, &self.spec.actions, arithmetic, n_envs, seed);
+        let (task, actions) = (self.task, &self.spec.actions);
+        let mut policy = Policy::of_task(task, network, actions, arithmetic, n_envs, seed);
         policy.params_mut().copy_from_slice(&state.params);
-        let envs = self.environments.make_inputs(&self.spec.id, self.args, n_envs, seed)?;
+        let envs = self.environments.make_inputs(&self.spec.id, task, self.args, n_envs, seed)?;
         Ok((policy, envs))
     }
 }

@@ -261,6 +261,8 @@ mod tests {
             solved_frames: None,
             solved_s: None,
             score_last100: None,
+            tasks: Vec::new(),
+            normalized_score: None,
             score_threshold: None,
             eval: None,
             latency_us: stages_us

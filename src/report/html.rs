@@ -17,6 +17,7 @@ use super::read::RunData;
 use super::resolved::resolved;
 use super::series::Column;
 use super::task;
+use super::tasks::TaskTable;
 use super::units::{DASH, counted, grouped, megabytes, micros, percent, seconds, short};
 use crate::base::latency::Stage;
 use crate::os::cores::MachineLoad;
@@ -37,7 +38,9 @@ pub fn pages(run: &RunData, sections: &[DrawnSection]) -> askama::Result<Pages> 
     let summary = run.summary.as_ref();
     let n_cores = run.meta.as_ref().map(|meta| meta.n_cores);
     let diagnosis = summary.map(|summary| bottleneck::diagnose(summary, n_cores));
-    let learning = summary.map(|summary| learning::judge(&run.rows, summary));
+    // Scores of several tasks have no common scale that could be judged.
+    let of_one = summary.filter(|summary| summary.tasks.is_empty());
+    let learning = of_one.map(|summary| learning::judge(&run.rows, summary));
     let page = Page {
         colours: palette::css(),
         style: STYLE,
@@ -55,6 +58,7 @@ pub fn pages(run: &RunData, sections: &[DrawnSection]) -> askama::Result<Pages> 
         sections,
         ratios: ratio_rows(&run.rows),
         ranks: summary.and_then(RankTable::of),
+        tasks: summary.and_then(TaskTable::of),
         stages: stage_groups(run),
         waits: waits(summary),
         troubles: summary.map(troubles).unwrap_or_default(),
@@ -116,6 +120,7 @@ struct Page<'a> {
     sections: &'a [DrawnSection],
     ratios: Vec<RatioRow>,
     ranks: Option<RankTable>,
+    tasks: Option<TaskTable>,
     stages: Vec<StageGroup>,
     waits: Vec<Wait>,
     troubles: Vec<Fact>,
@@ -262,6 +267,11 @@ fn speed(summary: &Summary) -> Tile {
 
 fn greedy(summary: &Summary) -> Tile {
     const LABEL: &str = "Greedy score";
+    if let Some(mean) = summary.normalized_score {
+        let detail =
+            "mean over the tasks, between random actions and runs on each alone".to_owned();
+        return Tile::new("Normalised score", percent(mean), detail);
+    }
     let Some(eval) = summary.eval else {
         return Tile::new(LABEL, DASH.to_owned(), "the final policy was not evaluated".to_owned());
     };

@@ -3,7 +3,7 @@
 //! [`render`] reads a run folder (`read`), draws its plots (`plots` of `series`, `stages` and `processes`,
 //! as `chart`s of `axis` and `points` in the colours of `palette`), judges whether it learned
 //! ([`learning`]) and what limited it ([`bottleneck`] with [`advice`], by its `shares` of time and cores and
-//! how long its `loops` ran) and fills the page (`html`, with what was learned, the `task`), as HTML and as
+//! how long its `loops` ran) and fills the page (`html`, with what was learned, the `task`, or `tasks`), as HTML and as
 //! Markdown. It may be called while a run runs, and after it was killed. [`compare`] reads many (`compared`), groups them
 //! (`groups` with `spread`), draws what they are compared by (`measures`) and fills a page of its own
 //! (`comparison`).
@@ -36,6 +36,7 @@ mod shares;
 mod spread;
 mod stages;
 mod task;
+mod tasks;
 
 use std::fs;
 use std::io;

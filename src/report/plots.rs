@@ -10,19 +10,27 @@ use super::palette::Colour;
 use super::points::{Point, curve};
 use super::read::RunData;
 use super::series::{Over, Plot, Section, band, level, line, over_run, positive, single};
-use super::{processes, stages};
+use super::{processes, stages, tasks};
 use crate::telemetry::MetricsRow;
 
 /// All plots of a run, in reading order.
 pub fn sections(run: &RunData) -> Vec<Section> {
+    [learned(run)].into_iter().chain(tasks::section(run)).chain(others(run)).collect()
+}
+
+fn learned(run: &RunData) -> Section {
+    let rows = &run.rows;
+    Section {
+        title: "Did it learn?",
+        intro: "The score of an episode is its undiscounted sum of rewards. The losses say how the \
+                    learner got there; their sizes matter less than that they stay finite and settle.",
+        plots: vec![score(run), losses(rows), critic_loss(rows), entropy(rows)],
+    }
+}
+
+fn others(run: &RunData) -> Vec<Section> {
     let rows = &run.rows;
     vec![
-        Section {
-            title: "Did it learn?",
-            intro: "The score of an episode is its undiscounted sum of rewards. The losses say how the \
-                    learner got there; their sizes matter less than that they stay finite and settle.",
-            plots: vec![score(run), losses(rows), critic_loss(rows), entropy(rows)],
-        },
         Section {
             title: "How far apart were actors and learner?",
             intro: "Actors play with weights that are a few updates old. V-trace corrects for that with \

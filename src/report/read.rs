@@ -25,7 +25,7 @@ use crate::run::dir::RunDir;
 use crate::run::meta::Meta;
 use crate::space::Spec;
 use crate::state::checkpoint::Checkpoint;
-use crate::telemetry::{EvalRow, MetricsRow, ProcessSample, Summary};
+use crate::telemetry::{EvalRow, MetricsRow, ProcessSample, Summary, TaskRow};
 
 /// All that is known of a run.
 #[derive(Default)]
@@ -38,6 +38,8 @@ pub struct RunData {
     pub config: toml::Table,
     /// `metrics.csv`, in the order of the file.
     pub rows: Vec<MetricsRow>,
+    /// `tasks.csv`, in the order of the file; empty of a run of one task.
+    pub task_rows: Vec<TaskRow>,
     /// `latency.hlog`, all intervals of a stage added up, ns.
     pub latencies: Latencies,
     /// `latency.hlog`, interval by interval.
@@ -144,8 +146,9 @@ impl RunData {
         data.config = data.read_config(&run.config());
         data.read_metrics(&run.metrics());
         data.read_latencies(&run.latency());
-        data.read_samples(&run.processes());
-        data.read_evaluations(&run.evaluations());
+        data.samples = data.read_optional(&run.processes());
+        data.evaluations = data.read_optional(&run.evaluations());
+        data.task_rows = data.read_optional(&run.tasks());
         data.read_trained(&run.checkpoint());
         data.read_observation(&run.observation());
         data
@@ -175,15 +178,6 @@ impl RunData {
         }
     }
 
-    /// A run of a version that did not sample its processes lacks the file.
-    fn read_samples(&mut self, path: &Path) {
-        if path.exists()
-            && let Some(text) = self.read_text(path)
-        {
-            self.samples = self.read_rows(path, text).0;
-        }
-    }
-
     /// A run that has just begun lacks the file.
     fn read_trained(&mut self, path: &Path) {
         if path.exists() {
@@ -194,13 +188,13 @@ impl RunData {
         }
     }
 
-    /// Most runs lack the file.
-    fn read_evaluations(&mut self, path: &Path) {
-        if path.exists()
-            && let Some(text) = self.read_text(path)
-        {
-            self.evaluations = self.read_rows(path, text).0;
-        }
+    /// The rows of a table that some runs lack.
+    fn read_optional<T>(&mut self, path: &Path) -> Vec<T>
+    where
+        T: DeserializeOwned + Serialize + Default,
+    {
+        let text = if path.exists() { self.read_text(path) } else { None };
+        text.map(|text| self.read_rows(path, text).0).unwrap_or_default()
     }
 
     fn read_observation(&mut self, path: &Path) {

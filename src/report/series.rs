@@ -6,7 +6,7 @@ use super::axis::{Axis, Scale};
 use super::chart::{Chart, Layer, Mark, Panel};
 use super::palette::Colour;
 use super::points::{Point, curve};
-use crate::telemetry::{EvalRow, MetricsRow};
+use crate::telemetry::{EvalRow, MetricsRow, TaskRow};
 
 /// A figure: one drawing, or one for each of the things that a run can be drawn over.
 pub enum Plot {
@@ -61,6 +61,14 @@ impl Over {
 
     /// Where an evaluation lies.
     pub fn of_evaluation(self, row: &EvalRow) -> f64 {
+        match self {
+            Over::Frames => row.frames as f64,
+            Over::Seconds => row.time_s,
+        }
+    }
+
+    /// Where a row of one task lies.
+    pub fn of_task(self, row: &TaskRow) -> f64 {
         match self {
             Over::Frames => row.frames as f64,
             Over::Seconds => row.time_s,

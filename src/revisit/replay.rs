@@ -18,6 +18,7 @@ use crate::config::{Config, ConfigError, Layers};
 use crate::env::Registry;
 use crate::learner::optim::{Optimizer, UpdateRule, clip_grad_norm};
 use crate::learner::pass::Pass;
+use crate::learner::popart::{PopArt, TargetSums};
 use crate::network::Statistics;
 use crate::report::read::RunData;
 use crate::rollout::{Rollout, RolloutBuffer, RolloutShape};
@@ -253,6 +254,7 @@ struct Student<'a> {
     optimizer: Optimizer,
     params: Vec<f32>,
     statistics: Option<Statistics>,
+    popart: Option<PopArt>,
     /// Version of `params`.
     version: u64,
     frames: u64,
@@ -275,6 +277,7 @@ impl<'a> Student<'a> {
             config,
             rollout,
             statistics: Statistics::of(&network),
+            popart: PopArt::of(&network, &config.loss),
             pass: Pass::new(config)?,
             optimizer: Optimizer::resume(UpdateRule::of(&config.optimizer), start.optimizer),
             params: start.params,
@@ -325,6 +328,10 @@ impl<'a> Student<'a> {
         if is_first(&slots[0]) {
             self.count_observed(slots)?;
         }
+        if let Some(popart) = &self.popart {
+            let targets: Vec<TargetSums> = self.pass.target_sums().collect();
+            popart.update(&mut self.params, &targets);
+        }
         slots.iter().try_for_each(|slot| self.forget(slot))?;
         self.version += 1;
         if is_first(&slots[0]) {
@@ -352,6 +359,7 @@ impl<'a> Student<'a> {
         grad: &mut [f32],
     ) -> Option<()> {
         self.pass.set_entropy_cost(slots[0].entropy_cost? as f32);
+        self.pass.clear_target_sums();
         if let Some(reward_scale) = slots[0].reward_scale {
             self.pass.set_reward_scale(reward_scale);
         }

@@ -16,7 +16,7 @@ use crate::run::dir::{RunDir, RunDirError};
 use crate::space::Spec;
 use crate::state::OptimizerState;
 use crate::state::checkpoint::{Checkpoint, CheckpointError};
-use crate::telemetry::{EvalRow, MetricsRow};
+use crate::telemetry::{EvalRow, MetricsRow, TaskRow};
 
 /// A log of hours is a few megabytes; more than this is none of ours.
 const MAX_LOG_BYTES: u64 = 1 << 30;
@@ -114,6 +114,8 @@ pub struct Records {
     pub rows: Vec<MetricsRow>,
     /// Lines of `latency.hlog`.
     pub latency_lines: String,
+    /// Rows of `tasks.csv`.
+    pub task_rows: Vec<TaskRow>,
     /// Rows of `evaluations.csv`.
     pub evaluations: Vec<EvalRow>,
 }
@@ -220,14 +222,15 @@ impl Resumption {
     pub fn records(&self) -> Records {
         let Some(run) = &self.run else { return Records::default() };
         let frames = self.checkpoint.state.counters.frames;
-        let RunData { mut rows, mut evaluations, .. } = RunData::read(run);
+        let RunData { mut rows, mut task_rows, mut evaluations, .. } = RunData::read(run);
         rows.retain(|row| row.frames <= frames);
+        task_rows.retain(|row| row.frames <= frames);
         evaluations.retain(|row| row.frames <= frames);
         let elapsed_s = self.checkpoint.elapsed_ns as f64 / 1e9;
         let log = read_log(&run.latency());
         let kept = log.lines().filter(|line| ends_by(line, elapsed_s));
         let latency_lines = kept.map(|line| format!("{line}\n")).collect();
-        Records { rows, latency_lines, evaluations }
+        Records { rows, latency_lines, task_rows, evaluations }
     }
 }
 
@@ -248,7 +251,7 @@ fn check_spaces(then: &Spec, now: &Spec) -> Result<(), ResumeError> {
 /// A network cannot change its layers.
 fn check_network(then: &NetworkSpec, now: &NetworkSpec) -> Result<(), ResumeError> {
     let (field, then, now) = match (&then.torso, &now.torso) {
-        (torso, same) if torso == same => return check_lstm(then.lstm, now.lstm),
+        (torso, same) if torso == same => return check_parts(then, now),
         (Torso::Mlp { hidden: then }, Torso::Mlp { hidden: now }) => {
             ("network.hidden", format!("{then:?}"), format!("{now:?}"))
         }
@@ -257,8 +260,11 @@ fn check_network(then: &NetworkSpec, now: &NetworkSpec) -> Result<(), ResumeErro
     Err(ResumeError::Differs { field, then, now })
 }
 
-/// Nor its memory.
-fn check_lstm(then: Option<LstmSpec>, now: Option<LstmSpec>) -> Result<(), ResumeError> {
+/// Nor its memory, nor the units of its values.
+fn check_parts(then: &NetworkSpec, now: &NetworkSpec) -> Result<(), ResumeError> {
+    let popart = |spec: &NetworkSpec| if spec.scales_values { "above 0" } else { "0" }.to_owned();
+    let popart = ("loss.popart", popart(then), popart(now));
+    let (then, now) = (then.lstm, now.lstm);
     let units = |lstm: Option<LstmSpec>| lstm.map_or(0, |lstm| lstm.units).to_string();
     let inputs = |lstm: Option<LstmSpec>| match lstm {
         Some(LstmSpec { n_last_step: 1.., .. }) => "last_step".to_owned(),
@@ -266,7 +272,7 @@ fn check_lstm(then: Option<LstmSpec>, now: Option<LstmSpec>) -> Result<(), Resum
     };
     let units = ("network.lstm", units(then), units(now));
     let inputs = ("network.lstm_inputs", inputs(then), inputs(now));
-    let mut facts = [units, inputs].into_iter();
+    let mut facts = [units, inputs, popart].into_iter();
     match facts.find(|(_, then, now)| then != now) {
         Some((field, then, now)) => Err(ResumeError::Differs { field, then, now }),
         None => Ok(()),

@@ -18,12 +18,15 @@ pub struct Frames<'a, R = f32> {
     pub state: ArrayView2<'a, R>,
     /// What is told of the step before each frame, `[L, (T+1)·B]`; no rows where nothing is.
     pub last_steps: ArrayView2<'a, R>,
+    /// Which task each trajectory is of, `[B]`; empty where there is one.
+    pub tasks: &'a [u32],
 }
 
 impl<'a, R> Frames<'a, R> {
-    /// Frames of a network that remembers nothing.
+    /// Frames of one task, of a network that remembers nothing.
     pub fn memoryless(n_trajectories: usize, obs: Obs<'a, R>, kinds: &'a [StepKind]) -> Self {
-        Frames { n_trajectories, obs, kinds, state: no_rows(), last_steps: no_rows() }
+        let (state, last_steps) = (no_rows(), no_rows());
+        Frames { n_trajectories, obs, kinds, state, last_steps, tasks: &[] }
     }
 
     /// The same frames with other observations of them.
@@ -31,9 +34,9 @@ impl<'a, R> Frames<'a, R> {
     where
         'a: 'b,
     {
-        let Frames { n_trajectories, kinds, state, last_steps, .. } = *self;
+        let Frames { n_trajectories, kinds, state, last_steps, tasks, .. } = *self;
         let (state, last_steps) = (state.reborrow(), last_steps.reborrow());
-        Frames { n_trajectories, obs, kinds, state, last_steps }
+        Frames { n_trajectories, obs, kinds, state, last_steps, tasks }
     }
 }
 
@@ -71,6 +74,7 @@ impl<'a> Batch<'a, f32> {
                 kinds: rollout.kinds,
                 state: rollout.state,
                 last_steps: no_rows(),
+                tasks: rollout.tasks,
             },
             actions: rollout.actions,
             rewards: rollout.rewards,

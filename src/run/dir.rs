@@ -268,6 +268,11 @@ impl RunDir {
         self.path.join("evaluations.csv")
     }
 
+    /// Rows of each of several tasks.
+    pub fn tasks(&self) -> PathBuf {
+        self.path.join("tasks.csv")
+    }
+
     /// TensorBoard's file of a run that began this many seconds after the epoch; TensorBoard knows such
     /// files by their name.
     pub fn events(&self, started_s: i64) -> PathBuf {

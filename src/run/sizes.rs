@@ -39,6 +39,7 @@ impl Sizes {
         let rollout = RolloutShape {
             n_state: network.n_state(),
             n_stacked: config.frame_stack,
+            n_tasks: config.n_tasks(),
             ..RolloutShape::new(&spec, actors.unroll_length, actors.envs_per_actor)
         };
         let segment = SegmentShape {

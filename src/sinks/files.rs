@@ -1,7 +1,7 @@
 //! The files of a run, written while it runs.
 //!
 //! Owns the formats of `meta.json`, `config.toml`, `metrics.csv`, `latency.hlog`, `processes.csv`,
-//! `slots.csv`, `evaluations.csv` and `summary.json`, and puts `observation.png` beside them;
+//! `tasks.csv`, `slots.csv`, `evaluations.csv` and `summary.json`, and puts `observation.png` beside them;
 //! `docs/metrics.md` says what each value means. Reads no clock and knows no process. The supervisor
 //! calls it; the report and standard tools read what it writes.
 //!
@@ -23,7 +23,9 @@ use super::batches::BatchFile;
 use crate::base::latency::{Interval, Stage};
 use crate::run::dir::RunDir;
 use crate::run::meta::Meta;
-use crate::telemetry::{EvalRow, Exit, LiveNote, MetricsRow, ProcessSample, SlotRecord, Summary};
+use crate::telemetry::{
+    EvalRow, Exit, LiveNote, MetricsRow, ProcessSample, SlotRecord, Summary, TaskRow,
+};
 
 /// The first line of the log says its format, as the Java `HistogramLogWriter` does; the last comment
 /// says the unit, which the format leaves open.
@@ -65,6 +67,7 @@ pub struct RunFiles {
     latency: BatchFile,
     processes: BatchFile,
     /// Made with their first lines: most runs have none.
+    tasks: Option<BatchFile>,
     slots: Option<BatchFile>,
     evaluations: Option<BatchFile>,
 }
@@ -80,8 +83,8 @@ impl RunFiles {
         let metrics = new_log(&run.metrics(), &csv_header(&MetricsRow::default()))?;
         let processes = new_log(&run.processes(), &csv_header(&ProcessSample::default()))?;
         let latency = new_log(&run.latency(), &hlog_header(SystemTime::from(meta.time_origin)))?;
-        let (slots, evaluations) = (None, None);
-        Ok(RunFiles { run: run.clone(), meta, metrics, latency, processes, slots, evaluations })
+        let (run, tasks, slots, evaluations) = (run.clone(), None, None, None);
+        Ok(RunFiles { run, meta, metrics, latency, processes, tasks, slots, evaluations })
     }
 
     /// Appends rows to `metrics.csv`, all or none of them. An absent value is an empty cell.
@@ -91,6 +94,14 @@ impl RunFiles {
     pub fn append_rows(&mut self, rows: &[MetricsRow]) -> Result<(), FilesError> {
         let lines = csv_lines(rows, false).map_err(|e| encode_error(&self.metrics, &e))?;
         append(&mut self.metrics, &lines)
+    }
+
+    /// Appends rows to `tasks.csv`, all or none of them.
+    ///
+    /// # Errors
+    /// [`FilesError::Write`]; the rows are lost.
+    pub fn append_task_rows(&mut self, rows: &[TaskRow]) -> Result<(), FilesError> {
+        append_if_any(&mut self.tasks, &self.run.tasks(), rows)
     }
 
     /// Appends lines of the `latency.hlog` of the run that this one goes on from.

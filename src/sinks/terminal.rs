@@ -231,9 +231,18 @@ fn write_line(text: &str) {
     let _ = writeln!(stderr(), "{text}");
 }
 
+/// The most tasks whose scores a line has room for.
+const MAX_TASK_SCORES: usize = 6;
+
 fn figures(progress: &Progress) -> String {
     let lag = progress.policy_lag_mean.map_or(DASH.into(), |lag| format!("{lag:.1}"));
-    format!("score {}, policy lag {lag}", score(progress.score_last100.unwrap_or(f64::NAN)))
+    let of_all = [progress.score_last100];
+    let scores = match progress.task_scores.len() {
+        1..=MAX_TASK_SCORES => &progress.task_scores[..],
+        _ => &of_all,
+    };
+    let scores: Vec<String> = scores.iter().map(|value| score(value.unwrap_or(f64::NAN))).collect();
+    format!("score {}, policy lag {lag}", scores.join(" | "))
 }
 
 /// A rate with its unit, in three digits.
@@ -315,6 +324,11 @@ mod tests {
             ..Progress::default()
         };
         assert_eq!(figures(&progress), "score 0.966, policy lag 0.0");
+        let task_scores = vec![Some(8.0), None, Some(120.0)];
+        let progress = Progress { task_scores, ..progress };
+        assert_eq!(figures(&progress), "score 8.00 | – | 120.0, policy lag 0.0");
+        let many = Progress { task_scores: vec![Some(1.0); 57], ..progress };
+        assert_eq!(figures(&many), "score 0.966, policy lag 0.0");
     }
 
     #[test]

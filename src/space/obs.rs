@@ -74,6 +74,26 @@ impl ObsSpace {
         }
     }
 
+    /// What has room for an observation of either, both as they come to the network: that with fewer numbers or
+    /// channels is followed by zeros. `None` where they are not of one kind, or pictures not of one size.
+    pub fn padded(&self, other: &ObsSpace) -> Option<ObsSpace> {
+        match (self, other) {
+            (ObsSpace::Vector { len, .. }, ObsSpace::Vector { len: other, .. }) => {
+                Some(ObsSpace::vector(*len.max(other)))
+            }
+            (
+                ObsSpace::Image { shape: [channels, sides @ ..], high },
+                ObsSpace::Image { shape: [others, other_sides @ ..], high: other_high },
+            ) => {
+                let [height, width] = *sides;
+                let shape = [*channels.max(others), height, width];
+                let is_alike = sides == other_sides && high == other_high;
+                is_alike.then_some(ObsSpace::Image { shape, high: *high })
+            }
+            _ => None,
+        }
+    }
+
     /// How each number comes to the network; `None` where all come as they are.
     pub fn input_maps(&self) -> Option<Vec<InputMap>> {
         match self {
@@ -264,6 +284,25 @@ impl ObsMut<'_> {
         }
     }
 
+    /// Copies observations of the same kind, of as many frames and of as many numbers each or fewer, behind which
+    /// zeros follow.
+    ///
+    /// # Panics
+    /// If they are of another kind, of other frames, or larger.
+    pub fn assign_padded(&mut self, obs: Obs<'_>) {
+        match (self, obs) {
+            (ObsMut::Numbers(room), Obs::Numbers(obs)) => {
+                room.slice_mut(s![..obs.nrows(), ..]).assign(&obs);
+                room.slice_mut(s![obs.nrows().., ..]).fill(0.0);
+            }
+            (ObsMut::Pixels(room), Obs::Pixels(obs)) => {
+                room.slice_mut(s![.., ..obs.ncols()]).assign(&obs);
+                room.slice_mut(s![.., obs.ncols()..]).fill(0);
+            }
+            _ => panic!("numbers and pixels do not mix"),
+        }
+    }
+
     /// Copies observations of the same kind and number.
     ///
     /// # Panics
@@ -328,6 +367,35 @@ mod tests {
         let mut numbers = [0.1, -0.123_456_7, 1e-30];
         InputMap::of([-1.0, 1.0]).map(&mut numbers);
         assert_eq!(numbers, [0.1, -0.123_456_7, 1e-30]);
+    }
+
+    #[test]
+    fn what_is_padded_has_room_for_either_and_zeros_behind_the_smaller() {
+        let padded = ObsSpace::planes(4, 10, 10).padded(&ObsSpace::planes(6, 10, 10));
+        assert_eq!(padded, Some(ObsSpace::planes(6, 10, 10)));
+        let numbers = ObsSpace::bounded(&[[-1.0, 1.0]; 3]).padded(&ObsSpace::vector(2));
+        assert_eq!(numbers, Some(ObsSpace::vector(3)));
+        for (one, other) in [
+            (ObsSpace::planes(4, 10, 10), ObsSpace::planes(4, 10, 9)),
+            (ObsSpace::planes(4, 10, 10), ObsSpace::image(4, 10, 10)),
+            (ObsSpace::planes(1, 2, 2), ObsSpace::vector(4)),
+        ] {
+            assert_eq!(one.padded(&other), None, "{one}, {other}");
+        }
+        for (small, large) in [
+            (ObsSpace::vector(2), ObsSpace::vector(5)),
+            (ObsSpace::image(2, 1, 1), ObsSpace::image(5, 1, 1)),
+        ] {
+            let (mut small, mut large) = (ObsBuffer::zeros(&small, 3), ObsBuffer::zeros(&large, 3));
+            for (buffer, number) in [(&mut small, 7), (&mut large, 9)] {
+                match buffer.view_mut() {
+                    ObsMut::Numbers(mut obs) => obs.fill(f32::from(number)),
+                    ObsMut::Pixels(mut obs) => obs.fill(number),
+                }
+            }
+            large.view_mut().assign_padded(small.view());
+            assert_eq!(large.view().frame(1), [7.0, 7.0, 0.0, 0.0, 0.0]);
+        }
     }
 
     #[test]

@@ -20,6 +20,7 @@ use xxhash_rust::xxh3::xxh3_64;
 use super::{Counters, LearnerState, OptimizerState, ReturnStats, SCORE_WINDOW};
 use crate::base::faults::{self, Point};
 use crate::base::input::{open_regular, read_at_most};
+use crate::env::task_ids;
 use crate::network::NetworkSpec;
 use crate::network::params::ParamLayout;
 use crate::space::{ActionSpace, ObsSpace, Spec};
@@ -366,6 +367,10 @@ fn read_specs(
     }
     if let Some(fault) = spec.fault() {
         return Err(format!("its environment has {fault}"));
+    }
+    let (n_tasks, n_values) = (task_ids(&spec.id).len(), network.n_values);
+    if n_values != n_tasks {
+        return Err(format!("its network has {n_values} values for {n_tasks} tasks"));
     }
     match network.n_stacked(&spec.obs) {
         None => Err(format!("its network sees other observations than {}", spec.obs)),

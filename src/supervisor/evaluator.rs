@@ -6,7 +6,7 @@
 
 use std::io;
 
-use super::exam::{Exam, Unevaluated, Voice};
+use super::exam::{Evaluation, Exam, Unevaluated, Voice};
 use crate::config::Config;
 use crate::os::process::Worker;
 use crate::state::checkpoint::Checkpoint;
@@ -65,7 +65,9 @@ impl Evaluator {
         }
         let (exam, checkpoint) = self.at_work.take()?;
         let evaluated = exam.end(listened);
-        Some(evaluated.map(|evaluation| (checkpoint, evaluation.summary)))
+        let summary = |evaluation: Evaluation| evaluation.summaries.into_iter().flatten().next();
+        let summary = evaluated.map(|evaluation| summary(evaluation).expect("an episode ended"));
+        Some(summary.map(|summary| (checkpoint, summary)))
     }
 
     /// Its process, if one is at work.

@@ -34,8 +34,8 @@ const PICTURE_STEPS: u64 = 40;
 /// What an evaluation leaves.
 #[derive(Clone, Debug)]
 pub struct Evaluation {
-    /// The scores.
-    pub summary: EvalSummary,
+    /// The scores of each task, most often of one; nothing of one of which no episode ended.
+    pub summaries: Vec<Option<EvalSummary>>,
     /// An observation as a PNG file, where observations are pictures.
     pub picture: Option<Vec<u8>>,
 }
@@ -73,8 +73,8 @@ pub enum Unevaluated {
 enum Said {
     /// So many episodes are over.
     Played(u64),
-    /// What came of all; nothing where none ended.
-    Done(Option<EvalSummary>),
+    /// What came of each task; nothing where no episode ended.
+    Done(Vec<Option<EvalSummary>>),
     /// What an observation looks like; after the scores, which it must not cost.
     Seen(Vec<u8>),
 }
@@ -94,7 +94,7 @@ pub struct Exam {
     heard_ns: u64,
     n_played: u64,
     /// What came of it, once that was heard.
-    summary: Option<Option<EvalSummary>>,
+    summaries: Option<Vec<Option<EvalSummary>>>,
     picture: Option<Vec<u8>>,
 }
 
@@ -119,7 +119,7 @@ impl Exam {
             started_ns: now_ns,
             heard_ns: now_ns,
             n_played: 0,
-            summary: None,
+            summaries: None,
             picture: None,
         })
     }
@@ -143,7 +143,7 @@ impl Exam {
             self.heard_ns = monotonic_ns();
             match said {
                 Said::Played(n_episodes) => self.n_played = n_episodes,
-                Said::Done(summary) => self.summary = Some(summary),
+                Said::Done(summaries) => self.summaries = Some(summaries),
                 Said::Seen(png) => self.picture = Some(png),
             }
         }
@@ -168,9 +168,11 @@ impl Exam {
             let _ = self.listen();
         }
         let ended = self.worker.reap()?;
-        match (self.summary, waited) {
-            (Some(Some(summary)), _) => Ok(Evaluation { summary, picture: self.picture }),
-            (Some(None), _) => Err(Unevaluated::Endless(self.max_s)),
+        match (self.summaries, waited) {
+            (Some(summaries), _) if summaries.iter().any(Option::is_some) => {
+                Ok(Evaluation { summaries, picture: self.picture })
+            }
+            (Some(_), _) => Err(Unevaluated::Endless(self.max_s)),
             (None, Err(why)) => Err(why),
             (None, Ok(())) => Err(Unevaluated::Death(ended)),
         }
@@ -220,9 +222,10 @@ fn play_all(
     // As `impala eval` plays it.
     let kernels = config.simd()?.in_f32();
     let player = Player::new(checkpoint, &environments, args, kernels, Selection::Greedy)?;
+    let n_tasks = config.n_tasks();
     let mut said_ns = monotonic_ns();
     let ReportSettings { eval_max_steps: max_steps, eval_max_s: max_s, .. } = config.report;
-    let finished = |n_played: usize| {
+    let mut finished = |n_played: usize| {
         let now_ns = monotonic_ns();
         if now_ns - said_ns >= INTERVAL.as_nanos() as u64 {
             said_ns = now_ns;
@@ -230,14 +233,20 @@ fn play_all(
             let _ = sender.send(Said::Played(n_played as u64));
         }
     };
-    let bounds = Bounds { max_steps, max_s };
-    let played = player.play(n_episodes, seed, bounds, finished)?;
-    sender.send(Said::Done(scores::summarise(&played)))?;
+    // The time is for all.
+    let bounds = Bounds { max_steps, max_s: max_s / n_tasks as f64 };
+    let mut summaries = Vec::new();
+    for task in 0..n_tasks {
+        let finished = |n_finished| finished(task * n_episodes + n_finished);
+        let played = player.clone().in_task(task)?.play(n_episodes, seed, bounds, finished)?;
+        summaries.push(scores::summarise(&played));
+    }
+    sender.send(Said::Done(summaries))?;
     if matches!(checkpoint.spec.obs, ObsSpace::Image { .. }) {
         let moments = player.moments(seed, PICTURE_STEPS)?;
         let middle = &moments[(moments.len() - 1) / 2];
         // A picture that cannot be encoded is one that the report lacks.
-        still(&checkpoint.spec, middle).map_or(Ok(()), |png| sender.send(Said::Seen(png)))?;
+        still(player.spec(), middle).map_or(Ok(()), |png| sender.send(Said::Seen(png)))?;
     }
     Ok(())
 }

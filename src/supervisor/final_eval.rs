@@ -15,7 +15,7 @@ use crate::os::signals::{CaughtSignals, Request};
 use crate::sinks::terminal::{ProgressLine, Show};
 use crate::state::checkpoint::Checkpoint;
 
-/// The greedy score of the final weights, from memory; `None` if no evaluation was asked for.
+/// The greedy scores of the final weights, from memory; `None` if no evaluation was asked for.
 ///
 /// Forks: the calling process must have one thread.
 ///
@@ -36,7 +36,8 @@ pub fn evaluate(
     }
     let fork = |voice| Worker::spawn(|| play(config, checkpoint, n_episodes, voice));
     let mut exam = Exam::begin(config, fork)?;
-    let mut line = ProgressLine::new(show, "evaluating", "episodes", n_episodes);
+    let n_all = n_episodes * config.n_tasks() as u64;
+    let mut line = ProgressLine::new(show, "evaluating", "episodes", n_all);
     let waited = wait_for(&mut exam, signals, &mut line);
     line.finish();
     exam.end(waited).map(Some)

@@ -140,6 +140,7 @@ impl<'a> Recorder<'a> {
         let stages = || latencies.iter().map(|(stage, histogram)| (*stage, histogram));
         self.sinks.files.append_slots(&report.slots)?;
         self.sinks.files.append_rows(&report.rows)?;
+        self.sinks.files.append_task_rows(&report.task_rows)?;
         self.sinks.files.append_latencies(Interval { start_ns, end_ns }, stages())?;
         if let Some(tensorboard) = &mut self.sinks.tensorboard {
             tensorboard.append_rows(&report.rows)?;

@@ -4,8 +4,8 @@ use hdrhistogram::Histogram;
 use serde::{Deserialize, Serialize};
 
 use super::histogram::{DecodeError, EncodedHistogram, lag_histogram};
-use super::row::{MetricsRow, SlotRecord};
-use super::summary::{Exit, LagSummary, RankSummary, Spread};
+use super::row::{MetricsRow, SlotRecord, TaskRow};
+use super::summary::{Exit, LagSummary, RankSummary, Spread, TaskSummary};
 use crate::base::latency::Stage;
 
 /// What the learner sends to the supervisor over ipc-channel.
@@ -26,6 +26,8 @@ pub struct Report {
     pub end_ns: u64,
     /// Rows completed in it.
     pub rows: Vec<MetricsRow>,
+    /// The same, a row for each of several tasks.
+    pub task_rows: Vec<TaskRow>,
     /// Histogram of every stage that was timed in it, encoded.
     pub latency: Vec<(Stage, EncodedHistogram)>,
     /// The newest figures, for the progress line.
@@ -87,7 +89,7 @@ impl LearnerSums {
 }
 
 /// Where training stands.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Progress {
     /// Frames consumed by learning.
     pub frames: u64,
@@ -95,6 +97,8 @@ pub struct Progress {
     pub updates: u64,
     /// Mean return of the last 100 episodes.
     pub score_last100: Option<f64>,
+    /// The same of each of several tasks.
+    pub task_scores: Vec<Option<f64>>,
     /// Mean policy lag of the newest row, in updates; of the first one while it is not finished. `None`
     /// before the first update.
     pub policy_lag_mean: Option<f64>,
@@ -107,6 +111,8 @@ pub struct LearnerFigures {
     pub sums: LearnerSums,
     /// All ranks, as they last said together; empty of a learner alone.
     pub ranks: Vec<RankSummary>,
+    /// Each of several tasks, in the order of their first rows.
+    pub tasks: Vec<TaskSummary>,
     policy_lag: Histogram<u64>,
     gradient_lag: Histogram<u64>,
 }
@@ -116,6 +122,7 @@ impl Default for LearnerFigures {
         LearnerFigures {
             sums: LearnerSums::default(),
             ranks: Vec::new(),
+            tasks: Vec::new(),
             policy_lag: lag_histogram(),
             gradient_lag: lag_histogram(),
         }
@@ -132,6 +139,7 @@ impl LearnerFigures {
         if !report.ranks.is_empty() {
             self.ranks.clone_from(&report.ranks);
         }
+        report.task_rows.iter().for_each(|row| self.add_task(row));
         for (total, part) in [
             (&mut self.policy_lag, &report.policy_lag),
             (&mut self.gradient_lag, &report.gradient_lag),
@@ -144,6 +152,18 @@ impl LearnerFigures {
             });
         }
         Ok(())
+    }
+
+    fn add_task(&mut self, row: &TaskRow) {
+        let known = self.tasks.iter().position(|task| task.task == row.task);
+        let index = known.unwrap_or_else(|| {
+            self.tasks.push(TaskSummary { task: row.task.clone(), ..TaskSummary::default() });
+            self.tasks.len() - 1
+        });
+        let task = &mut self.tasks[index];
+        task.frames += row.task_frames;
+        task.episodes += row.episodes;
+        task.score_last100 = row.score_last100.or(task.score_last100);
     }
 
     /// Policy lag of all slots learned from; `None` if there were none.
@@ -198,6 +218,27 @@ mod tests {
         assert_eq!(figures.sums.collected_during_updates(), 2_000_017.0 / 50.0);
         assert_eq!(figures.sums.first_frame_ns, Some(1));
         assert_eq!(figures.gradient_lag(), None, "there was none");
+    }
+
+    #[test]
+    fn what_was_counted_of_a_task_adds_up_and_its_newest_score_stands() {
+        let row = |task: &str, task_frames, score_last100| TaskRow {
+            task: task.into(),
+            task_frames,
+            episodes: 2,
+            score_last100,
+            ..TaskRow::default()
+        };
+        let mut figures = LearnerFigures::default();
+        for rows in [
+            vec![row("A-v0", 640, None), row("B-v0", 0, Some(3.0))],
+            vec![row("A-v0", 1_280, Some(7.0)), row("B-v0", 640, None)],
+        ] {
+            figures.add(&Report { task_rows: rows, ..Report::default() }).unwrap();
+        }
+        let found = figures.tasks.iter().map(|task| (&*task.task, task.frames, task.score_last100));
+        assert!(found.eq([("A-v0", 1_920, Some(7.0)), ("B-v0", 640, Some(3.0))]));
+        assert!(figures.tasks.iter().all(|task| task.episodes == 4));
     }
 
     #[test]

@@ -10,8 +10,8 @@ mod summary;
 pub use histogram::{DecodeError, EncodedHistogram, encode_stages, lag_histogram};
 pub use live_note::LiveNote;
 pub use message::{LearnerFigures, LearnerSums, Message, Progress, Report};
-pub use row::{EvalRow, MetricsRow, ProcessSample, SlotRecord, Unlearned};
+pub use row::{EvalRow, MetricsRow, ProcessSample, SlotRecord, TaskRow, Unlearned};
 pub use summary::{
     ActorSummary, CoreSummary, EvalSummary, Exit, LagSummary, LatencySummary, MemorySummary,
-    RankSummary, Reliability, SelfChecks, Spread, Summary,
+    RankSummary, Reliability, SelfChecks, Spread, Summary, TaskSummary,
 };

@@ -97,6 +97,33 @@ pub struct MetricsRow {
     pub report_us: f64,
 }
 
+/// One row of `tasks.csv`: one task of several over one reporting interval.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct TaskRow {
+    /// Seconds from process start to the end of the interval.
+    pub time_s: f64,
+    /// Frames of all tasks learned from since the start.
+    pub frames: u64,
+    /// Id of the task's environment.
+    pub task: String,
+    /// Frames of this task learned from in the interval.
+    pub task_frames: u64,
+    /// Its training episodes that finished in the interval.
+    pub episodes: u64,
+    /// Mean undiscounted return of these; empty if none did.
+    pub score_mean: Option<f64>,
+    /// Smallest return in the interval.
+    pub score_min: Option<f64>,
+    /// Largest return in the interval.
+    pub score_max: Option<f64>,
+    /// Mean return of its last 100 finished episodes (of all, while there are fewer).
+    pub score_last100: Option<f64>,
+    /// PopArt's mean of its targets; empty without PopArt.
+    pub value_mean: Option<f64>,
+    /// PopArt's deviation of its targets.
+    pub value_std: Option<f64>,
+}
+
 /// One row of `processes.csv`: one process at one time.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct ProcessSample {

@@ -254,6 +254,23 @@ pub struct RankSummary {
     pub weights: String,
 }
 
+/// What one of several tasks came to.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct TaskSummary {
+    /// Id of its environment.
+    pub task: String,
+    /// Its frames that were learned from, in this part of the run.
+    pub frames: u64,
+    /// Its training episodes that finished, in this part of the run.
+    pub episodes: u64,
+    /// Mean return of its last 100 finished training episodes.
+    pub score_last100: Option<f64>,
+    /// The same where 0 is what random actions score and 1 what is known to be good; `None` where neither is known.
+    pub normalized_score: Option<f64>,
+    /// Greedy evaluation at the end.
+    pub eval: Option<EvalSummary>,
+}
+
 /// Memory of all processes (PSS). What was in no sample is `None`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MemorySummary {
@@ -370,6 +387,12 @@ pub struct Summary {
     pub score_threshold: Option<f64>,
     /// Greedy evaluation at the end.
     pub eval: Option<EvalSummary>,
+    /// Each of several tasks, in the order of `env`; empty where there is one, of which all else here says the same.
+    #[serde(default)]
+    pub tasks: Vec<TaskSummary>,
+    /// Mean of the normalised scores of all tasks; `None` where one of them is not known.
+    #[serde(default)]
+    pub normalized_score: Option<f64>,
     /// Latency of each stage by tag, µs; of this part of a resumed run.
     pub latency_us: BTreeMap<String, LatencySummary>,
     /// Policy lag of all consumed slots, as their gradients were applied; `None` if there were none.

@@ -44,6 +44,11 @@ impl RandomObs {
     }
 }
 
+fn random_tasks(spec: &NetworkSpec, n_trajectories: usize, random: &mut Uniform) -> Vec<u32> {
+    let n_told = if spec.n_values > 1 { n_trajectories } else { 0 };
+    (0..n_told).map(|_| random.below(spec.n_values) as u32).collect()
+}
+
 /// T·B steps of random numbers with every kind of row in them.
 pub struct RandomBatch {
     pub n_trajectories: usize,
@@ -52,6 +57,8 @@ pub struct RandomBatch {
     pub state: Array2<f64>,
     /// `[L, (T+1)·B]`.
     pub last_steps: Array2<f64>,
+    /// `[B]`; empty where there is one.
+    pub tasks: Vec<u32>,
     pub actions: ActionBuffer,
     pub kinds: Vec<StepKind>,
     pub vs: Vec<f64>,
@@ -80,6 +87,7 @@ impl RandomBatch {
             obs: RandomObs::new(spec, n + n_trajectories, &mut random),
             state: random.matrix(spec.n_state(), n_trajectories),
             last_steps: random.matrix(spec.n_last_step(), n + n_trajectories),
+            tasks: random_tasks(spec, n_trajectories, &mut random),
             actions: random_actions(actions, n, &mut random),
             vs: random.vec(n, 2.0),
             pg_advantages: masked(random.vec(n, 2.0)),
@@ -96,7 +104,7 @@ impl RandomBatch {
             RandomObs::Bits(obs) => Obs::Pixels(obs.view()),
         };
         let (state, last_steps) = (self.state.view(), self.last_steps.view());
-        Frames { n_trajectories, obs, kinds, state, last_steps }
+        Frames { n_trajectories, obs, kinds, state, last_steps, tasks: &self.tasks }
     }
 
     pub fn actions(&self) -> Actions<'_> {

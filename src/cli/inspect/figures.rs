@@ -143,9 +143,18 @@ fn progress(data: &RunData, now: &Snapshot) -> String {
     let Some(MetricsRow { time_s, score_last100, .. }) = data.rows.last() else {
         return format!("{progress}, no row in metrics.csv yet");
     };
-    let scored =
-        score_last100.map_or("no score yet".into(), |mean| format!("score {}", score(mean)));
+    let scored = match &task_scores(data)[..] {
+        [] => score_last100.map_or("no score yet".into(), |mean| format!("score {}", score(mean))),
+        scores => format!("score {}", scores.join(" | ")),
+    };
     format!("{progress} after {time_s:.1} s, {scored}")
+}
+
+/// That of each of several tasks, as their last rows have it.
+fn task_scores(data: &RunData) -> Vec<String> {
+    let last = data.task_rows.last().map(|row| row.frames);
+    let newest = data.task_rows.iter().filter(|row| Some(row.frames) == last);
+    newest.map(|row| score(row.score_last100.unwrap_or(f64::NAN))).collect()
 }
 
 /// The time between two snapshots.
@@ -224,6 +233,7 @@ pub fn resampled(series: &[f64], n_points: usize) -> Vec<f64> {
 #[cfg(test)]
 mod tests {
     use crate::shm::board::Phase;
+    use crate::telemetry::TaskRow;
 
     use super::*;
 
@@ -244,6 +254,15 @@ mod tests {
         };
         assert_eq!([waiting(1, 4.0), waiting(2, 2.0), waiting(4, 2.0)], ["50 %", "50 %", "25 %"]);
         assert_eq!(waiting(1, 1.0), "100 %", "a long wait is counted as it ends");
+    }
+
+    #[test]
+    fn the_newest_score_of_each_task_is_told() {
+        let row = |frames, score_last100| TaskRow { frames, score_last100, ..TaskRow::default() };
+        let task_rows = vec![row(10, Some(1.0)), row(10, None), row(20, Some(2.0)), row(20, None)];
+        let data = RunData { task_rows, ..RunData::default() };
+        assert_eq!(task_scores(&data), ["2.00", "–"]);
+        assert_eq!(task_scores(&RunData::default()), [""; 0]);
     }
 
     #[test]

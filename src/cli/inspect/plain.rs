@@ -6,6 +6,7 @@ use crate::base::units::{number_of, score};
 use crate::report::read::RunData;
 use crate::revisit::live::{Life, LiveRun};
 use crate::run::dir::RunDir;
+use crate::telemetry::TaskSummary;
 use nix::poll::{PollTimeout, poll};
 
 use super::figures::{Figures, NONE_YET, PROCESS_TITLES, STAGE_TITLES, count, resampled};
@@ -67,6 +68,10 @@ pub fn print_end(run: &RunDir) -> anyhow::Result<()> {
         score(summary.score_last100.unwrap_or(f64::NAN)),
         if summary.solved { ", solved" } else { "" },
     );
+    for TaskSummary { task, frames, score_last100, .. } in &summary.tasks {
+        let (frames, score) = (count(*frames as f64), score(score_last100.unwrap_or(f64::NAN)));
+        say!("{task}: {frames} frames, score {score}");
+    }
     if run.report().is_file() {
         say!("report: {}", run.report().display());
     }

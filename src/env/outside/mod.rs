@@ -18,6 +18,7 @@ use std::sync::{Arc, OnceLock};
 
 pub use error::OutsideError;
 
+use super::tasks::MAX_TASKS;
 use super::vector::VecEnv;
 use super::{EnvArgs, EnvError};
 use crate::base::latency::monotonic_ns;
@@ -96,8 +97,29 @@ pub struct Outside {
     launch: Launch,
     /// Folder for what they print.
     logs: Option<PathBuf>,
-    /// Clones share it, so that of one command's environments one process is asked.
-    probed: Arc<OnceLock<Probed>>,
+    /// Clones share them, so that of one command's environments one process each is asked.
+    probes: Probes,
+}
+
+/// What is known of as many environments as a run may have tasks.
+#[derive(Clone, Debug)]
+struct Probes(Arc<[OnceLock<Probed>; MAX_TASKS]>);
+
+impl Default for Probes {
+    fn default() -> Self {
+        Probes(Arc::new(std::array::from_fn(|_| OnceLock::new())))
+    }
+}
+
+impl Probes {
+    fn all(&self) -> impl Iterator<Item = &Probed> {
+        self.0.iter().filter_map(OnceLock::get)
+    }
+
+    /// Remembers one more; of those that find no place a process is asked each time.
+    fn add(&self, probed: Probed) {
+        let _ = self.0.iter().try_fold(probed, |probed, place| place.set(probed).err());
+    }
 }
 
 impl Outside {
@@ -113,7 +135,7 @@ impl Outside {
 
     /// What environments say of themselves; `None` for an id that cannot be of any.
     ///
-    /// Asks a process of theirs, at most once where all ask for the same.
+    /// Asks a process of theirs, at most once.
     ///
     /// # Errors
     /// [`EnvError::Outside`].
@@ -122,15 +144,14 @@ impl Outside {
         let is_same = |probed: &&Probed| {
             probed.id == id && probed.args == *args && probed.launch == self.launch
         };
-        if let Some(probed) = self.probed.get().filter(is_same) {
+        if let Some(probed) = self.probes.all().find(is_same) {
             return Some(Ok(probed.account.clone()));
         }
         let probed = self.probe(source, id, args).map_err(|source| EnvError::outside(id, source));
         Some(probed.inspect(|account| {
             let launch = self.launch.clone();
             let (id, args) = (id.into(), args.clone());
-            // A command has one environment. Of another one a process is asked each time.
-            let _ = self.probed.set(Probed { id, args, launch, account: account.clone() });
+            self.probes.add(Probed { id, args, launch, account: account.clone() });
         }))
     }
 

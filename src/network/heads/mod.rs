@@ -9,7 +9,7 @@ pub mod gaussian;
 pub mod last_step;
 mod multi;
 
-use ndarray::{ArrayView2, ArrayViewMut2, NdFloat, s};
+use ndarray::{ArrayView2, ArrayViewMut2, Axis, NdFloat, s};
 use rand_core::Rng;
 
 use crate::kernels::Kernels;
@@ -77,6 +77,8 @@ pub struct Head<K, R> {
     /// P.
     n_params: usize,
     kind: Kind<K, R>,
+    /// Where there are several, the value of each frame's task, `[N]`; no more than was ever needed.
+    values: Vec<R>,
 }
 
 #[derive(Debug)]
@@ -99,15 +101,17 @@ impl<K: Kernels<R>, R: NdFloat> Head<K, R> {
             }
             ActionSpace::Box { low, .. } => Kind::Gaussian(Gaussian::new(low.len(), n_frames)),
         };
-        Head { n_params: n_params(space), kind }
+        Head { n_params: n_params(space), kind, values: Vec::new() }
     }
 
     /// log π(a|x), entropy and value of every frame; `outputs` is `[P + V, (T+1)·B]`,
-    /// `actions` `[K, T·B]`.
+    /// `actions` `[K, T·B]`, `tasks` `[B]`: a frame's value is that of its task. Where there is one task, `tasks` is
+    /// empty.
     pub fn evaluate<'a>(
         &'a mut self,
         outputs: ArrayView2<'a, R>,
         actions: Actions<'_>,
+        tasks: &[u32],
     ) -> Seen<'a, R> {
         let params = outputs.slice(s![..self.n_params, ..actions.n_frames()]);
         let (log_pi, entropies) = match &mut self.kind {
@@ -115,24 +119,48 @@ impl<K: Kernels<R>, R: NdFloat> Head<K, R> {
             Kind::MultiCategorical(head) => head.evaluate(params, actions.indices()),
             Kind::Gaussian(head) => head.evaluate(params, actions.numbers()),
         };
-        let values = outputs.slice_move(s![self.n_params, ..]);
-        let values = values.to_slice().expect("columns of the outputs are contiguous");
+        let rows = outputs.slice_move(s![self.n_params.., ..]);
+        let values = if tasks.is_empty() {
+            rows.index_axis_move(Axis(0), 0).to_slice().expect(CONTIGUOUS)
+        } else {
+            let of_tasks = rows.columns().into_iter().zip(tasks.iter().cycle());
+            self.values.clear();
+            self.values.extend(of_tasks.map(|(values, task)| values[*task as usize]));
+            &self.values
+        };
         Seen { log_pi, entropies, values }
     }
 
-    /// Writes the derivative of the loss by every output, `[P + V, T·B]`. The actions are those of the last
+    /// Writes the derivative of the loss by every output, `[P + V, T·B]`. Actions and tasks are those of the last
     /// [`Head::evaluate`].
-    pub fn chain(&self, actions: Actions<'_>, slopes: &Slopes<R>, mut d_outputs: ArrayViewMut2<R>) {
+    pub fn chain(
+        &self,
+        actions: Actions<'_>,
+        tasks: &[u32],
+        slopes: &Slopes<R>,
+        mut d_outputs: ArrayViewMut2<R>,
+    ) {
         let d_params = d_outputs.slice_mut(s![..self.n_params, ..]);
         match &self.kind {
             Kind::Categorical(head) => head.chain(actions.index_row(), slopes, d_params),
             Kind::MultiCategorical(head) => head.chain(actions.indices(), slopes, d_params),
             Kind::Gaussian(head) => head.chain(slopes, d_params),
         }
-        let d_values = d_outputs.slice_mut(s![self.n_params, ..]).into_slice();
-        d_values.expect("columns of the outputs are contiguous").copy_from_slice(slopes.values);
+        let mut rows = d_outputs.slice_mut(s![self.n_params.., ..]);
+        if tasks.is_empty() {
+            let row = rows.index_axis_move(Axis(0), 0).into_slice();
+            return row.expect(CONTIGUOUS).copy_from_slice(slopes.values);
+        }
+        rows.fill(R::zero());
+        let slopes = slopes.values.iter().zip(tasks.iter().cycle());
+        for (mut d_values, (slope, task)) in rows.columns_mut().into_iter().zip(slopes) {
+            d_values[*task as usize] = *slope;
+        }
     }
 }
+
+/// Said of matrices here.
+const CONTIGUOUS: &str = "columns of the outputs are contiguous";
 
 impl<K: Kernels<f32>> Head<K, f32> {
     /// Draws an action for each of E environments and writes log μ(a|x) beside it; `outputs` is `[P, E]`.

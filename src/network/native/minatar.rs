@@ -1,12 +1,14 @@
 //! MinAtar's network on planes of bits: forward pass and hand-derived gradient over a flat parameter vector.
 //!
 //! Everything is frame-major: a matrix `[N, F]` has one row a frame. The dense layer on top of the convolution
-//! is nearly all of the arithmetic. Letters: N frames, F numbers that come out of the convolution.
+//! is nearly all of the arithmetic. Letters: N frames, F numbers that come out of the convolution, K numbers that tell
+//! the task.
 
 use std::ops::Range;
 
 use ndarray::{ArrayView2, ArrayViewMut2, Axis, NdFloat, s};
 
+use super::super::inputs::tell_tasks;
 use super::super::params::{Affine, ParamLayout};
 use super::super::{Acting, Learning, NetworkSpec, Pixels};
 use super::bit_conv::BitConv;
@@ -24,7 +26,9 @@ struct Minatar<K, R> {
     layout: ParamLayout,
     kernels: K,
     conv: BitConv<R>,
-    /// What comes out of the convolution, after ReLU, `[N, F]`.
+    /// F.
+    n_seen: usize,
+    /// What comes out of the convolution, after ReLU, and the task behind it, `[N, F + K]`.
     seen: FeatureMajor<R>,
     /// What comes out of the dense layer, after ReLU, `[N, 128]`.
     hidden: FeatureMajor<R>,
@@ -39,27 +43,31 @@ impl<K: Kernels<R>, R: NdFloat> Minatar<K, R> {
             layout,
             kernels,
             conv: BitConv::new(shape),
+            n_seen: dense.n_inputs - spec.n_task_inputs(),
             seen: FeatureMajor::zeros(n_frames, dense.n_inputs),
             hidden: FeatureMajor::zeros(n_frames, dense.n_outputs),
         }
     }
 
-    /// Torso and one head, whose outputs are `[O, N]`, of bits `[N, C·H·W]`. Allocates nothing.
+    /// Torso and one head, whose outputs are `[O, N]`, of bits `[N, C·H·W]`, whose frames go round these tasks.
+    /// Allocates nothing.
     fn forward(
         &mut self,
         (params, head): (&[R], Affine),
-        bits: ArrayView2<u8>,
+        (bits, tasks): (ArrayView2<u8>, &[u32]),
         mut outputs: ArrayViewMut2<R>,
     ) {
         let [conv, dense] = *self.layout.torso() else {
             unreachable!("two layers have parameters")
         };
         self.conv.load(conv.weight(params), conv.bias(params));
+        let told = self.seen.view_mut().slice_move(s![.., self.n_seen..]);
+        tell_tasks(tasks, told.reversed_axes());
         for tile in tiles(bits.nrows()) {
             let mut seen = self.seen.view_mut().slice_move(s![tile.clone(), ..]);
             let frames = bits.slice(s![tile.clone(), ..]);
             for (sums, bits) in seen.outer_iter_mut().zip(frames.outer_iter()) {
-                let sums = sums.into_slice().expect(WHOLE);
+                let sums = &mut sums.into_slice().expect(WHOLE)[..self.n_seen];
                 self.conv.forward(self.kernels, bits.to_slice().expect(WHOLE), sums);
                 relu(sums);
             }
@@ -100,7 +108,8 @@ impl<K: Kernels<R>, R: NdFloat> Minatar<K, R> {
             dense.backward(self.kernels, d_hidden.view(), d_seen.view_mut(), grad);
             for (d_sums, bits) in d_seen.outer_iter().zip(bits.slice(rows).outer_iter()) {
                 let (bits, d_sums) = (bits.to_slice(), d_sums.to_slice());
-                self.conv.backward(self.kernels, bits.expect(WHOLE), d_sums.expect(WHOLE));
+                let d_sums = &d_sums.expect(WHOLE)[..self.n_seen];
+                self.conv.backward(self.kernels, bits.expect(WHOLE), d_sums);
             }
         }
         let (d_weight, d_bias) = conv.split_mut(grad);
@@ -124,7 +133,7 @@ fn relu<R: NdFloat>(numbers: &mut [R]) {
     }
 }
 
-/// A layer whose inputs, `[N, I]`, came out of a ReLU.
+/// A layer whose inputs, `[N, I]`, came out of a ReLU, or have no derivative that is asked for.
 struct Layer<'a, R> {
     affine: Affine,
     params: &'a [R],
@@ -159,7 +168,7 @@ impl<R: NdFloat> Layer<'_, R> {
 struct Scratch<R> {
     /// `[TILE_FRAMES, 128]`.
     d_hidden: FeatureMajor<R>,
-    /// `[TILE_FRAMES, F]`.
+    /// `[TILE_FRAMES, F + K]`.
     d_seen: FeatureMajor<R>,
 }
 
@@ -168,13 +177,15 @@ struct Scratch<R> {
 pub(super) struct MinatarActing {
     network: Minatar<Simd, f32>,
     params: Vec<f32>,
+    /// Of all environments.
+    task: u32,
 }
 
 impl MinatarActing {
-    /// The network of `spec` for `n_envs` environments, with all-zero weights.
-    pub(super) fn new(spec: &NetworkSpec, kernels: Simd, n_envs: usize) -> Self {
+    /// The network of `spec` for `n_envs` environments of one task, with all-zero weights.
+    pub(super) fn new(spec: &NetworkSpec, kernels: Simd, n_envs: usize, task: u32) -> Self {
         let network = Minatar::new(spec, kernels, n_envs);
-        MinatarActing { params: vec![0.0; network.layout.len()], network }
+        MinatarActing { params: vec![0.0; network.layout.len()], network, task }
     }
 }
 
@@ -189,7 +200,7 @@ impl Acting for MinatarActing {
 
     fn outputs(&mut self, obs: Obs<'_>, _: ArrayViewMut2<f32>, outputs: ArrayViewMut2<f32>) {
         let head = self.network.layout.policy();
-        self.network.forward((&self.params, head), obs.pixels(), outputs);
+        self.network.forward((&self.params, head), (obs.pixels(), &[self.task]), outputs);
     }
 }
 
@@ -222,7 +233,7 @@ impl<K: Kernels<R>, R: NdFloat> Learning<R> for MinatarLearning<K, R> {
 
     fn forward(&mut self, params: &[R], frames: &Frames<R>, outputs: ArrayViewMut2<R>) {
         let head = self.network.layout.heads();
-        self.network.forward((params, head), frames.obs.pixels(), outputs);
+        self.network.forward((params, head), (frames.obs.pixels(), frames.tasks), outputs);
     }
 
     fn backward(

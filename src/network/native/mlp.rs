@@ -24,17 +24,20 @@ pub(super) struct MlpActing {
     is_stale: bool,
     inputs: Inputs<f32>,
     stack: Box<dyn Stack<f32>>,
+    /// Of all environments.
+    task: u32,
 }
 
 impl MlpActing {
-    /// The network of `spec` for `n_envs` environments, with all-zero weights.
-    pub(super) fn new(spec: &NetworkSpec, kernels: Simd, n_envs: usize) -> Self {
+    /// The network of `spec` for `n_envs` environments of one task, with all-zero weights.
+    pub(super) fn new(spec: &NetworkSpec, kernels: Simd, n_envs: usize, task: u32) -> Self {
         let layout = ParamLayout::new(spec);
         MlpActing {
             params: vec![0.0; layout.len()],
             is_stale: false,
             inputs: Inputs::new(spec, n_envs),
             stack: kernels.stack(&layers(&layout, layout.policy()), n_envs, false),
+            task,
         }
     }
 }
@@ -53,7 +56,7 @@ impl Acting for MlpActing {
         if std::mem::take(&mut self.is_stale) {
             self.stack.pack(&self.params);
         }
-        let inputs = self.inputs.take(obs);
+        let inputs = self.inputs.take(obs, &[self.task]);
         self.stack.forward(&self.params, inputs, outputs);
     }
 }
@@ -90,7 +93,7 @@ impl<R: NdFloat + Send> Learning<R> for MlpLearning<R> {
 
     fn forward(&mut self, params: &[R], frames: &Frames<R>, outputs: ArrayViewMut2<R>) {
         self.stack.pack(params);
-        let inputs = self.inputs.take(frames.obs);
+        let inputs = self.inputs.take(frames.obs, frames.tasks);
         self.stack.forward(params, inputs, outputs);
     }
 

@@ -27,16 +27,16 @@ pub fn supports(spec: &NetworkSpec) -> bool {
     }
 }
 
-/// The network of `spec` as it acts in `n_envs` environments, with all-zero weights.
+/// The network of `spec` as it acts in `n_envs` environments of one task, with all-zero weights.
 ///
 /// # Panics
 /// If it is not [supported](supports).
-pub fn acting(spec: &NetworkSpec, kernels: Simd, n_envs: usize) -> Box<dyn Acting> {
+pub fn acting(spec: &NetworkSpec, kernels: Simd, n_envs: usize, task: u32) -> Box<dyn Acting> {
     assert!(supports(spec), "{} is left to libtorch", spec.name());
     let network: Box<dyn Acting> = match (&spec.torso, spec.lstm) {
-        (Torso::Minatar, _) => Box::new(minatar::MinatarActing::new(spec, kernels, n_envs)),
-        (_, None) => Box::new(mlp::MlpActing::new(spec, kernels, n_envs)),
-        (_, Some(_)) => Box::new(recurrent::RecurrentActing::new(spec, kernels, n_envs)),
+        (Torso::Minatar, _) => Box::new(minatar::MinatarActing::new(spec, kernels, n_envs, task)),
+        (_, None) => Box::new(mlp::MlpActing::new(spec, kernels, n_envs, task)),
+        (_, Some(_)) => Box::new(recurrent::RecurrentActing::new(spec, kernels, n_envs, task)),
     };
     free::acting(spec, network)
 }

@@ -38,10 +38,15 @@ impl<K: Kernels<R> + 'static, R: NdFloat> Recurrent<K, R> {
         }
     }
 
-    /// What goes into the gates of every frame but for the memory: from the observations, and from what is told of
-    /// the steps before, `[L, N]`.
-    fn open_gates(&mut self, params: &[R], obs: Obs<'_, R>, last_steps: ArrayView2<R>) {
-        let (inputs, mut gates) = (self.inputs.take(obs), self.unrolled.gates.view_mut());
+    /// What goes into the gates of every frame but for the memory: from the observations and their tasks, and from what
+    /// is told of the steps before, `[L, N]`.
+    fn open_gates(
+        &mut self,
+        params: &[R],
+        (obs, tasks): (Obs<'_, R>, &[u32]),
+        last_steps: ArrayView2<R>,
+    ) {
+        let (inputs, mut gates) = (self.inputs.take(obs, tasks), self.unrolled.gates.view_mut());
         self.stack.forward(params, inputs, gates.view_mut());
         let last_step = self.lstm.layout.last_step;
         if last_step.n_inputs > 0 {
@@ -63,13 +68,15 @@ pub(super) struct RecurrentActing {
     params: Vec<f32>,
     /// The stack has not taken over the newest weights.
     is_stale: bool,
+    /// Of all environments.
+    task: u32,
 }
 
 impl RecurrentActing {
-    /// The network of `spec` for `n_envs` environments, with all-zero weights.
-    pub(super) fn new(spec: &NetworkSpec, kernels: Simd, n_envs: usize) -> Self {
+    /// The network of `spec` for `n_envs` environments of one task, with all-zero weights.
+    pub(super) fn new(spec: &NetworkSpec, kernels: Simd, n_envs: usize, task: u32) -> Self {
         let network = Recurrent::new(spec, kernels, n_envs, false);
-        RecurrentActing { params: vec![0.0; network.layout.len()], is_stale: false, network }
+        RecurrentActing { params: vec![0.0; network.layout.len()], is_stale: false, network, task }
     }
 }
 
@@ -89,12 +96,12 @@ impl Acting for RecurrentActing {
         mut state: ArrayViewMut2<f32>,
         outputs: ArrayViewMut2<f32>,
     ) {
-        let RecurrentActing { network, params, is_stale } = self;
+        let RecurrentActing { network, params, is_stale, task } = self;
         if std::mem::take(is_stale) {
             network.stack.pack(params);
         }
         let last_step = s![2 * network.lstm.layout.n_units().., ..];
-        network.open_gates(params, obs, state.slice(last_step));
+        network.open_gates(params, (obs, &[*task]), state.slice(last_step));
         network.unrolled.begin(state.view());
         network.lstm.step(params, 0..state.ncols(), &mut network.unrolled);
         network.unrolled.end(state.view_mut());
@@ -141,7 +148,7 @@ impl<K: Kernels<R> + 'static, R: NdFloat + Send> Learning<R> for RecurrentLearni
     fn forward(&mut self, params: &[R], frames: &Frames<R>, outputs: ArrayViewMut2<R>) {
         let network = &mut self.network;
         network.stack.pack(params);
-        network.open_gates(params, frames.obs, frames.last_steps);
+        network.open_gates(params, (frames.obs, frames.tasks), frames.last_steps);
         network.unrolled.begin(frames.state);
         let time = (frames.n_trajectories, frames.kinds);
         network.lstm.forward(params, time, &mut network.unrolled);

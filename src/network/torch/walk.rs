@@ -1,9 +1,10 @@
 //! A torso, an LSTM where there is one, and the heads as tensor operations: one walk over the layers, whatever the
 //! torso.
 
-use ndarray::{ArrayView2, s};
+use ndarray::{Array2, ArrayView2, s};
 use tch::{Kind, Tensor};
 
+use super::super::inputs;
 use super::super::layer::{Conv, Layer};
 use super::super::params::{Affine, ParamLayout};
 use super::super::{NetworkSpec, Pixels, TorchOptions};
@@ -19,6 +20,7 @@ pub(super) struct Walk {
     pixels: Option<Pixels>,
     torso: Vec<Affine>,
     lstm: Option<Lstm>,
+    n_task_inputs: usize,
     heads: Affine,
     policy: Affine,
     /// Values of each weight and each bias, in the order of the flat vector, and of the rest that no layer has.
@@ -36,14 +38,15 @@ impl Walk {
         let sizes_of = |layer: &Affine| [layer.n_outputs * layer.n_inputs, layer.n_outputs];
         let sizes = torso.iter().flat_map(sizes_of);
         let sizes = sizes.chain(lstm.iter().flat_map(Lstm::split_sizes));
-        let sizes =
-            sizes.chain(sizes_of(&heads)).chain([layout.free().len(), layout.statistics().len()]);
+        let others = [layout.free(), layout.statistics(), layout.value_statistics()];
+        let sizes = sizes.chain(sizes_of(&heads)).chain(others.map(|span| span.len()));
         Walk {
             layers: spec.layers(),
             pixels: spec.pixels,
             split_sizes: sizes.map(|size| size as i64).collect(),
             torso,
             lstm,
+            n_task_inputs: spec.n_task_inputs(),
             heads,
             policy: layout.policy(),
             options,
@@ -56,8 +59,8 @@ impl Walk {
     /// whole vector.
     pub(super) fn split(&self, params: &Tensor) -> Vec<Tensor> {
         let all = params.split_with_sizes(&self.split_sizes[..], 0);
-        // Free parameters and statistics are last.
-        let n_others = all.len() - 2 - 2 * self.torso.len();
+        // Free parameters and statistics, of observations and of values, are last.
+        let n_others = all.len() - 3 - 2 * self.torso.len();
         let others = all.into_iter().skip(2 * self.torso.len()).take(n_others);
         let torso = params.to_kind(self.kind()).split_with_sizes(&self.split_sizes[..], 0);
         torso.into_iter().take(2 * self.torso.len()).chain(others).collect()
@@ -98,7 +101,7 @@ impl Walk {
 
     /// What goes into the heads: the LSTM's units, `[H, N]`, and its memory afterwards; or the features, `[F, N]`.
     fn head_inputs(&self, parts: &[Tensor], frames: &Frames) -> (Tensor, Option<Memory>) {
-        let features = self.features(parts, frames.obs);
+        let features = self.features(parts, frames);
         let Some(lstm) = &self.lstm else { return (features, None) };
         let parts = &parts[2 * self.torso.len()..][..lstm::N_PARTS];
         let inputs = match frames.last_steps.nrows() {
@@ -111,11 +114,27 @@ impl Walk {
     }
 
     /// Features, `[F, N]`.
-    fn features(&self, parts: &[Tensor], obs: Obs<'_>) -> Tensor {
+    fn features(&self, parts: &[Tensor], frames: &Frames) -> Tensor {
         let mut torso = parts[..2 * self.torso.len()].chunks_exact(2);
-        let features =
-            self.layers.iter().fold(self.input(obs), |x, layer| self.layer(layer, x, &mut torso));
+        let is_dense = |layer: &Layer| matches!(layer, Layer::Dense { .. });
+        let first_dense = self.layers.iter().position(is_dense);
+        let layers = self.layers.iter().enumerate();
+        let features = layers.fold(self.input(frames.obs), |x, (index, layer)| {
+            let x = if Some(index) == first_dense { self.tell_tasks(x, frames.tasks) } else { x };
+            self.layer(layer, x, &mut torso)
+        });
         features.to_kind(Kind::Float)
+    }
+
+    /// What goes into the first dense layer, `[I, N]`, with the task of each frame below it, `[K, N]`; frames go round
+    /// the tasks.
+    fn tell_tasks(&self, x: Tensor, tasks: &[u32]) -> Tensor {
+        if self.n_task_inputs == 0 {
+            return x;
+        }
+        let mut told = Array2::zeros((self.n_task_inputs, x.size()[1] as usize));
+        inputs::tell_tasks(tasks, told.view_mut());
+        Tensor::cat(&[x, tensors::matrix(told.view()).to_kind(self.kind())], 0)
     }
 
     /// Numbers as `[D, N]`, pictures as `[N, C, H, W]`.

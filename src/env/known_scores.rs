@@ -1,0 +1,58 @@
+//! What random actions score, and what a policy scores that was trained on one environment alone: between the two a
+//! score of any environment has one scale.
+//!
+//! Of MinAtar's games, in both versions. A report of several tasks needs it.
+
+/// Two scores of an environment.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct KnownScores {
+    /// Mean return of random actions.
+    pub random: f64,
+    /// Mean return of training episodes at the end of a run on this environment alone.
+    pub alone: f64,
+}
+
+impl KnownScores {
+    /// A mean return where 0 is that of random actions and 1 that of a run on this environment alone.
+    pub fn normalize(&self, score: f64) -> f64 {
+        (score - self.random) / (self.alone - self.random)
+    }
+}
+
+/// The game; random actions, by `impala env check`; and the median over the seeds of `results/seeds/MinAtar-*-5M.md`.
+const MINATAR: [(&str, f64, f64); 5] = [
+    ("Breakout", 0.48, 22.2),
+    ("SpaceInvaders", 2.63, 258.8),
+    ("Freeway", 0.08, 46.4),
+    ("Asterix", 0.61, 26.4),
+    ("Seaquest", 0.08, 37.9),
+];
+
+/// What is known of an environment.
+pub fn known_scores(id: &str) -> Option<KnownScores> {
+    let game = id.strip_prefix("MinAtar/")?;
+    let game = game.strip_suffix("-v0").or_else(|| game.strip_suffix("-v1"))?;
+    let (_, random, alone) = MINATAR.into_iter().find(|(name, ..)| *name == game)?;
+    Some(KnownScores { random, alone })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{EnvArgs, Registry};
+    use super::*;
+
+    #[test]
+    fn every_game_is_known_and_nothing_else() {
+        for id in Registry::default().ids() {
+            assert!(Registry::default().spec(id, &EnvArgs::default()).is_ok());
+            assert_eq!(known_scores(id).is_some(), id.starts_with("MinAtar/"), "{id}");
+        }
+    }
+
+    #[test]
+    fn random_actions_are_nothing_and_a_run_alone_is_one() {
+        let known = known_scores("MinAtar/Breakout-v1").unwrap();
+        assert_eq!([known.random, known.alone].map(|score| known.normalize(score)), [0.0, 1.0]);
+        assert_eq!(known_scores("MinAtar/Breakout-v0"), Some(known));
+    }
+}
