@@ -697,6 +697,26 @@ fn a_killed_run_is_readable_and_says_what_is_missing() {
 }
 
 /// Stage table and percentile plot show the same measurements, whichever part they are of.
+/// Where there are several tasks; what their episodes together scored is then not judged.
+#[test]
+fn each_of_several_tasks_has_its_curve_and_its_line() {
+    let root = TempDir::new().unwrap();
+    let run = synthetic_run::write(&root.path().join("run"), 50, |_| ());
+    let heading = "How did each task do?";
+    let page = report_of(&run);
+    assert!(!page.contains(heading) && page.contains("What came of it"));
+    synthetic_run::add_tasks(&run, 50);
+    let page = report_of(&run);
+    assert!(page.contains(heading) && !page.contains("What came of it"));
+    assert!(page.contains("the mean of the 2 tasks is 40"));
+    assert!(page.contains("<td>Cave-v0</td><td>500,000</td><td>1,000</td><td>12.5</td>"), "{page}");
+    let [scores, deviations] = ["task_scores", "task_deviations"].map(|id| plot(&run, id));
+    assert_eq!((outlines(&scores).len(), outlines(&deviations).len()), (4, 2));
+    assert!(scores.contains("Maze-v0") && !scores.contains("nothing was measured"));
+    let markdown = fs::read_to_string(run.path().join("report.md")).unwrap();
+    assert!(markdown.contains("| Cave-v0 | 500,000 | 1,000 | 12.5 |"), "{markdown}");
+}
+
 #[test]
 fn a_resumed_run_says_what_is_of_both_parts() {
     let root = TempDir::new().unwrap();
