@@ -429,7 +429,6 @@ fn summarise(
     let tasks = task_summaries(config, learner, evals);
     Summary {
         exit: outcome.exit,
-        signal: None,
         wall_s: seconds(run_clock.since_start_ns(monotonic_ns())),
         startup_s: startup_s(learner, run_clock),
         train_s,

@@ -13,6 +13,8 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 mod synthetic_run;
+#[path = "synthetic_run/tasks.rs"]
+mod synthetic_tasks;
 #[path = "common/untrained.rs"]
 mod untrained;
 
@@ -54,7 +56,7 @@ fn collect_names(value: &Value, prefix: &str, names: &mut BTreeSet<String>) {
 fn full_run() -> (TempDir, RunDir) {
     let root = TempDir::new().unwrap();
     let run = synthetic_run::write(&root.path().join("run"), 10, |_| ());
-    synthetic_run::add_tasks(&run, 10);
+    synthetic_tasks::add_tasks(&run, 10);
     (root, run)
 }
 

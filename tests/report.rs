@@ -17,6 +17,8 @@ use impala::telemetry::{Exit, MetricsRow, Spread, Summary};
 use tempfile::TempDir;
 
 mod synthetic_run;
+#[path = "synthetic_run/tasks.rs"]
+mod synthetic_tasks;
 #[path = "common/untrained.rs"]
 mod untrained;
 
@@ -705,7 +707,7 @@ fn each_of_several_tasks_has_its_curve_and_its_line() {
     let heading = "How did each task do?";
     let page = report_of(&run);
     assert!(!page.contains(heading) && page.contains("What came of it"));
-    synthetic_run::add_tasks(&run, 50);
+    synthetic_tasks::add_tasks(&run, 50);
     let page = report_of(&run);
     assert!(page.contains(heading) && !page.contains("What came of it"));
     assert!(page.contains("the mean of the 2 tasks is 40"));

@@ -33,7 +33,7 @@ use crate::shm::board::{Board, LearnerStatus, Phase};
 use crate::shm::state::{SavedState, StateWriter};
 use crate::shm::weights::WeightsWriter;
 use crate::shm::{Held, Segment, TakenSlot};
-use crate::state::{Counters, StateView};
+use crate::state::{Counters, LearnerState, StateView};
 use crate::telemetry::{Exit, Message, SlotRecord, Unlearned};
 
 /// Reports that may wait to be taken. The channel holds two of the largest, and whoever sends into a full one
@@ -166,21 +166,16 @@ impl<'seg, S: MessageSink> Hub<'seg, S> {
         sink: S,
     ) -> Result<Self, LearnerError> {
         let (board, SavedState { state, consumed }) = (segment.board(), saved);
-        let (loss, actors) = (&config.loss, &config.actors);
-        let sizes = [actors.count, actors.envs_per_actor];
+        let (loss, Sizes { network, .. }) = (&config.loss, Sizes::of(config)?);
+        let sizes = [config.actors.count, config.actors.envs_per_actor];
         let reward_norm = RewardNorm::new(&ReturnSettings::of(loss), state.return_stats, sizes);
-        let Sizes { network, .. } = Sizes::of(config)?;
-        let mut weights = segment.weights_writer()?;
-        if weights.version() < Some(state.counters.updates) {
-            weights.publish(state.counters.updates, &state.params);
-        }
         Ok(Hub {
             config,
             segment,
             sink,
             board,
             status: board.learner(),
-            weights,
+            weights: weights_of(segment, &state)?,
             saved: segment.state_writer()?,
             consumed,
             frames_per_slot: segment.layout().shape.rollout.n_frames() as u64,
@@ -710,6 +705,18 @@ impl<'seg, S: MessageSink> Hub<'seg, S> {
     fn frames_produced(&self) -> u64 {
         self.board.actors().iter().map(|actor| actor.frames.get()).sum()
     }
+}
+
+/// The writing end of the weights, which are those of the state or newer.
+fn weights_of<'seg>(
+    segment: &'seg Segment,
+    state: &LearnerState,
+) -> Result<Held<'seg, WeightsWriter<'seg>>, LearnerError> {
+    let mut weights = segment.weights_writer()?;
+    if weights.version() < Some(state.counters.updates) {
+        weights.publish(state.counters.updates, &state.params);
+    }
+    Ok(weights)
 }
 
 /// Means over the learned frames, as `metrics.csv` has them.

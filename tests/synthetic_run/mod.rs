@@ -11,7 +11,7 @@ use impala::sinks::tensorboard::TensorBoard;
 use impala::telemetry::{
     ActorSummary, CoreSummary, EvalRow, EvalSummary, Exit, LagSummary, LatencySummary,
     MemorySummary, MetricsRow, ProcessSample, RankSummary, Reliability, SlotRecord, Spread,
-    Summary, TaskRow, TaskSummary,
+    Summary,
 };
 
 pub const CONFIG: &str = r#"
@@ -29,7 +29,7 @@ learning_rate = 0.002
 stop_when_solved = false
 "#;
 
-const FRAMES_A_ROW: u64 = 3_200;
+pub const FRAMES_A_ROW: u64 = 3_200;
 const UPDATES_A_ROW: u64 = 5;
 const ROW_S: f64 = 0.00125;
 const STARTUP_S: f64 = 0.012;
@@ -194,49 +194,6 @@ pub fn summary(rows: &[MetricsRow], totals: &StageHistograms) -> Summary {
         ranks: vec![rank(0), rank(1)],
         reliability: Reliability { checkpoints: 1, learner_restarts: 3, ..Reliability::default() },
     }
-}
-
-fn task(task: &str) -> TaskSummary {
-    TaskSummary {
-        task: task.into(),
-        frames: 500_000,
-        episodes: 1_000,
-        score_last100: Some(12.5),
-        normalized_score: Some(0.4),
-        eval: Some(EvalSummary { episodes: 100, mean: 14.0, ..EvalSummary::default() }),
-    }
-}
-
-/// Makes a run of `n` rows one of two tasks.
-pub fn add_tasks(run: &RunDir, n: u64) {
-    let mut table = csv::Writer::from_path(run.tasks()).unwrap();
-    let rows = (0..n).flat_map(|i| task_rows(&row(i, n)));
-    rows.for_each(|row| table.serialize(row).unwrap());
-    table.flush().unwrap();
-    let text = std::fs::read_to_string(run.summary()).unwrap();
-    let summary: Summary = serde_json::from_str(&text).unwrap();
-    let (tasks, normalized_score) = (vec![task("Maze-v0"), task("Cave-v0")], Some(0.4));
-    let summary = Summary { tasks, normalized_score, ..summary };
-    std::fs::write(run.summary(), serde_json::to_string(&summary).unwrap()).unwrap();
-}
-
-/// Two tasks over the interval of a row.
-fn task_rows(row: &MetricsRow) -> [TaskRow; 2] {
-    let of = |task: &str, score: f64| TaskRow {
-        time_s: row.time_s,
-        frames: row.frames,
-        task: task.into(),
-        task_frames: FRAMES_A_ROW / 2,
-        episodes: 6,
-        score_mean: Some(score * 0.9),
-        score_min: Some(0.0),
-        score_max: Some(score * 2.0),
-        score_last100: Some(score),
-        value_mean: Some(score / 10.0),
-        value_std: Some(score / 5.0),
-    };
-    let share = row.frames as f64 / 1e6;
-    [of("Maze-v0", 1.0 + 10.0 * share), of("Cave-v0", 100.0 + 900.0 * share)]
 }
 
 fn rank(rank: usize) -> RankSummary {
