@@ -237,7 +237,7 @@ fn draw(args: &Args, player: &Player, show: Show) -> anyhow::Result<()> {
         return Ok(());
     }
     let moments = player.moments(args.seed, args.max_steps)?;
-    let film = Film::new(player.spec(), &moments, args.every as usize);
+    let film = Film::new(player.task_spec(), &moments, args.every as usize);
     let line = || ProgressLine::new(show, "drawing", "frames", film.n_frames() as u64);
     let say = |path: &Path| {
         if !args.json {
@@ -272,7 +272,7 @@ fn film(args: &Args, player: &Player, mut video: Video, show: Show) -> anyhow::R
         Ok(())
     })?;
     if video.n_pictures() == 0 {
-        let film = Film::new(player.spec(), &moments, every as usize);
+        let film = Film::new(player.task_spec(), &moments, every as usize);
         let mut line = ProgressLine::new(show, "drawing", "frames", film.n_frames() as u64);
         let drawn = |drawn| line.set(drawn as u64, "");
         // A palette of our own colours is smaller, and exact.

@@ -181,7 +181,7 @@ impl<'a> Player<'a> {
     }
 
     /// What is played.
-    pub fn spec(&self) -> &Spec {
+    pub fn task_spec(&self) -> &Spec {
         &self.task_spec
     }
 

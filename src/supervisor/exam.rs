@@ -246,7 +246,7 @@ fn play_all(
         let moments = player.moments(seed, PICTURE_STEPS)?;
         let middle = &moments[(moments.len() - 1) / 2];
         // A picture that cannot be encoded is one that the report lacks.
-        still(player.spec(), middle).map_or(Ok(()), |png| sender.send(Said::Seen(png)))?;
+        still(player.task_spec(), middle).map_or(Ok(()), |png| sender.send(Said::Seen(png)))?;
     }
     Ok(())
 }
