@@ -613,7 +613,8 @@ fn kernels_by_name() {
     for simd in Simd::supported() {
         assert_eq!(Simd::named(simd.name()).unwrap().name(), simd.name());
     }
-    assert_eq!(Simd::named("auto").unwrap().name(), Simd::detect().name());
+    assert_eq!(Simd::named("auto").unwrap().name(), Simd::auto().name());
+    assert_eq!(Simd::auto().in_f32().name(), Simd::detect().name());
     assert_eq!(Simd::named("portable").unwrap().name(), "portable");
     for simd in Simd::supported_bf16() {
         assert_eq!(Simd::named(simd.name()).unwrap().name(), simd.name());

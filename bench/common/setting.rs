@@ -14,7 +14,7 @@ pub struct Setting {
     pub commit: String,
     /// Processor model.
     pub cpu: String,
-    /// Instruction set of the kernels that this processor gets.
+    /// The kernels that this processor gets.
     pub simd: &'static str,
     /// Cores that may be used.
     pub n_cores: usize,
@@ -33,7 +33,7 @@ impl Setting {
         Setting {
             commit: meta.git_commit,
             cpu: meta.cpu_model,
-            simd: Simd::detect().name(),
+            simd: Simd::auto().name(),
             n_cores: meta.n_cores,
             kernel: meta.kernel,
             started: meta.started.strftime("%Y-%m-%dT%H:%M:%SZ").to_string(),

@@ -84,7 +84,7 @@ fn main() -> Result<()> {
         || arguments.iter().any(|argument| argument == "quick" || argument == "--test");
     let only = arguments.iter().find_map(|name| Simd::named(name).ok());
     let asked = |simd: &Simd| only.is_none_or(|only| only.name() == simd.name());
-    let sets = Vec::from_iter(Simd::supported().filter(asked));
+    let sets = Vec::from_iter(Simd::all_supported().filter(asked));
     let results = measure_all(&sets, &Stopwatch::new(is_quick));
     let text = markdown(&results);
     println!("{text}");
@@ -193,7 +193,8 @@ fn peak_gflops(simd: Simd, stopwatch: &Stopwatch) -> f64 {
 /// counted where exponentials are most of the work.
 type Line<T> = (&'static str, fn(usize) -> usize, fn(&mut T));
 
-const LINES: [Line<Network>; 12] = [
+/// The layers one by one, which is not how bf16 is computed.
+const LAYERS: [Line<Network>; 10] = [
     ("dense first, tanh", first, |net| net.dense(0)),
     ("dense middle, tanh", middle, |net| net.dense(1)),
     ("dense heads", heads, |net| net.dense(2)),
@@ -204,6 +205,12 @@ const LINES: [Line<Network>; 12] = [
     ("weight_gradient first", first, |net| net.weight_gradient(0)),
     ("log_softmax", |_| 0, Network::log_softmax),
     ("exp", |_| 0, Network::exp),
+];
+
+/// The network as actors and learner compute it, with weights packed before.
+const WHOLE: [Line<Network>; 4] = [
+    ("pack", |_| 0, Network::pack),
+    ("forward, acting", forward, Network::act),
     ("forward", forward, Network::forward),
     (
         "forward + backward",
@@ -294,12 +301,14 @@ impl<T> Rounds for Group<T> {
 }
 
 /// At every size one line for each kernel at its place in the network, and for the network; where the
-/// processor can, also the middle layer's sums in f32 and in bf16.
+/// processor can, also the middle layer's sums in f32 and in bf16. Of kernels in bf16 the network alone.
 fn groups(simd: Simd) -> Vec<Box<dyn Rounds>> {
     let mut groups: Vec<Box<dyn Rounds>> = Vec::new();
     for size in SIZES {
         let net = Network::new(simd, size.0, size.1);
-        groups.push(Box::new(Group::new(simd, size, net, &LINES)));
+        let is_bf16 = simd.name() != simd.in_f32().name();
+        let lines = if is_bf16 { WHOLE.to_vec() } else { [&LAYERS[..], &WHOLE].concat() };
+        groups.push(Box::new(Group::new(simd, size, net, &lines)));
         #[cfg(target_arch = "x86_64")]
         if let Some(trial) = bf16::Trial::new(simd, size.0, size.1) {
             let lines: [Line<bf16::Trial>; 2] = [

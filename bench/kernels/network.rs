@@ -66,9 +66,20 @@ impl Network {
         self.simd.input_gradient(self.w[layer].view(), dy, self.values[layer].view(), dx);
     }
 
-    /// The whole forward pass.
+    /// A new version of the weights.
+    pub fn pack(&mut self) {
+        self.whole.stack.pack(&self.whole.params);
+    }
+
+    /// The whole forward pass of who learns.
     pub fn forward(&mut self) {
         self.whole.forward();
+    }
+
+    /// The whole forward pass of who only acts.
+    pub fn act(&mut self) {
+        let Whole { acting, params, obs, heads, .. } = &mut self.whole;
+        acting.forward(params, obs.view(), heads.view_mut());
     }
 
     /// The whole backward pass.
@@ -95,6 +106,8 @@ impl Network {
 /// The network as actors and learner compute with it.
 struct Whole {
     stack: Box<dyn Stack<f32>>,
+    /// One that learns nothing.
+    acting: Box<dyn Stack<f32>>,
     params: Vec<f32>,
     grad: Vec<f32>,
     obs: Array2<f32>,
@@ -106,8 +119,14 @@ impl Whole {
         let spec = NetworkSpec::mlp(OBSERVATIONS, &[hidden; 2], ACTIONS);
         let layout = ParamLayout::new(&spec);
         let (layers, params) = ([layout.torso(), &[layout.heads()]].concat(), layout.init(1));
+        let [stack, acting] = [true, false].map(|learns| {
+            let mut stack = simd.stack(&layers, frames, learns);
+            stack.pack(&params);
+            stack
+        });
         Whole {
-            stack: simd.stack(&layers, frames, true),
+            stack,
+            acting,
             grad: vec![0.0; params.len()],
             params,
             obs: Array2::from_shape_fn((OBSERVATIONS, frames), |(d, n)| ((d + n) as f32).sin()),
@@ -117,12 +136,11 @@ impl Whole {
 
     fn forward(&mut self) {
         let Whole { stack, params, obs, heads, .. } = self;
-        stack.pack(params);
         stack.forward(params, obs.view(), heads.view_mut());
     }
 
     fn backward(&mut self) {
-        let Whole { stack, params, grad, obs, heads } = self;
+        let Whole { stack, params, grad, obs, heads, .. } = self;
         stack.backward(params, obs.view(), heads.view(), grad);
     }
 }

@@ -120,7 +120,7 @@ fn has(spec: &NetworkSpec, backend: Backend) -> bool {
 }
 
 fn row(spec: &NetworkSpec, (by, backend, torch): Way, effort: &Effort) -> Row {
-    let arithmetic = Arithmetic { kernels: Simd::detect(), torch };
+    let arithmetic = Arithmetic { kernels: Simd::auto(), torch };
     let params = ParamLayout::new(spec).init(1);
     let n_obs = (N_STEPS + 1) * N_ENVS;
     let (numbers, pixels) = observations(spec, n_obs);

@@ -97,8 +97,8 @@ fn settings() -> Vec<Place> {
             config.loss.batch_slots = 32;
         }),
     ];
-    for simd in Simd::supported().filter(|simd| simd.name() != Simd::detect().name()) {
-        let name = format!("kernels: {}, not {}", simd.name(), Simd::detect().name());
+    for simd in Simd::all_supported().filter(|simd| simd.name() != Simd::auto().name()) {
+        let name = format!("kernels: {}, not {}", simd.name(), Simd::auto().name());
         places.push(engine(group, name, |config| config.kernels = simd.name().into()));
     }
     for n_slots in [2, 4] {

@@ -30,6 +30,19 @@ enum Products {
     Emulated(Emulated),
 }
 
+impl Products {
+    /// Whether they are faster than those of f32 on this CPU.
+    fn gain(self) -> bool {
+        match self {
+            #[cfg(target_arch = "x86_64")]
+            Products::Amx(_) => true,
+            #[cfg(target_arch = "x86_64")]
+            Products::Dot(dot) => dot.are_as_many_as_of_f32(),
+            Products::Emulated(_) => false,
+        }
+    }
+}
+
 #[derive(Clone, Copy, Debug)]
 enum Isa {
     #[cfg(target_arch = "x86_64")]
@@ -74,7 +87,14 @@ macro_rules! dispatch {
 }
 
 impl Simd {
-    /// The fastest kernels that this CPU supports.
+    /// The kernels that are fastest where a stack of layers may be computed in bf16: of two sets in bf16 the first
+    /// that gains by it, else the fastest in f32.
+    pub fn auto() -> Simd {
+        let gains = |simd: &Simd| simd.bf16.is_some_and(Products::gain);
+        Simd::supported_bf16().find(gains).unwrap_or_else(Simd::detect)
+    }
+
+    /// The fastest kernels in f32 that this CPU supports.
     pub fn detect() -> Simd {
         Simd::supported().next().unwrap_or(Simd::portable())
     }
@@ -117,14 +137,14 @@ impl Simd {
         Simd { bf16: Some(Products::Emulated(Emulated)), ..Simd::portable() }
     }
 
-    /// The kernels called `auto` (the fastest in f32), `amx`, `bf16`, `avx512`, `avx2` or `portable`.
+    /// The kernels called `auto` (see [`Simd::auto`]), `amx`, `bf16`, `avx512`, `avx2` or `portable`.
     ///
     /// # Errors
     ///
     /// [`UnknownKernels`] if the name is unknown, or known but not supported by this CPU.
     pub fn named(name: &str) -> Result<Simd, UnknownKernels> {
         let chosen = match name {
-            "auto" => Some(Simd::detect()),
+            "auto" => Some(Simd::auto()),
             "amx" | "bf16" => Simd::supported_bf16().find(|simd| simd.name() == name),
             "avx512" | "avx2" | "portable" => Simd::supported().find(|simd| simd.name() == name),
             _ => {
@@ -137,7 +157,8 @@ impl Simd {
         })
     }
 
-    fn all_supported() -> impl Iterator<Item = Simd> {
+    /// All kernels that this CPU supports: those in bf16 first, then those in f32.
+    pub fn all_supported() -> impl Iterator<Item = Simd> {
         Simd::supported_bf16().chain(Simd::supported())
     }
 

@@ -120,6 +120,7 @@ impl<R: NdFloat> ActorCritic<R> {
 
     /// The loss terms, and the derivative of their [`total`](Losses::total) by the three numbers of each
     /// frame.
+    #[inline(always)]
     pub fn differentiate(
         &mut self,
         seen: &Seen<R>,
@@ -166,6 +167,7 @@ impl<R: NdFloat> ActorCritic<R> {
     }
 
     /// The derivative by log π(a|x); how many rows have none because they are clipped.
+    #[inline(always)]
     fn differentiate_policy(&mut self, targets: &Targets<R>, clip: R) -> f64 {
         let (lowest, highest) = (R::one() - clip, R::one() + clip);
         let mut n_clipped = 0;
@@ -182,6 +184,7 @@ impl<R: NdFloat> ActorCritic<R> {
 }
 
 /// Σ aₙ bₙ, in independent partial sums so that the compiler may use SIMD.
+#[inline(always)]
 fn dot<R: NdFloat>(a: &[R], b: &[R]) -> f64 {
     assert_eq!(a.len(), b.len(), "as many factors on either side");
     let (a_chunks, a_rest) = a.as_chunks::<16>();

@@ -4,6 +4,7 @@
 //! `torch.optim.Adam` without weight decay), so that settings carry over. Called once an update.
 
 use crate::config::{OptimizerConfig, OptimizerKind};
+use crate::kernels::{Simd, Work};
 use crate::state::OptimizerState;
 
 /// Which optimiser, with its constants.
@@ -30,6 +31,8 @@ pub enum UpdateRule {
 /// An optimiser and its state.
 #[derive(Clone, Debug)]
 pub struct Optimizer {
+    /// The widest vectors: they change no result.
+    simd: Simd,
     rule: UpdateRule,
     state: OptimizerState,
 }
@@ -55,13 +58,13 @@ impl UpdateRule {
 impl Optimizer {
     /// A fresh optimiser for `n_params` parameters.
     pub fn new(rule: UpdateRule, n_params: usize) -> Self {
-        Optimizer { rule, state: OptimizerState::fresh(n_params, rule.n_moments()) }
+        Optimizer::resume(rule, OptimizerState::fresh(n_params, rule.n_moments()))
     }
 
     /// One that goes on from an earlier one's state, which must be of the same rule.
     pub fn resume(rule: UpdateRule, state: OptimizerState) -> Self {
         assert_eq!(state.moments().count(), rule.n_moments(), "the state is of another rule");
-        Optimizer { rule, state }
+        Optimizer { simd: Simd::detect(), rule, state }
     }
 
     /// What it remembers between steps.
@@ -72,30 +75,51 @@ impl Optimizer {
     /// One step down the gradient. Slices have the optimiser's number of parameters.
     pub fn step(&mut self, params: &mut [f32], grad: &[f32], learning_rate: f32) {
         self.state.n_steps += 1;
+        let Optimizer { simd, rule, ref mut state } = *self;
+        simd.run(Step { rule, state, params, grad, learning_rate });
+    }
+}
+
+/// One step of an optimiser, as work for wide vectors.
+struct Step<'a> {
+    rule: UpdateRule,
+    /// The step counted already.
+    state: &'a mut OptimizerState,
+    params: &'a mut [f32],
+    grad: &'a [f32],
+    learning_rate: f32,
+}
+
+impl Work for Step<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run(self) {
         match self.rule {
-            UpdateRule::RmsProp { alpha, epsilon } => {
-                self.rmsprop(params, grad, learning_rate, alpha, epsilon);
-            }
-            UpdateRule::Adam { beta1, beta2, epsilon } => {
-                self.adam(params, grad, learning_rate, [beta1, beta2], epsilon);
-            }
+            UpdateRule::RmsProp { alpha, epsilon } => self.rmsprop(alpha, epsilon),
+            UpdateRule::Adam { beta1, beta2, epsilon } => self.adam([beta1, beta2], epsilon),
         }
     }
+}
 
-    fn rmsprop(&mut self, params: &mut [f32], grad: &[f32], lr: f32, alpha: f32, epsilon: f32) {
-        for ((param, &g), square) in params.iter_mut().zip(grad).zip(&mut self.state.square) {
+impl Step<'_> {
+    #[inline(always)]
+    fn rmsprop(self, alpha: f32, epsilon: f32) {
+        let Step { state, params, grad, learning_rate: lr, .. } = self;
+        for ((param, &g), square) in params.iter_mut().zip(grad).zip(&mut state.square) {
             *square = alpha * *square + (1.0 - alpha) * g * g;
             *param -= lr * g / (square.sqrt() + epsilon);
         }
     }
 
-    fn adam(&mut self, params: &mut [f32], grad: &[f32], lr: f32, betas: [f32; 2], epsilon: f32) {
-        let [beta1, beta2] = betas;
+    #[inline(always)]
+    fn adam(self, [beta1, beta2]: [f32; 2], epsilon: f32) {
+        let Step { state, params, grad, learning_rate: lr, .. } = self;
         // Beyond the largest i32 both powers have long been zero.
-        let n_steps = i32::try_from(self.state.n_steps).unwrap_or(i32::MAX);
+        let n_steps = i32::try_from(state.n_steps).unwrap_or(i32::MAX);
         let step_size = lr / (1.0 - beta1.powi(n_steps));
         let square_correction = (1.0 - beta2.powi(n_steps)).sqrt();
-        let moments = self.state.mean.iter_mut().zip(&mut self.state.square);
+        let moments = state.mean.iter_mut().zip(&mut state.square);
         for ((param, &g), (mean, square)) in params.iter_mut().zip(grad).zip(moments) {
             *mean = beta1 * *mean + (1.0 - beta1) * g;
             *square = beta2 * *square + (1.0 - beta2) * g * g;

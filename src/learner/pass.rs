@@ -2,14 +2,14 @@
 //!
 //! The learner's arithmetic without its rings, so that it can be tested and measured from memory.
 
-use ndarray::Array2;
+use ndarray::{Array2, ArrayView2, ArrayViewMut2};
 
 use super::losses::{ActorCritic, LossCosts, Losses};
 use super::popart::{PopArt, TargetSums};
 use super::targets::{OffPolicyStats, ReturnSettings, TargetBuilder};
 use crate::base::latency::{Stage, StageClock};
 use crate::config::{Config, ConfigError};
-use crate::kernels::Simd;
+use crate::kernels::{Simd, Work};
 use crate::network::heads::Head;
 use crate::network::heads::last_step::LastSteps;
 use crate::network::{self, Learning};
@@ -35,6 +35,7 @@ impl PassSums {
 
 /// A network, its head and its loss, with buffers for batches of one size.
 pub struct Pass {
+    simd: Simd,
     network: Box<dyn Learning>,
     n_slots: usize,
     gather: Gather,
@@ -73,6 +74,7 @@ impl Pass {
         let kernels = config.simd()?;
         let targets = TargetBuilder::new(ReturnSettings::of(&config.loss), kernels, n_steps);
         Ok(Pass {
+            simd: kernels,
             network,
             n_slots,
             gather: Gather::new(&rollout, n_slots),
@@ -147,17 +149,52 @@ impl Pass {
         };
         clock.lap(Stage::Batching);
         self.network.forward(params, &frames, self.outputs.view_mut());
-        let seen = self.head.evaluate(self.outputs.view(), batch.actions, frames.tasks);
-        clock.lap(Stage::Forward);
         if let Some(popart) = &self.popart {
             self.targets.set_units(popart.units(params));
         }
-        let (targets, off_policy) = self.targets.solve(&batch, &seen);
-        clock.lap(Stage::Vtrace);
-        let (losses, slopes) = self.loss.differentiate(&seen, &targets, &self.costs);
-        self.head.chain(batch.actions, frames.tasks, &slopes, self.d_outputs.view_mut());
+        let sums = self.simd.run(Differentiate {
+            head: &mut self.head,
+            targets: &mut self.targets,
+            loss: &mut self.loss,
+            costs: &self.costs,
+            batch: &batch,
+            tasks: frames.tasks,
+            outputs: self.outputs.view(),
+            d_outputs: self.d_outputs.view_mut(),
+            clock,
+        });
         self.network.backward(params, &frames, self.d_outputs.view(), grad);
         clock.lap(Stage::Backward);
+        sums
+    }
+}
+
+/// From the network's outputs to the derivative by them, as work for wide vectors.
+struct Differentiate<'a, 'b> {
+    head: &'a mut Head<Simd, f32>,
+    targets: &'a mut TargetBuilder<Simd>,
+    loss: &'a mut ActorCritic<f32>,
+    costs: &'a LossCosts<f32>,
+    batch: &'a Batch<'b, f32>,
+    tasks: &'a [u32],
+    outputs: ArrayView2<'a, f32>,
+    d_outputs: ArrayViewMut2<'a, f32>,
+    clock: &'a mut StageClock,
+}
+
+impl Work for Differentiate<'_, '_> {
+    type Output = PassSums;
+
+    #[inline(always)]
+    fn run(self) -> PassSums {
+        let Differentiate { head, targets, loss, costs, batch, tasks, outputs, d_outputs, clock } =
+            self;
+        let seen = head.evaluate(outputs, batch.actions, tasks);
+        clock.lap(Stage::Forward);
+        let (targets, off_policy) = targets.solve(batch, &seen);
+        clock.lap(Stage::Vtrace);
+        let (losses, slopes) = loss.differentiate(&seen, &targets, costs);
+        head.chain(batch.actions, tasks, &slopes, d_outputs);
         PassSums { losses, off_policy }
     }
 }

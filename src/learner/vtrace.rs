@@ -66,6 +66,7 @@ impl<R> VtraceInput<'_, R> {
 ///
 /// # Panics
 /// If the slices' lengths do not agree.
+#[inline(always)]
 pub fn vtrace<R: NdFloat>(
     input: &VtraceInput<R>,
     params: &VtraceParams<R>,
@@ -105,6 +106,7 @@ struct Step<'a, R> {
 }
 
 impl<R: NdFloat> Step<'_, R> {
+    #[inline(always)]
     fn solve(&self, params: &VtraceParams<R>, vs: &mut [R], pg_advantages: &mut [R]) {
         // Slices of one known length let the compiler drop the bounds checks and use SIMD.
         let n = vs.len();
@@ -126,6 +128,7 @@ impl<R: NdFloat> Step<'_, R> {
 
 /// The smaller of a ratio and its bound, as one SIMD instruction. A ratio that is not a number stays
 /// one (`R::min` would hide it behind the bound).
+#[inline(always)]
 pub(super) fn min<R: NdFloat>(ratio: R, bound: R) -> R {
     if bound < ratio { bound } else { ratio }
 }

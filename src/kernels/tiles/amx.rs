@@ -9,7 +9,7 @@ use std::arch::asm;
 use super::super::Work;
 use super::ends::Ends;
 use super::words::{BLOCK, Place, Sums, TILE};
-use super::{Factors, Size, Tiles};
+use super::{Errors, Factors, Size, Square, Steps, Tiles};
 
 /// The operations on tiles of a CPU with AMX.
 #[derive(Clone, Copy, Debug)]
@@ -108,134 +108,162 @@ impl Tiles for Amx {
     }
 
     #[inline(always)]
-    unsafe fn product(self, factors: Factors, size: Size, start: *const f32, sums: &mut Sums) {
-        let (two_rows, two_columns) = (size.rows > TILE, size.columns > TILE);
-        let [upper, lower] = [0, TILE].map(|row| sums.0[row].as_mut_ptr());
+    unsafe fn product_beside(
+        self,
+        factors: Factors,
+        size: Size,
+        sums: &mut Sums,
+        beside: &mut impl Steps,
+    ) {
+        let both = [size.rows > TILE, size.columns > TILE];
+        let mut rest = Rest { beside, k: 0 };
         // SAFETY: K1, K3: the caller's promise.
         unsafe {
-            match (two_rows, two_columns) {
-                (true, true) => {
-                    load!(0, start, TILE);
-                    load!(1, start, TILE);
-                    load!(2, start.add(TILE * TILE), TILE);
-                    load!(3, start.add(TILE * TILE), TILE);
-                    four_dots(factors, size.pairs);
-                    store!(0, upper, BLOCK);
-                    store!(1, upper.add(TILE), BLOCK);
-                    store!(2, lower, BLOCK);
-                    store!(3, lower.add(TILE), BLOCK);
-                }
-                (true, false) => {
-                    load!(0, start, TILE);
-                    load!(2, start.add(TILE * TILE), TILE);
-                    upper_and_lower(factors, size.pairs);
-                    store!(0, upper, BLOCK);
-                    store!(2, lower, BLOCK);
-                }
-                (false, true) => {
-                    load!(0, start, TILE);
-                    load!(1, start, TILE);
-                    side_by_side(factors, size.pairs);
-                    store!(0, upper, BLOCK);
-                    store!(1, upper.add(TILE), BLOCK);
-                }
-                (false, false) => {
-                    load!(0, start, TILE);
-                    one_dot(factors, size.pairs);
-                    store!(0, upper, BLOCK);
-                }
+            zero_sums();
+            for k in (0..size.pairs).step_by(TILE) {
+                dots(factors, k, both, &mut rest);
             }
+            rest.step(TILE);
+            rest.beside.finish();
+            store_sums(sums, both);
         }
     }
 
     #[inline(always)]
-    unsafe fn activate(self, sums: &Sums, pairs: Place<*mut u32>, frames: Option<Place<*mut u32>>) {
+    unsafe fn activate(
+        self,
+        k: usize,
+        sums: &Sums,
+        biases: *const f32,
+        pairs: Place<*mut u32>,
+        rows: Option<Place<*mut u32>>,
+    ) {
         // SAFETY: K3: the caller's promise.
-        unsafe { self.0.activate(sums, pairs, frames) }
+        unsafe { self.0.activate(k, sums, biases, pairs, rows) }
     }
 
     #[inline(always)]
     unsafe fn slope(
         self,
+        k: usize,
         sums: &Sums,
         x: Place<*const u32>,
-        rows: Place<*mut u32>,
-        pairs: Option<Place<*mut u32>>,
+        errors: Errors,
+        rows: &mut [Square; 2],
     ) {
         // SAFETY: K3: the caller's promise.
-        unsafe { self.0.slope(sums, x, rows, pairs) }
+        unsafe { self.0.slope(k, sums, x, errors, rows) }
+    }
+
+    #[inline(always)]
+    unsafe fn exchange(self, rows: &Square, to: Place<*mut u32>) {
+        // SAFETY: K3: the caller's promise.
+        unsafe { self.0.exchange(rows, to) }
+    }
+
+    #[inline(always)]
+    unsafe fn add_exchanged(
+        self,
+        sums: &Sums,
+        column: usize,
+        to: Place<*mut f32>,
+        size: [usize; 2],
+    ) {
+        // SAFETY: K3: the caller's promise.
+        unsafe { self.0.add_exchanged(sums, column, to, size) }
     }
 }
 
-/// Two tiles of rows by two of columns.
+/// Steps of other work after two products: as many as take about their time.
+const STEPS: usize = 3;
+
+/// What is left of other work.
+struct Rest<'a, S> {
+    beside: &'a mut S,
+    /// The next step.
+    k: usize,
+}
+
+impl<S: Steps> Rest<'_, S> {
+    /// Up to `n` more steps.
+    #[inline(always)]
+    fn step(&mut self, n: usize) {
+        let end = TILE.min(self.k + n);
+        while self.k < end {
+            self.beside.step(self.k);
+            self.k += 1;
+        }
+    }
+}
+
+/// Zeros in registers 0–3.
 ///
 /// # Safety
-/// As of [`Tiles::product`]; registers 0–3 hold the sums.
+/// The tiles are configured.
 #[inline(always)]
-unsafe fn four_dots(Factors { left, right }: Factors, pairs: usize) {
-    for k in (0..pairs).step_by(TILE) {
-        // SAFETY: K1, K3: the caller's promise.
-        unsafe {
-            load!(6, right.at(k, 0), right.stride);
-            load!(4, left.at(0, k), left.stride);
-            dot!(0, 4, 6);
+unsafe fn zero_sums() {
+    // SAFETY: K1: the caller's promise.
+    unsafe {
+        asm!(
+            "tilezero tmm0",
+            "tilezero tmm1",
+            "tilezero tmm2",
+            "tilezero tmm3",
+            options(nostack, nomem, preserves_flags)
+        );
+    }
+}
+
+/// Adds the products of 16 pairs from `k` on to registers 0–3.
+///
+/// # Safety
+/// As of [`Tiles::product_beside`].
+#[inline(always)]
+unsafe fn dots(
+    Factors { left, right }: Factors,
+    k: usize,
+    [two_rows, two_columns]: [bool; 2],
+    rest: &mut Rest<impl Steps>,
+) {
+    // SAFETY: K1, K3: the caller's promise.
+    unsafe {
+        load!(6, right.at(k, 0), right.stride);
+        load!(4, left.at(0, k), left.stride);
+        dot!(0, 4, 6);
+        if two_columns {
             load!(7, right.at(k, TILE), right.stride);
             dot!(1, 4, 7);
+        }
+        rest.step(STEPS);
+        if two_rows {
             load!(5, left.at(TILE, k), left.stride);
             dot!(2, 5, 6);
+        }
+        if two_rows && two_columns {
             dot!(3, 5, 7);
         }
+        rest.step(STEPS);
     }
 }
 
-/// Two tiles of rows by one of columns.
+/// Registers 0–3.
 ///
 /// # Safety
-/// As of [`Tiles::product`]; registers 0 and 2 hold the sums.
+/// As of [`Tiles::product_beside`].
 #[inline(always)]
-unsafe fn upper_and_lower(Factors { left, right }: Factors, pairs: usize) {
-    for k in (0..pairs).step_by(TILE) {
-        // SAFETY: K1, K3: the caller's promise.
-        unsafe {
-            load!(6, right.at(k, 0), right.stride);
-            load!(4, left.at(0, k), left.stride);
-            dot!(0, 4, 6);
-            load!(5, left.at(TILE, k), left.stride);
-            dot!(2, 5, 6);
+unsafe fn store_sums(sums: &mut Sums, [two_rows, two_columns]: [bool; 2]) {
+    let [upper, lower] = [sums.0[0].as_mut_ptr(), sums.0[TILE].as_mut_ptr()];
+    // SAFETY: K1, K3: the caller's promise.
+    unsafe {
+        store!(0, upper, BLOCK);
+        if two_columns {
+            store!(1, upper.add(TILE), BLOCK);
         }
-    }
-}
-
-/// One tile of rows by two of columns.
-///
-/// # Safety
-/// As of [`Tiles::product`]; registers 0 and 1 hold the sums.
-#[inline(always)]
-unsafe fn side_by_side(Factors { left, right }: Factors, pairs: usize) {
-    for k in (0..pairs).step_by(TILE) {
-        // SAFETY: K1, K3: the caller's promise.
-        unsafe {
-            load!(4, left.at(0, k), left.stride);
-            load!(6, right.at(k, 0), right.stride);
-            dot!(0, 4, 6);
-            load!(7, right.at(k, TILE), right.stride);
-            dot!(1, 4, 7);
+        if two_rows {
+            store!(2, lower, BLOCK);
         }
-    }
-}
-
-/// One tile by one.
-///
-/// # Safety
-/// As of [`Tiles::product`]; register 0 holds the sums.
-#[inline(always)]
-unsafe fn one_dot(Factors { left, right }: Factors, pairs: usize) {
-    for k in (0..pairs).step_by(TILE) {
-        // SAFETY: K1, K3: the caller's promise.
-        unsafe {
-            load!(4, left.at(0, k), left.stride);
-            load!(6, right.at(k, 0), right.stride);
-            dot!(0, 4, 6);
+        if two_rows && two_columns {
+            store!(3, lower.add(TILE), BLOCK);
         }
     }
 }

@@ -8,7 +8,7 @@ use std::arch::x86_64::*;
 use super::super::Work;
 use super::ends::{Ends, as_pairs};
 use super::words::{Place, Sums, TILE};
-use super::{Factors, Size, Tiles};
+use super::{Errors, Factors, Size, Square, Steps, Tiles};
 
 /// The operations on tiles of a CPU with AVX-512 BF16.
 #[derive(Clone, Copy, Debug)]
@@ -18,6 +18,14 @@ impl DotProducts {
     /// They, if this CPU and its operating system support them.
     pub(in super::super) fn detect() -> Option<DotProducts> {
         Ends::detect().map(DotProducts)
+    }
+
+    /// Whether this CPU starts as many in a cycle as multiply-adds of f32. AMD's do; Intel's start one where they
+    /// start four of those (`middle sums` in `results/bench/kernels-avx512.md`).
+    pub(in super::super) fn are_as_many_as_of_f32(self) -> bool {
+        let vendor = __cpuid(0);
+        let name = [vendor.ebx, vendor.edx, vendor.ecx].map(u32::to_le_bytes);
+        name.as_flattened() == b"AuthenticAMD"
     }
 }
 
@@ -32,51 +40,88 @@ impl Tiles for DotProducts {
     }
 
     #[inline(always)]
-    unsafe fn product(self, factors: Factors, size: Size, start: *const f32, sums: &mut Sums) {
+    unsafe fn product_beside(
+        self,
+        factors: Factors,
+        size: Size,
+        sums: &mut Sums,
+        beside: &mut impl Steps,
+    ) {
+        // Both are vector instructions: nothing is gained by mixing them.
+        for k in 0..TILE {
+            beside.step(k);
+        }
+        beside.finish();
         // SAFETY: K1, K3: the caller's promise.
         unsafe {
             if size.columns > TILE {
-                rows::<2>(factors, size, start, sums);
+                rows::<2>(factors, size, sums);
             } else {
-                rows::<1>(factors, size, start, sums);
+                rows::<1>(factors, size, sums);
             }
         }
     }
 
     #[inline(always)]
-    unsafe fn activate(self, sums: &Sums, pairs: Place<*mut u32>, frames: Option<Place<*mut u32>>) {
+    unsafe fn activate(
+        self,
+        k: usize,
+        sums: &Sums,
+        biases: *const f32,
+        pairs: Place<*mut u32>,
+        rows: Option<Place<*mut u32>>,
+    ) {
         // SAFETY: K3: the caller's promise.
-        unsafe { self.0.activate(sums, pairs, frames) }
+        unsafe { self.0.activate(k, sums, biases, pairs, rows) }
     }
 
     #[inline(always)]
     unsafe fn slope(
         self,
+        k: usize,
         sums: &Sums,
         x: Place<*const u32>,
-        rows: Place<*mut u32>,
-        pairs: Option<Place<*mut u32>>,
+        errors: Errors,
+        rows: &mut [Square; 2],
     ) {
         // SAFETY: K3: the caller's promise.
-        unsafe { self.0.slope(sums, x, rows, pairs) }
+        unsafe { self.0.slope(k, sums, x, errors, rows) }
+    }
+
+    #[inline(always)]
+    unsafe fn exchange(self, rows: &Square, to: Place<*mut u32>) {
+        // SAFETY: K3: the caller's promise.
+        unsafe { self.0.exchange(rows, to) }
+    }
+
+    #[inline(always)]
+    unsafe fn add_exchanged(
+        self,
+        sums: &Sums,
+        column: usize,
+        to: Place<*mut f32>,
+        size: [usize; 2],
+    ) {
+        // SAFETY: K3: the caller's promise.
+        unsafe { self.0.add_exchanged(sums, column, to, size) }
     }
 }
 
 /// All rows of C vectors of columns, block after block.
 ///
 /// # Safety
-/// As of [`Tiles::product`]; the CPU has the instructions.
+/// As of [`Tiles::product_beside`]; the CPU has the instructions.
 #[inline(always)]
-unsafe fn rows<const C: usize>(factors: Factors, size: Size, start: *const f32, sums: &mut Sums) {
+unsafe fn rows<const C: usize>(factors: Factors, size: Size, sums: &mut Sums) {
     let mut row = 0;
     while row < size.rows {
         // SAFETY: K1, K3: the caller's promise; there are whole tiles of rows.
         unsafe {
             if size.rows - row > 4 {
-                block::<8, C>(factors, row, size.pairs, start, sums);
+                block::<8, C>(factors, row, size.pairs, sums);
                 row += 8;
             } else {
-                block::<4, C>(factors, row, size.pairs, start, sums);
+                block::<4, C>(factors, row, size.pairs, sums);
                 row += 4;
             }
         }
@@ -92,15 +137,11 @@ unsafe fn block<const R: usize, const C: usize>(
     Factors { left, right }: Factors,
     row: usize,
     pairs: usize,
-    start: *const f32,
     sums: &mut Sums,
 ) {
     // SAFETY: K1, K3: the caller's promise.
     unsafe {
         let mut block = [[_mm512_setzero_ps(); C]; R];
-        for (r, block) in block.iter_mut().enumerate() {
-            *block = [_mm512_loadu_ps(start.add((row + r) * TILE)); C];
-        }
         for k in 0..pairs {
             let mut columns = [_mm512_setzero_si512(); C];
             for (c, columns) in columns.iter_mut().enumerate() {

@@ -6,7 +6,7 @@
 
 use super::super::Work;
 use super::words::{BLOCK, Place, Sums, TILE, pair, unpaired};
-use super::{Factors, Size, Tiles};
+use super::{Errors, Factors, Size, Square, Steps, Tiles};
 
 /// The operations that every processor has; no proof is needed.
 #[derive(Clone, Copy, Debug)]
@@ -28,12 +28,19 @@ impl Tiles for Emulated {
         work.run()
     }
 
-    unsafe fn product(self, factors: Factors, size: Size, start: *const f32, sums: &mut Sums) {
+    unsafe fn product_beside(
+        self,
+        factors: Factors,
+        size: Size,
+        sums: &mut Sums,
+        beside: &mut impl Steps,
+    ) {
+        (0..TILE).for_each(|k| beside.step(k));
+        beside.finish();
         let Factors { left, right } = factors;
         for r in 0..size.rows {
             for c in 0..size.columns {
-                // SAFETY: K3: the caller's promise.
-                let mut sum = unsafe { *start.add(r * TILE) };
+                let mut sum = 0.0_f32;
                 for tile in (0..size.pairs).step_by(TILE) {
                     let pairs = tile..size.pairs.min(tile + TILE);
                     // SAFETY: K3: the caller's promise.
@@ -46,14 +53,26 @@ impl Tiles for Emulated {
         }
     }
 
-    unsafe fn activate(self, sums: &Sums, pairs: Place<*mut u32>, frames: Option<Place<*mut u32>>) {
-        let values = sums.0.map(|row| row.map(|sum| f64::from(sum).tanh() as f32));
+    unsafe fn activate(
+        self,
+        k: usize,
+        sums: &Sums,
+        biases: *const f32,
+        pairs: Place<*mut u32>,
+        rows: Option<Place<*mut u32>>,
+    ) {
+        let tanh = |row: usize| {
+            // SAFETY: K3: the caller's promise.
+            let bias = unsafe { *biases.add(row) };
+            sums.0[row].map(|sum| f64::from(sum + bias).tanh() as f32)
+        };
+        let values = [tanh(2 * k), tanh(2 * k + 1)];
         // SAFETY: K3: the caller's promise.
         unsafe {
-            write_pairs(&values, pairs);
-            if let Some(frames) = frames {
-                for (n, f) in places(TILE, BLOCK) {
-                    *frames.at(n, f) = pair(values[f][2 * n], values[f][2 * n + 1]);
+            write_pairs(&values, pairs, k);
+            if let Some(rows) = rows {
+                for (half, n) in places(2, TILE) {
+                    *rows.at(2 * k + half, n) = pair(values[half][2 * n], values[half][2 * n + 1]);
                 }
             }
         }
@@ -61,37 +80,66 @@ impl Tiles for Emulated {
 
     unsafe fn slope(
         self,
+        k: usize,
         sums: &Sums,
         x: Place<*const u32>,
-        rows: Place<*mut u32>,
-        pairs: Option<Place<*mut u32>>,
+        errors: Errors,
+        rows: &mut [Square; 2],
     ) {
-        let mut values = sums.0;
+        let mut values = [sums.0[2 * k], sums.0[2 * k + 1]];
         // SAFETY: K3: the caller's promise.
         unsafe {
-            for (k, n) in places(TILE, BLOCK) {
-                for (half, x) in unpaired(*x.at(k, n)).into_iter().enumerate() {
-                    values[2 * k + half][n] *= 1.0 - x * x;
+            for n in 0..BLOCK {
+                for (values, x) in values.iter_mut().zip(unpaired(*x.at(k, n))) {
+                    values[n] *= 1.0 - x * x;
                 }
             }
-            for (f, n) in places(BLOCK, TILE) {
-                *rows.at(f, n) = pair(values[f][2 * n], values[f][2 * n + 1]);
+            for (half, n) in places(2, TILE) {
+                let word = pair(values[half][2 * n], values[half][2 * n + 1]);
+                let f = 2 * k + half;
+                match errors {
+                    Errors::First { rows } => *rows.at(f, n) = word,
+                    Errors::Inner { .. } => rows[f / TILE][f % TILE][n] = word,
+                }
             }
-            if let Some(pairs) = pairs {
-                write_pairs(&values, pairs);
+            if let Errors::Inner { pairs, totals, .. } = errors {
+                write_pairs(&values, pairs, k);
+                for (half, n) in places(2, BLOCK) {
+                    *totals.add((2 * k + half) * TILE + n % TILE) += values[half][n];
+                }
             }
+        }
+    }
+
+    unsafe fn exchange(self, rows: &Square, to: Place<*mut u32>) {
+        for (row, column) in places(TILE, TILE) {
+            // SAFETY: K3: the caller's promise.
+            unsafe { *to.at(row, column) = rows[column][row] };
+        }
+    }
+
+    unsafe fn add_exchanged(
+        self,
+        sums: &Sums,
+        column: usize,
+        to: Place<*mut f32>,
+        [rows, columns]: [usize; 2],
+    ) {
+        for (r, c) in places(rows, columns) {
+            // SAFETY: K3: the caller's promise.
+            unsafe { *to.at(r, c) += sums.0[c][column + r] };
         }
     }
 }
 
-/// A block of features as pairs.
+/// Two features as row `k` of pairs.
 ///
 /// # Safety
-/// There are 16 rows of 32 words.
-unsafe fn write_pairs(values: &[[f32; BLOCK]; BLOCK], pairs: Place<*mut u32>) {
-    for (k, n) in places(TILE, BLOCK) {
+/// The row has 32 words.
+unsafe fn write_pairs(values: &[[f32; BLOCK]; 2], pairs: Place<*mut u32>, k: usize) {
+    for n in 0..BLOCK {
         // SAFETY: K3: the caller's promise.
-        unsafe { *pairs.at(k, n) = pair(values[2 * k][n], values[2 * k + 1][n]) };
+        unsafe { *pairs.at(k, n) = pair(values[0][n], values[1][n]) };
     }
 }
 

@@ -5,6 +5,7 @@ use std::arch::x86_64::*;
 use super::super::Avx512;
 use super::super::avx512::F32x16;
 use super::words::{BLOCK, Place, Sums, TILE};
+use super::{Errors, Square};
 
 /// The proof that this CPU has AVX-512 with BW and BF16 besides what [`Avx512`] proves.
 #[derive(Clone, Copy, Debug)]
@@ -26,28 +27,20 @@ impl Ends {
     #[inline(always)]
     pub(super) unsafe fn activate(
         self,
+        k: usize,
         sums: &Sums,
+        biases: *const f32,
         pairs: Place<*mut u32>,
-        frames: Option<Place<*mut u32>>,
+        rows: Option<Place<*mut u32>>,
     ) {
-        for half in 0..2 {
-            // SAFETY: K1, K3: the caller's promise.
-            unsafe {
-                let mut rows = [_mm512_setzero_si512(); TILE];
-                for k in 0..TILE / 2 {
-                    let feature = half * TILE + 2 * k;
-                    let even = self.tanh(&sums.0[feature]);
-                    let odd = self.tanh(&sums.0[feature + 1]);
-                    write_pairs(even, odd, pairs, half * TILE / 2 + k);
-                    rows[2 * k] = as_row(even);
-                    rows[2 * k + 1] = as_row(odd);
-                }
-                if let Some(frames) = frames {
-                    let rows = transposed(rows);
-                    for (n, row) in rows.iter().enumerate() {
-                        _mm512_storeu_si512(frames.at(n, half * TILE).cast(), *row);
-                    }
-                }
+        // SAFETY: K1, K3: the caller's promise.
+        unsafe {
+            let even = self.tanh(&sums.0[2 * k], *biases.add(2 * k));
+            let odd = self.tanh(&sums.0[2 * k + 1], *biases.add(2 * k + 1));
+            write_pairs(even, odd, pairs, k);
+            if let Some(rows) = rows {
+                _mm512_storeu_si512(rows.at(2 * k, 0).cast(), as_row(even));
+                _mm512_storeu_si512(rows.at(2 * k + 1, 0).cast(), as_row(odd));
             }
         }
     }
@@ -59,54 +52,130 @@ impl Ends {
     #[inline(always)]
     pub(super) unsafe fn slope(
         self,
+        k: usize,
         sums: &Sums,
         x: Place<*const u32>,
-        rows: Place<*mut u32>,
-        pairs: Option<Place<*mut u32>>,
+        errors: Errors,
+        rows: &mut [Square; 2],
     ) {
-        for k in 0..TILE {
-            // SAFETY: K1, K3: the caller's promise.
-            unsafe {
-                let low = _mm512_loadu_si512(x.at(k, 0).cast());
-                let high = _mm512_loadu_si512(x.at(k, TILE).cast());
-                let upper = _mm512_set1_epi32(0xffff_0000_u32 as i32);
-                let x_even = [_mm512_slli_epi32::<16>(low), _mm512_slli_epi32::<16>(high)];
-                let x_odd = [_mm512_and_si512(low, upper), _mm512_and_si512(high, upper)];
-                let even = sloped(&sums.0[2 * k], x_even);
-                let odd = sloped(&sums.0[2 * k + 1], x_odd);
-                _mm512_storeu_si512(rows.at(2 * k, 0).cast(), as_row(even));
-                _mm512_storeu_si512(rows.at(2 * k + 1, 0).cast(), as_row(odd));
-                if let Some(pairs) = pairs {
+        // SAFETY: K1, K3: the caller's promise; a row is a vector.
+        unsafe {
+            let [even, odd] = sloped(sums, x, k);
+            match errors {
+                Errors::First { rows } => {
+                    _mm512_storeu_si512(rows.at(2 * k, 0).cast(), as_row(even));
+                    _mm512_storeu_si512(rows.at(2 * k + 1, 0).cast(), as_row(odd));
+                }
+                Errors::Inner { pairs, totals, .. } => {
                     write_pairs(even, odd, pairs, k);
+                    add_total(even, totals.add(2 * k * TILE));
+                    add_total(odd, totals.add((2 * k + 1) * TILE));
+                    let rows = rows.as_flattened_mut()[2 * k..].as_mut_ptr();
+                    _mm512_storeu_si512(rows.cast(), as_row(even));
+                    _mm512_storeu_si512(rows.add(1).cast(), as_row(odd));
+                }
+            }
+        }
+    }
+
+    /// See [`super::Tiles::exchange`].
+    ///
+    /// # Safety
+    /// As there.
+    #[inline(always)]
+    pub(super) unsafe fn exchange(self, rows: &Square, to: Place<*mut u32>) {
+        // SAFETY: K1, K3: the caller's promise; a row is a vector.
+        unsafe {
+            let mut square = [_mm512_setzero_si512(); TILE];
+            for (row, words) in square.iter_mut().zip(rows) {
+                *row = _mm512_loadu_si512(words.as_ptr().cast());
+            }
+            for (r, row) in transposed(square).into_iter().enumerate() {
+                _mm512_storeu_si512(to.at(r, 0).cast(), row);
+            }
+        }
+    }
+
+    /// See [`super::Tiles::add_exchanged`].
+    ///
+    /// # Safety
+    /// As there.
+    #[inline(always)]
+    pub(super) unsafe fn add_exchanged(
+        self,
+        sums: &Sums,
+        column: usize,
+        to: Place<*mut f32>,
+        [rows, columns]: [usize; 2],
+    ) {
+        for first in (0..columns).step_by(TILE) {
+            let lanes = ((1_u32 << TILE.min(columns - first)) - 1) as __mmask16;
+            // SAFETY: K1, K3: the caller's promise; lanes beyond the last column are masked.
+            unsafe {
+                let mut square = [_mm512_setzero_si512(); TILE];
+                for (row, sums) in square.iter_mut().zip(&sums.0[first..]) {
+                    *row = _mm512_loadu_si512(sums[column..].as_ptr().cast());
+                }
+                for (r, row) in transposed(square).into_iter().enumerate() {
+                    if r < rows {
+                        let to = to.at(r, first);
+                        let sum = _mm512_maskz_loadu_ps(lanes, to);
+                        let sum = _mm512_add_ps(sum, _mm512_castsi512_ps(row));
+                        _mm512_mask_storeu_ps(to, lanes, sum);
+                    }
                 }
             }
         }
     }
 
     #[inline(always)]
-    unsafe fn tanh(self, sums: &[f32; BLOCK]) -> [__m512; 2] {
+    unsafe fn tanh(self, sums: &[f32; BLOCK], bias: f32) -> [__m512; 2] {
         // SAFETY: K1: `self` is the proof; a row of sums is two vectors.
-        let [low, high] =
-            unsafe { [_mm512_load_ps(sums.as_ptr()), _mm512_load_ps(sums.as_ptr().add(TILE))] };
+        let [low, high] = unsafe {
+            let bias = _mm512_set1_ps(bias);
+            let sums = sums.as_ptr();
+            [
+                _mm512_add_ps(_mm512_load_ps(sums), bias),
+                _mm512_add_ps(_mm512_load_ps(sums.add(TILE)), bias),
+            ]
+        };
         [F32x16(low).coarse_tanh().0, F32x16(high).coarse_tanh().0]
     }
 }
 
-/// A row of sums times 1 − x².
+/// Rows 2k and 2k + 1 of the sums, times 1 − x².
 ///
 /// # Safety
-/// The CPU has AVX-512.
+/// `x` has 16 rows of 32 words, and the CPU has AVX-512.
 #[inline(always)]
-unsafe fn sloped(sums: &[f32; BLOCK], x: [__m512i; 2]) -> [__m512; 2] {
-    // SAFETY: K1: the caller's promise; a row of sums is two vectors.
+unsafe fn sloped(sums: &Sums, x: Place<*const u32>, k: usize) -> [[__m512; 2]; 2] {
+    // SAFETY: K1, K3: the caller's promise; a row of sums is two vectors.
     unsafe {
-        let [low, high] = [_mm512_castsi512_ps(x[0]), _mm512_castsi512_ps(x[1])];
-        let one = _mm512_set1_ps(1.0);
-        let low = _mm512_fnmadd_ps(low, low, one);
-        let high = _mm512_fnmadd_ps(high, high, one);
-        let low = _mm512_mul_ps(_mm512_load_ps(sums.as_ptr()), low);
-        let high = _mm512_mul_ps(_mm512_load_ps(sums.as_ptr().add(TILE)), high);
-        [low, high]
+        let (one, upper) = (_mm512_set1_ps(1.0), _mm512_set1_epi32(0xffff_0000_u32 as i32));
+        let mut sloped = [[one; 2]; 2];
+        for n in 0..2 {
+            let pair = _mm512_loadu_si512(x.at(k, n * TILE).cast());
+            let x = [_mm512_slli_epi32::<16>(pair), _mm512_and_si512(pair, upper)];
+            for half in 0..2 {
+                let x = _mm512_castsi512_ps(x[half]);
+                let sums = _mm512_load_ps(sums.0[2 * k + half].as_ptr().add(n * TILE));
+                sloped[half][n] = _mm512_mul_ps(sums, _mm512_fnmadd_ps(x, x, one));
+            }
+        }
+        sloped
+    }
+}
+
+/// Adds 32 frames of a feature to 16 numbers.
+///
+/// # Safety
+/// There are so many, and the CPU has AVX-512.
+#[inline(always)]
+unsafe fn add_total([low, high]: [__m512; 2], total: *mut f32) {
+    // SAFETY: K1, K3: the caller's promise.
+    unsafe {
+        let sum = _mm512_add_ps(_mm512_loadu_ps(total), _mm512_add_ps(low, high));
+        _mm512_storeu_ps(total, sum);
     }
 }
 
@@ -116,7 +185,19 @@ unsafe fn sloped(sums: &[f32; BLOCK], x: [__m512i; 2]) -> [__m512; 2] {
 /// The row has 32 words, and the CPU has the instructions.
 #[inline(always)]
 unsafe fn write_pairs(even: [__m512; 2], odd: [__m512; 2], pairs: Place<*mut u32>, k: usize) {
-    /// The conversion puts sixteen of the one feature behind sixteen of the other; a pair takes one of each.
+    for n in 0..2 {
+        // SAFETY: K1, K3: the caller's promise.
+        unsafe { _mm512_storeu_si512(pairs.at(k, n * TILE).cast(), interleaved(even[n], odd[n])) };
+    }
+}
+
+/// Each number of two vectors as a pair with the other's.
+///
+/// # Safety
+/// The CPU has the instructions.
+#[inline(always)]
+pub(super) unsafe fn interleaved(low: __m512, high: __m512) -> __m512i {
+    /// The conversion puts sixteen of the one vector behind sixteen of the other; a pair takes one of each.
     const ORDER: [i32; TILE] = {
         let (mut order, mut lane) = ([0; TILE], 0);
         while lane < TILE {
@@ -125,14 +206,10 @@ unsafe fn write_pairs(even: [__m512; 2], odd: [__m512; 2], pairs: Place<*mut u32
         }
         order
     };
-    for n in 0..2 {
-        // SAFETY: K1, K3: the caller's promise.
-        unsafe {
-            let order = _mm512_loadu_si512(ORDER.as_ptr().cast());
-            let both = as_words(_mm512_cvtne2ps_pbh(odd[n], even[n]));
-            let words = _mm512_permutexvar_epi16(order, both);
-            _mm512_storeu_si512(pairs.at(k, n * TILE).cast(), words);
-        }
+    // SAFETY: K1: the caller's promise; the order is a vector.
+    unsafe {
+        let order = _mm512_loadu_si512(ORDER.as_ptr().cast());
+        _mm512_permutexvar_epi16(order, as_words(_mm512_cvtne2ps_pbh(high, low)))
     }
 }
 
@@ -165,7 +242,7 @@ pub(super) fn as_pairs(words: __m512i) -> __m512bh {
 /// # Safety
 /// The CPU has AVX-512.
 #[inline(always)]
-unsafe fn transposed(rows: [__m512i; TILE]) -> [__m512i; TILE] {
+pub(super) unsafe fn transposed(rows: [__m512i; TILE]) -> [__m512i; TILE] {
     let (mut a, mut b) = (rows, rows);
     // SAFETY: K1: the caller's promise.
     unsafe {

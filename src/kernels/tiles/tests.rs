@@ -25,15 +25,17 @@ fn random_sums(seed: u32) -> Sums {
     Sums([(); BLOCK].map(|()| [(); BLOCK].map(|()| 4.0 * number())))
 }
 
-/// One product of random factors as work for the tiles' instructions.
-struct Product<'a, T>(T, Factors, Size, &'a [f32], &'a mut Sums);
+/// One product of random factors as work for the tiles' instructions, and 16 steps beside it.
+struct Product<'a, T>(T, Factors, Size, &'a mut Sums);
 
 impl<T: Tiles> Work for Product<'_, T> {
     type Output = ();
     #[inline(always)]
     fn run(self) {
+        let mut noted = Noted(Vec::new());
         // SAFETY: K3: the test asked for places of these sizes.
-        unsafe { self.0.product(self.1, self.2, self.3.as_ptr(), self.4) }
+        unsafe { self.0.product_beside(self.1, self.2, self.3, &mut noted) }
+        assert!(noted.0.into_iter().eq(0..=TILE), "each step once, in order");
     }
 }
 
@@ -43,13 +45,12 @@ fn product(tiles: impl Tiles, size: Size) -> Sums {
     let mut left = random_words(height, depth, 1);
     (0..height).for_each(|row| left.row_mut(row)[size.pairs..].fill(0));
     let right = random_words(depth, BLOCK, 2);
-    let start: Vec<f32> = (0..height).flat_map(|row| [row as f32 / 8.0; TILE]).collect();
     let factors = Factors {
         left: left.at([0, 0], [height, depth]),
         right: right.at([0, 0], [depth, size.columns]),
     };
     let mut sums = Sums([[f32::NAN; BLOCK]; BLOCK]);
-    tiles.run(Product(tiles, factors, size, &start, &mut sums));
+    tiles.run(Product(tiles, factors, size, &mut sums));
     sums
 }
 
@@ -83,7 +84,7 @@ fn emulated_products_are_the_plain_ones() {
                     let (l, r) = (unpaired(left.row(r)[k]), unpaired(right.row(k)[c]));
                     [0, 1].map(|half| f64::from(l[half]) * f64::from(r[half]))
                 });
-                let expected = r as f64 / 8.0 + terms.sum::<f64>();
+                let expected = terms.sum::<f64>();
                 let error = (f64::from(sums.0[r][c]) - expected).abs();
                 assert!(error < 1e-6 * (4 + size.pairs) as f64, "{r} {c}: {error:e}");
             }
@@ -110,26 +111,54 @@ fn bf16_is_the_nearest() {
     assert_eq!(unpaired(pair(f32::INFINITY, -0.5)), [f32::INFINITY, -0.5]);
 }
 
+/// Of 32 features.
+type Totals = [[f32; TILE]; BLOCK];
+
 /// What the ends write, all layouts as they lie.
 struct Ended<T>(T, Sums);
 
 impl<T: Tiles> Work for Ended<T> {
-    type Output = [Words; 4];
+    type Output = ([Words; 5], Totals);
     #[inline(always)]
-    fn run(self) -> [Words; 4] {
+    fn run(self) -> Self::Output {
         let x = random_words(TILE, BLOCK, 7);
-        let [mut pairs, mut frames, mut rows, mut errors] =
-            [TILE, TILE, BLOCK, TILE].map(|rows| Words::zeros(rows, BLOCK));
-        let place = [0, 0];
+        let biases: [f32; BLOCK] = std::array::from_fn(|row| row as f32 / 8.0 - 2.0);
+        let mut wide = [(); 3].map(|()| Words::zeros(TILE, BLOCK));
+        let mut tall = [(); 2].map(|()| Words::zeros(BLOCK, TILE));
+        let mut totals = [[0.0; TILE]; BLOCK];
         // SAFETY: K3: the places are of the sizes that the operations write.
         unsafe {
-            let kept = Some(frames.at_mut(place, [TILE, BLOCK]));
-            self.0.activate(&self.1, pairs.at_mut(place, [TILE, BLOCK]), kept);
-            let kept = Some(errors.at_mut(place, [TILE, BLOCK]));
-            let x = x.at(place, [TILE, BLOCK]);
-            self.0.slope(&self.1, x, rows.at_mut(place, [BLOCK, TILE]), kept);
+            let [pairs, errors, frames] =
+                wide.each_mut().map(|words| words.at_mut([0, 0], [TILE, BLOCK]));
+            let [rows, first] = tall.each_mut().map(|words| words.at_mut([0, 0], [BLOCK, TILE]));
+            let x = x.at([0, 0], [TILE, BLOCK]);
+            let (totals, mut kept) = (totals.as_mut_ptr().cast(), [[[0; TILE]; TILE]; 2]);
+            let inner = Errors::Inner { pairs: errors, frames, totals };
+            for k in 0..TILE {
+                self.0.activate(k, &self.1, biases.as_ptr(), pairs, Some(rows));
+                self.0.slope(k, &self.1, x, inner, &mut kept);
+                self.0.slope(k, &self.1, x, Errors::First { rows: first }, &mut kept);
+            }
+            self.0.exchange(&kept[0], frames);
+            self.0.exchange(&kept[1], frames.right_of(TILE));
         }
-        [pairs, frames, rows, errors]
+        let ([pairs, errors, frames], [rows, first]) = (wide, tall);
+        ([pairs, errors, frames, rows, first], totals)
+    }
+}
+
+/// Notes in which order it was done.
+struct Noted(Vec<usize>);
+
+impl Steps for Noted {
+    #[inline(always)]
+    fn step(&mut self, k: usize) {
+        self.0.push(k);
+    }
+
+    #[inline(always)]
+    fn finish(&mut self) {
+        self.0.push(TILE);
     }
 }
 
@@ -141,13 +170,17 @@ fn check(tiles: impl Tiles) {
     }
     let (sums, again) = (random_sums(3), random_sums(3));
     let (found, expected) = (tiles.run(Ended(tiles, sums)), Emulated.run(Ended(Emulated, again)));
-    for (found, expected) in found.iter().zip(&expected) {
-        for row in 0..TILE {
+    let ((found, found_totals), (expected, expected_totals)) = (found, expected);
+    for (found, expected) in found_totals.iter().zip(&expected_totals) {
+        approx::assert_relative_eq!(found[..], expected[..], max_relative = 1e-5);
+    }
+    for (index, (found, expected)) in found.iter().zip(&expected).enumerate() {
+        for row in 0..if index < 3 { TILE } else { BLOCK } {
             let words = found.row(row).iter().zip(expected.row(row));
             let numbers = words.flat_map(|(a, b)| unpaired(*a).into_iter().zip(unpaired(*b)));
             // A tanh 4e-6 beside the other may round to the bf16 beside the other's.
             for (a, b) in numbers {
-                assert!((a - b).abs() <= b.abs() / 127.0 + 5e-6, "row {row}: {a} for {b}");
+                assert!((a - b).abs() <= b.abs() / 127.0 + 5e-6, "{index}, row {row}: {a} for {b}");
             }
         }
     }

@@ -35,27 +35,24 @@ impl Words {
         Words { storage, first, rows, stride }
     }
 
+    /// Whether there is nothing in it.
+    #[inline(always)]
+    pub(super) fn is_empty(&self) -> bool {
+        self.rows == 0
+    }
+
     /// A row, with the columns that make its length whole.
+    #[inline(always)]
     pub(super) fn row_mut(&mut self, row: usize) -> &mut [u32] {
         let start = self.first + row * self.stride;
         &mut self.storage[start..start + self.stride]
     }
 
     /// A row, with the columns that make its length whole.
+    #[cfg(test)]
     pub(super) fn row(&self, row: usize) -> &[u32] {
         let start = self.first + row * self.stride;
         &self.storage[start..start + self.stride]
-    }
-
-    /// Writes the first words of a column.
-    ///
-    /// # Panics
-    /// If it has not so many rows.
-    #[inline(always)]
-    pub(super) fn write_column(&mut self, column: usize, words: &[u32]) {
-        assert!(words.len() <= self.rows && column < self.stride, "inside the matrix");
-        let places = self.storage[self.first + column..].iter_mut().step_by(self.stride.max(1));
-        places.zip(words).for_each(|(place, word)| *place = *word);
     }
 
     /// `rows` × `columns` from (row, column) on, to be read.
@@ -105,15 +102,27 @@ impl Place<*const u32> {
     }
 }
 
-impl Place<*mut u32> {
+impl<W> Place<*mut W> {
     /// Where the word (row, column) lies.
     ///
     /// # Safety
     /// It is part of what the place was asked for.
     #[inline(always)]
-    pub(super) unsafe fn at(self, row: usize, column: usize) -> *mut u32 {
+    pub(super) unsafe fn at(self, row: usize, column: usize) -> *mut W {
         // SAFETY: K3: the caller's promise.
         unsafe { self.first.add(row * self.stride + column) }
+    }
+}
+
+impl Place<*mut u32> {
+    /// The part of it from so many columns on.
+    ///
+    /// # Safety
+    /// They are part of what the place was asked for.
+    #[inline(always)]
+    pub(super) unsafe fn right_of(self, columns: usize) -> Self {
+        // SAFETY: K3: the caller's promise.
+        Place { first: unsafe { self.first.add(columns) }, ..self }
     }
 }
 

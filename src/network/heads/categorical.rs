@@ -44,6 +44,7 @@ impl<K: Kernels<R>, R: NdFloat> Categorical<K, R> {
     }
 
     /// log π(a|x) and entropy, as [`super::Head::evaluate`] has them; `logits` is `[A, N]`, `actions` `[N]`.
+    #[inline(always)]
     pub fn evaluate(&mut self, logits: ArrayView2<R>, actions: &[i32]) -> (&[R], &[R]) {
         self.kernels.log_softmax(logits, self.log_probs.view_mut(), self.probs.view_mut());
         self.look_up(actions);
@@ -58,6 +59,7 @@ impl<K: Kernels<R>, R: NdFloat> Categorical<K, R> {
     }
 
     /// Fills `log_pi` from `log_probs`: a pass over every action, without a branch.
+    #[inline(always)]
     fn look_up(&mut self, actions: &[i32]) {
         self.log_pi.fill(R::zero());
         for action in 0..self.log_probs.nrows() {
@@ -69,6 +71,7 @@ impl<K: Kernels<R>, R: NdFloat> Categorical<K, R> {
     }
 
     /// See [`super::Head::chain`]; `d_logits` is `[A, N]`.
+    #[inline(always)]
     pub fn chain(&self, actions: &[i32], slopes: &Slopes<R>, mut d_logits: ArrayViewMut2<R>) {
         for action in 0..self.n_actions() {
             let column = ActionColumn {
@@ -146,6 +149,7 @@ impl<R: NdFloat> ActionColumn<'_, R> {
     ///
     /// With p the softmax of the logits l, a the action taken and H the entropy:
     /// `∂log p_a/∂l_i = [i = a] − p_i` and `∂H/∂l_i = −p_i (log p_i + H)`.
+    #[inline(always)]
     fn chain(&self, slopes: &Slopes<R>, d_logits: &mut [R]) {
         let n_steps = d_logits.len();
         let ActionColumn { action, taken, probs, log_probs, entropies } = *self;

@@ -107,6 +107,7 @@ impl<K: Kernels<R>, R: NdFloat> Head<K, R> {
     /// log π(a|x), entropy and value of every frame; `outputs` is `[P + V, (T+1)·B]`,
     /// `actions` `[K, T·B]`, `tasks` `[B]`: a frame's value is that of its task. Where there is one task, `tasks` is
     /// empty.
+    #[inline(always)]
     pub fn evaluate<'a>(
         &'a mut self,
         outputs: ArrayView2<'a, R>,
@@ -133,6 +134,7 @@ impl<K: Kernels<R>, R: NdFloat> Head<K, R> {
 
     /// Writes the derivative of the loss by every output, `[P + V, T·B]`. Actions and tasks are those of the last
     /// [`Head::evaluate`].
+    #[inline(always)]
     pub fn chain(
         &self,
         actions: Actions<'_>,
