@@ -136,10 +136,10 @@ impl Tiles for Emulated {
 ///
 /// # Safety
 /// The row has 32 words.
-unsafe fn write_pairs(values: &[[f32; BLOCK]; 2], pairs: Place<*mut u32>, k: usize) {
-    for n in 0..BLOCK {
+unsafe fn write_pairs([even, odd]: &[[f32; BLOCK]; 2], pairs: Place<*mut u32>, k: usize) {
+    for (n, (even, odd)) in even.iter().zip(odd).enumerate() {
         // SAFETY: K3: the caller's promise.
-        unsafe { *pairs.at(k, n) = pair(values[0][n], values[1][n]) };
+        unsafe { *pairs.at(k, n) = pair(*even, *odd) };
     }
 }
 

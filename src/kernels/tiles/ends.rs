@@ -152,14 +152,18 @@ unsafe fn sloped(sums: &Sums, x: Place<*const u32>, k: usize) -> [[__m512; 2]; 2
     // SAFETY: K1, K3: the caller's promise; a row of sums is two vectors.
     unsafe {
         let (one, upper) = (_mm512_set1_ps(1.0), _mm512_set1_epi32(0xffff_0000_u32 as i32));
+        let low = _mm512_loadu_si512(x.at(k, 0).cast());
+        let high = _mm512_loadu_si512(x.at(k, TILE).cast());
+        let x = [
+            [_mm512_slli_epi32::<16>(low), _mm512_slli_epi32::<16>(high)],
+            [_mm512_and_si512(low, upper), _mm512_and_si512(high, upper)],
+        ];
         let mut sloped = [[one; 2]; 2];
-        for n in 0..2 {
-            let pair = _mm512_loadu_si512(x.at(k, n * TILE).cast());
-            let x = [_mm512_slli_epi32::<16>(pair), _mm512_and_si512(pair, upper)];
-            for half in 0..2 {
-                let x = _mm512_castsi512_ps(x[half]);
+        for (half, (sloped, x)) in sloped.iter_mut().zip(x).enumerate() {
+            for (n, (sloped, x)) in sloped.iter_mut().zip(x).enumerate() {
+                let x = _mm512_castsi512_ps(x);
                 let sums = _mm512_load_ps(sums.0[2 * k + half].as_ptr().add(n * TILE));
-                sloped[half][n] = _mm512_mul_ps(sums, _mm512_fnmadd_ps(x, x, one));
+                *sloped = _mm512_mul_ps(sums, _mm512_fnmadd_ps(x, x, one));
             }
         }
         sloped
