@@ -5,16 +5,19 @@
 
 #[path = "common/allocations.rs"]
 mod allocations;
+#[path = "common/guard_page.rs"]
+mod guard_page;
 #[path = "common/plain_kernels.rs"]
 mod plain_kernels;
 
 use allocations::allocations;
+use guard_page::before_a_guard_page;
 use plain_kernels::Plain;
-use std::num::NonZeroUsize;
 
-use impala::kernels::{Activation, Kernels, ROW_LEN, RowPair, Simd, UnknownKernels};
+use impala::kernels::{
+    Activation, BitGrid, Kernels, ROW_LEN, SetBit, Simd, UnknownKernels, WINDOW,
+};
 use ndarray::{Array1, Array2, ArrayView1, ArrayView2, ArrayViewMut2, array, s};
-use nix::sys::mman::{MapFlags, ProtFlags, mmap_anonymous, mprotect};
 use proptest::prelude::*;
 use proptest::strategy::ValueTree;
 
@@ -258,19 +261,14 @@ proptest! {
         }
     }
 
-    /// In the order of the list, and so to the last bit.
+    /// In the order of the bits, and so to the last bit.
     #[test]
-    fn rows_are_added_as_they_are_listed(pairs in prop::collection::vec((0..7_u32, 0..5_u32), 0..60)) {
-        let pairs: Vec<RowPair> =
-            pairs.into_iter().map(|(from, to)| RowPair { from, to }).collect();
-        let rows: Vec<f32> = (0..7 * ROW_LEN).map(|n| (n as f32).sin()).collect();
-        let before: Vec<f32> = (0..5 * ROW_LEN).map(|n| (n as f32).cos()).collect();
-        let mut expected = before.clone();
-        Plain.add_rows(&pairs, &rows, &mut expected);
+    fn a_convolution_of_bits_is_the_plain_one(planes in planes()) {
+        let [sums, gradient] = convolution(Plain, &planes);
         for simd in all_simd() {
-            let mut sums = before.clone();
-            simd.add_rows(&pairs, &rows, &mut sums);
-            prop_assert_eq!(&sums, &expected);
+            let [found_sums, found_gradient] = convolution(simd, &planes);
+            prop_assert_eq!(&found_sums, &sums, "{}", simd.name());
+            prop_assert_eq!(&found_gradient, &gradient, "{}", simd.name());
         }
     }
 
@@ -505,13 +503,47 @@ fn no_frames_no_inputs_no_outputs() {
     }
 }
 
+/// Planes `[C, H, W]`, and which of their bits are set.
+type Planes = ([usize; 3], Vec<bool>);
+
+fn planes() -> impl Strategy<Value = Planes> {
+    let bits = |[c, h, w]: [usize; 3]| prop::collection::vec(prop::bool::weighted(0.2), c * h * w);
+    [1_usize..4, 3_usize..8, 3_usize..12].prop_flat_map(move |shape| (Just(shape), bits(shape)))
+}
+
+/// The sums of a frame, which come after another frame's, and the gradient of both together.
+fn convolution(
+    kernels: impl Kernels<f32>,
+    ([channels, height, width], set): &Planes,
+) -> [Vec<f32>; 2] {
+    let grid = BitGrid::of([*height, *width]);
+    let cell = |index: usize| [index / width % height, index % width];
+    let bit = |index: usize| grid.bit(index / (height * width), cell(index));
+    let set: Vec<SetBit> = (0..set.len()).filter(|&index| set[index]).map(bit).collect();
+    let all: Vec<SetBit> = (0..channels * height * width).map(bit).collect();
+    let n_weights = (channels * WINDOW * WINDOW + 1) * ROW_LEN;
+    let weights: Vec<f32> = (0..n_weights).map(|n| (n as f32).sin()).collect();
+    let d_sums: Vec<f32> = (0..grid.n_places() * ROW_LEN).map(|n| (n as f32).cos()).collect();
+    let room = || vec![0.0; grid.n_with_margin() * ROW_LEN];
+    let (mut room, mut d_room) = (room(), room());
+    let (mut sums, mut gradient) = (d_sums.clone(), weights.clone());
+    for bits in [all, set] {
+        kernels.convolve_bits(grid, &bits, &weights, &mut room, &mut sums);
+        kernels.bit_gradient(grid, &bits, &d_sums, &mut d_room, &mut gradient);
+    }
+    [sums, gradient]
+}
+
 #[test]
 fn no_kernel_allocates() {
     let (b, w, x) = (Array1::ones(5), Array2::ones((5, 7)), Array2::ones((7, 50)));
     let (mut db, mut dw, mut dx) = (b.clone(), w.clone(), x.clone());
     let mut y = Array2::ones((5, 50));
     let mut p = y.clone();
-    let pairs = [RowPair { from: 3, to: 2 }; 4];
+    let grid = BitGrid { height: 1, width: 1 };
+    let bits = [grid.bit(0, [2, 1])];
+    let rows = |n_rows: usize| vec![0.0; n_rows * ROW_LEN];
+    let (mut weights, mut room, mut sums) = (rows(10), rows(grid.n_with_margin()), rows(1));
     for simd in all_simd() {
         let before = allocations();
         simd.dense(w.view(), b.view(), x.view(), Activation::Tanh, y.view_mut());
@@ -519,28 +551,12 @@ fn no_kernel_allocates() {
         simd.input_gradient(w.view(), y.view(), x.view(), dx.view_mut());
         simd.add_product(w.view(), x.view(), y.view_mut());
         simd.add_row_products(y.view(), x.view(), dw.view_mut());
-        simd.add_rows(&pairs, x.as_slice().unwrap(), dx.as_slice_mut().unwrap());
+        simd.convolve_bits(grid, &bits, &weights, &mut room, &mut sums);
+        simd.bit_gradient(grid, &bits, &sums, &mut room, &mut weights);
         simd.log_softmax(y.view(), dx.slice_mut(s![..5, ..]), p.view_mut());
         simd.exp(x.as_slice().unwrap(), dx.as_slice_mut().unwrap());
         let allocations = allocations() - before;
         assert_eq!(allocations, 0, "{}", simd.name());
-    }
-}
-
-/// A matrix whose last element is the last of its page; touching what follows kills the process.
-/// The pages stay mapped: the tests need few of them.
-fn before_a_guard_page(rows: usize, columns: usize) -> ArrayViewMut2<'static, f32> {
-    const PAGE_BYTES: usize = 4096;
-    let bytes = rows * columns * size_of::<f32>();
-    let pages_bytes = bytes.next_multiple_of(PAGE_BYTES);
-    let length = NonZeroUsize::new(pages_bytes + PAGE_BYTES).unwrap();
-    let access = ProtFlags::PROT_READ | ProtFlags::PROT_WRITE;
-    // SAFETY: a fresh mapping that nobody else knows; the view ends where the guard page begins.
-    unsafe {
-        let start = mmap_anonymous(None, length, access, MapFlags::MAP_PRIVATE).unwrap();
-        mprotect(start.byte_add(pages_bytes), PAGE_BYTES, ProtFlags::PROT_NONE).unwrap();
-        let first = start.byte_add(pages_bytes - bytes).cast();
-        ArrayViewMut2::from_shape_ptr((rows, columns), first.as_ptr())
     }
 }
 
@@ -594,10 +610,21 @@ fn products_of_rows_must_fit() {
 }
 
 #[test]
-#[should_panic(expected = "index out of bounds")]
+#[should_panic(expected = "inside the matrices")]
 fn a_row_that_is_not_there_is_not_added() {
-    let pairs = [RowPair { from: 1, to: 0 }];
-    Simd::detect().add_rows(&pairs, &[0.0; ROW_LEN], &mut [0.0; ROW_LEN]);
+    let grid = BitGrid { height: 1, width: 1 };
+    let (weights, mut room) = ([0.0; 10 * ROW_LEN], [0.0; 25 * ROW_LEN]);
+    let bits = [grid.bit(1, [0, 0])];
+    Simd::detect().convolve_bits(grid, &bits, &weights, &mut room, &mut [0.0; ROW_LEN]);
+}
+
+#[test]
+#[should_panic(expected = "each bit is seen nine times")]
+fn a_bit_outside_the_grid_is_not_added() {
+    let grid = BitGrid { height: 1, width: 1 };
+    let (weights, mut room) = ([0.0; 10 * ROW_LEN], [0.0; 25 * ROW_LEN]);
+    let bits = [SetBit { first_row: 0, place: 11 }];
+    Simd::detect().convolve_bits(grid, &bits, &weights, &mut room, &mut [0.0; ROW_LEN]);
 }
 
 #[test]

@@ -2,10 +2,13 @@
 
 #[path = "common/allocations.rs"]
 mod allocations;
+#[path = "common/distance.rs"]
+mod distance;
 #[path = "common/plain_kernels.rs"]
 mod plain_kernels;
 
 use allocations::allocations;
+use distance::distance;
 use impala::kernels::{Affine, Kernels, Simd, Stack};
 use ndarray::Array2;
 use plain_kernels::Plain;
@@ -103,21 +106,6 @@ fn oracle(shape: &Shape, data: &Data) -> (Array2<f64>, Vec<f64>) {
     stack.forward(&params, x.view(), y.view_mut());
     stack.backward(&params, x.view(), dy.view(), &mut grad);
     (y, grad)
-}
-
-/// How far numbers are from what they should be, by Euclid, in parts of their own size. A sum whose terms cancel
-/// is as exact as its terms are, so each counts as `least` or more.
-fn distance<'a>(
-    actual: impl IntoIterator<Item = &'a f32>,
-    expected: impl IntoIterator<Item = &'a f64>,
-    least: f64,
-) -> f64 {
-    let squares = actual.into_iter().zip(expected).map(|(&actual, &expected)| {
-        let difference = f64::from(actual) - expected;
-        [difference * difference, (expected * expected).max(least * least)]
-    });
-    let [wrong, whole] = squares.fold([0.0, 0.0], |sum, square| [0, 1].map(|i| sum[i] + square[i]));
-    if wrong == 0.0 { 0.0 } else { (wrong / whole).sqrt() }
 }
 
 /// How far outputs and a layer's gradient may be from those of f64.

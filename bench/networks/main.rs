@@ -50,7 +50,7 @@ struct Effort {
 #[derive(Serialize)]
 struct Row {
     network: String,
-    by: &'static str,
+    by: String,
     n_params: usize,
     /// Frames a second, E = 32 a call.
     acting_per_s: f64,
@@ -70,7 +70,8 @@ fn main() -> Result<()> {
     let (n_runs, part) = if args.bench { (5, 0.4) } else { (1, 0.0) };
     let effort = Effort { n_runs, part: Duration::from_secs_f64(part) };
     let setting = Setting::now();
-    let cases = networks().into_iter().flat_map(|spec| ways().map(move |way| (spec.clone(), way)));
+    let of_spec = |spec: NetworkSpec| ways().into_iter().map(move |way| (spec.clone(), way));
+    let cases = networks().into_iter().flat_map(of_spec);
     let cases = cases.filter(|(spec, (_, backend, _))| has(spec, *backend));
     let rows = cases.map(|(spec, way)| row(&spec, way, &effort)).collect();
     let results = Results { setting, rows };
@@ -101,26 +102,32 @@ fn networks() -> [NetworkSpec; 9] {
     ]
 }
 
-/// A name, whose arithmetic, and libtorch's options.
-type Way = (&'static str, Backend, TorchOptions);
+/// A name, and whose arithmetic.
+type Way = (String, Backend, Arithmetic);
 
-fn ways() -> [Way; 5] {
-    let torch = |channels_last, bf16| TorchOptions { channels_last, bf16 };
-    [
-        ("native", Backend::Native, torch(false, false)),
-        ("torch, f32", Backend::Torch, torch(false, false)),
-        ("torch, f32, channels last", Backend::Torch, torch(true, false)),
-        ("torch, bf16", Backend::Torch, torch(false, true)),
-        ("torch, bf16, channels last", Backend::Torch, torch(true, true)),
-    ]
+/// Ours in f32 and in all of bf16 that the processor has, and libtorch with each of its options.
+fn ways() -> Vec<Way> {
+    let native = |name: String, simd: Simd| (name, Backend::Native, Arithmetic::with(simd));
+    let in_bf16 = Simd::supported_bf16().map(|simd| (format!("native, {}", simd.name()), simd));
+    let ours = [("native".into(), Simd::detect().in_f32())].into_iter().chain(in_bf16);
+    let torch = |(name, channels_last, bf16): (&str, bool, bool)| {
+        let torch = TorchOptions { channels_last, bf16 };
+        (name.into(), Backend::Torch, Arithmetic { torch, ..Arithmetic::with(Simd::detect()) })
+    };
+    let torches = [
+        ("torch, f32", false, false),
+        ("torch, f32, channels last", true, false),
+        ("torch, bf16", false, true),
+        ("torch, bf16, channels last", true, true),
+    ];
+    ours.map(|(name, simd)| native(name, simd)).chain(torches.map(torch)).collect()
 }
 
 fn has(spec: &NetworkSpec, backend: Backend) -> bool {
     backend.is_built() && (backend == Backend::Torch || native::supports(spec))
 }
 
-fn row(spec: &NetworkSpec, (by, backend, torch): Way, effort: &Effort) -> Row {
-    let arithmetic = Arithmetic { kernels: Simd::auto(), torch };
+fn row(spec: &NetworkSpec, (by, backend, arithmetic): Way, effort: &Effort) -> Row {
     let params = ParamLayout::new(spec).init(1);
     let n_obs = (N_STEPS + 1) * N_ENVS;
     let (numbers, pixels) = observations(spec, n_obs);
@@ -195,7 +202,7 @@ fn markdown(Results { setting, rows }: &Results) -> String {
     for Row { network, by, n_params, acting_per_s, learning_per_s } in rows {
         let kilo = |per_s: &f64| figure(per_s / 1e3);
         let (acting, learning) = (kilo(acting_per_s), kilo(learning_per_s));
-        table.push([network.clone(), (*by).into(), n_params.to_string(), acting, learning]);
+        table.push([network.clone(), by.clone(), n_params.to_string(), acting, learning]);
     }
     format!(
         "# Networks on one core\n\nActing: outputs for 32 frames a call. Learning: forward and backward of a slot. \

@@ -32,7 +32,7 @@ use std::ops::Range;
 
 use ndarray::{ArrayView1, ArrayView2, ArrayViewMut1, ArrayViewMut2, Axis};
 
-pub(super) use super::scatter::add_rows;
+pub(super) use super::bit_conv::{bit_gradient, convolve_bits};
 use super::vector::{self, Span, Vector};
 use super::{Activation, check_layer};
 
@@ -721,7 +721,20 @@ macro_rules! vector_kernels {
                     b: ndarray::ArrayView2<f32>,
                     c: ndarray::ArrayViewMut2<f32>
                 )
-                add_rows(pairs: &[super::RowPair], rows: &[f32], sums: &mut [f32])
+                convolve_bits(
+                    grid: super::BitGrid,
+                    bits: &[super::SetBit],
+                    weights: &[f32],
+                    room: &mut [f32],
+                    sums: &mut [f32]
+                )
+                bit_gradient(
+                    grid: super::BitGrid,
+                    bits: &[super::SetBit],
+                    d_sums: &[f32],
+                    room: &mut [f32],
+                    d_weights: &mut [f32]
+                )
                 log_softmax(
                     logits: ndarray::ArrayView2<f32>,
                     log_p: ndarray::ArrayViewMut2<f32>,

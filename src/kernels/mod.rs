@@ -1,7 +1,7 @@
 //! The arithmetic of a small multi-layer perceptron, a whole batch of frames at a time.
 //!
 //! Owns: the [`Kernels`] contract, its implementations for each instruction set, [`Stack`], which is a whole
-//! network of them, and [`Simd`], which picks one when the program starts. Knows nothing of networks, parameters, rollouts or losses.
+//! network of them, [`Rectified`], a layer between two ReLUs, and [`Simd`], which picks one when the program starts. Knows nothing of networks, parameters, rollouts or losses.
 //! Called by the forward and backward pass of the policy network and by V-trace (exponentials).
 //!
 //! # Matrices
@@ -23,8 +23,9 @@
 //! | `blocked.rs` | the kernels themselves, and how they are blocked |
 //! | `simd.rs` | which of all these a program runs with, by name |
 //! | `stack.rs` | layers one above the other, as one kernel a layer |
+//! | `rectified.rs` | a layer between two ReLUs, which takes its inputs frame by frame |
 //! | `tiles/` | the same in bf16, with layouts of its own |
-//! | `scatter.rs` | sums of rows that a list picks |
+//! | `bit_conv.rs`, `bit_grid.rs` | a convolution of planes of bits |
 //! | `feature_major.rs` | a matrix that lies as the kernels like it |
 //! | `tanh_table.rs` | tanh in 32 pieces |
 //! | `avx2.rs`, `avx512.rs` | that vector in one instruction set each |
@@ -43,10 +44,12 @@
 mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
+mod bit_conv;
+mod bit_grid;
 mod blocked;
 mod feature_major;
 mod portable;
-mod scatter;
+mod rectified;
 mod simd;
 mod stack;
 #[cfg(target_arch = "x86_64")]
@@ -58,8 +61,10 @@ mod vector;
 pub use avx2::Avx2;
 #[cfg(target_arch = "x86_64")]
 pub use avx512::Avx512;
+pub use bit_grid::{BitGrid, ROW_LEN, SetBit, WINDOW};
 pub use feature_major::FeatureMajor;
 pub use portable::Portable;
+pub use rectified::{AboveRelu, DenseRectified, Rectified, frame_tiles};
 pub use simd::{Simd, UnknownKernels};
 pub use stack::{Affine, DenseStack, Stack};
 
@@ -72,18 +77,6 @@ pub enum Activation {
     Identity,
     /// The hyperbolic tangent: hidden layers.
     Tanh,
-}
-
-/// Numbers in a row that [`Kernels::add_rows`] adds: one AVX-512 register.
-pub const ROW_LEN: usize = 16;
-
-/// Which row of a matrix is added to which row of another.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct RowPair {
-    /// Index of the row that is added.
-    pub from: u32,
-    /// Index of the row that it is added to.
-    pub to: u32,
 }
 
 /// Batched layers forward and backward. Nothing is allocated; all sizes may be zero.
@@ -128,8 +121,28 @@ pub trait Kernels<R>: Copy + Send {
     /// `c[M,N] += a[M,K] · b[N,K]ᵀ`.
     fn add_row_products(self, a: ArrayView2<R>, b: ArrayView2<R>, c: ArrayViewMut2<R>);
 
-    /// `sums[to] += rows[from]` for each pair, in their order; both are matrices of [`ROW_LEN`] columns.
-    fn add_rows(self, pairs: &[RowPair], rows: &[R], sums: &mut [R]);
+    /// The sums `[P,16]` of one frame's bits, each from its bias on: `sums[p] = bias + Σ weights[row]` over all rows of
+    /// `weights`, `[C·9 + 1, 16]`, with which a bit is seen at place p. The bias is the last row. `room` is one for each
+    /// place with the margin, and keeps nothing.
+    fn convolve_bits(
+        self,
+        grid: BitGrid,
+        bits: &[SetBit],
+        weights: &[R],
+        room: &mut [R],
+        sums: &mut [R],
+    );
+
+    /// Adds the gradient of the weights and the bias, `[C·9 + 1, 16]`, given that of the sums, `[P, 16]`. In `room`, a
+    /// place with the margin each, the margin is zero and stays so. Bits of a plane stand together.
+    fn bit_gradient(
+        self,
+        grid: BitGrid,
+        bits: &[SetBit],
+        d_sums: &[R],
+        room: &mut [R],
+        d_weights: &mut [R],
+    );
 
     /// Log-probabilities and probabilities of each frame:
     /// `log_p[A,N] = logits[A,N] − log Σ_A exp(logits[A,N])`, `p[A,N] = exp(log_p[A,N])`.
@@ -148,6 +161,16 @@ pub trait Kernels<R>: Copy + Send {
         R: NdFloat + Send,
     {
         Box::new(DenseStack::new(self, layers, n_columns, learns))
+    }
+
+    /// The arithmetic of a layer between two ReLUs, with room for `n_frames` frames; for one that `learns` also for
+    /// the pass back.
+    fn rectified(self, layer: Affine, n_frames: usize, learns: bool) -> Box<dyn Rectified<R>>
+    where
+        Self: 'static,
+        R: NdFloat + Send,
+    {
+        Box::new(DenseRectified::new(self, layer, n_frames, learns))
     }
 }
 

@@ -4,8 +4,11 @@
 
 use ndarray::{ArrayView1, ArrayView2, ArrayViewMut1, ArrayViewMut2};
 
-use super::tiles::{Emulated, TileStack};
-use super::{Activation, Affine, DenseStack, Kernels, Portable, RowPair, Stack, Work};
+use super::tiles::{Emulated, TileRectified, TileStack};
+use super::{
+    Activation, Affine, BitGrid, DenseRectified, DenseStack, Kernels, Portable, Rectified, SetBit,
+    Stack, Work,
+};
 #[cfg(target_arch = "x86_64")]
 use super::{
     Avx2, Avx512,
@@ -236,8 +239,26 @@ impl Kernels<f32> for Simd {
         dispatch!(self.add_row_products(a, b, c))
     }
 
-    fn add_rows(self, pairs: &[RowPair], rows: &[f32], sums: &mut [f32]) {
-        dispatch!(self.add_rows(pairs, rows, sums))
+    fn convolve_bits(
+        self,
+        grid: BitGrid,
+        bits: &[SetBit],
+        weights: &[f32],
+        room: &mut [f32],
+        sums: &mut [f32],
+    ) {
+        dispatch!(self.convolve_bits(grid, bits, weights, room, sums))
+    }
+
+    fn bit_gradient(
+        self,
+        grid: BitGrid,
+        bits: &[SetBit],
+        d_sums: &[f32],
+        room: &mut [f32],
+        d_weights: &mut [f32],
+    ) {
+        dispatch!(self.bit_gradient(grid, bits, d_sums, room, d_weights))
     }
 
     fn log_softmax(
@@ -262,6 +283,19 @@ impl Kernels<f32> for Simd {
             Some(Products::Dot(dot)) => Box::new(TileStack::new(dot, layers, n_columns, learns)),
             Some(Products::Emulated(emulated)) => {
                 Box::new(TileStack::new(emulated, layers, n_columns, learns))
+            }
+        }
+    }
+
+    fn rectified(self, layer: Affine, n_frames: usize, learns: bool) -> Box<dyn Rectified<f32>> {
+        match self.bf16 {
+            None => Box::new(DenseRectified::new(self, layer, n_frames, learns)),
+            #[cfg(target_arch = "x86_64")]
+            Some(Products::Amx(amx)) => Box::new(TileRectified::new(amx, layer, n_frames, learns)),
+            #[cfg(target_arch = "x86_64")]
+            Some(Products::Dot(dot)) => Box::new(TileRectified::new(dot, layer, n_frames, learns)),
+            Some(Products::Emulated(emulated)) => {
+                Box::new(TileRectified::new(emulated, layer, n_frames, learns))
             }
         }
     }

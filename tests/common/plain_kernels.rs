@@ -1,7 +1,7 @@
 //! The kernels as plain loops over any float: in f64 the oracle of the fast ones, and what the hand-derived
 //! gradient is checked with against finite differences.
 
-use impala::kernels::{Activation, Kernels, ROW_LEN, RowPair};
+use impala::kernels::{Activation, BitGrid, Kernels, ROW_LEN, SetBit, WINDOW};
 use ndarray::{ArrayView1, ArrayView2, ArrayViewMut1, ArrayViewMut2, Axis, NdFloat, Zip};
 
 /// Kernels that are meant to be read, not to be fast.
@@ -79,12 +79,34 @@ impl<R: NdFloat> Kernels<R> for Plain {
         self.add_product(a, b.reversed_axes(), c);
     }
 
-    fn add_rows(self, pairs: &[RowPair], rows: &[R], sums: &mut [R]) {
-        for pair in pairs {
-            let (from, to) = (pair.from as usize * ROW_LEN, pair.to as usize * ROW_LEN);
-            for n in 0..ROW_LEN {
-                sums[to + n] += rows[from + n];
-            }
+    fn convolve_bits(
+        self,
+        grid: BitGrid,
+        bits: &[SetBit],
+        weights: &[R],
+        _room: &mut [R],
+        sums: &mut [R],
+    ) {
+        let (bias, weights) = rows(weights).split_last().unwrap();
+        let sums = sums.as_chunks_mut().0;
+        sums.fill(*bias);
+        for (row, place) in bits.iter().flat_map(|bit| seen_by(grid, bit)) {
+            add(&weights[row], &mut sums[place]);
+        }
+    }
+
+    fn bit_gradient(
+        self,
+        grid: BitGrid,
+        bits: &[SetBit],
+        d_sums: &[R],
+        _room: &mut [R],
+        d_weights: &mut [R],
+    ) {
+        let (d_bias, d_weights) = d_weights.as_chunks_mut().0.split_last_mut().unwrap();
+        rows(d_sums).iter().for_each(|d| add(d, d_bias));
+        for (row, place) in bits.iter().flat_map(|bit| seen_by(grid, bit)) {
+            add(&rows(d_sums)[place], &mut d_weights[row]);
         }
     }
 
@@ -112,6 +134,27 @@ impl<R: NdFloat> Kernels<R> for Plain {
         assert_eq!(x.len(), y.len(), "one exponential a number");
         y.iter_mut().zip(x).for_each(|(y, x)| *y = x.exp());
     }
+}
+
+fn rows<R>(matrix: &[R]) -> &[[R; ROW_LEN]] {
+    matrix.as_chunks().0
+}
+
+fn add<R: NdFloat>(row: &[R; ROW_LEN], sum: &mut [R; ROW_LEN]) {
+    sum.iter_mut().zip(row).for_each(|(sum, number)| *sum += *number);
+}
+
+/// The rows of weights with which a bit is seen, and the places, without the margin.
+fn seen_by(grid: BitGrid, bit: &SetBit) -> impl Iterator<Item = (usize, usize)> {
+    let margin = WINDOW - 1;
+    let (y, x) = (bit.place as usize / grid.stride(), bit.place as usize % grid.stride());
+    let first_row = bit.first_row as usize;
+    (0..WINDOW * WINDOW).filter_map(move |weight| {
+        let y = (y - weight / WINDOW).checked_sub(margin)?;
+        let x = (x - weight % WINDOW).checked_sub(margin)?;
+        let is_inside = y < grid.height && x < grid.width;
+        is_inside.then_some((first_row + weight, y * grid.width + x))
+    })
 }
 
 /// The shapes of a layer fit together: `w[O,I]`, outputs `y[O,N]`, inputs `x[I,N]`.

@@ -6,10 +6,11 @@
 //!
 //! | file | what |
 //! |---|---|
-//! | `words.rs` | matrices of pairs of bf16 |
-//! | `convert.rs` | from f32 to these pairs |
+//! | `words.rs`, `panels.rs` | matrices of pairs of bf16 |
+//! | `convert.rs` | from f32 to these pairs, and through a ReLU |
 //! | `layer.rs` | the weights of a layer, packed |
 //! | `stack.rs` | the pass forward and the pass back, over any [`Tiles`] |
+//! | `rectified.rs` | the same of one layer between two ReLUs, whose inputs come frame by frame |
 //! | `emulated.rs` | the operations in plain Rust, rounded as AMX rounds them: the tests' on any machine |
 //! | `ends.rs` | what becomes of sums, in AVX-512 |
 //! | `dot_products.rs` | products by `VDPBF16PS` of AVX-512 BF16 |
@@ -34,6 +35,9 @@
 //! input in two parts: x = high + low, and w likewise, so that x · w = high·high + low·high + high·low takes three
 //! of the 32 places that a tile has in any case, and is nearly that of f32.
 //!
+//! Where inputs come frame by frame (`rectified.rs`), frames are rows: `[N, F/2]` is the left factor forward and
+//! `[N, O/2]` back, beside weights `[I/2, O]` and `[O/2, I]`. The gradient of weights has the same two factors.
+//!
 //! # Order
 //!
 //! Products and what becomes of their sums use different parts of the processor. Each product is therefore computed
@@ -49,6 +53,8 @@ mod emulated;
 #[cfg(target_arch = "x86_64")]
 mod ends;
 mod layer;
+mod panels;
+mod rectified;
 mod stack;
 mod words;
 
@@ -61,6 +67,7 @@ pub(super) use amx::Amx;
 #[cfg(target_arch = "x86_64")]
 pub(super) use dot_products::DotProducts;
 pub(super) use emulated::Emulated;
+pub(super) use rectified::TileRectified;
 pub(super) use stack::TileStack;
 
 /// What a processor does with tiles.

@@ -1,5 +1,6 @@
 //! Each processor's operations on tiles beside the emulated ones.
 
+use super::convert::Convert;
 use super::words::{BLOCK, Sums, TILE, Words, of_bf16, pair, to_bf16, unpaired};
 use super::*;
 
@@ -162,7 +163,37 @@ impl Steps for Noted {
     }
 }
 
-fn check(tiles: impl Tiles) {
+/// What the conversions make of two rows and of a square, as words one after another.
+struct Converted<T>(T);
+
+impl<T: Convert> Work for Converted<T> {
+    type Output = Vec<u32>;
+    #[inline(always)]
+    fn run(self) -> Vec<u32> {
+        let mut number = numbers(11);
+        let mut row = || [(); BLOCK].map(|()| number());
+        let (mut low, high) = (row(), row());
+        low[3..7].copy_from_slice(&[f32::NAN, -f32::NAN, f32::NEG_INFINITY, -0.0]);
+        let (mut pairs, mut both) = ([0; TILE], [0; BLOCK]);
+        self.0.pairs(&low, &mut pairs);
+        self.0.interleave(&low, &high, &mut both);
+        let mut kept = [[1.0; BLOCK]; 2];
+        for (half, kept) in kept.iter_mut().enumerate() {
+            self.0.where_not_zero(&high, (&both, half), kept);
+        }
+        let mut biased = low;
+        self.0.rectify_biased(&mut biased, &high);
+        self.0.rectify(&mut low);
+        let floats = [low, biased, kept[0], kept[1]].map(|row| row.map(f32::to_bits));
+        let mut square: [[u32; TILE]; TILE] =
+            std::array::from_fn(|r| std::array::from_fn(|c| (100 * r + c) as u32));
+        self.0.transpose(&mut square);
+        [&pairs[..], &both, floats.as_flattened(), square.as_flattened()].concat()
+    }
+}
+
+fn check(tiles: impl Convert) {
+    assert_eq!(tiles.run(Converted(tiles)), Emulated.run(Converted(Emulated)));
     for size in SIZES {
         let (found, expected) = (product(tiles, size), product(Emulated, size));
         let difference = difference(&found, &expected, size);

@@ -49,7 +49,7 @@ impl Words {
     }
 
     /// A row, with the columns that make its length whole.
-    #[cfg(test)]
+    #[inline(always)]
     pub(super) fn row(&self, row: usize) -> &[u32] {
         let start = self.first + row * self.stride;
         &self.storage[start..start + self.stride]
