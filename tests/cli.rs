@@ -451,8 +451,9 @@ fn stages_add_up(summary: &Summary) {
     let latencies: Vec<_> = stages.iter().map(|stage| summary.latency_us[stage.tag()]).collect();
     let total_us: f64 = latencies.iter().map(|latency| latency.mean * latency.count as f64).sum();
     let share = total_us / 1e6 / (summary.train_s * summary.learner_threads as f64);
-    // Histograms keep two digits, whose errors cancel. On a busy machine a thread starts late.
-    assert!((0.99..1.005).contains(&share), "stages are {share} of {} s", summary.train_s);
+    // Histograms keep two digits, whose errors cancel. On a busy machine a thread starts some milliseconds late.
+    let least = 0.99 - 0.02 / summary.train_s;
+    assert!((least..1.005).contains(&share), "stages are {share} of {} s", summary.train_s);
     // What a thread does after its last update is measured once more.
     let counts = summary.updates..=summary.updates + summary.learner_threads as u64;
     for (stage, latency) in stages.iter().zip(latencies) {
