@@ -192,7 +192,9 @@ fn a_run_pinned_to_one_core_is_limited_by_it() {
     let first = std::fs::read_to_string("/proc/self/status").unwrap();
     let allowed = first.lines().find_map(|line| line.strip_prefix("Cpus_allowed_list:")).unwrap();
     let core = allowed.trim().split([',', '-']).next().unwrap().to_owned();
-    let case = train_with(&["taskset", "-c", &core], &["frames=200_000"]);
+    // By slow kernels, so that it lasts long enough to be watched.
+    let settings = ["frames=200_000", "kernels=\"portable\""];
+    let case = train_with(&["taskset", "-c", &core], &settings);
     assert_eq!(case.meta.n_cores, 1);
     case.assert_limit(Limit::Cores);
     assert!(!case.diagnosis.advice.contains("--learner-threads"), "{}", case.diagnosis);
