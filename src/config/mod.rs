@@ -955,6 +955,21 @@ mod tests {
     }
 
     #[test]
+    fn auto_keeps_f32_where_bf16_was_not_seen_to_learn_as_well() {
+        let kernels = |env: &str, kernels: &str| {
+            let (env, kernels) = (env.to_owned(), kernels.to_owned());
+            Config { env, kernels, ..Config::default() }.kernels_name()
+        };
+        assert_eq!(kernels("CartPole-v1", "auto"), Simd::auto().name());
+        for env in ["Pendulum-v1", "MinAtar/Breakout-v1"] {
+            assert_eq!(kernels(env, "auto"), Simd::detect().name(), "{env}");
+            for asked in Simd::supported_bf16() {
+                assert_eq!(kernels(env, asked.name()), asked.name(), "{env}: what was asked for");
+            }
+        }
+    }
+
+    #[test]
     fn every_setting_is_printed_below_its_meaning_and_limits() {
         let config = Config::default();
         let text = config.to_toml();
