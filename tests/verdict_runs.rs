@@ -81,7 +81,8 @@ struct Case {
     meta: Meta,
 }
 
-/// Trains by this command, which is given words before the program, with these settings.
+/// Trains by this command, which is given words before the program, with these settings; by slow kernels, so that a
+/// run lasts long enough to be watched.
 fn train_with(before: &[&str], settings: &[&str]) -> Case {
     let folder = TempDir::new().unwrap();
     let run = folder.path().join("run");
@@ -92,7 +93,7 @@ fn train_with(before: &[&str], settings: &[&str]) -> Case {
         .args(&words[1..])
         .arg(&run)
         .args(settings)
-        .arg("report.eval_episodes=0")
+        .args(["report.eval_episodes=0", "kernels=\"portable\""])
         .env(CHILD, "1")
         .output()
         .unwrap();
@@ -192,9 +193,7 @@ fn a_run_pinned_to_one_core_is_limited_by_it() {
     let first = std::fs::read_to_string("/proc/self/status").unwrap();
     let allowed = first.lines().find_map(|line| line.strip_prefix("Cpus_allowed_list:")).unwrap();
     let core = allowed.trim().split([',', '-']).next().unwrap().to_owned();
-    // By slow kernels, so that it lasts long enough to be watched.
-    let settings = ["frames=200_000", "kernels=\"portable\""];
-    let case = train_with(&["taskset", "-c", &core], &settings);
+    let case = train_with(&["taskset", "-c", &core], &["frames=200_000"]);
     assert_eq!(case.meta.n_cores, 1);
     case.assert_limit(Limit::Cores);
     assert!(!case.diagnosis.advice.contains("--learner-threads"), "{}", case.diagnosis);
