@@ -108,7 +108,7 @@ impl<K: Kernels<R>, R: NdFloat + Send> Rectified<R> for DenseRectified<K, R> {
     }
 }
 
-/// Ranges of at most [`TILE_FRAMES`] frames.
+/// Ranges of at most `TILE_FRAMES` frames.
 pub fn frame_tiles(n_frames: usize) -> impl Iterator<Item = Range<usize>> {
     let firsts = (0..n_frames).step_by(TILE_FRAMES);
     firsts.map(move |first| first..n_frames.min(first + TILE_FRAMES))
