@@ -23,6 +23,9 @@ TORCH_BUILD = --features torch --target-dir $(TARGET)/torch
 # So does the build that joins machines.
 MPI_BUILD = --features mpi --target-dir $(TARGET)/mpi
 
+# What two test targets need, so that both have one build.
+EXTRAS_BUILD = --features faults,png
+
 ifeq ($(LEARNER),torch)
 BUILD = $(TORCH_BUILD)
 SETUP = libtorch
@@ -52,15 +55,14 @@ test-default: ## Tests of the default build: no libtorch
 	$(CARGO) test --doc
 
 test-faults: ## Faults on purpose at every named point, and a short storm, in a build that has such points
-	$(CARGO) test --features faults --test faults --test storm
+	$(CARGO) test $(EXTRAS_BUILD) --test faults --test storm
 
 # Builds nothing after `make train`. Not in `make test`, since for that alone a release build would take too long.
 test-release: build ## The release build has no fault points
 	IMPALA_RELEASE=$(abspath $(TARGET))/release/impala $(CARGO) test --test faults a_release_build
 
-# Built beside what `make report` builds.
 test-png: ## The report's PNG pictures: each drawing decodes and has its text
-	$(CARGO) test --features png --target-dir $(TARGET)/png --test report every_drawing_becomes_a_png
+	$(CARGO) test $(EXTRAS_BUILD) --test report every_drawing_becomes_a_png
 
 test-model: ## Memory orderings: loom, the mutants that it must catch, Miri and ThreadSanitizer where there are
 	tests/model/run.sh
@@ -99,7 +101,7 @@ test-gymnasium: ## Environments of Gymnasium in processes of their own; skipped,
 test-mpi: ## Several ranks by mpirun, also in two network namespaces; skipped, loudly, where there is no MPI
 	@status=0; tools/mpi.sh || status=$$?; \
 	if [ $$status -eq 0 ]; then \
-		$(CARGO) test --features mpi --test mpi && $(CARGO) test --features mpi --lib cluster; \
+		$(CARGO) test --features mpi --test mpi; \
 	elif [ $$status -eq 3 ] && [ "$$CI" != true ]; then \
 		echo 'SKIPPED: learning of several ranks: there is no MPI (see above)'; \
 	else \

@@ -14,8 +14,8 @@ pub struct Setting {
     pub commit: String,
     /// Processor model.
     pub cpu: String,
-    /// The kernels that this processor gets.
-    pub simd: &'static str,
+    /// The kernels that ran; else those that `auto` takes here where bf16 is allowed.
+    pub simd: String,
     /// Cores that may be used.
     pub n_cores: usize,
     /// Kernel release.
@@ -33,7 +33,7 @@ impl Setting {
         Setting {
             commit: meta.git_commit,
             cpu: meta.cpu_model,
-            simd: Simd::auto().name(),
+            simd: Simd::auto().name().to_owned(),
             n_cores: meta.n_cores,
             kernel: meta.kernel,
             started: meta.started.strftime("%Y-%m-%dT%H:%M:%SZ").to_string(),

@@ -6,8 +6,10 @@ use std::time::Duration;
 
 use anyhow::Result;
 use impala::config::{Config, LearnerKind};
+use impala::os::process::n_cores;
 
 use super::Effort;
+use super::ceiling::Ceiling;
 use super::common::impala;
 use super::disturbance::Disturbance;
 use super::progress::Progress;
@@ -93,16 +95,21 @@ pub fn measure(effort: Effort, progress: &mut Progress, rows: &mut Vec<Row>) -> 
             runs.push(whole.train(effort)?);
         }
     }
-    wholes.iter().zip(&runs).for_each(|(whole, runs)| append(whole.group, runs, rows));
+    for (whole, runs) in wholes.iter().zip(&runs) {
+        let ceiling = Ceiling::measure(&whole.config, effort)?.whole(n_cores());
+        append(whole.group, ceiling, runs, rows);
+    }
     Ok(())
 }
 
-fn append(group: &'static str, runs: &[Run], rows: &mut Vec<Row>) {
+fn append(group: &'static str, ceiling: f64, runs: &[Run], rows: &mut Vec<Row>) {
     let disturbance = Disturbance::worst(runs.iter().map(|run| run.sample.disturbance));
-    let mut push = |name: &str, unit, of: &dyn Fn(&Run) -> f64| {
-        rows.push(Row::new(group, name, unit, runs.iter().map(of), disturbance));
+    let row = |name: &str, unit, of: &dyn Fn(&Run) -> f64| {
+        Row::new(group, name, unit, runs.iter().map(of), disturbance)
     };
-    push("frames consumed by learning", "M frames/s", &|run| run.sample.m_frames_per_s);
+    let speed = row("frames consumed by learning", "M frames/s", &|run| run.sample.m_frames_per_s);
+    rows.push(speed.below(ceiling));
+    let mut push = |name: &str, unit, of: &dyn Fn(&Run) -> f64| rows.push(row(name, unit, of));
     push("processor time", "CPU s / M frames", &|run| run.sample.cpu_s_per_m_frames);
     push("memory of all processes (PSS), largest", "MB", &|run| run.sample.pss_mb);
     push("memory growth, first to last sample", "MB", &|run| {

@@ -16,6 +16,7 @@ use impala::shm::layout::SegmentShape;
 use impala::space::Actions;
 
 use super::Effort;
+use super::ceiling::Ceiling;
 use super::disturbance::Disturbance;
 use super::lone_learner::LoneLearner;
 use super::processes::cpu_s;
@@ -29,7 +30,7 @@ const TASKS: [(&str, &str); 2] = [
     ("MinAtar/Breakout-v1", "parts of MinAtar Breakout, one core, from memory"),
 ];
 
-/// All parts together: five a task, each of which first works once.
+/// All parts together: five a task, each of which first works once. What the core can do at most takes a moment.
 pub fn planned(effort: Effort) -> Duration {
     effort.part * (5 * TASKS.len() * effort.n_runs) as u32
 }
@@ -45,18 +46,21 @@ fn rows_of(group: &'static str, config: &Config, effort: Effort) -> Result<Vec<R
     let n_params = Sizes::of(config)?.n_params();
     let ours = [std::process::id()];
     let (before, ours_before) = (processor_time(), cpu_s(&ours));
+    let ceiling = Ceiling::measure(config, effort)?;
     let [publish, read] = weights(config, effort)?;
-    let measured = [
-        ("environment only".into(), "M frames/s", env_only(config, effort)?),
-        ("actor only".into(), "M frames/s", actor_only(config, effort)?),
-        ("learner only, native".into(), "M frames/s", learner_only(config, effort)?),
-        (format!("weights publish, {} f32", grouped(n_params as u64)), "µs", publish),
-        (format!("weights read, {} f32", grouped(n_params as u64)), "µs", read),
-    ];
+    let environment = env_only(config, effort)?;
+    let (actor, learner) = (actor_only(config, effort)?, learner_only(config, effort)?);
     let disturbance = Disturbance::since(before, cpu_s(&ours) - ours_before);
-    let row =
-        |(name, unit, values): (String, _, _)| Row::new(group, name, unit, values, disturbance);
-    Ok(measured.into_iter().map(row).collect())
+    let row = |name: String, unit, values| Row::new(group, name, unit, values, disturbance);
+    let of_weights = |what| format!("weights {what}, {} f32", grouped(n_params as u64));
+    Ok(vec![
+        row("multiply-adds of f32, the most".into(), "GFLOP/s", vec![ceiling.peak_gflops]),
+        row("environment only".into(), "M frames/s", environment),
+        row("actor only".into(), "M frames/s", actor).below(ceiling.acting),
+        row("learner only, native".into(), "M frames/s", learner).below(ceiling.learning),
+        row(of_weights("publish"), "µs", publish),
+        row(of_weights("read"), "µs", read),
+    ])
 }
 
 /// Repeats `work`, which does `n_frames`, for the time of a part, `n_runs` times; M frames/s each.
@@ -66,7 +70,7 @@ fn m_frames_per_s(effort: Effort, n_frames: u64, mut work: impl FnMut()) -> Vec<
 }
 
 /// Seconds that one `work` takes, the mean of a part's time, `n_runs` times.
-fn seconds_each(effort: Effort, work: &mut impl FnMut()) -> Vec<f64> {
+pub fn seconds_each(effort: Effort, work: &mut impl FnMut()) -> Vec<f64> {
     work();
     let mean = |_| {
         let (start, mut n) = (Instant::now(), 0);

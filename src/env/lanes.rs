@@ -192,8 +192,7 @@ impl<E: Dynamics<D>, const D: usize> Stepping<'_, '_, E, D> {
         for b in 0..self.envs.blocks.len() {
             let first = b * LANES;
             let n = LANES.min(n_envs - first);
-            let mut actions = [0; LANES];
-            actions[..n].copy_from_slice(&self.actions[first..first + n]);
+            let actions = taken(&self.actions[first..]);
             let block = &mut self.envs.blocks[b];
             let ended = block.ended;
             let mut kinds = block.step::<E>(&actions, self.envs.max_steps, sines);
@@ -201,15 +200,14 @@ impl<E: Dynamics<D>, const D: usize> Stepping<'_, '_, E, D> {
             if ended[..n].contains(&true) {
                 self.reset(b, &ended[..n], &mut kinds, &mut rewards);
             }
-            self.rewards[first..first + n].copy_from_slice(&rewards[..n]);
-            self.kinds[first..first + n].copy_from_slice(&kinds[..n]);
+            put(&rewards, &mut self.rewards[first..]);
+            put(&kinds, &mut self.kinds[first..]);
             let block = &self.envs.blocks[b];
             if block.ended[..n].contains(&true) {
                 log_ended(self.episodes, block, n);
             }
             for (row, numbers) in self.obs.iter_mut().zip(&block.states) {
-                let numbers = numbers.map(|number| number as f32);
-                row[first..first + n].copy_from_slice(&numbers[..n]);
+                put(&numbers.map(|number| number as f32), &mut row[first..]);
             }
         }
     }
@@ -231,6 +229,22 @@ impl<E: Dynamics<D>, const D: usize> Stepping<'_, '_, E, D> {
             (kinds[lane], rewards[lane]) = (StepKind::RESET, 0.0);
         }
         self.envs.at_work = None;
+    }
+}
+
+/// The first lanes' actions; 0 where there are fewer environments. Whole blocks are one load.
+#[inline(always)]
+fn taken(actions: &[i32]) -> [i32; LANES] {
+    let some = || std::array::from_fn(|lane| actions.get(lane).copied().unwrap_or(0));
+    actions.first_chunk().copied().unwrap_or_else(some)
+}
+
+/// Writes the lanes for which there is room. Whole blocks are one store.
+#[inline(always)]
+fn put<T: Copy>(lanes: &[T; LANES], room: &mut [T]) {
+    match room.first_chunk_mut() {
+        Some(block) => *block = *lanes,
+        None => room.copy_from_slice(&lanes[..room.len()]),
     }
 }
 

@@ -244,13 +244,14 @@ impl<K: Kernels<f32>> TargetBuilder<K> {
         let ReturnSettings {
             discount, reward_clip: clip, reward_scale, reward_bound: bound, ..
         } = self.settings;
-        for (n, &kind) in batch.frames.kinds.iter().enumerate() {
+        let rows = batch.frames.kinds.iter().zip(batch.rewards);
+        let mapped = self.discounts.iter_mut().zip(&mut self.weights).zip(&mut self.rewards);
+        for (((discounted, weight), reward), (&kind, &raw)) in mapped.zip(rows) {
             let learned = kind.is_learned();
-            let bootstraps = learned && !kind.ends_value();
-            self.discounts[n] = if bootstraps { discount } else { 0.0 };
-            self.weights[n] = if learned { 1.0 } else { 0.0 };
-            let reward = batch.rewards[n].clamp(-clip, clip);
-            self.rewards[n] = (reward_scale * reward).clamp(-bound, bound);
+            let bootstraps = learned & !kind.ends_value();
+            *discounted = if bootstraps { discount } else { 0.0 };
+            *weight = if learned { 1.0 } else { 0.0 };
+            *reward = within(reward_scale * within(raw, clip), bound);
         }
     }
 
@@ -295,29 +296,40 @@ impl<K: Kernels<f32>> TargetBuilder<K> {
     fn stats(&self, seen: &Seen<f32>) -> OffPolicyStats {
         let clipped_from = self.settings.vtrace.rho_bar * (1.0 + CLIP_TOLERANCE);
         let TargetBuilder { weights, rhos, log_rhos, vs, .. } = self;
-        let (rows, values) = (rhos.len(), &seen.values[..rhos.len()]);
+        let fields: [&[f32]; 5] = [weights, rhos, log_rhos, vs, &seen.values[..rhos.len()]];
+        let split = fields.map(|field| field.as_chunks::<LANES>());
+        let (whole, rests) = (split.map(|(whole, _)| whole), split.map(|(_, rest)| rest));
         let mut lanes = StatsLanes::default();
-        for first in (0..rows).step_by(LANES) {
-            for lane in 0..LANES.min(rows - first) {
-                let n = first + lane;
-                let row = [rhos[n], log_rhos[n], vs[n], values[n]];
-                lanes.add(lane, weights[n] != 0.0, row, clipped_from);
-            }
+        for chunk in 0..whole[0].len() {
+            lanes.add(whole.map(|chunks| chunks[chunk]), clipped_from);
         }
+        // Where there is no row, the weight is 0.
+        lanes.add(rests.map(padded), clipped_from);
         lanes.sum()
     }
 }
 
-/// Rows that are added up side by side: f64 in an AVX-512 register.
-const LANES: usize = 8;
+/// Not beyond the bound, on either side of 0; what is not a number stays so.
+#[inline(always)]
+fn within(number: f32, bound: f32) -> f32 {
+    let number = if number < -bound { -bound } else { number };
+    if number > bound { bound } else { number }
+}
 
-/// The statistics of every eighth row each.
+/// Rows that are added up side by side: f64 in an AVX2 register.
+const LANES: usize = 4;
+
+/// The statistics of every fourth row each.
 #[derive(Clone, Copy)]
 struct StatsLanes {
     rho_min: [f64; LANES],
     rho_max: [f64; LANES],
     /// Rows, clipped ones, and what is summed, in the order of [`OffPolicyStats`].
     sums: [[f64; LANES]; 8],
+}
+
+fn padded(rest: &[f32]) -> [f32; LANES] {
+    std::array::from_fn(|lane| rest.get(lane).copied().unwrap_or(0.0))
 }
 
 impl Default for StatsLanes {
@@ -331,20 +343,23 @@ impl Default for StatsLanes {
 }
 
 impl StatsLanes {
-    /// Adds a row, unless it is masked, without a branch.
+    /// Adds weight, ρ, log ρ, target and value of a row a lane, unless it is masked, without a branch.
     #[inline(always)]
-    fn add(&mut self, lane: usize, is_learned: bool, row: [f32; 4], clipped_from: f32) {
-        let [rho, log_rho, vs, _] = row.map(f64::from);
-        let error = f64::from(row[2] - row[3]);
-        let is_clipped = f64::from(u8::from(row[0] > clipped_from));
-        let kl = (rho - 1.0 - log_rho).max(0.0);
-        let terms = [1.0, is_clipped, rho, kl, vs, vs * vs, error, error * error];
-        for (sums, term) in self.sums.iter_mut().zip(terms) {
-            sums[lane] += if is_learned { term } else { 0.0 };
+    fn add(&mut self, [weights, rhos, log_rhos, vs, values]: [[f32; LANES]; 5], clipped_from: f32) {
+        for lane in 0..LANES {
+            let is_learned = weights[lane] != 0.0;
+            let [rho, log_rho, vs, error] =
+                [rhos[lane], log_rhos[lane], vs[lane], vs[lane] - values[lane]].map(f64::from);
+            let is_clipped = f64::from(u8::from(rhos[lane] > clipped_from));
+            let kl = (rho - 1.0 - log_rho).max(0.0);
+            let terms = [1.0, is_clipped, rho, kl, vs, vs * vs, error, error * error];
+            for (sums, term) in self.sums.iter_mut().zip(terms) {
+                sums[lane] += if is_learned { term } else { 0.0 };
+            }
+            let (least, most) = (&mut self.rho_min[lane], &mut self.rho_max[lane]);
+            *least = if is_learned & (rho < *least) { rho } else { *least };
+            *most = if is_learned & (rho > *most) { rho } else { *most };
         }
-        let (least, most) = (&mut self.rho_min[lane], &mut self.rho_max[lane]);
-        *least = if is_learned && rho < *least { rho } else { *least };
-        *most = if is_learned && rho > *most { rho } else { *most };
     }
 
     fn sum(&self) -> OffPolicyStats {

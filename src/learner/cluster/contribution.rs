@@ -70,7 +70,6 @@ impl Contribution {
 }
 
 /// What only a cluster of several needs.
-#[cfg(feature = "mpi")]
 impl Contribution {
     /// The whole buffer, for it to be exchanged.
     pub fn values_mut(&mut self) -> &mut Vec<f32> {
@@ -137,7 +136,6 @@ mod tests {
         assert_eq!(contribution.gradient(), [3.0, 0.0]);
     }
 
-    #[cfg(feature = "mpi")]
     #[test]
     fn two_ranks_of_two_parts_sum_as_one_of_four() {
         let parts = gradients();

@@ -8,6 +8,7 @@
 //! [`Cluster`] is the border to whatever joins machines. [`Alone`] is a run without others; `mpi` joins those that
 //! a launcher started. Here alone the feature `mpi` is named. Called by the hub, one lane at a time.
 
+pub mod agreement;
 pub mod contribution;
 pub mod record;
 pub mod tally;
