@@ -7,8 +7,7 @@ use std::time::Duration;
 
 use anyhow::Result;
 use impala::config::Config;
-use impala::network::layer::Layer;
-use impala::network::spec::NetworkSpec;
+use impala::network::{Layer, NetworkSpec};
 use impala::run::sizes::Sizes;
 
 use super::Effort;
