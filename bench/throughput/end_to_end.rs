@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use anyhow::Result;
 use impala::config::{Config, LearnerKind};
-use impala::os::process::n_cores;
 
 use super::Effort;
 use super::ceiling::Ceiling;
@@ -96,7 +95,7 @@ pub fn measure(effort: Effort, progress: &mut Progress, rows: &mut Vec<Row>) -> 
         }
     }
     for (whole, runs) in wholes.iter().zip(&runs) {
-        let ceiling = Ceiling::measure(&whole.config, effort)?.whole(n_cores());
+        let ceiling = Ceiling::measure(&whole.config, effort)?.whole();
         append(whole.group, ceiling, runs, rows);
     }
     Ok(())

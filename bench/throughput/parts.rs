@@ -54,10 +54,11 @@ fn rows_of(group: &'static str, config: &Config, effort: Effort) -> Result<Vec<R
     let row = |name: String, unit, values| Row::new(group, name, unit, values, disturbance);
     let of_weights = |what| format!("weights {what}, {} f32", grouped(n_params as u64));
     Ok(vec![
-        row("multiply-adds of f32, the most".into(), "GFLOP/s", vec![ceiling.peak_gflops]),
+        row("multiply-adds of f32, one core".into(), "GFLOP/s", vec![ceiling.one_core]),
+        row("multiply-adds of f32, all cores".into(), "GFLOP/s", vec![ceiling.all_cores]),
         row("environment only".into(), "M frames/s", environment),
-        row("actor only".into(), "M frames/s", actor).below(ceiling.acting),
-        row("learner only, native".into(), "M frames/s", learner).below(ceiling.learning),
+        row("actor only".into(), "M frames/s", actor).below(ceiling.acting()),
+        row("learner only, native".into(), "M frames/s", learner).below(ceiling.learning()),
         row(of_weights("publish"), "µs", publish),
         row(of_weights("read"), "µs", read),
     ])
@@ -70,7 +71,7 @@ fn m_frames_per_s(effort: Effort, n_frames: u64, mut work: impl FnMut()) -> Vec<
 }
 
 /// Seconds that one `work` takes, the mean of a part's time, `n_runs` times.
-pub fn seconds_each(effort: Effort, work: &mut impl FnMut()) -> Vec<f64> {
+fn seconds_each(effort: Effort, work: &mut impl FnMut()) -> Vec<f64> {
     work();
     let mean = |_| {
         let (start, mut n) = (Instant::now(), 0);
