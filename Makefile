@@ -173,7 +173,7 @@ bench-environments: build-torch ## CartPole, LunarLander and Pong of Python: bar
 	@$(PYTHON) tools/gymnasium.py
 	$(CARGO) bench $(TORCH_BUILD) --bench environments -- $(ARGS)
 
-bench-peers: build ## CartPole-v1 with Stable-Baselines3, Sample Factory, RLlib, TorchRL, rejax and us, tens of minutes (ARGS="--only sb3-ppo")
+bench-peers: build ## CartPole-v1 with Stable-Baselines3, Sample Factory, RLlib, TorchRL, rejax and us, tens of minutes (ARGS="--only sb3-ppo", "--env LunarLander-v3 --seeds 5")
 	$(PYTHON) bench/peers/main.py $(ARGS)
 
 .PHONY: throughput-doc

@@ -7,7 +7,7 @@ import statistics
 from dataclasses import asdict, dataclass
 from typing import Optional
 
-from drivers.training import THRESHOLD
+from drivers.training import DEFAULT_ENV, THRESHOLDS
 
 
 @dataclass(frozen=True)
@@ -26,9 +26,11 @@ class Limits:
     cap_s: float = 300.0  # since the start of the process
     warm_up_s: float = 8.0  # since the first frames: compilation, filling of queues
     window_s: float = 15.0  # over which the speed is measured, at least
+    threshold: float = THRESHOLDS[DEFAULT_ENV]  # mean score from which a run is solved
 
     def is_enough(self, reports):
-        return solved(reports) is not None and reports[-1].at_s - first_s(reports) >= self.warm_up_s + self.window_s
+        is_solved = solved(reports, self.threshold) is not None
+        return is_solved and reports[-1].at_s - first_s(reports) >= self.warm_up_s + self.window_s
 
 
 @dataclass(frozen=True)
@@ -52,7 +54,7 @@ class Figures:
         """Reports by time since started_s, samples by the same clock's own time."""
         reports = sorted(reports, key=lambda report: report.at_s)
         speed = speeds(reports, samples, started_s, limits.warm_up_s)
-        solution = solved(reports)
+        solution = solved(reports, limits.threshold)
         scores = [report.score for report in reports if report.score is not None]
         return Figures(
             wall_s=samples[-1].at_s - started_s,
@@ -67,9 +69,9 @@ class Figures:
         )
 
 
-def solved(reports):
+def solved(reports, threshold):
     """The first report of a solved task."""
-    return next((report for report in reports if report.score is not None and report.score >= THRESHOLD), None)
+    return next((report for report in reports if report.score is not None and report.score >= threshold), None)
 
 
 def first_s(reports):

@@ -7,8 +7,10 @@ import os
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Optional
 
 import environments
+from drivers.training import DEFAULT_ENV
 from environments import GYMNASIUM, JAX, SAMPLE_FACTORY, Environment, Unavailable
 from talking import say
 from trainer import DrivenTrainer, EngineTrainer
@@ -31,6 +33,7 @@ class Peer:
     arguments: tuple
     packages: tuple  # that its versions are told of
     settings: str
+    env: str = DEFAULT_ENV
     is_ours: bool = False
 
     def prepare(self):
@@ -51,7 +54,8 @@ class Peer:
         return ", ".join(f"{package} {self.environment.version(package)}" for package in self.packages)
 
     def start(self, seed, folder):
-        command = [str(self.environment.python), str(DRIVERS / f"{self.driver}.py"), *self.arguments, f"--seed={seed}"]
+        command = [str(self.environment.python), str(DRIVERS / f"{self.driver}.py"), *self.arguments,
+                   f"--env={self.env}", f"--seed={seed}"]
         return DrivenTrainer(command, folder, environ(folder))
 
 
@@ -64,9 +68,14 @@ class Engine:
     settings: str
     # More than any machine learns from within the time; a row of metrics.csv every half per cent of it.
     frames: int = 200_000_000
+    env: str = DEFAULT_ENV
+    arguments: tuple = ()
+    environment: Optional[Environment] = None  # of its environments, where these are Python's
     is_ours: bool = True
 
     def prepare(self):
+        if self.environment is not None:
+            self.environment.prepare()
         if not BINARY.exists():
             raise Unavailable(f"there is no {BINARY}: make build")
 
@@ -75,7 +84,9 @@ class Engine:
         return done.stdout.strip()
 
     def start(self, seed, folder):
-        command = [str(BINARY), "train", f"--seed={seed}", f"--frames={self.frames}"]
+        command = [str(BINARY), "train", f"--seed={seed}", f"--frames={self.frames}", *self.arguments]
+        if self.environment is not None:
+            command.append(f"--python={self.environment.python}")
         return EngineTrainer(command, folder, environ(folder))
 
 
@@ -118,4 +129,13 @@ PEERS = (
     Engine("impala-shm", "impala-shm",
            "its defaults: 4 actors × 32 environments, 1 learner process, network 64-64. "
            "Frames: learned from, rows that only reset an environment among them; solved: as summary.json says"),
+    Peer("sb3-ppo", "Stable-Baselines3 PPO", GYMNASIUM, "sb3", ("--algorithm=ppo",),
+         ("stable-baselines3", "torch", "gymnasium", "box2d"),
+         "one process and thread, 16 environments, networks 64-64, the RL Zoo's settings for LunarLander, 1 M frames. "
+         "Frames: of rollouts learned from", env="LunarLander-v3"),
+    # Nothing is evaluated, as nothing is of the others.
+    Engine("impala-shm", "impala-shm", "4 actors × 8 environments in Python, 1 learner process, network 64-64, 1 M "
+           "frames, all else as `--preset few-frames` has it. Frames: learned from; solved: as summary.json says",
+           frames=1_000_000, env="LunarLander-v3", environment=GYMNASIUM,
+           arguments=("--env=gym:LunarLander-v3", "--preset=few-frames", "--set=report.eval_episodes=0")),
 )

@@ -9,10 +9,9 @@ import os
 from pathlib import Path
 
 import setting
+from drivers.training import DEFAULT_ENV, THRESHOLDS
 from picture import draw
 from talking import say
-
-TITLE = "CartPole-v1, trained by others and by us"
 
 # What stands in a row of the table: heading, and the text of a row's summary.
 COLUMNS = (
@@ -31,8 +30,10 @@ COLUMNS = (
 class Results:
     """All rows, by peer, and the machine they were measured on."""
 
-    def __init__(self, folder, peers):
-        self.json, self.markdown, self.picture = (folder / f"peers.{kind}" for kind in ("json", "md", "svg"))
+    def __init__(self, folder, peers, env=DEFAULT_ENV):
+        stem = "peers" if env == DEFAULT_ENV else f"peers-{env}"
+        self.env = env
+        self.json, self.markdown, self.picture = (folder / f"{stem}.{kind}" for kind in ("json", "md", "svg"))
         self.order = [peer.name for peer in peers]
         self.machine = setting.machine()
         self.rows = {}
@@ -63,17 +64,19 @@ class Results:
 
     def table(self):
         rows = [self.rows[name] for name in self.names()]
-        parts = [f"# {TITLE}", machine_line(self.machine), figures_table(rows), MEANING, settings_table(rows),
-                 conditions_table(rows)]
+        parts = [f"# {self.env}, trained by others and by us", machine_line(self.machine), figures_table(rows),
+                 meaning(THRESHOLDS[self.env]), settings_table(rows), conditions_table(rows)]
         return "\n\n".join(parts) + "\n"
 
 
-MEANING = """\
+def meaning(threshold):
+    """What the figures are."""
+    return f"""\
 Everyone is measured from outside, in the same way. *Frames/s*: frames consumed by learning, from some seconds
 after the first ones on. *Frames per CPU s*: the same, per second of processor time of all processes. *First
 frames after*: from the start of the process, Python's imports and compilation included, to the first frames
 learned from (ours: to the beginning of the first rollout). *Solved after*: from the start of the process until
-the mean of the last 100 finished training episodes is 475 or more; a dash says that the cap came first.
+the mean of the last 100 finished training episodes is {threshold:.0f} or more; a dash says that the end came first.
 *Memory*: the largest sum over all processes, a shared page counted once. Medians over the seeds."""
 
 

@@ -94,6 +94,17 @@ class Running(unittest.TestCase):
         self.assertTrue((self.elsewhere / "in-order").exists())
         self.assertNotIn("in order", self.said.getvalue())
 
+    def test_a_driver_tells_at_once_of_the_environment_that_it_was_given(self):
+        done = self.run_of("""
+            sys.argv.append("--env=LunarLander-v3")
+            _, told = training.parse()
+            told.frames(1)
+            told.score(201)
+            while not told.is_over():
+                told.frames(told.n_frames + 1)
+            """, Limits(cap_s=60.0, warm_up_s=0.0, window_s=0.0, threshold=200.0))
+        self.assertEqual((done["error"], done["solved_frames"], done["best_score"]), (None, 1, 201.0))
+
     def test_a_trainer_below_the_threshold_is_not_solved(self):
         done = self.run_of("""
             _, told = training.parse()
@@ -254,6 +265,14 @@ class Figuring(unittest.TestCase):
         self.assertFalse(limits.is_enough([Report(1.0, 1, None), Report(5.9, 9, 480.0)]))
         self.assertTrue(limits.is_enough([Report(1.0, 1, None), Report(3.0, 9, 480.0), Report(6.0, 9, 400.0)]))
 
+    def test_every_environment_has_a_threshold_of_its_own(self):
+        limits = Limits(warm_up_s=0.0, window_s=0.0, threshold=200.0)
+        reports = [Report(1.0, 10, 190.0), Report(2.0, 20, 201.0), Report(3.0, 30, 150.0)]
+        self.assertTrue(limits.is_enough(reports))
+        self.assertFalse(limits.is_enough(reports[:1]))
+        of_run = figures.Figures.of(reports, [self.sample(0.0, 0.0)], 0.0, limits)
+        self.assertEqual((of_run.solved_s, of_run.solved_frames), (2.0, 20))
+
     def test_the_summary_leaves_failed_runs_out_and_counts_them(self):
         known = {name: 1.0 for name in figures.Figures.__dataclass_fields__}
         runs = [{**known, "error": None, "solved_s": value} for value in (3.0, None, 5.0)] + [{**known, "error": "no"}]
@@ -288,6 +307,14 @@ class Keeping(unittest.TestCase):
         self.assertEqual(re.findall(r"^\| (A|B|B anew) \|", table, re.MULTILINE)[:2], ["A", "B anew"])
         self.assertIn("| 1,230 |", table)
         self.assertEqual({path.name for path in self.folder.iterdir()}, {"peers.json", "peers.md", "peers.svg"})
+
+    def test_another_environment_has_files_and_words_of_its_own(self):
+        kept = results.Results(self.folder, [Named("a")], "LunarLander-v3")
+        kept.add("a", self.row())
+        kept.save()
+        table = (self.folder / "peers-LunarLander-v3.md").read_text()
+        self.assertTrue(table.startswith("# LunarLander-v3, trained by others and by us"))
+        self.assertIn("episodes is 200 or more", table)
 
     def test_rows_of_another_machine_are_left_out(self):
         first = self.results("a")
@@ -346,6 +373,10 @@ class Installing(unittest.TestCase):
                 continue
             self.assertTrue((peers.DRIVERS / f"{peer.driver}.py").is_file(), peer.name)
             self.assertEqual(peer.version().count(","), len(peer.packages) - 1, peer.name)
+
+    def test_no_two_peers_of_an_environment_share_a_name(self):
+        names = [(peer.env, peer.name) for peer in peers.PEERS]
+        self.assertEqual(len(set(names)), len(names))
 
     def test_layers_pin_the_very_packages_of_their_ground(self):
         ground = pins(environments.TORCH)

@@ -11,17 +11,18 @@ import json
 import os
 import time
 
-# CartPole-v1 counts as solved when the mean of so many finished training episodes reaches THRESHOLD.
+# An environment counts as solved when the mean of so many finished training episodes reaches its threshold.
 WINDOW_EPISODES = 100
-THRESHOLD = 475.0
+THRESHOLDS = {"CartPole-v1": 475.0, "LunarLander-v3": 200.0}
+DEFAULT_ENV = "CartPole-v1"
 INTERVAL_S = 0.1
 
 
 class Training:
     """Frames learned from and the mean score, reported ten times a second and at once when solved."""
 
-    def __init__(self, pipe):
-        self.pipe = pipe
+    def __init__(self, pipe, threshold):
+        self.pipe, self.threshold = pipe, threshold
         os.set_inheritable(pipe, False)  # Else the trainer's workers would hold it open.
         self.n_frames = 0
         self.mean_score = None
@@ -39,7 +40,7 @@ class Training:
     def score(self, mean):
         """The mean over the last finished episodes, from a trainer that keeps it itself."""
         self.mean_score = float(mean)
-        if self.mean_score >= THRESHOLD and not self.is_solved:
+        if self.mean_score >= self.threshold and not self.is_solved:
             self.is_solved = True
             self.report()
 
@@ -65,6 +66,7 @@ def parse(parser=None):
     """The driver's arguments and its Training."""
     parser = parser or argparse.ArgumentParser()
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--env", choices=THRESHOLDS, default=DEFAULT_ENV)
     parser.add_argument("--pipe", type=int, default=1, help="descriptor for the reports")
     arguments = parser.parse_args()
-    return arguments, Training(arguments.pipe)
+    return arguments, Training(arguments.pipe, THRESHOLDS[arguments.env])
