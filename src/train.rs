@@ -11,7 +11,7 @@ use tracing::debug;
 
 use crate::base::latency::{RunClock, Stage, StageHistograms, monotonic_ns};
 use crate::config::{Config, ConfigError};
-use crate::env::known_scores;
+use crate::env::normalized_score;
 use crate::learner::cluster::{self, ClusterError};
 use crate::os::launcher::Rank;
 use crate::os::process::{
@@ -441,9 +441,11 @@ fn summarise(
         solved: solved.is_some(),
         solved_frames: solved.map(|(frames, _)| frames),
         solved_s: solved.map(|(_, ns)| seconds(ns)),
-        score_last100: state.score(),
+        score_last100: state.score().filter(|_| tasks.is_empty()),
         eval: of_one_task(evals),
-        normalized_score: mean_of_known(tasks.iter().map(|task| task.normalized_score)),
+        normalized_score: normalized_score(
+            tasks.iter().map(|task| (&*task.task, task.score_last100)),
+        ),
         tasks,
         latency_us: latencies(&outcome.totals.latency),
         policy_lag: learner.policy_lag(),
@@ -479,17 +481,10 @@ fn task_summaries(
     let summary = |(id, eval): (&str, Option<EvalSummary>)| {
         let counted = learner.tasks.iter().find(|task| task.task == id).cloned();
         let counted = counted.unwrap_or_default();
-        let known = known_scores(id).zip(counted.score_last100);
-        let normalized_score = known.map(|(known, score)| known.normalize(score));
+        let normalized_score = normalized_score([(id, counted.score_last100)]);
         TaskSummary { task: id.to_owned(), normalized_score, eval, ..counted }
     };
     ids.into_iter().zip(evals).map(summary).collect()
-}
-
-/// The mean, where there are values and all are known.
-fn mean_of_known(values: impl Iterator<Item = Option<f64>>) -> Option<f64> {
-    let values = values.collect::<Option<Vec<f64>>>()?;
-    (!values.is_empty()).then(|| values.iter().sum::<f64>() / values.len() as f64)
 }
 
 /// What so many steps are on the emulator, where the environment has one.

@@ -187,9 +187,15 @@ fn a_live_run_is_seen_and_its_end_too() {
     let folder = TempDir::new().unwrap();
     let mut running = Running::start(folder.path().join("run"));
     let seen = plain(&running.run_dir);
-    for expected in
-        ["CartPole-v1: ", "supervisor", "learner", "actor 1", "/1", "p99", "score      none in"]
-    {
+    for expected in [
+        "CartPole-v1: ",
+        "supervisor",
+        "learner",
+        "actor 1",
+        "/1",
+        "p99",
+        "score, last 100   none in",
+    ] {
         assert!(seen.contains(expected), "no {expected:?} in\n{seen}");
     }
     let headline = seen.lines().next().unwrap();

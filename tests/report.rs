@@ -712,6 +712,8 @@ fn each_of_several_tasks_has_its_curve_and_its_line() {
     assert!(page.contains(heading) && !page.contains("What came of it"));
     assert!(page.contains("the mean of the 2 tasks is 40"));
     assert!(page.contains("<td>Cave-v0</td><td>500,000</td><td>1,000</td><td>12.5</td>"), "{page}");
+    assert!(page.contains("Normalised score") && !page.contains("Greedy score"));
+    assert!(!page.contains("mean of the last 100 episodes"), "a score of both would mean nothing");
     let [scores, deviations] = ["task_scores", "task_deviations"].map(|id| plot(&run, id));
     assert_eq!((outlines(&scores).len(), outlines(&deviations).len()), (4, 2));
     assert!(scores.contains("Maze-v0") && !scores.contains("nothing was measured"));
@@ -886,6 +888,35 @@ fn runs_of_different_environments_are_set_side_by_side_and_not_ranked() {
     let score = fs::read_to_string(root.path().join("plots/score_frames.svg")).unwrap();
     for level in ["CartPole-v1 solved", "Acrobot-v1 solved"] {
         assert!(score.contains(level), "{level}: {score}");
+    }
+}
+
+#[test]
+fn runs_of_several_tasks_are_compared_by_their_normalised_score() {
+    let root = TempDir::new().unwrap();
+    let of = |name: &str| synthetic_run::write(&root.path().join(name), 50, |_| ());
+    let compared = |runs: &[RunDir]| {
+        report::compare(runs, root.path(), Pictures::Svg, &mut |_| ()).unwrap();
+        let markdown = fs::read_to_string(root.path().join("report.md")).unwrap();
+        markdown.replace('\u{a0}', " ")
+    };
+    let alone = of("alone");
+    let markdown = compared(std::slice::from_ref(&alone));
+    assert!(!markdown.contains("ormalised score"), "{markdown}");
+    let runs = [of("one"), of("other")];
+    runs.iter().for_each(|run| synthetic_tasks::add_tasks(run, 50));
+    let markdown = compared(&runs);
+    assert!(
+        markdown.contains("| normalised score |") && markdown.contains("| 40 % |"),
+        "{markdown}"
+    );
+    assert!(!markdown.contains("Score: mean of the last 100 episodes"), "{markdown}");
+    let curve = fs::read_to_string(root.path().join("plots/normalized_score_frames.svg")).unwrap();
+    assert!(!curve.contains("nothing was measured"), "{curve}");
+    let [one, _] = runs;
+    let markdown = compared(&[alone, one]);
+    for title in ["Score: mean of the last 100 episodes", "Normalised score of several tasks"] {
+        assert!(markdown.contains(title), "{title}: {markdown}");
     }
 }
 

@@ -3,9 +3,10 @@
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
+use impala::base::units::percent;
 use impala::network::params::ParamLayout;
 use impala::state::checkpoint::Checkpoint;
-use impala::telemetry::{Summary, TaskRow};
+use impala::telemetry::{MetricsRow, Summary, TaskRow};
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -49,6 +50,19 @@ fn task_rows(run: &Path) -> Vec<TaskRow> {
     table.deserialize().map(Result::unwrap).collect()
 }
 
+fn metrics(run: &Path) -> Vec<MetricsRow> {
+    let mut table = csv::Reader::from_path(run.join("metrics.csv")).unwrap();
+    table.deserialize().map(Result::unwrap).collect()
+}
+
+/// The event file, whose tags are readable in it.
+fn events(run: &Path) -> String {
+    let is_events = |path: &PathBuf| path.to_string_lossy().contains("events.out.tfevents");
+    let mut files = std::fs::read_dir(run).unwrap().map(|entry| entry.unwrap().path());
+    let bytes = std::fs::read(files.find(is_events).unwrap()).unwrap();
+    String::from_utf8_lossy(&bytes).into_owned()
+}
+
 #[test]
 fn each_task_has_its_actors_scores_statistics_and_evaluation() {
     let folder = TempDir::new().unwrap();
@@ -68,6 +82,7 @@ fn each_task_has_its_actors_scores_statistics_and_evaluation() {
     let mean = of_tasks.iter().sum::<f64>() / 2.0;
     assert!((summary.normalized_score.unwrap() - mean).abs() < 1e-12);
     assert!(summary.eval.is_none(), "a score of both together would mean nothing");
+    assert!(summary.score_last100.is_none(), "and so would one of their training episodes");
 
     let rows = task_rows(&run);
     for (id, n_frames) in ids.iter().zip(frames) {
@@ -75,10 +90,23 @@ fn each_task_has_its_actors_scores_statistics_and_evaluation() {
         assert_eq!(own.iter().map(|row| row.task_frames).sum::<u64>(), n_frames);
         assert!(own.last().unwrap().value_std.unwrap() > 0.0);
     }
+    let last = metrics(&run).pop().unwrap();
+    assert_eq!(last.normalized_score, summary.normalized_score);
+    assert!(last.episodes > 20 && last.score_last100.is_none() && last.score_mean.is_none());
+    let events = events(&run);
+    for tag in ids.iter().map(|id| format!("tasks/{id}/ep_rew_mean")) {
+        assert!(events.contains(&tag), "TensorBoard is told nothing of {tag}");
+    }
+
     let checkpoint = checkpoint(&run);
     let statistics = statistics(&checkpoint);
     assert_eq!((checkpoint.network.n_values, statistics.len()), (2, 4));
     assert!(statistics[0] != statistics[1] && statistics[..2].iter().all(|mean| *mean != 0.0));
+    let score = percent(summary.normalized_score.unwrap());
+    for (look, at) in [("runs", folder.path()), ("inspect", &run)] {
+        let told = said(&impala(&[look, at.to_str().unwrap()]));
+        assert!(told.contains(&score), "{look} says nothing of {score}: {told}");
+    }
     let page = std::fs::read_to_string(run.join("report.html")).unwrap();
     assert!(page.contains("How did each task do?") && page.contains("of a run on it alone"));
 }

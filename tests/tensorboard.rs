@@ -10,12 +10,14 @@ use std::process::Command;
 use impala::base::latency::Stage;
 use impala::run::dir::RunDir;
 use impala::run::meta::Meta;
-use impala::sinks::tensorboard::{histogram_tag, scalar_tag};
-use impala::telemetry::MetricsRow;
+use impala::sinks::tensorboard::{TensorBoard, histogram_tag, scalar_tag};
+use impala::telemetry::{MetricsRow, TaskRow};
 use serde_json::Value;
 use tempfile::TempDir;
 
 mod synthetic_run;
+#[path = "synthetic_run/tasks.rs"]
+mod synthetic_tasks;
 
 use synthetic_run::ROWS_AN_INTERVAL;
 
@@ -85,7 +87,9 @@ fn every_column_is_a_scalar_over_frames() {
     let run = write(&root.path().join("run"));
     let Some(python) = python() else { return };
     let scalars = read(&python, &run)["scalars"].clone();
-    let columns = columns();
+    // What was never measured has no tag.
+    let mut columns = columns();
+    columns.retain(|(_, cells)| cells.iter().any(Option::is_some));
     let started_s = meta(&run).started.as_nanosecond() as f64 / 1e9;
     let n_evaluated = ["mean", "min", "max"].len();
     let n_tags = scalars.as_object().unwrap().len();
@@ -106,6 +110,45 @@ fn every_column_is_a_scalar_over_frames() {
     }
 }
 
+/// A task's id is in its tags, so that each is a curve of its own.
+#[test]
+fn every_column_of_each_task_is_a_scalar_over_the_frames_of_all() {
+    let root = TempDir::new().unwrap();
+    let run = RunDir::create_at(&root.path().join("run")).unwrap();
+    let meta = Meta::collect();
+    let task_rows = |i| synthetic_tasks::task_rows(&synthetic_run::row(i, N_ROWS));
+    let rows: Vec<TaskRow> = (0..N_ROWS).flat_map(task_rows).collect();
+    let mut board = TensorBoard::create(&run, &meta, synthetic_run::CONFIG).unwrap();
+    board.append_task_rows(&rows).unwrap();
+    let Some(python) = python() else { return };
+    let scalars = read(&python, &run)["scalars"].clone();
+    let origin_s = meta.time_origin.as_nanosecond() as f64 / 1e9;
+    let columns: [(&str, fn(&TaskRow) -> f64); 8] = [
+        ("task_frames", |row| row.task_frames as f64),
+        ("episodes", |row| row.episodes as f64),
+        ("episodic_return", |row| row.score_mean.unwrap()),
+        ("ep_rew_min", |row| row.score_min.unwrap()),
+        ("ep_rew_max", |row| row.score_max.unwrap()),
+        ("ep_rew_mean", |row| row.score_last100.unwrap()),
+        ("value_mean", |row| row.value_mean.unwrap()),
+        ("value_std", |row| row.value_std.unwrap()),
+    ];
+    assert_eq!(scalars.as_object().unwrap().len(), 2 * columns.len());
+    for task in ["Maze-v0", "Cave-v0"] {
+        let own: Vec<&TaskRow> = rows.iter().filter(|row| row.task == task).collect();
+        for (name, column) in columns {
+            let tag = format!("tasks/{task}/{name}");
+            let points = scalars[&tag].as_array().unwrap();
+            assert_eq!(points.len(), own.len(), "{tag}");
+            for (point, row) in points.iter().zip(&own) {
+                assert!((point[0].as_f64().unwrap() - origin_s - row.time_s).abs() < 1e-3, "{tag}");
+                assert_eq!(point[1].as_u64(), Some(row.frames), "{tag}");
+                assert!(same(&point[2], column(row)), "{tag}: {} of {row:?}", point[2]);
+            }
+        }
+    }
+}
+
 #[test]
 fn the_usual_names_are_there() {
     for (column, tag) in [
@@ -116,6 +159,7 @@ fn the_usual_names_are_there() {
         ("frames_per_s", "charts/SPS"),
         ("learning_rate", "charts/learning_rate"),
         ("forward_us", "time/forward_us"),
+        ("normalized_score", "tasks/normalized_score"),
         ("something_new", "impala/something_new"),
     ] {
         assert_eq!(scalar_tag(column), tag);

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use crate::base::units::score;
+use crate::base::units::{percent, score};
 use crate::config::dotted;
 use crate::report::APART;
 use crate::report::read::RunData;
@@ -19,7 +19,7 @@ use super::Failure;
 
 /// List the runs below a folder: score, frames, speed, how each ended, age, tags, and what is special about it.
 ///
-/// Special are the settings in which a run differs from most of the listed ones of its environment. The score is the mean of the last 100 training episodes, the speed frames learned from in a second.
+/// Special are the settings in which a run differs from most of the listed ones of its environment. The score is the mean of the last 100 training episodes, of several tasks the mean of their normalised scores; the speed frames learned from in a second.
 /// Folders in which something is missing or broken are listed with what is known of them.
 #[derive(clap::Args)]
 #[command(after_help = "Examples:\n  \
@@ -53,6 +53,7 @@ struct Listed {
     #[serde(skip)]
     settings: BTreeMap<String, String>,
     score_last100: Option<f64>,
+    normalized_score: Option<f64>,
     solved_s: Option<f64>,
     frames: Option<u64>,
     frames_per_s: Option<f64>,
@@ -112,6 +113,7 @@ fn list(run: &RunDir) -> Listed {
         settings: dotted(&data.config),
         seed: setting("seed").and_then(|seed| u64::try_from(seed.as_integer()?).ok()),
         score_last100: either(|run| run.score_last100, |row| row.score_last100),
+        normalized_score: either(|run| run.normalized_score, |row| row.normalized_score),
         solved_s: summary.and_then(|summary| summary.solved_s),
         frames: summary.map(|summary| summary.frames).or(newest.map(|row| row.frames)),
         frames_per_s: either(|run| Some(run.frames_per_s), |row| Some(row.frames_per_s)),
@@ -178,7 +180,7 @@ fn print_table(runs: &[Listed]) {
         say!(
             "{:name_chars$}  {:>8}  {:>12}  {:>12}  {:11}  {:7}  {}",
             run.run,
-            or_dash(run.score_last100.map(score)),
+            or_dash(run.score_last100.map(score).or(run.normalized_score.map(percent))),
             or_dash(run.frames.map(|frames| frames.to_string())),
             or_dash(run.frames_per_s.map(|speed| format!("{speed:.0}"))),
             run.state,

@@ -314,7 +314,8 @@ settings! {
     /// Evaluations while training goes on.
     pub struct EvalSettings {
         /// Time from the begin of one to that of the next, each in a process of its own; 0 for none. With them
-        /// best.safetensors is the policy that did best in one, else the one with the best training score.
+        /// best.safetensors is the policy that did best in one, else the one with the best training score; of
+        /// several tasks, whose scores have no common scale, the newest.
         interval_s: f64 = 0.0, Reals(0.0, 1e6, "seconds");
         /// Episodes of each, played greedily, always the same ones. They are cut as those of the evaluation at
         /// the end.

@@ -5,16 +5,16 @@
 
 /// Two scores of an environment.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct KnownScores {
+struct KnownScores {
     /// Mean return of random actions.
-    pub random: f64,
+    random: f64,
     /// Mean return of training episodes at the end of a run on this environment alone.
-    pub alone: f64,
+    alone: f64,
 }
 
 impl KnownScores {
     /// A mean return where 0 is that of random actions and 1 that of a run on this environment alone.
-    pub fn normalize(&self, score: f64) -> f64 {
+    fn normalize(&self, score: f64) -> f64 {
         (score - self.random) / (self.alone - self.random)
     }
 }
@@ -29,11 +29,21 @@ const MINATAR: [(&str, f64, f64); 5] = [
 ];
 
 /// What is known of an environment.
-pub fn known_scores(id: &str) -> Option<KnownScores> {
+fn known_scores(id: &str) -> Option<KnownScores> {
     let game = id.strip_prefix("MinAtar/")?;
     let game = game.strip_suffix("-v0").or_else(|| game.strip_suffix("-v1"))?;
     let (_, random, alone) = MINATAR.into_iter().find(|(name, ..)| *name == game)?;
     Some(KnownScores { random, alone })
+}
+
+/// The score of tasks together, from each one's id and score: the mean of their normalised scores. `None` where there is
+/// no task, or of one nothing is known.
+pub fn normalized_score<'a>(
+    tasks: impl IntoIterator<Item = (&'a str, Option<f64>)>,
+) -> Option<f64> {
+    let normalized = |(id, score): (&str, Option<f64>)| Some(known_scores(id)?.normalize(score?));
+    let of_tasks = tasks.into_iter().map(normalized).collect::<Option<Vec<f64>>>()?;
+    (!of_tasks.is_empty()).then(|| of_tasks.iter().sum::<f64>() / of_tasks.len() as f64)
 }
 
 #[cfg(test)]
@@ -54,5 +64,15 @@ mod tests {
         let known = known_scores("MinAtar/Breakout-v1").unwrap();
         assert_eq!([known.random, known.alone].map(|score| known.normalize(score)), [0.0, 1.0]);
         assert_eq!(known_scores("MinAtar/Breakout-v0"), Some(known));
+    }
+
+    #[test]
+    fn tasks_together_have_a_score_where_each_has_one() {
+        let (alone, random) =
+            (("MinAtar/Breakout-v0", Some(22.2)), ("MinAtar/Asterix-v0", Some(0.61)));
+        assert_eq!(normalized_score([alone, random]), Some(0.5));
+        assert_eq!(normalized_score([alone, ("MinAtar/Asterix-v0", None)]), None);
+        assert_eq!(normalized_score([alone, ("CartPole-v1", Some(500.0))]), None);
+        assert_eq!(normalized_score([]), None);
     }
 }

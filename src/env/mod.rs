@@ -137,7 +137,7 @@ use serde::de::DeserializeOwned;
 
 pub use args::{ArgError, EnvArgs, NoArgs};
 pub use error::{EnvError, UnknownEnv};
-pub use known_scores::{KnownScores, known_scores};
+pub use known_scores::normalized_score;
 pub use picture::Picture;
 pub use seeding::NumpyRng;
 pub use tasks::task_ids;

@@ -356,15 +356,20 @@ impl Meters {
         Progress {
             frames: self.counters.frames,
             updates: self.counters.updates,
-            score_last100: self.score.last100(),
+            score_last100: self.score_last100(),
             task_scores: self.tasks.scores().collect(),
+            normalized_score: self.tasks.normalized_score(),
             // The first row of a long run takes long.
             policy_lag_mean: self.last_lag_mean.or_else(|| self.row.lag_mean()),
         }
     }
 
+    fn score_last100(&self) -> Option<f64> {
+        self.score.last100().filter(|_| !self.tasks.are_several())
+    }
+
     fn finished_row(&mut self, now_ns: u64, frames_produced: u64) -> MetricsRow {
-        let score = self.score.take_interval();
+        let score = self.score.take_interval().filter(|_| !self.tasks.are_several());
         let (row, PassSums { losses, off_policy }) = (&self.row, &self.row.sums);
         MetricsRow {
             time_s: self.run_clock.since_start_ns(now_ns) as f64 / 1e9,
@@ -376,7 +381,8 @@ impl Meters {
             score_mean: score.map(|score| score.mean),
             score_min: score.map(|score| score.min),
             score_max: score.map(|score| score.max),
-            score_last100: self.score.last100(),
+            score_last100: self.score_last100(),
+            normalized_score: self.tasks.normalized_score(),
             total_loss: row.per_frame(row.total_loss),
             policy_loss: row.per_frame(losses.policy),
             critic_loss: row.per_frame(losses.critic),

@@ -4,6 +4,7 @@
 
 use super::popart::Unit;
 use super::score::{IntervalScore, Score};
+use crate::env::normalized_score;
 use crate::rollout::Rollout;
 use crate::telemetry::TaskRow;
 
@@ -38,6 +39,16 @@ impl TaskMeters {
         let task = &mut self.tasks[*task as usize];
         task.n_frames += rollout.shape.n_frames() as u64;
         rollout.episodes().for_each(|(score, _)| task.score.add(f64::from(score)));
+    }
+
+    /// Whether a run has several, whose scores have no common scale.
+    pub fn are_several(&self) -> bool {
+        !self.tasks.is_empty()
+    }
+
+    /// Mean of the normalised scores of their last 100 episodes; `None` where that of one is not known.
+    pub fn normalized_score(&self) -> Option<f64> {
+        normalized_score(self.tasks.iter().map(|task| (&*task.id, task.score.last100())))
     }
 
     /// Mean return of the last 100 episodes of each.
@@ -120,6 +131,18 @@ mod tests {
         let next: Vec<TaskRow> = meters.close(2.0, 18, std::iter::empty()).collect();
         assert_eq!((next[0].task_frames, next[0].episodes, next[0].value_std), (0, 0, None));
         assert_eq!(next[0].score_last100, Some(4.0), "the window stays");
+        assert!(meters.are_several());
+        assert_eq!(meters.normalized_score(), None, "nobody has said what these score at random");
+    }
+
+    #[test]
+    fn known_tasks_have_a_score_together_once_each_has_one() {
+        let mut meters = TaskMeters::new(&["MinAtar/Breakout-v0", "MinAtar/Asterix-v0"]);
+        meters.count(&rollout(0, &[0.48]).view());
+        assert_eq!(meters.normalized_score(), None);
+        meters.count(&rollout(1, &[26.4]).view());
+        let score = meters.normalized_score().unwrap();
+        assert!((score - 0.5).abs() < 1e-6, "{score}");
     }
 
     #[test]
@@ -128,5 +151,6 @@ mod tests {
         let slot = RolloutBuffer::new(RolloutShape::of_numbers(3, 2, 1));
         meters.count(&slot.view());
         assert_eq!(meters.close(0.0, 0, std::iter::empty()).count(), 0);
+        assert!(!meters.are_several() && meters.normalized_score().is_none());
     }
 }

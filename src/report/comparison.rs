@@ -12,7 +12,7 @@ use super::groups::{Group, Groups};
 use super::html::{Pages, SCRIPT, STYLE};
 use super::palette;
 use super::spread::Spread;
-use super::units::{DASH, counted, grouped, megabytes, seconds, short};
+use super::units::{DASH, counted, grouped, megabytes, percent, seconds, short};
 use crate::telemetry::Summary;
 
 /// Fills both pages.
@@ -24,7 +24,7 @@ pub fn pages(groups: &Groups, sections: &[DrawnSection]) -> askama::Result<Pages
         title: title(groups),
         lead: lead(groups),
         verdict: verdict(groups),
-        figures: FIGURES.map(|figure| figure.name),
+        figures: figures(groups).map(|figure| figure.name).collect(),
         groups: groups.groups.iter().map(|group| group_row(groups, group)).collect(),
         differing: differing(groups),
         runs: (0..groups.runs.len()).map(|i| run_row(groups, i)).collect(),
@@ -44,7 +44,7 @@ struct Page<'a> {
     title: String,
     lead: String,
     verdict: String,
-    figures: [&'static str; FIGURES.len()],
+    figures: Vec<&'static str>,
     groups: Vec<GroupRow>,
     differing: Vec<Differing>,
     runs: Vec<RunRow>,
@@ -129,11 +129,12 @@ struct Figure {
     write: fn(f64) -> String,
 }
 
-const FIGURES: [Figure; 7] = [
+const FIGURES: [Figure; 8] = [
     Figure { name: "frames to solve", of: solved_frames, write: short },
     Figure { name: "time to solve", of: |s| s.solved_s, write: seconds },
     Figure { name: "greedy score", of: |s| s.eval.map(|eval| eval.mean), write: short },
     Figure { name: "last 100 episodes", of: |s| s.score_last100, write: short },
+    NORMALIZED,
     Figure { name: "frames/s", of: |s| Some(s.frames_per_s), write: short },
     Figure { name: "policy lag, updates", of: |s| s.policy_lag.map(|lag| lag.mean), write: short },
     Figure {
@@ -143,11 +144,21 @@ const FIGURES: [Figure; 7] = [
     },
 ];
 
+/// Of several tasks.
+const NORMALIZED: Figure =
+    Figure { name: "normalised score", of: |s| s.normalized_score, write: percent };
+
+/// Those of these runs.
+fn figures(groups: &Groups) -> impl Iterator<Item = &'static Figure> {
+    let are_several = groups.summaries().any(|summary| !summary.tasks.is_empty());
+    FIGURES.iter().filter(move |figure| are_several || figure.name != NORMALIZED.name)
+}
+
 struct GroupRow {
     colour: &'static str,
     name: String,
     solved: String,
-    /// One a figure of [`FIGURES`].
+    /// One a figure.
     cells: Vec<Cell>,
 }
 
@@ -159,15 +170,15 @@ struct Cell {
 
 fn group_row(groups: &Groups, group: &Group) -> GroupRow {
     let n_solved = groups.members(group).filter(|run| run.is_solved()).count();
-    let cell = |Figure { of, write, .. }| match groups.spread(group, of) {
-        Some(spread) => Cell { median: write(spread.median), range: spread.range(write) },
+    let cell = |Figure { of, write, .. }: &Figure| match groups.spread(group, *of) {
+        Some(spread) => Cell { median: write(spread.median), range: spread.range(*write) },
         None => Cell { median: DASH.to_owned(), range: None },
     };
     GroupRow {
         colour: group.colour.css_name(),
         name: group.name.clone(),
         solved: format!("{n_solved} of {}", groups.members(group).count()),
-        cells: FIGURES.map(cell).into(),
+        cells: figures(groups).map(cell).collect(),
     }
 }
 
@@ -208,9 +219,14 @@ fn run_row(groups: &Groups, i: usize) -> RunRow {
         solved_frames: text(summary.and_then(|s| s.solved_frames).map(grouped)),
         solved_s: text(summary.and_then(|s| s.solved_s).map(seconds)),
         greedy: text(summary.and_then(|s| s.eval).map(|eval| short(eval.mean))),
-        score: text(summary.and_then(|s| s.score_last100).map(short)),
+        score: text(summary.and_then(score)),
         frames_per_s: text(summary.map(|s| short(s.frames_per_s))),
     }
+}
+
+/// Of several tasks the normalised score.
+fn score(summary: &Summary) -> Option<String> {
+    summary.score_last100.map(short).or(summary.normalized_score.map(percent))
 }
 
 fn notes(groups: &Groups) -> Vec<String> {

@@ -232,10 +232,25 @@ fn tiles(run: &RunData) -> Vec<Tile> {
     let Some(summary) = &run.summary else {
         return tiles_of_last_row(run);
     };
-    let mut tiles =
-        vec![solved(summary), speed(summary), greedy(summary), wall(summary), lag(summary)];
+    let mut tiles = match summary.tasks.is_empty() {
+        true => vec![solved(summary), speed(summary), greedy(summary)],
+        // The table of the tasks has the greedy score of each.
+        false => vec![normalized(summary.normalized_score), speed(summary)],
+    };
+    tiles.extend([wall(summary), lag(summary)]);
     tiles.extend(summary.memory.as_ref().map(memory));
     tiles
+}
+
+/// Of several tasks: returns of different tasks have no common scale.
+fn normalized(score: Option<f64>) -> Tile {
+    let (value, detail) = match score {
+        Some(mean) => {
+            (percent(mean), "mean over the tasks, between random actions and runs on each alone")
+        }
+        None => (DASH.to_owned(), "of one task at least there is none"),
+    };
+    Tile::new("Normalised score", value, detail.to_owned())
 }
 
 /// Whether it was solved; of an environment of which nobody has said when it is, what it reached.
@@ -267,11 +282,6 @@ fn speed(summary: &Summary) -> Tile {
 
 fn greedy(summary: &Summary) -> Tile {
     const LABEL: &str = "Greedy score";
-    if let Some(mean) = summary.normalized_score {
-        let detail =
-            "mean over the tasks, between random actions and runs on each alone".to_owned();
-        return Tile::new("Normalised score", percent(mean), detail);
-    }
     let Some(eval) = summary.eval else {
         return Tile::new(LABEL, DASH.to_owned(), "the final policy was not evaluated".to_owned());
     };
@@ -317,8 +327,12 @@ fn tiles_of_last_row(run: &RunData) -> Vec<Tile> {
         return Vec::new();
     };
     let score = row.score_last100.map_or_else(|| DASH.to_owned(), short);
+    let scored = match run.task_rows.is_empty() {
+        true => Tile::new("Score", score, "mean of the last 100 episodes".to_owned()),
+        false => normalized(row.normalized_score),
+    };
     vec![
-        Tile::new("Score", score, "mean of the last 100 episodes".to_owned()),
+        scored,
         Tile::new("Frames per second", short(row.frames_per_s), "in the last interval".to_owned()),
         Tile::new("Frames", short(row.frames as f64), "learned from so far".to_owned()),
         Tile::new("Time", seconds(row.time_s), "until the last row".to_owned()),

@@ -15,13 +15,15 @@ use crate::telemetry::Summary;
 
 /// The plots, in reading order.
 pub fn sections(groups: &Groups) -> Vec<Section> {
-    let plots = |measures: &[Measure]| measures.iter().map(|m| plot(groups, *m)).collect();
+    let plots = |measures: &[Measure]| -> Vec<Plot> {
+        measures.iter().map(|measure| plot(groups, *measure)).collect()
+    };
     vec![
         Section {
             title: "Did they learn?",
             intro: "A line is the median over the runs of a group, the band around it reaches from \
                     the lowest run to the highest. A line ends where the group's first run ends.",
-            plots: plots(&[SCORE, ENTROPY, CRITIC, EXPLAINED]),
+            plots: plots(&[&scores(groups)[..], &[ENTROPY, CRITIC, EXPLAINED]].concat()),
         },
         Section {
             title: "How far apart were actors and learner, and how fast was it?",
@@ -52,6 +54,15 @@ const SCORE: Measure = Measure {
     y_name: "score of an episode",
     scale: Scale::FromZero,
     column: |r| r.score_last100,
+};
+const NORMALIZED_SCORE: Measure = Measure {
+    id: "normalized_score",
+    title: "Normalised score of several tasks",
+    caption: "The mean over the tasks, between random actions (0) and a run on each task alone (1). Look for lines \
+              that rise early, and for narrow bands.",
+    y_name: "normalised score",
+    scale: Scale::FromZero,
+    column: |r| r.normalized_score,
 };
 const ENTROPY: Measure = Measure {
     id: "entropy",
@@ -109,6 +120,16 @@ const THROUGHPUT: Measure = Measure {
     scale: Scale::FromZero,
     column: |r| Some(r.frames_per_s),
 };
+
+/// The score, and where some runs had several tasks their normalised one; where all had, that alone.
+fn scores(groups: &Groups) -> Vec<Measure> {
+    let n_several = groups.runs.iter().filter(|run| !run.data.task_rows.is_empty()).count();
+    match n_several {
+        0 => vec![SCORE],
+        _ if n_several == groups.runs.len() => vec![NORMALIZED_SCORE],
+        _ => vec![SCORE, NORMALIZED_SCORE],
+    }
+}
 
 fn plot(groups: &Groups, measure: Measure) -> Plot {
     Plot::over_run(|over| chart(groups, measure, over))

@@ -24,7 +24,10 @@ fn learned(run: &RunData) -> Section {
         title: "Did it learn?",
         intro: "The score of an episode is its undiscounted sum of rewards. The losses say how the \
                     learner got there; their sizes matter less than that they stay finite and settle.",
-        plots: vec![score(run), losses(rows), critic_loss(rows), entropy(rows)],
+        plots: score(run)
+            .into_iter()
+            .chain([losses(rows), critic_loss(rows), entropy(rows)])
+            .collect(),
     }
 }
 
@@ -72,7 +75,27 @@ fn optimisation(rows: &[MetricsRow]) -> Vec<Plot> {
     always.into_iter().chain(reward_scale(rows)).collect()
 }
 
-fn score(run: &RunData) -> Plot {
+/// Of several tasks the normalised score, if they have one: their returns have no common scale.
+fn score(run: &RunData) -> Option<Plot> {
+    if run.task_rows.is_empty() {
+        return Some(score_of_one(run));
+    }
+    let is_known = run.rows.iter().any(|row| row.normalized_score.is_some());
+    is_known.then(|| normalized_score(&run.rows))
+}
+
+fn normalized_score(rows: &[MetricsRow]) -> Plot {
+    let caption = "The mean over the tasks, between random actions (0) and a run on each task alone (1). Look for a \
+                   line that still rises at the end: more frames would bring more.";
+    single(
+        rows,
+        ("score", "Normalised score", caption),
+        ("normalised score", Scale::FromZero, "mean of the tasks"),
+        |r| r.normalized_score,
+    )
+}
+
+fn score_of_one(run: &RunData) -> Plot {
     let rows = &run.rows;
     let threshold = run.summary.as_ref().and_then(|summary| summary.score_threshold);
     let caption = match threshold {

@@ -16,8 +16,7 @@ use crate::telemetry::{Summary, TaskRow, TaskSummary};
 pub fn section(run: &RunData) -> Option<Section> {
     (!run.task_rows.is_empty()).then(|| Section {
         title: "How did each task do?",
-        intro: "One network learned several tasks. Scores of different tasks have scales of their own; the plots \
-                above have the episodes of all of them together.",
+        intro: "One network learned several tasks. Their scores have no common scale, so each has a panel.",
         plots: [scores(run)].into_iter().chain(deviations(run)).collect(),
     })
 }

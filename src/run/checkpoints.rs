@@ -49,11 +49,11 @@ impl Checkpoints {
         // That of the run that this one goes on from. One that cannot be read is no best one; the next will be.
         let best = Checkpoint::load(&run.best_checkpoint()).ok();
         let is_evaluated = config.eval.is_on();
+        let Sizes { spec, network, .. } = Sizes::of(config)?;
         let best_score = match is_evaluated {
             true => best.and_then(|_| best_evaluation(run)),
-            false => best.and_then(|best| best.state.score()),
+            false => best.and_then(|best| training_score(&best)),
         };
-        let Sizes { spec, network, .. } = Sizes::of(config)?;
         Ok(Checkpoints {
             run: run.clone(),
             spec,
@@ -119,7 +119,7 @@ impl Checkpoints {
         checkpoint.save(&newest)?;
         make_folder(&self.run)?;
         copy(&newest, &self.run.checkpoint_after(checkpoint.state.counters.frames))?;
-        let score = checkpoint.state.score();
+        let score = training_score(checkpoint);
         if !self.is_evaluated && (score >= self.best_score || self.best_score.is_none()) {
             copy(&newest, &self.run.best_checkpoint())?;
             self.best_score = score;
@@ -161,6 +161,12 @@ pub fn keep_last_if_best(run: &RunDir, mean: f64) -> Result<(), CheckpointError>
         return Ok(());
     }
     copy(&run.checkpoint(), &run.best_checkpoint())
+}
+
+/// What checkpoints are compared by where nothing is evaluated. Those of several tasks cannot be, so that the newest one
+/// counts as the best: scores of different tasks have no common scale.
+fn training_score(checkpoint: &Checkpoint) -> Option<f64> {
+    checkpoint.state.score().filter(|_| checkpoint.network.n_values == 1)
 }
 
 /// The highest mean return that is recorded.
@@ -236,6 +242,24 @@ mod tests {
         assert_eq!((updates_in(&run.checkpoint()), updates_in(&run.best_checkpoint())), (5, 2));
         assert_eq!(fs::read_dir(run.checkpoints()).unwrap().count(), 3, "nothing else is left");
         assert_eq!((checkpoints.n_written(), checkpoints.n_failed()), (5, 0));
+    }
+
+    #[test]
+    fn of_several_tasks_the_newest_is_the_best() {
+        let folder = tempfile::tempdir().unwrap();
+        let run = run(folder.path());
+        let games = "MinAtar/Breakout-v0,MinAtar/Asterix-v0";
+        let config = Config { env: games.into(), ..Config::default() };
+        let mut checkpoints = Checkpoints::new(&config, &run, 0).unwrap();
+        let params = ParamLayout::new(&checkpoints.network).init(1);
+        for (updates, score) in [(1, 400.0), (2, 20.0)] {
+            let mut state = state(updates, score);
+            state.params = params.clone();
+            state.optimizer.square = params.clone();
+            let checkpoint = checkpoints.checkpoint(state, updates);
+            checkpoints.write(&checkpoint, updates * SECOND_NS).unwrap();
+        }
+        assert_eq!(updates_in(&run.best_checkpoint()), 2);
     }
 
     #[test]

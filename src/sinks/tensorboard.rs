@@ -1,4 +1,5 @@
-//! The run as TensorBoard shows it: scalars of every column of `metrics.csv`, histograms of latencies.
+//! The run as TensorBoard shows it: scalars of every column of `metrics.csv` and, task by task, of `tasks.csv`;
+//! histograms of latencies.
 //!
 //! Owns the event file: its messages, its framing, and which tag a column gets. Reads no clock: events
 //! carry the times of what they tell. The supervisor calls it.
@@ -13,16 +14,17 @@ use std::path::PathBuf;
 use hdrhistogram::Histogram;
 use jiff::Timestamp;
 use prost::Message;
+use serde::Serialize;
 
 use super::batches::BatchFile;
 use crate::base::latency::Stage;
 use crate::run::dir::RunDir;
 use crate::run::meta::Meta;
-use crate::telemetry::{EvalRow, MetricsRow};
+use crate::telemetry::{EvalRow, MetricsRow, TaskRow};
 
 /// Columns with the names that users of Stable-Baselines3 and CleanRL look for, or near them. A stage's
 /// column goes to `time/`, any other to `impala/`, under its own name.
-const TAGS: [(&str, &str); 26] = [
+const TAGS: [(&str, &str); 27] = [
     ("time_s", "time/time_elapsed"),
     ("frames", "time/total_timesteps"),
     ("frames_produced", "time/frames_produced"),
@@ -33,6 +35,7 @@ const TAGS: [(&str, &str); 26] = [
     ("score_min", "rollout/ep_rew_min"),
     ("score_max", "rollout/ep_rew_max"),
     ("score_last100", "rollout/ep_rew_mean"),
+    ("normalized_score", "tasks/normalized_score"),
     ("total_loss", "losses/total_loss"),
     ("policy_loss", "losses/policy_loss"),
     ("critic_loss", "losses/value_loss"),
@@ -58,6 +61,13 @@ pub fn scalar_tag(column: &str) -> String {
         None if column.ends_with("_us") => format!("time/{column}"),
         None => format!("impala/{column}"),
     }
+}
+
+/// The tag of a column of `tasks.csv`: the task's id, and a name as [`scalar_tag`] has it without its group.
+pub fn task_tag(task: &str, column: &str) -> String {
+    let tag = scalar_tag(column);
+    let name = tag.rsplit('/').next().unwrap_or_default();
+    format!("tasks/{task}/{name}")
 }
 
 /// The tag of a stage's latencies.
@@ -124,6 +134,15 @@ impl TensorBoard {
         self.append(&events)
     }
 
+    /// Adds a point to every scalar of each row's task, with the frames of all tasks as the step.
+    ///
+    /// # Errors
+    /// [`TensorBoardError::Write`]; these rows are lost, what was written before stays whole.
+    pub fn append_task_rows(&mut self, rows: &[TaskRow]) -> Result<(), TensorBoardError> {
+        let events = rows.iter().map(|row| self.task_event(row)).collect::<Result<Vec<_>, _>>()?;
+        self.append(&events)
+    }
+
     /// Adds what evaluations found, with the frames as the step.
     ///
     /// # Errors
@@ -169,6 +188,16 @@ impl TensorBoard {
         Ok(Event::of(self.origin_s + row.time_s, row.frames as i64, values))
     }
 
+    /// Where a row stands is said by its event; its task by the tags.
+    fn task_event(&self, row: &TaskRow) -> Result<Event, TensorBoardError> {
+        let values = cells(row)?
+            .into_iter()
+            .filter(|(column, _)| !["time_s", "frames", "task"].contains(&&**column))
+            .map(|(column, value)| Value::scalar(task_tag(&row.task, &column), value))
+            .collect();
+        Ok(Event::of(self.origin_s + row.time_s, row.frames as i64, values))
+    }
+
     fn append(&mut self, events: &[Event]) -> Result<(), TensorBoardError> {
         let mut records = Vec::new();
         for event in events {
@@ -181,7 +210,7 @@ impl TensorBoard {
 }
 
 /// The measured columns of a row by name.
-fn cells(row: &MetricsRow) -> Result<Vec<(String, f64)>, csv::Error> {
+fn cells(row: &impl Serialize) -> Result<Vec<(String, f64)>, csv::Error> {
     let mut writer = csv::Writer::from_writer(Vec::new());
     writer.serialize(row)?;
     let lines = writer.into_inner().map_err(|e| csv::Error::from(e.into_error()))?;

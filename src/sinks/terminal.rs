@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use indicatif::{HumanDuration, ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle};
 
-use crate::base::units::{DASH, number_of, score};
+use crate::base::units::{DASH, number_of, percent, score};
 use crate::os::launcher::Rank;
 use crate::telemetry::Progress;
 
@@ -236,13 +236,16 @@ const MAX_TASK_SCORES: usize = 6;
 
 fn figures(progress: &Progress) -> String {
     let lag = progress.policy_lag_mean.map_or(DASH.into(), |lag| format!("{lag:.1}"));
-    let of_all = [progress.score_last100];
+    let known = |value: &Option<f64>| score(value.unwrap_or(f64::NAN));
     let scores = match progress.task_scores.len() {
-        1..=MAX_TASK_SCORES => &progress.task_scores[..],
-        _ => &of_all,
+        0 => format!("score {}", known(&progress.score_last100)),
+        1..=MAX_TASK_SCORES => {
+            let scores: Vec<String> = progress.task_scores.iter().map(known).collect();
+            format!("score {}", scores.join(" | "))
+        }
+        _ => format!("normalised score {}", percent(progress.normalized_score.unwrap_or(f64::NAN))),
     };
-    let scores: Vec<String> = scores.iter().map(|value| score(value.unwrap_or(f64::NAN))).collect();
-    format!("score {}, policy lag {lag}", scores.join(" | "))
+    format!("{scores}, policy lag {lag}")
 }
 
 /// A rate with its unit, in three digits.
@@ -325,10 +328,13 @@ mod tests {
         };
         assert_eq!(figures(&progress), "score 0.966, policy lag 0.0");
         let task_scores = vec![Some(8.0), None, Some(120.0)];
-        let progress = Progress { task_scores, ..progress };
+        let progress = Progress { task_scores, score_last100: None, ..progress };
         assert_eq!(figures(&progress), "score 8.00 | – | 120.0, policy lag 0.0");
-        let many = Progress { task_scores: vec![Some(1.0); 57], ..progress };
-        assert_eq!(figures(&many), "score 0.966, policy lag 0.0");
+        let task_scores = vec![Some(1.0); 57];
+        let many = Progress { task_scores, normalized_score: Some(0.4), ..progress };
+        assert_eq!(figures(&many), "normalised score 40\u{a0}%, policy lag 0.0");
+        let unknown = Progress { normalized_score: None, ..many };
+        assert_eq!(figures(&unknown), "normalised score –, policy lag 0.0");
     }
 
     #[test]

@@ -144,6 +144,7 @@ impl<'a> Recorder<'a> {
         self.sinks.files.append_latencies(Interval { start_ns, end_ns }, stages())?;
         if let Some(tensorboard) = &mut self.sinks.tensorboard {
             tensorboard.append_rows(&report.rows)?;
+            tensorboard.append_task_rows(&report.task_rows)?;
             tensorboard.append_latencies(end_ns, report.progress.frames, stages())?;
         }
         Ok(())

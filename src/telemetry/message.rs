@@ -95,10 +95,12 @@ pub struct Progress {
     pub frames: u64,
     /// Updates.
     pub updates: u64,
-    /// Mean return of the last 100 episodes.
+    /// Mean return of the last 100 episodes; `None` of several tasks.
     pub score_last100: Option<f64>,
     /// The same of each of several tasks.
     pub task_scores: Vec<Option<f64>>,
+    /// The mean of the normalised scores of several tasks.
+    pub normalized_score: Option<f64>,
     /// Mean policy lag of the newest row, in updates; of the first one while it is not finished. `None`
     /// before the first update.
     pub policy_lag_mean: Option<f64>,

@@ -25,7 +25,8 @@ pub struct MetricsRow {
     pub frames_per_s: f64,
     /// Finished training episodes since the start.
     pub episodes: u64,
-    /// Mean undiscounted return of the episodes that finished in the interval; empty if none did.
+    /// Mean undiscounted return of the episodes that finished in the interval; empty if none did, and of several
+    /// tasks, as all scores here: returns of different tasks have no common scale.
     pub score_mean: Option<f64>,
     /// Smallest return in the interval.
     pub score_min: Option<f64>,
@@ -33,6 +34,10 @@ pub struct MetricsRow {
     pub score_max: Option<f64>,
     /// Mean return of the last 100 finished episodes (of all, while there are fewer).
     pub score_last100: Option<f64>,
+    /// Of several tasks, the mean of the normalised scores of their last 100 episodes; empty where that of one is not
+    /// known, and in records of before there was one.
+    #[serde(default)]
+    pub normalized_score: Option<f64>,
     /// policy_loss + baseline_cost · critic_loss − entropy_cost · entropy.
     pub total_loss: Option<f64>,
     /// Policy-gradient loss, −log π(a|x) · pg_advantage, of the frames that are not clipped.

@@ -381,7 +381,7 @@ pub struct Summary {
     pub solved_frames: Option<u64>,
     /// Seconds from process start when it first did.
     pub solved_s: Option<f64>,
-    /// Mean return of the last 100 finished training episodes.
+    /// Mean return of the last 100 finished training episodes; `None` of several tasks.
     pub score_last100: Option<f64>,
     /// Mean of the last 100 training returns that counts as solved.
     pub score_threshold: Option<f64>,

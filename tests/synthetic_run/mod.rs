@@ -89,6 +89,7 @@ pub fn row(i: u64, n: u64) -> MetricsRow {
         score_min: (i % 9 != 4).then_some(mean * (0.4 + 0.4 * noise(i + 6))),
         score_max: (i % 9 != 4).then_some((mean * (1.3 + 0.5 * noise(i + 7))).min(500.0)),
         score_last100: Some(20.0 + 480.0 / (1.0 + (-(share - 0.33) * 24.0).exp())),
+        normalized_score: None,
         total_loss: Some(policy_loss + 0.5 * critic_loss - 0.001 * entropy),
         policy_loss: Some(policy_loss),
         critic_loss: Some(critic_loss),

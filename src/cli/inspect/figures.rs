@@ -1,7 +1,7 @@
 //! What is shown of a running run, as text and series: two snapshots, and what the run's files say.
 
 use crate::base::latency::Stage;
-use crate::base::units::{plural, score};
+use crate::base::units::{percent, plural, score};
 use crate::os::cores::CoreTime;
 use crate::report::read::RunData;
 use crate::revisit::live::{LiveRun, Snapshot};
@@ -37,10 +37,39 @@ pub struct Figures {
     pub processes: Vec<[String; 9]>,
     /// Each stage that was measured.
     pub stages: Vec<StageRow>,
-    /// Mean of the last 100 scores, row by row.
-    pub scores: Vec<f64>,
+    /// The score, row by row.
+    pub scores: Scores,
     /// Frames learned from per second, row by row; before the first row, the rate of this moment.
     pub speeds: Vec<f64>,
+}
+
+/// The score of a run over its rows.
+pub struct Scores {
+    /// What it is the mean of.
+    pub title: &'static str,
+    /// The values.
+    pub values: Vec<f64>,
+    /// How one is written.
+    pub write: fn(f64) -> String,
+}
+
+impl Scores {
+    /// Of several tasks the normalised score: theirs have no common scale.
+    fn of(data: &RunData) -> Scores {
+        let values = |column: fn(&MetricsRow) -> Option<f64>| -> Vec<f64> {
+            data.rows.iter().filter_map(column).collect()
+        };
+        match data.task_rows.is_empty() {
+            true => {
+                let values = values(|row| row.score_last100);
+                Scores { title: "score, last 100", values, write: score }
+            }
+            false => {
+                let values = values(|row| row.normalized_score);
+                Scores { title: "normalised score", values, write: percent }
+            }
+        }
+    }
 }
 
 /// The line on top. An environment of somebody's own may have a name of any length.
@@ -94,7 +123,7 @@ impl Figures {
             headline: headline(data, now),
             processes,
             stages: Stage::ALL.into_iter().filter_map(|stage| stage_row(data, stage)).collect(),
-            scores: data.rows.iter().filter_map(|row| row.score_last100).collect(),
+            scores: Scores::of(data),
             speeds,
         }
     }
@@ -263,6 +292,20 @@ mod tests {
         let data = RunData { task_rows, ..RunData::default() };
         assert_eq!(task_scores(&data), ["2.00", "–"]);
         assert_eq!(task_scores(&RunData::default()), [""; 0]);
+    }
+
+    #[test]
+    fn the_series_of_several_tasks_is_that_of_their_normalised_score() {
+        let rows = vec![MetricsRow {
+            score_last100: Some(3.0),
+            normalized_score: Some(0.4),
+            ..MetricsRow::default()
+        }];
+        let mut data = RunData { rows, ..RunData::default() };
+        assert_eq!(Scores::of(&data).values, [3.0]);
+        data.task_rows.push(TaskRow::default());
+        let Scores { title, values, write } = Scores::of(&data);
+        assert_eq!((title, write(values[0])), ("normalised score", "40\u{a0}%".into()));
     }
 
     #[test]

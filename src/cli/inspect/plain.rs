@@ -2,14 +2,14 @@
 
 use std::time::Duration;
 
-use crate::base::units::{number_of, score};
+use crate::base::units::{number_of, percent, score};
 use crate::report::read::RunData;
 use crate::revisit::live::{Life, LiveRun};
 use crate::run::dir::RunDir;
-use crate::telemetry::TaskSummary;
+use crate::telemetry::{Summary, TaskSummary};
 use nix::poll::{PollTimeout, poll};
 
-use super::figures::{Figures, NONE_YET, PROCESS_TITLES, STAGE_TITLES, count, resampled};
+use super::figures::{Figures, NONE_YET, PROCESS_TITLES, STAGE_TITLES, Scores, count, resampled};
 
 /// Rates are over this long.
 const BETWEEN: Duration = Duration::from_millis(500);
@@ -28,8 +28,9 @@ pub fn print_live(run: &RunDir, live: &LiveRun) -> anyhow::Result<()> {
     say!("");
     let stages: Vec<_> = figures.stages.into_iter().map(|stage| stage.cells).collect();
     print_table(STAGE_TITLES, &stages);
-    say!("\nscore      {}", series(&figures.scores, score));
-    say!("frames/s   {}", series(&figures.speeds, count));
+    let Scores { title, values, write } = &figures.scores;
+    say!("\n{title:16}  {}", series(values, *write));
+    say!("{:16}  {}", "frames/s", series(&figures.speeds, count));
     Ok(())
 }
 
@@ -55,7 +56,7 @@ pub fn print_end(run: &RunDir) -> anyhow::Result<()> {
         return Ok(());
     };
     say!(
-        "{}, seed {}: {} in {:.2} s, {} frames/s{}, score {} (mean of the last 100){}",
+        "{}, seed {}: {} in {:.2} s, {} frames/s{}, {}{}",
         summary.env,
         summary.seed,
         number_of(summary.frames_of_this_part(), "frame"),
@@ -65,7 +66,7 @@ pub fn print_end(run: &RunDir) -> anyhow::Result<()> {
             0 => String::new(),
             before => format!(", after {before} of an earlier run"),
         },
-        score(summary.score_last100.unwrap_or(f64::NAN)),
+        scored(summary),
         if summary.solved { ", solved" } else { "" },
     );
     for TaskSummary { task, frames, score_last100, .. } in &summary.tasks {
@@ -76,6 +77,15 @@ pub fn print_end(run: &RunDir) -> anyhow::Result<()> {
         say!("report: {}", run.report().display());
     }
     Ok(())
+}
+
+/// The score in words; of several tasks the normalised one.
+fn scored(summary: &Summary) -> String {
+    let known = |value: Option<f64>| value.unwrap_or(f64::NAN);
+    match summary.tasks.is_empty() {
+        true => format!("score {} (mean of the last 100)", score(known(summary.score_last100))),
+        false => format!("normalised score {}", percent(known(summary.normalized_score))),
+    }
 }
 
 /// Columns as wide as what is in them; the first and the last from the left, numbers from the right.

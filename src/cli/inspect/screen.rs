@@ -3,7 +3,6 @@
 use std::io;
 use std::time::Duration;
 
-use crate::base::units::score;
 use crate::report::read::RunData;
 use crate::revisit::live::{LiveRun, Snapshot};
 use crate::run::dir::RunDir;
@@ -13,7 +12,7 @@ use ratatui::style::{Color, Style, Stylize};
 use ratatui::text::Line;
 use ratatui::widgets::{Block, Borders, Paragraph, Row, Sparkline, Table};
 
-use super::figures::{Figures, NONE_YET, PROCESS_TITLES, STAGE_TITLES, count, resampled};
+use super::figures::{Figures, NONE_YET, PROCESS_TITLES, STAGE_TITLES, Scores, count, resampled};
 use super::plain;
 use super::wishes::{Wish, Wishes, is_gone};
 
@@ -110,7 +109,8 @@ fn draw(frame: &mut Frame, figures: &Figures, first_row: usize) -> usize {
         Layout::horizontal([Constraint::Length(46), Constraint::Min(20)]).spacing(1).areas(below);
     let n_hidden_stages = draw_stages(frame, stages, figures);
     let [above, below] = Layout::vertical([Constraint::Fill(1), Constraint::Fill(1)]).areas(series);
-    draw_series(frame, above, ("score, last 100", score), &figures.scores, Color::Green);
+    let Scores { title, values, write } = &figures.scores;
+    draw_series(frame, above, (title, *write), values, Color::Green);
     draw_series(frame, below, ("frames/s", count), &figures.speeds, Color::Cyan);
     let scrolls =
         if n_hidden(figures.processes.len(), processes) > 0 { "; ↑ ↓ scroll" } else { "" };
@@ -211,6 +211,7 @@ mod tests {
     use ratatui::backend::TestBackend;
 
     use crate::base::latency::Stage;
+    use crate::base::units::score;
 
     use super::super::figures::{Headline, StageRow};
     use super::*;
@@ -240,7 +241,7 @@ mod tests {
                 })
                 .collect(),
             stages: stages.iter().enumerate().map(stage).collect(),
-            scores: vec![],
+            scores: Scores { title: "score, last 100", values: vec![], write: score },
             speeds: vec![4e6, 5e6],
         }
     }
