@@ -98,11 +98,11 @@ fn random_actions(rng: &mut SplitMix64, spec: &Spec, n_envs: usize) -> ActionBuf
 fn gymnasiums_environments_and_the_engines_own_are_the_same_bit_for_bit() {
     const N_ENVS: usize = 3;
     let registry = Registry::default();
-    // The others have no original among what is installed.
-    let is_classic =
-        |id: &&str| !(id.starts_with("MinAtar/") || ["PixelCatch-v0", "TMaze-v0"].contains(id));
-    let originals = registry.ids().filter(is_classic);
+    // Two have no original.
+    let originals = registry.ids().filter(|id| !["PixelCatch-v0", "TMaze-v0"].contains(id));
     for id in originals.collect::<Vec<_>>() {
+        // Freeway ends 2,501 steps after the reset in the middle.
+        let n_steps = if id.contains("Freeway") { 3300 } else { 1800 };
         for seed in [7, (1 << 61) + 5] {
             let outside = Registry::default().launching(launch(&[]));
             let mut own = registry.make_inputs(id, 0, &EnvArgs::default(), N_ENVS, seed).unwrap();
@@ -113,7 +113,7 @@ fn gymnasiums_environments_and_the_engines_own_are_the_same_bit_for_bit() {
             let mut rooms = [StepBuffer::new(&one, N_ENVS), StepBuffer::new(&one, N_ENVS)];
             let mut rng = SplitMix64::seed_from_u64(seed);
             let mut n_ends = 0;
-            for step in 0..1800 {
+            for step in 0..n_steps {
                 let actions = random_actions(&mut rng, &one, N_ENVS);
                 for (room, envs) in rooms.iter_mut().zip([&mut own, &mut gym]) {
                     match step {
@@ -231,10 +231,6 @@ fn a_mistake_is_told_in_pythons_words_with_what_to_do() {
     assert!(!typo.contains("Traceback"), "{typo}");
     let missing = refusal("gym:HalfCheetah-v5", "");
     assert_has(&missing, &["MuJoCo is not installed", "pip install"]);
-    assert_has(
-        &refusal("gym:MinAtar/Breakout-v1", ""),
-        &["no module minatar", "-m pip install 'minatar'"],
-    );
     assert_has(
         &refusal("enviroments:Five", ""),
         &["No module named 'enviroments'", "looks for it in"],

@@ -376,6 +376,8 @@ def make(source, arguments, wrappers, n):
     if kind != "gym":
         return List(lambda: load(source)(**arguments), wrappers, n)
     register(id)
+    # Gymnasium's checker fails with the step after a seed that was refused, and warns where nobody looks.
+    arguments = {"disable_env_checker": True, **arguments}
     return List(lambda: gym.make(id, **arguments), wrappers, n)
 
 
