@@ -464,12 +464,9 @@ pub(super) fn add_row_products<V: Vector>(
     let ((rows, depth), (columns, b_depth)) = (a.dim(), b.dim());
     assert_eq!((depth, c.dim()), (b_depth, (rows, columns)), "c[M,N] += a[M,K] · b[N,K]ᵀ");
     let (left, right, result) = (Matrix::of(&a), Matrix::of(&b), Matrix::of_mut(&mut c));
-    let group = group_rows::<V>(depth);
-    for first in (0..rows).step_by(group) {
-        let sizes = (first..rows.min(first + group), columns, depth);
-        // SAFETY: K2: the shapes were checked above.
-        unsafe { add_products_of_rows::<V>(cpu, left, right, result, sizes) };
-    }
+    // Four rows of `b` stay in L1 while all of `a` goes by: it is the smaller one, a tile of frames, and fits in L2.
+    // SAFETY: K2: the shapes were checked above.
+    unsafe { add_products_of_rows::<V>(cpu, left, right, result, (0..rows, columns, depth)) };
 }
 
 /// `result[rows, columns] += left[rows, depth] · right[columns, depth]ᵀ`, block after block.
