@@ -1,8 +1,9 @@
-//! What a storm does to a run: random workers are killed, stopped and continued, and watched until they
-//! are back.
+//! What a storm does to a run: random workers, and the processes of their environments, are killed, stopped and
+//! continued, and watched until the workers are back.
 //!
-//! Owns the random numbers and the signals. Sends none to a process that is not the run's own child.
+//! Owns the random numbers and the signals. Sends none to a process that is not a child of the run or of its actors.
 
+use std::ops::Range;
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail, ensure};
@@ -16,25 +17,30 @@ use rand_core::{Rng, SeedableRng};
 use rand_xoshiro::Xoshiro256PlusPlus;
 
 use super::endless::{EndlessRun, Interrupt};
-use super::traces::{Zombies, is_child};
+use super::traces::{Zombies, children, is_child};
 
 /// How often the run is looked at: the resolution of the time to come back.
 const TICK: Duration = Duration::from_millis(1);
 
 /// Between two blows, ms: a worker has some time to live, and most do not die while starting.
-const PAUSE_MS: std::ops::Range<u64> = 20..120;
+pub const PAUSE_MS: Range<u64> = 20..120;
+
+/// The same where actors start a Python, which takes each of them a second of a core.
+pub const PAUSE_WITH_PYTHON_MS: Range<u64> = 500..3000;
 
 /// How long a stopped worker stands still, ms, if it is continued.
-const STAND_STILL_MS: std::ops::Range<u64> = 5..300;
+const STAND_STILL_MS: Range<u64> = 5..300;
 
 /// A watchdog, not a measurement: how long a worker may take to come back.
 const PATIENCE: Duration = Duration::from_secs(120);
 
 /// What to do and for how long.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Plan {
     pub duration: Duration,
     pub seed: u64,
+    /// Between two blows.
+    pub pause_ms: Range<u64>,
     /// One of this many stopped workers is never continued: whoever watches it has to see that it hangs.
     pub left_standing_one_in: u64,
 }
@@ -43,6 +49,8 @@ pub struct Plan {
 pub struct Tally {
     pub kills: u64,
     pub learner_kills: u64,
+    /// Processes of an actor's environments, in the place of the actor.
+    pub env_kills: u64,
     pub stops: u64,
     /// Stopped workers that were left for the run to find.
     pub left_standing: u64,
@@ -55,20 +63,41 @@ pub struct Tally {
     pub is_complete: bool,
 }
 
+/// Whom a blow meets: a worker of the run, or the process of an actor's environments.
+#[derive(Clone, Copy)]
+struct Target {
+    pid: u64,
+    parent: u64,
+}
+
+impl Target {
+    /// Sends a signal, unless it has ended meanwhile: its number may have been given anew.
+    fn send(self, signal: Signal) {
+        if self.is_alive() {
+            let _ = kill(Pid::from_raw(self.pid as i32), signal);
+        }
+    }
+
+    fn is_alive(self) -> bool {
+        is_child(self.pid as u32, self.parent as u32)
+    }
+}
+
 /// What is wrong with a worker's place just now.
 #[derive(Clone, Copy)]
 enum Plight {
     None,
-    /// Killed, or left standing, as this process: a replacement must come.
+    /// The worker that was this process, or what it cannot be without, was killed or left standing: a replacement
+    /// must come.
     Gone {
         pid: u64,
         since: Instant,
         since_ns: u64,
         was_killed: bool,
     },
-    /// Stopped as this process until then.
+    /// Stopped until then.
     Stopped {
-        pid: u64,
+        target: Target,
         until: Instant,
     },
 }
@@ -101,8 +130,8 @@ pub fn storm(
         let signs = signs(&live.snapshot());
         storm.look_after(&signs)?;
         if Instant::now() >= next && storm.blows_until(start) {
-            storm.strike(&signs)?;
-            next = Instant::now() + storm.time_within(PAUSE_MS);
+            storm.strike(&signs);
+            next = Instant::now() + storm.time_within(storm.plan.pause_ms.clone());
         }
         zombies.look(run.pid());
         progress(start.elapsed(), &storm.tally);
@@ -123,6 +152,7 @@ impl<'a> Storm<'a> {
         let tally = Tally {
             kills: 0,
             learner_kills: 0,
+            env_kills: 0,
             stops: 0,
             left_standing: 0,
             actor_back_ns: histogram()?,
@@ -133,8 +163,8 @@ impl<'a> Storm<'a> {
         let n_places = 1 + live.snapshot().actors.len();
         Ok(Storm {
             live,
-            plan,
             random: Xoshiro256PlusPlus::seed_from_u64(plan.seed),
+            plan,
             plights: vec![Plight::None; n_places],
             tally,
         })
@@ -154,8 +184,8 @@ impl<'a> Storm<'a> {
         for (place, now) in signs.iter().enumerate() {
             match self.plights[place] {
                 Plight::None => {}
-                Plight::Stopped { pid, until } if Instant::now() >= until => {
-                    self.send(pid, Signal::SIGCONT);
+                Plight::Stopped { target, until } if Instant::now() >= until => {
+                    target.send(Signal::SIGCONT);
                     self.plights[place] = Plight::None;
                 }
                 Plight::Stopped { .. } => {}
@@ -182,18 +212,21 @@ impl<'a> Storm<'a> {
         Ok(histogram.record(after_ns.max(1))?)
     }
 
-    /// Kills or stops one worker that is well.
-    fn strike(&mut self, signs: &[WorkerSigns]) -> Result<()> {
+    /// Kills or stops one worker that is well, or the process of its environments.
+    fn strike(&mut self, signs: &[WorkerSigns]) {
         let place = self.below(self.plights.len() as u64) as usize;
         let pid = signs[place].pid;
-        if !matches!(self.plights[place], Plight::None) || !self.is_own(pid) {
-            return Ok(());
+        let worker = Target { pid, parent: u64::from(self.live.supervisor_pid()) };
+        if !matches!(self.plights[place], Plight::None) || !worker.is_alive() {
+            return;
         }
+        let target = self.target(worker);
         let since_ns = monotonic_ns();
         let gone = |was_killed| Plight::Gone { pid, since: Instant::now(), since_ns, was_killed };
         let (signal, plight) = if self.below(5) < 3 {
             self.tally.kills += 1;
             self.tally.learner_kills += u64::from(place == 0);
+            self.tally.env_kills += u64::from(target.pid != pid);
             (Signal::SIGKILL, gone(true))
         } else if self.below(self.plan.left_standing_one_in) == 0 {
             self.tally.left_standing += 1;
@@ -201,30 +234,25 @@ impl<'a> Storm<'a> {
         } else {
             self.tally.stops += 1;
             let until = Instant::now() + self.time_within(STAND_STILL_MS);
-            (Signal::SIGSTOP, Plight::Stopped { pid, until })
+            (Signal::SIGSTOP, Plight::Stopped { target, until })
         };
         self.plights[place] = plight;
-        self.send(pid, signal);
-        Ok(())
+        target.send(signal);
     }
 
-    /// Sends a signal to a worker of the run; one that has ended meanwhile needs none.
-    fn send(&self, pid: u64, signal: Signal) {
-        if self.is_own(pid) {
-            let _ = kill(Pid::from_raw(pid as i32), signal);
+    /// The worker, or, as often, the process of its environments where it has one.
+    fn target(&mut self, worker: Target) -> Target {
+        match children(worker.pid as u32)[..] {
+            [pid, ..] if self.below(2) == 0 => Target { pid: u64::from(pid), parent: worker.pid },
+            _ => worker,
         }
-    }
-
-    /// Whether this process is a child of the run's supervisor: a number may have been given anew.
-    fn is_own(&self, pid: u64) -> bool {
-        is_child(pid as u32, self.live.supervisor_pid())
     }
 
     fn below(&mut self, n: u64) -> u64 {
         self.random.next_u64() % n
     }
 
-    fn time_within(&mut self, ms: std::ops::Range<u64>) -> Duration {
+    fn time_within(&mut self, ms: Range<u64>) -> Duration {
         Duration::from_millis(ms.start + self.below(ms.end - ms.start))
     }
 }

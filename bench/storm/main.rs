@@ -16,12 +16,12 @@ mod traces;
 mod trial;
 
 use std::fmt::Write;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::Result;
-use blows::{Plan, Tally};
+use blows::{PAUSE_MS, PAUSE_WITH_PYTHON_MS, Plan, Tally};
 use clap::Parser;
 use common::{Setting, impala, load_average, save};
 use impala::sinks::terminal::{ProgressLine, Show};
@@ -44,12 +44,15 @@ struct Args {
     /// to that.
     #[arg(long, default_value_t = 5.0, value_parser = positive)]
     hang_timeout: f64,
+    /// A Python that has Gymnasium: storm over its CartPole-v1, whose processes are struck as well.
+    #[arg(long, value_name = "PATH")]
+    python: Option<PathBuf>,
     /// Break a step of the protocol, to see it reported: publish-early shows slots before they are filled.
     #[arg(long = "break", value_name = "STEP", value_parser = ["publish-early"])]
     broken: Option<String>,
-    /// Name of the files in results/reliability.
-    #[arg(long, default_value = "storm")]
-    name: String,
+    /// Name of the files in results/reliability [default: storm, or storm-python].
+    #[arg(long)]
+    name: Option<String>,
     /// Given by cargo.
     #[arg(long, hide = true)]
     bench: bool,
@@ -79,7 +82,9 @@ fn main() -> Result<ExitCode> {
     let record = Record { setting, load_after: load_average(), violations, outcome };
     let text = markdown(&record);
     println!("{text}");
-    let [_, path] = save(Path::new("results/reliability"), &args.name, &record, &text)?;
+    let name = if args.python.is_some() { "storm-python" } else { "storm" };
+    let name = args.name.as_deref().unwrap_or(name);
+    let [_, path] = save(Path::new("results/reliability"), name, &record, &text)?;
     println!("written to {}", path.display());
     Ok(match (record.violations.is_empty(), record.outcome.is_complete) {
         (false, _) => ExitCode::FAILURE,
@@ -90,7 +95,8 @@ fn main() -> Result<ExitCode> {
 
 fn storm(args: &Args) -> Result<Outcome> {
     let duration = Duration::from_secs_f64(args.seconds);
-    let plan = Plan { duration, seed: args.seed, left_standing_one_in: 20 };
+    let pause_ms = if args.python.is_some() { PAUSE_WITH_PYTHON_MS } else { PAUSE_MS };
+    let plan = Plan { duration, seed: args.seed, pause_ms, left_standing_one_in: 20 };
     let broken = args.broken.iter().map(|step| (trial::BREAK, step.as_str()));
     let environment: Vec<(&str, &str)> = broken.collect();
     let mut line = ProgressLine::new(Show::on_stderr(), "storming", "s", args.seconds as u64);
@@ -98,7 +104,8 @@ fn storm(args: &Args) -> Result<Outcome> {
         line.set(elapsed.as_secs(), &format!("{} kills, {} stops", tally.kills, tally.stops));
     };
     let binary = Path::new(impala().get_program()).to_owned();
-    let outcome = trial(&binary, plan, args.hang_timeout, &environment, show);
+    let python = args.python.as_deref();
+    let outcome = trial(&binary, plan, args.hang_timeout, python, &environment, show);
     line.finish();
     outcome
 }
@@ -107,13 +114,15 @@ fn markdown(record: &Record) -> String {
     let Outcome { seconds, seed, checks, summary, .. } = &record.outcome;
     let outcome = &record.outcome;
     let mut text = format!(
-        "# Storm: {seconds:.0} s over a training run{}\n\n| | |\n|---|---:|\n",
+        "# Storm: {seconds:.0} s over a training run of {}{}\n\n| | |\n|---|---:|\n",
+        summary.env,
         if outcome.is_complete { "" } else { ", interrupted" }
     );
     let score = summary.score_last100.map_or("–".into(), |score| format!("{score:.1}"));
     let rows = [
         ("workers killed (SIGKILL)", outcome.kills.to_string()),
         ("of these, learners", outcome.learner_kills.to_string()),
+        ("of these, processes of an actor's environments", outcome.env_kills.to_string()),
         ("workers stopped and continued", outcome.stops.to_string()),
         ("workers stopped and left for the run to find", outcome.left_standing.to_string()),
         ("workers that the run found hanging", summary.reliability.hangs.to_string()),
@@ -129,6 +138,7 @@ fn markdown(record: &Record) -> String {
         ("copies of the weights older than one before", checks.older_weights.to_string()),
         ("zombies that stayed", outcome.zombies.to_string()),
         ("descriptors of the supervisor left open", outcome.more_descriptors.to_string()),
+        ("processes too many after the storm", outcome.more_processes.to_string()),
         ("processes left", outcome.left_processes.len().to_string()),
         ("names left in /dev/shm", outcome.left_shared_memory.len().to_string()),
         ("half-written or temporary files left", outcome.left_files.len().to_string()),

@@ -1,6 +1,7 @@
 //! What a run leaves behind, or holds for too long: processes, zombies, descriptors, files.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -46,7 +47,7 @@ impl Zombies {
         }
         let now = Instant::now();
         self.last_look = Some(now);
-        let zombies: BTreeSet<u32> = children(parent)
+        let zombies: BTreeSet<u32> = children(parent.as_raw() as u32)
             .into_iter()
             .filter(|child| state_and_parent(*child).is_some_and(|(state, _)| state == 'Z'))
             .collect();
@@ -65,7 +66,8 @@ impl Zombies {
     }
 }
 
-fn children(parent: Pid) -> Vec<u32> {
+/// Children of a process that has one thread, zombies among them.
+pub fn children(parent: u32) -> Vec<u32> {
     let children = std::fs::read_to_string(format!("/proc/{parent}/task/{parent}/children"));
     children.unwrap_or_default().split_whitespace().filter_map(|pid| pid.parse().ok()).collect()
 }
@@ -82,16 +84,27 @@ pub fn left_shared_memory(before: &BTreeSet<String>) -> Vec<String> {
     new()
 }
 
-/// Processes that still run this program, none of which should.
-pub fn left_processes(program: &Path) -> Vec<String> {
-    let running = || -> Vec<String> {
-        let processes = std::fs::read_dir("/proc").into_iter().flatten().filter_map(Result::ok);
-        let runs = |exe: &Path| std::fs::read_link(exe).is_ok_and(|exe| exe == program);
-        let running = processes.filter(|process| runs(&process.path().join("exe")));
-        running.map(|process| process.file_name().to_string_lossy().into_owned()).collect()
+/// How many processes of a run there are beyond those that there should be; some may be on their way out.
+pub fn more_processes(temporary: &Path, n_expected: usize) -> u64 {
+    let more = || processes_with(temporary).len().saturating_sub(n_expected) as u64;
+    wait_until(|| more() == 0);
+    more()
+}
+
+/// Processes of a run that has ended.
+pub fn left_processes(temporary: &Path) -> Vec<String> {
+    wait_until(|| processes_with(temporary).is_empty());
+    processes_with(temporary)
+}
+
+/// Processes with this folder for temporary files: a run's own, its environments', and what those have started.
+fn processes_with(temporary: &Path) -> Vec<String> {
+    let mark = [b"TMPDIR=", temporary.as_os_str().as_bytes()].concat();
+    let has_it = |process: &str| {
+        let environ = std::fs::read(Path::new(process).join("environ")).unwrap_or_default();
+        environ.split(|byte| *byte == 0).any(|variable| variable == mark)
     };
-    wait_until(|| running().is_empty());
-    running()
+    entries(Path::new("/proc")).into_iter().filter(|path| has_it(path)).collect()
 }
 
 /// All that is in `folder`.

@@ -1,4 +1,7 @@
 //! One storm from beginning to end: a run, the blows, the calm after them, and what is left.
+//!
+//! The run is of CartPole-v1, the engine's own or Gymnasium's. In the second case the process of the
+//! environments has a child besides (`with_child.py`), which must not outlive it.
 
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -12,12 +15,15 @@ use super::blows::{Plan, Tally, storm};
 use super::descriptors::n_descriptors;
 use super::endless::{EndlessRun, Interrupt};
 use super::traces::{
-    entries, half_written, left_processes, left_shared_memory, more_descriptors,
+    entries, half_written, left_processes, left_shared_memory, more_descriptors, more_processes,
     shared_memory_names,
 };
 
 /// The environment variable that names the step of a protocol to be broken.
 pub const BREAK: &str = "IMPALA_BREAK";
+
+/// The wrapper of environments of Python, which look for it in the working directory.
+const WITH_CHILD: &str = "bench.storm.with_child:WithChild";
 
 /// Frames between two rows of metrics, which tell the score.
 const ROW_FRAMES: u64 = 100_000;
@@ -32,6 +38,7 @@ pub struct Outcome {
     pub seed: u64,
     pub kills: u64,
     pub learner_kills: u64,
+    pub env_kills: u64,
     pub stops: u64,
     pub left_standing: u64,
     pub actors_back_ms: Back,
@@ -41,6 +48,8 @@ pub struct Outcome {
     pub zombies: u64,
     /// Descriptors of the supervisor after the storm beyond those before it.
     pub more_descriptors: u64,
+    /// Processes after the storm beyond those that a run has.
+    pub more_processes: u64,
     pub left_processes: Vec<String>,
     pub left_shared_memory: Vec<String>,
     pub left_files: Vec<String>,
@@ -65,7 +74,7 @@ impl Back {
 
 /// Settings under which no number of deaths ends the run, no rollout is too old, and a worker that stands
 /// still is found soon.
-fn config(hang_timeout_s: f64) -> Config {
+fn config(hang_timeout_s: f64, python: Option<&Path>) -> Config {
     let supervision = SupervisionSettings {
         hang_timeout_s,
         max_restarts: 1_000_000,
@@ -74,7 +83,24 @@ fn config(hang_timeout_s: f64) -> Config {
     };
     let loss = LossSettings { max_policy_lag: 1_000_000_000, ..LossSettings::default() };
     let report = ReportSettings { rows: 1_000_000, ..ReportSettings::default() };
-    Config { frames: report.rows * ROW_FRAMES, supervision, loss, report, ..Config::default() }
+    let config = Config { supervision, loss, report, ..Config::default() };
+    let frames = config.report.rows * ROW_FRAMES;
+    match python {
+        None => Config { frames, ..config },
+        Some(python) => Config {
+            frames,
+            env: format!("gym:{}", config.env),
+            env_wrappers: vec![WITH_CHILD.into()],
+            python: python.display().to_string(),
+            ..config
+        },
+    }
+}
+
+/// Supervisor, learner, actors, and for each actor over Python the process of its environments and the child of that.
+fn n_processes(config: &Config) -> usize {
+    let of_actor = if config.env_wrappers.is_empty() { 1 } else { 3 };
+    2 + config.actors.count * of_actor
 }
 
 /// Trains with `binary`, which must have been built with its self-checks, and storms.
@@ -85,11 +111,15 @@ pub fn trial(
     binary: &Path,
     plan: Plan,
     hang_timeout_s: f64,
+    python: Option<&Path>,
     environment: &[(&str, &str)],
     progress: impl FnMut(Duration, &Tally),
 ) -> Result<Outcome> {
     let names_before = shared_memory_names();
-    let mut run = EndlessRun::start(binary, &config(hang_timeout_s), &[], environment)?;
+    let config = config(hang_timeout_s, python);
+    let mut run = EndlessRun::start(binary, &config, &[], environment)?;
+    let temporary = run.run_dir().with_file_name("tmp");
+    let seed = plan.seed;
     let live = run.look_in()?;
     let pid = live.supervisor_pid();
     let descriptors_before = n_descriptors(pid).unwrap_or(0);
@@ -97,6 +127,7 @@ pub fn trial(
     let tally = storm(&mut run, &live, plan, &Interrupt::catch()?, progress)?;
     let seconds = start.elapsed().as_secs_f64();
     let more_descriptors = more_descriptors(pid, descriptors_before);
+    let more_processes = more_processes(&temporary, n_processes(&config));
     wait_for_score(&mut run)?;
     run.stop()?;
     let (summary, run_dir) = (run.summary()?, run.run_dir());
@@ -104,9 +135,10 @@ pub fn trial(
     let checks = checks.context("the binary checks nothing: build it with --features faults")?;
     Ok(Outcome {
         seconds,
-        seed: plan.seed,
+        seed,
         kills: tally.kills,
         learner_kills: tally.learner_kills,
+        env_kills: tally.env_kills,
         stops: tally.stops,
         left_standing: tally.left_standing,
         actors_back_ms: Back::of(&tally.actor_back_ns),
@@ -114,9 +146,10 @@ pub fn trial(
         checks,
         zombies: tally.zombies,
         more_descriptors,
-        left_processes: left_processes(&run_dir.with_file_name("impala")),
+        more_processes,
+        left_processes: left_processes(&temporary),
         left_shared_memory: left_shared_memory(&names_before),
-        left_files: [half_written(&run_dir), entries(&run_dir.with_file_name("tmp"))].concat(),
+        left_files: [half_written(&run_dir), entries(&temporary)].concat(),
         is_complete: tally.is_complete,
         summary,
     })
@@ -173,6 +206,7 @@ impl Outcome {
             (reliability.segment_resets, "times the segment was found damaged"),
             (self.zombies, "zombies stayed"),
             (self.more_descriptors, "descriptors of the supervisor stayed open"),
+            (self.more_processes, "processes were too many after the storm"),
             (self.left_processes.len() as u64, "processes were left"),
             (self.left_shared_memory.len() as u64, "names were left in /dev/shm"),
             (self.left_files.len() as u64, "half-written files were left"),
