@@ -13,6 +13,8 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 mod synthetic_run;
+#[path = "synthetic_run/task_rows.rs"]
+mod synthetic_task_rows;
 #[path = "synthetic_run/tasks.rs"]
 mod synthetic_tasks;
 #[path = "common/untrained.rs"]

@@ -17,6 +17,8 @@ use impala::telemetry::{Exit, MetricsRow, Spread, Summary};
 use tempfile::TempDir;
 
 mod synthetic_run;
+#[path = "synthetic_run/task_rows.rs"]
+mod synthetic_task_rows;
 #[path = "synthetic_run/tasks.rs"]
 mod synthetic_tasks;
 #[path = "common/untrained.rs"]

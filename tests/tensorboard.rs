@@ -16,8 +16,8 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 mod synthetic_run;
-#[path = "synthetic_run/tasks.rs"]
-mod synthetic_tasks;
+#[path = "synthetic_run/task_rows.rs"]
+mod synthetic_task_rows;
 
 use synthetic_run::ROWS_AN_INTERVAL;
 
@@ -110,20 +110,23 @@ fn every_column_is_a_scalar_over_frames() {
     }
 }
 
+/// The last part of a tag, and what it has of a row.
+type TaskColumn = (&'static str, fn(&TaskRow) -> f64);
+
 /// A task's id is in its tags, so that each is a curve of its own.
 #[test]
 fn every_column_of_each_task_is_a_scalar_over_the_frames_of_all() {
     let root = TempDir::new().unwrap();
     let run = RunDir::create_at(&root.path().join("run")).unwrap();
     let meta = Meta::collect();
-    let task_rows = |i| synthetic_tasks::task_rows(&synthetic_run::row(i, N_ROWS));
+    let task_rows = |i| synthetic_task_rows::task_rows(&synthetic_run::row(i, N_ROWS));
     let rows: Vec<TaskRow> = (0..N_ROWS).flat_map(task_rows).collect();
     let mut board = TensorBoard::create(&run, &meta, synthetic_run::CONFIG).unwrap();
     board.append_task_rows(&rows).unwrap();
     let Some(python) = python() else { return };
     let scalars = read(&python, &run)["scalars"].clone();
     let origin_s = meta.time_origin.as_nanosecond() as f64 / 1e9;
-    let columns: [(&str, fn(&TaskRow) -> f64); 8] = [
+    let columns: [TaskColumn; 8] = [
         ("task_frames", |row| row.task_frames as f64),
         ("episodes", |row| row.episodes as f64),
         ("episodic_return", |row| row.score_mean.unwrap()),
