@@ -443,9 +443,7 @@ fn summarise(
         solved_s: solved.map(|(_, ns)| seconds(ns)),
         score_last100: state.score().filter(|_| tasks.is_empty()),
         eval: of_one_task(evals),
-        normalized_score: normalized_score(
-            tasks.iter().map(|task| (&*task.task, task.score_last100)),
-        ),
+        normalized_score: normalized(&tasks),
         tasks,
         latency_us: latencies(&outcome.totals.latency),
         policy_lag: learner.policy_lag(),
@@ -462,6 +460,11 @@ fn summarise(
         reliability: outcome.reliability,
         ..settings(config)
     }
+}
+
+/// The mean of all tasks' scores, each normalised.
+fn normalized(tasks: &[TaskSummary]) -> Option<f64> {
+    normalized_score(tasks.iter().map(|task| (&*task.task, task.score_last100)))
 }
 
 /// Of several tasks each one's stands with it.
