@@ -38,6 +38,7 @@ const FEW_FRAMES: &[Preset] = &[
     (ASTERIX, include_str!("presets/few-frames/MinAtar-Asterix.toml")),
     (&["PixelCatch-v0"], include_str!("presets/few-frames/PixelCatch-v0.toml")),
     (LUNAR_LANDER, include_str!("presets/few-frames/LunarLander-v3.toml")),
+    (BIPEDAL_WALKER, include_str!("presets/few-frames/BipedalWalker-v3.toml")),
     // It learns from few anyway.
     (&["TMaze-v0"], include_str!("presets/TMaze-v0.toml")),
 ];
@@ -64,6 +65,7 @@ const ASTERIX: &[&str] = &["MinAtar/Asterix-v1", "MinAtar/Asterix-v0"];
 
 /// Through Gymnasium's bridge.
 const LUNAR_LANDER: &[&str] = &["gym:LunarLander-v3", "vec:LunarLander-v3"];
+const BIPEDAL_WALKER: &[&str] = &["gym:BipedalWalker-v3", "vec:BipedalWalker-v3"];
 
 /// The preset of this name for an environment, as TOML; empty where it has none. Its first comment says what it
 /// reaches.
