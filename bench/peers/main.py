@@ -96,7 +96,7 @@ def parse():
     parser.add_argument("--seeds", type=positive(int), metavar="N", help="seeds 1 to N [3; with --quick 1]")
     parser.add_argument("--cap", type=positive(float), metavar="SECONDS",
                         help="that a seed may take, from the start of its process [300, of LunarLander-v3 900; with "
-                             "--quick 30]")
+                             "--quick a tenth of that]")
     parser.add_argument("--quick", action="store_true", help="short runs that only show whether everybody works")
     arguments = parser.parse_args()
     quick = arguments.quick
@@ -105,7 +105,7 @@ def parse():
     if not arguments.peers:
         parser.error(f"--only: {arguments.env} has {', '.join(peer.name for peer in arguments.all_peers)}")
     arguments.seeds = range(1, 1 + (arguments.seeds or (1 if quick else 3)))
-    cap_s = arguments.cap or (30.0 if quick else CAPS_S[arguments.env])
+    cap_s = arguments.cap or CAPS_S[arguments.env] / (10.0 if quick else 1.0)
     span = {"warm_up_s": 2.0, "window_s": 3.0} if quick else {}
     arguments.limits = Limits(cap_s, threshold=THRESHOLDS[arguments.env], **span)
     return arguments
