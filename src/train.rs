@@ -443,7 +443,7 @@ fn summarise(
         solved_s: solved.map(|(_, ns)| seconds(ns)),
         score_last100: state.score().filter(|_| tasks.is_empty()),
         eval: of_one_task(evals),
-        normalized_score: normalized(&tasks),
+        normalized_score: together(&tasks),
         tasks,
         latency_us: latencies(&outcome.totals.latency),
         policy_lag: learner.policy_lag(),
@@ -460,11 +460,6 @@ fn summarise(
         reliability: outcome.reliability,
         ..settings(config)
     }
-}
-
-/// The mean of all tasks' scores, each normalised.
-fn normalized(tasks: &[TaskSummary]) -> Option<f64> {
-    normalized_score(tasks.iter().map(|task| (&*task.task, task.score_last100)))
 }
 
 /// Of several tasks each one's stands with it.
@@ -488,6 +483,11 @@ fn task_summaries(
         TaskSummary { task: id.to_owned(), normalized_score, eval, ..counted }
     };
     ids.into_iter().zip(evals).map(summary).collect()
+}
+
+/// The score of all tasks, where every one has its own and is known.
+fn together(tasks: &[TaskSummary]) -> Option<f64> {
+    normalized_score(tasks.iter().map(|task| (&*task.task, task.score_last100)))
 }
 
 /// What so many steps are on the emulator, where the environment has one.
