@@ -169,9 +169,9 @@ bench-networks: libtorch ## Each network on one core, acting and learning, by ou
 bench-cluster: build-mpi ## One rank and two, pinned to a core each, over shared memory and over TCP between network namespaces; tables in results/bench
 	$(CARGO) bench $(MPI_BUILD) --bench cluster -- $(ARGS)
 
-bench-environments: build-torch ## CartPole, LunarLander and Pong of Python: bare, through the engine, beside Stable-Baselines3 (ARGS="--peers-python PATH")
+bench-environments: build-torch ## CartPole, LunarLander and Pong of Python: bare, through the engine, and by others; half an hour (ARGS=--kinds: each kind of space)
 	@$(PYTHON) tools/gymnasium.py
-	$(CARGO) bench $(TORCH_BUILD) --bench environments -- $(ARGS)
+	$(CARGO) bench $(TORCH_BUILD) --bench environments -- --peers-python $(PYTHON) $(ARGS)
 
 bench-peers: build ## CartPole-v1 with Stable-Baselines3, Sample Factory, RLlib, TorchRL, rejax and us, tens of minutes (ARGS="--only sb3-ppo", "--env LunarLander-v3 --seeds 5")
 	$(PYTHON) bench/peers/main.py $(ARGS)

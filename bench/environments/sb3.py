@@ -2,18 +2,21 @@
 
     python sb3.py ALGORITHM ID WORKERS SECONDS
 
-Prints frames learned from a second. Called by `make bench-environments` with a Python that has Stable-Baselines3 and
-the environments.
+Prints frames learned from a second. Called by `make bench-environments`.
 """
 
 import sys
 import time
 
+import ale_py
+import gymnasium
 import torch
 from stable_baselines3 import A2C, PPO
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.env_util import make_atari_env, make_vec_env
 from stable_baselines3.common.vec_env import SubprocVecEnv, VecFrameStack
+
+gymnasium.register_envs(ale_py)  # Here, so that the processes of the environments, which import this file, know them.
 
 
 class Watch(BaseCallback):
@@ -37,9 +40,6 @@ def main():
     algorithm, id, workers, seconds = sys.argv[1], sys.argv[2], int(sys.argv[3]), float(sys.argv[4])
     torch.set_num_threads(1)
     if id.startswith("ALE/"):
-        import ale_py
-        import gymnasium
-        gymnasium.register_envs(ale_py)
         games = make_atari_env(id.replace("ALE/", "").replace("-v5", "NoFrameskip-v4"), n_envs=workers,
                                vec_env_cls=SubprocVecEnv)
         environments, policy = VecFrameStack(games, n_stack=4), "CnnPolicy"
