@@ -95,8 +95,12 @@ fn main() -> Result<ExitCode> {
 
 fn storm(args: &Args) -> Result<Outcome> {
     let duration = Duration::from_secs_f64(args.seconds);
-    let pause_ms = if args.python.is_some() { PAUSE_WITH_PYTHON_MS } else { PAUSE_MS };
-    let plan = Plan { duration, seed: args.seed, pause_ms, left_standing_one_in: 20 };
+    let (pause_ms, left_standing_one_in) = match args.python {
+        None => (PAUSE_MS, 20),
+        // Fewer blows, of which as many are to be left as are worth counting.
+        Some(_) => (PAUSE_WITH_PYTHON_MS, 5),
+    };
+    let plan = Plan { duration, seed: args.seed, pause_ms, left_standing_one_in };
     let broken = args.broken.iter().map(|step| (trial::BREAK, step.as_str()));
     let environment: Vec<(&str, &str)> = broken.collect();
     let mut line = ProgressLine::new(Show::on_stderr(), "storming", "s", args.seconds as u64);
