@@ -141,7 +141,7 @@ lint: ## Formatting and clippy, warnings are errors; what needs MPI is skipped, 
 	$(CARGO) clippy --all-targets -- -D warnings
 	@status=0; tools/mpi.sh || status=$$?; \
 	if [ $$status -eq 0 ]; then \
-		$(CARGO) clippy --features mpi --all-targets -- -D warnings; \
+		$(CARGO) clippy --features mpi --lib --bins --test mpi --bench cluster -- -D warnings; \
 	elif [ $$status -eq 3 ] && [ "$$CI" != true ]; then \
 		echo 'SKIPPED: clippy of what needs MPI: there is none (see above)'; \
 	else \
