@@ -140,7 +140,7 @@ mod tests {
         let mut meters = TaskMeters::new(&["MinAtar/Breakout-v0", "MinAtar/Asterix-v0"]);
         meters.count(&rollout(0, &[0.48]).view());
         assert_eq!(meters.normalized_score(), None);
-        meters.count(&rollout(1, &[26.4]).view());
+        meters.count(&rollout(1, &[40.2]).view());
         let score = meters.normalized_score().unwrap();
         assert!((score - 0.5).abs() < 1e-6, "{score}");
     }
