@@ -96,6 +96,8 @@ struct Row {
     exchange_p99_us: Option<f64>,
     /// Of the speed of one rank on the same core.
     share: f64,
+    /// The kernels that ran.
+    kernels: String,
 }
 
 /// The file `results/bench/cluster.json`.
@@ -125,6 +127,7 @@ fn main() -> Result<()> {
     for (env, guess) in ENVS {
         rows.extend(measure(env, guess, &args, folder.path())?);
     }
+    let setting = setting.with_kernels(rows.iter().map(|row| &*row.kernels));
     let figures = Figures { setting, rounds: args.rounds, rows };
     let text = markdown(&figures)?;
     println!("{text}");
@@ -187,6 +190,7 @@ fn row(
         exchange_p50_us: of_rounds(|summary| Some(summary.ranks.first()?.exchange_p50_us)),
         exchange_p99_us: of_rounds(|summary| Some(summary.ranks.first()?.exchange_p99_us)),
         share: speed / alone,
+        kernels: summaries[0].kernels.clone(),
     })
 }
 

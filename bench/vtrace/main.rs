@@ -74,6 +74,16 @@ struct Cell {
     late_scores: Vec<f64>,
     /// Mean policy lag, in batches, over all seeds.
     lag_batches: f64,
+    /// The kernels that ran.
+    kernels: String,
+}
+
+/// What a run came to.
+struct Outcome {
+    late_score: f64,
+    /// Mean, in updates.
+    policy_lag: f64,
+    kernels: String,
 }
 
 /// The file `results/vtrace/<name>.json`.
@@ -102,6 +112,7 @@ fn main() -> Result<()> {
     lines.finish();
     let command =
         std::env::args().skip(1).filter(|arg| arg != "--bench").collect::<Vec<_>>().join(" ");
+    let setting = setting.with_kernels(cells.iter().map(|cell| &*cell.kernels));
     let table = Table { setting, command, cells };
     let text = markdown(&table);
     println!("{text}");
@@ -140,15 +151,22 @@ fn choices(args: &Args) -> Result<Vec<Choice>> {
 impl Choice {
     fn measure(self, args: &Args) -> Result<Cell> {
         let runs = (1..=args.seeds).map(|seed| self.run(seed, &args.train));
-        let (late_scores, lags): (Vec<f64>, Vec<f64>) =
-            runs.collect::<Result<Vec<_>>>()?.into_iter().unzip();
+        let runs = runs.collect::<Result<Vec<_>>>()?;
+        let kernels = runs.first().context("--seeds: at least one")?.kernels.clone();
         let Choice { env: task, correction, slots, epochs, .. } = self;
-        let lag_batches = lags.iter().sum::<f64>() / lags.len() as f64 / epochs as f64;
-        Ok(Cell { task, correction, slots, epochs, late_scores, lag_batches })
+        let lags = runs.iter().map(|run| run.policy_lag);
+        Ok(Cell {
+            task,
+            correction,
+            slots,
+            epochs,
+            late_scores: runs.iter().map(|run| run.late_score).collect(),
+            lag_batches: lags.sum::<f64>() / runs.len() as f64 / epochs as f64,
+            kernels,
+        })
     }
 
-    /// The late score and the mean policy lag, in updates, of one run.
-    fn run(&self, seed: u64, more: &str) -> Result<(f64, f64)> {
+    fn run(&self, seed: u64, more: &str) -> Result<Outcome> {
         let folder = tempfile::tempdir()?;
         let run_dir = folder.path().join("run");
         let set = |setting: String| ["--set".to_owned(), setting];
@@ -176,7 +194,9 @@ impl Choice {
         let mut reader = csv::Reader::from_path(run_dir.join("metrics.csv"))?;
         let rows: Vec<MetricsRow> = reader.deserialize().collect::<Result<_, _>>()?;
         let late = late_score(&rows, self.frames / LATE_PART).context("no episode ended late")?;
-        Ok((late, read_summary(&run_dir)?.mean_policy_lag()))
+        let summary = read_summary(&run_dir)?;
+        let policy_lag = summary.mean_policy_lag();
+        Ok(Outcome { late_score: late, policy_lag, kernels: summary.kernels })
     }
 }
 
