@@ -7,6 +7,8 @@
 
 #[path = "../common/mod.rs"]
 mod common;
+#[path = "../common/kernels_that_ran.rs"]
+mod kernels_that_ran;
 mod launch;
 mod model;
 mod net;
@@ -26,6 +28,7 @@ use common::{Setting, impala, read_summary, save};
 use impala::config::{Config, Layers};
 use impala::run::sizes::Sizes;
 use impala::telemetry::Summary;
+use kernels_that_ran::kernels_that_ran;
 use net::{DEVICE, Namespaces};
 use serde::Serialize;
 use statistics::median;
@@ -114,7 +117,7 @@ fn main() -> Result<()> {
         return Ok(());
     }
     let folder = tempfile::tempdir()?;
-    let setting = Setting::now();
+    let mut setting = Setting::now();
     if args.storm {
         let text = storm::storm(folder.path(), args.seconds, args.seed)?
             + &format!("\n{}\n", setting.line());
@@ -127,7 +130,7 @@ fn main() -> Result<()> {
     for (env, guess) in ENVS {
         rows.extend(measure(env, guess, &args, folder.path())?);
     }
-    let setting = setting.with_kernels(rows.iter().map(|row| &*row.kernels));
+    setting.simd = kernels_that_ran(rows.iter().map(|row| &*row.kernels));
     let figures = Figures { setting, rounds: args.rounds, rows };
     let text = markdown(&figures)?;
     println!("{text}");

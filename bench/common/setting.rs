@@ -41,15 +41,6 @@ impl Setting {
         }
     }
 
-    /// The same machine, with the kernels of its runs, each named once.
-    #[must_use]
-    pub fn with_kernels<'a>(self, of_runs: impl IntoIterator<Item = &'a str>) -> Self {
-        let mut names: Vec<&str> = of_runs.into_iter().collect();
-        names.sort_unstable();
-        names.dedup();
-        Setting { simd: names.join(" and "), ..self }
-    }
-
     /// One line for a table's foot.
     pub fn line(&self) -> String {
         let Setting { commit, cpu, simd, n_cores, started, load_before, .. } = self;

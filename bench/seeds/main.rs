@@ -130,7 +130,7 @@ fn main() -> Result<()> {
     if !args.bench {
         (args.seeds, args.frames) = (1, Some(300_000));
     }
-    let setting = Setting::now();
+    let mut setting = Setting::now();
     let flags = flags(&args);
     let threshold = Registry::default().spec(&args.env, &EnvArgs::default())?.reward_threshold;
     let scratch = tempfile::tempdir()?;
@@ -144,7 +144,7 @@ fn main() -> Result<()> {
         lines.set("training", "seeds", seed, args.seeds);
     }
     lines.finish();
-    let setting = setting.with_kernels([&*read_summary(&run_folder(&folder, 1))?.kernels]);
+    setting.simd = read_summary(&run_folder(&folder, 1))?.kernels;
     let folders = || (1..=args.seeds).map(|seed| (seed, run_folder(&folder, seed)));
     let (env, window_frames) = (args.env.clone(), args.window);
     let found = if task_ids(&env).len() > 1 {

@@ -6,6 +6,8 @@
 
 #[path = "../common/mod.rs"]
 mod common;
+#[path = "../common/kernels_that_ran.rs"]
+mod kernels_that_ran;
 #[path = "../common/late_score.rs"]
 mod late_score;
 #[path = "../common/statistics.rs"]
@@ -19,6 +21,7 @@ use clap::Parser;
 use common::{Setting, impala, read_summary, save};
 use impala::sinks::terminal::{Show, TaskLines};
 use impala::telemetry::MetricsRow;
+use kernels_that_ran::kernels_that_ran;
 use late_score::late_score;
 use serde::Serialize;
 use statistics::median;
@@ -100,7 +103,7 @@ fn main() -> Result<()> {
         (args.seeds, args.slots, args.epochs) = (1, vec![1], vec![1]);
         args.task = vec!["CartPole-v1=20000".to_owned()];
     }
-    let setting = Setting::now();
+    let mut setting = Setting::now();
     let choices = choices(&args)?;
     let total = choices.len() as u64;
     let mut lines = TaskLines::new(Show::on_stderr());
@@ -112,7 +115,7 @@ fn main() -> Result<()> {
     lines.finish();
     let command =
         std::env::args().skip(1).filter(|arg| arg != "--bench").collect::<Vec<_>>().join(" ");
-    let setting = setting.with_kernels(cells.iter().map(|cell| &*cell.kernels));
+    setting.simd = kernels_that_ran(cells.iter().map(|cell| &*cell.kernels));
     let table = Table { setting, command, cells };
     let text = markdown(&table);
     println!("{text}");
