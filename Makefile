@@ -98,10 +98,11 @@ test-gymnasium: ## Environments of Gymnasium in processes of their own; skipped,
 		exit $$status; \
 	fi
 
+# More threads than cores: most of them wait for an mpirun that waits for nothing.
 test-mpi: ## Several ranks by mpirun, also in two network namespaces; skipped, loudly, where there is no MPI
 	@status=0; tools/mpi.sh || status=$$?; \
 	if [ $$status -eq 0 ]; then \
-		$(CARGO) test --features mpi --test mpi; \
+		$(CARGO) test --features mpi --test mpi -- --test-threads 8; \
 	elif [ $$status -eq 3 ] && [ "$$CI" != true ]; then \
 		echo 'SKIPPED: learning of several ranks: there is no MPI (see above)'; \
 	else \

@@ -29,7 +29,8 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// What mpirun does not start again, and leaves, when it is killed itself.
 const LEFT_BY_OPEN_MPI: &str = "vader_segment";
 
-/// One job at a time: two cores are few, and each looks at what is left behind.
+/// One job at work at a time: two cores are few, and each looks at what is left behind. While a launcher waits out the
+/// grace of a job that has ended, the next one runs, if the tests have threads enough.
 static TURN: Mutex<()> = Mutex::new(());
 
 fn turn() -> MutexGuard<'static, ()> {
@@ -230,7 +231,7 @@ struct Job {
     mpirun: Child,
     run: PathBuf,
     _folder: TempDir,
-    _turn: MutexGuard<'static, ()>,
+    turn: Option<MutexGuard<'static, ()>>,
 }
 
 impl Job {
@@ -264,7 +265,7 @@ impl Job {
         let said = fs::File::create(folder.path().join("said")).unwrap();
         mpirun.stdin(Stdio::null()).stdout(said.try_clone().unwrap()).stderr(said);
         let mpirun = mpirun.spawn().unwrap();
-        let job = Job { mpirun, run, _folder: folder, _turn: turn };
+        let job = Job { mpirun, run, _folder: folder, turn: Some(turn) };
         wait_until("rows of metrics", || job.n_rows() > 5);
         job
     }
@@ -293,12 +294,13 @@ impl Job {
 
     /// Waits for the job's end and makes sure that nothing of it lives on; its status, as a shell says it.
     fn end(mut self) -> (i32, String, PathBuf, TempDir) {
+        wait_until("its last process", || processes_of(&self.run).is_empty());
+        assert_no_memory_left();
+        drop(self.turn.take());
         wait_until("the job's end", || self.mpirun.try_wait().unwrap().is_some());
         let status = self.mpirun.wait().unwrap();
-        wait_until("its last process", || processes_of(&self.run).is_empty());
         let code = status.code().or_else(|| Some(128 + status.signal()?)).unwrap();
         let (said, run) = (self.said(), self.run.clone());
-        assert_no_memory_left();
         (code, said, run, std::mem::replace(&mut self._folder, TempDir::new().unwrap()))
     }
 }
@@ -509,7 +511,6 @@ fn a_rank_with_other_settings_is_refused() {
 
 #[test]
 fn ranks_without_a_common_folder_are_refused() {
-    let _turn = turn();
     let folder = TempDir::new().unwrap();
     let output = mpirun(2).args([IMPALA, "train"]).current_dir(folder.path()).output().unwrap();
     assert_eq!(output.status.code(), Some(2), "{}", text(&output));

@@ -6,6 +6,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
+use std::sync::atomic::{AtomicU32, Ordering};
 
 /// The wire's end in each namespace.
 pub const DEVICE: &str = "wire";
@@ -24,7 +25,9 @@ impl Namespaces {
     /// # Errors
     /// What the system refuses, as where this is not root.
     pub fn new(folder: &Path) -> io::Result<Self> {
-        let name = |end| format!("impala-{}-{end}", std::process::id());
+        static N_MADE: AtomicU32 = AtomicU32::new(0);
+        let n_made = N_MADE.fetch_add(1, Ordering::Relaxed);
+        let name = |end| format!("impala-{}-{n_made}-{end}", std::process::id());
         let net = Namespaces { names: [name("a"), name("b")], folder: folder.to_owned() };
         let [a, b] = &net.names;
         for name in &net.names {
