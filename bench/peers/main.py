@@ -11,7 +11,7 @@ examples:
   make bench-peers                                          all, 3 seeds, up to 5 minutes each
   make bench-peers ARGS='--seeds 1 --cap 120'               about ten minutes
   make bench-peers ARGS='--only sb3-ppo --only impala-shm'  two rows, the others stay
-  make bench-peers ARGS='--env LunarLander-v3 --seeds 5'    half an hour
+  make bench-peers ARGS='--env LunarLander-v3 --seeds 3'    half an hour
   make bench-peers ARGS='--quick'                           does everybody run? prints only
 
 exit codes: 0 the table was written, whatever is in it; 2 a flag is wrong; 130 interrupted
