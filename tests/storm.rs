@@ -3,6 +3,8 @@
 
 #[path = "../bench/storm/blows.rs"]
 mod blows;
+#[path = "../bench/common/children.rs"]
+mod children;
 #[path = "../bench/common/summary.rs"]
 mod common;
 #[path = "../bench/common/descriptors.rs"]

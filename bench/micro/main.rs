@@ -5,6 +5,8 @@
 //! the functions among them instead, and says what changed since it last did. Without `--bench`, as a
 //! test, every line runs once and nothing is written.
 
+#[path = "../common/children.rs"]
+mod children;
 #[path = "../common/mod.rs"]
 mod common;
 mod contest;

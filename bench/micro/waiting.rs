@@ -12,6 +12,7 @@ use impala::os::process::Worker;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
+use crate::children::children;
 use crate::common::{impala, read_summary};
 use crate::contest::{Bench, Contender, Contest};
 
@@ -71,10 +72,8 @@ struct Run(Child);
 impl Run {
     /// The learner and the actors, oldest child first.
     fn workers(&self) -> Result<(Pid, Vec<Pid>)> {
-        let pid = self.0.id();
-        let children = std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/children"))?;
-        let pids = children.split_whitespace().map(|child| Ok(Pid::from_raw(child.parse()?)));
-        let mut pids = pids.collect::<Result<Vec<_>>>()?;
+        let pids = children(self.0.id()).into_iter().map(u32::cast_signed);
+        let mut pids: Vec<Pid> = pids.map(Pid::from_raw).collect();
         ensure!(pids.len() > 1, "the run has not started its workers");
         let learner = pids.remove(0);
         Ok((learner, pids))

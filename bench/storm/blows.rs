@@ -16,8 +16,9 @@ use nix::unistd::Pid;
 use rand_core::{Rng, SeedableRng};
 use rand_xoshiro::Xoshiro256PlusPlus;
 
+use super::children::children;
 use super::endless::{EndlessRun, Interrupt};
-use super::traces::{Zombies, children, is_child};
+use super::traces::{Zombies, is_child};
 
 /// How often the run is looked at: the resolution of the time to come back.
 const TICK: Duration = Duration::from_millis(1);

@@ -6,6 +6,8 @@
 //! with the feature `faults`, which has the self-checks. `tests/storm.rs` runs short ones.
 
 mod blows;
+#[path = "../common/children.rs"]
+mod children;
 #[path = "../common/mod.rs"]
 mod common;
 #[path = "../common/descriptors.rs"]

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use nix::unistd::Pid;
 
+use super::children::children;
 use super::descriptors::n_descriptors;
 
 /// A dead worker is a zombie until its supervisor has run again; one that is there for so long has been
@@ -64,12 +65,6 @@ impl Zombies {
     pub fn n_stayed(&self) -> u64 {
         self.stayed.len() as u64
     }
-}
-
-/// Children of a process that has one thread, zombies among them.
-pub fn children(parent: u32) -> Vec<u32> {
-    let children = std::fs::read_to_string(format!("/proc/{parent}/task/{parent}/children"));
-    children.unwrap_or_default().split_whitespace().filter_map(|pid| pid.parse().ok()).collect()
 }
 
 /// Names in /dev/shm.

@@ -15,6 +15,8 @@ mod bars;
 mod baseline;
 mod cases;
 mod ceiling;
+#[path = "../common/children.rs"]
+mod children;
 #[path = "../common/mod.rs"]
 mod common;
 #[path = "../common/cpu.rs"]

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use impala::os::memory::pss_bytes;
 
+use super::children::children;
 use super::cpu;
 use super::disturbance::Disturbance;
 use super::processor_time::processor_time;
@@ -42,10 +43,7 @@ pub fn watch(pids: impl Fn() -> Vec<u32>, measured: Duration) -> Usage {
 
 /// A process and its children.
 pub fn tree(pid: u32) -> Vec<u32> {
-    let children = std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/children"));
-    let children = children.unwrap_or_default();
-    let children = children.split_whitespace().filter_map(|child| child.parse().ok());
-    std::iter::once(pid).chain(children).collect()
+    std::iter::once(pid).chain(children(pid)).collect()
 }
 
 /// Processor time of processes so far, s; of one that has ended none.
