@@ -5,6 +5,7 @@ third_party/peers. Knows nothing of what is trained in them. Called by main.py, 
 wants the path of one environment's Python.
 """
 
+import argparse
 import fcntl
 import os
 import platform
@@ -166,8 +167,10 @@ def last_complaint(log):
 
 
 if __name__ == "__main__":
-    [name] = sys.argv[1:]
-    [environment] = [made for made in vars().values() if isinstance(made, Environment) and made.name == name]
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    made = {made.name: made for made in vars().values() if isinstance(made, Environment)}
+    parser.add_argument("name", choices=made, help="the environment to make; the path of its Python is printed")
+    environment = made[parser.parse_args().name]
     try:
         environment.prepare()
     except Unavailable as reason:

@@ -1,8 +1,8 @@
 //! What arithmetic alone would allow: the most multiply-adds of a core, and of all at once, by what a frame needs.
 //!
-//! Only dense layers and heads are counted: on bits a convolution needs no products. Multiply-adds are those of f32,
-//! so kernels in bf16 may pass the ceiling. All cores at once do less than so many times one where they share units,
-//! as two threads of one core do; a virtual machine does not tell.
+//! Only dense layers and heads are counted: on bits a convolution needs no products. Multiply-adds are those of the
+//! kernels that run, in f32 or bf16. All cores at once do less than so many times one where they share units, as two
+//! threads of one core do; a virtual machine does not tell.
 
 use std::thread;
 use std::time::{Duration, Instant};
@@ -16,8 +16,8 @@ use impala::run::sizes::Sizes;
 
 use super::Effort;
 
-/// Multiply-adds between two looks at the clock: some microseconds.
-const ROUNDS: usize = 10_000;
+/// Rounds of multiply-adds between two looks at the clock: some microseconds in f32, up to half a millisecond in bf16.
+const ROUNDS: usize = 1_000;
 
 /// How long one try lasts: the best of many counts, since others use the machine too.
 const TRY: Duration = Duration::from_millis(2);
@@ -37,7 +37,7 @@ pub struct Ceiling {
 impl Ceiling {
     /// Measures the cores, for what this configuration makes of a frame.
     pub fn measure(config: &Config, effort: Effort) -> Result<Ceiling> {
-        let (simd, n_tries) = (config.simd()?.in_f32(), 20 * effort.n_runs);
+        let (simd, n_tries) = (config.simd()?, 20 * effort.n_runs);
         let best = |gflops: &dyn Fn() -> f64| (0..n_tries).map(|_| gflops()).fold(0.0, f64::max);
         let [forward, backward] = flops(&Sizes::of(config)?.network);
         // The learner looks at the bootstrap's step too.

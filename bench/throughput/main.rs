@@ -230,7 +230,7 @@ fn markdown(results: &Results) -> String {
     let notes = String::from_iter(notes.iter().map(|note| format!("\n{note}\n")));
     format!(
         "# Throughput\n{}{}\nM frames/s are consumed by learning. CPU s/M: processor time of all processes for \
-         a million frames. lag: updates between acting and learning, mean.\nceiling: the most multiply-adds of f32 \
+         a million frames. lag: updates between acting and learning, mean.\nceiling: the most multiply-adds \
          by those of a frame's dense layers; for the whole, of all cores at once.\nsteal, others: of the cores' \
          time, what the hypervisor and other processes took in the worst run.\n{notes}\n{}; load after \
          {load_after:.2}; stolen meanwhile {steal_percent:.1} %; took {took_s:.0} s\n",

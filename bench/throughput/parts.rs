@@ -54,8 +54,8 @@ fn rows_of(group: &'static str, config: &Config, effort: Effort) -> Result<Vec<R
     let row = |name: String, unit, values| Row::new(group, name, unit, values, disturbance);
     let of_weights = |what| format!("weights {what}, {} f32", grouped(n_params as u64));
     Ok(vec![
-        row("multiply-adds of f32, one core".into(), "GFLOP/s", vec![ceiling.one_core]),
-        row("multiply-adds of f32, all cores".into(), "GFLOP/s", vec![ceiling.all_cores]),
+        row("multiply-adds, one core".into(), "GFLOP/s", vec![ceiling.one_core]),
+        row("multiply-adds, all cores".into(), "GFLOP/s", vec![ceiling.all_cores]),
         row("environment only".into(), "M frames/s", environment),
         row("actor only".into(), "M frames/s", actor).below(ceiling.acting()),
         row("learner only, native".into(), "M frames/s", learner).below(ceiling.learning()),

@@ -78,13 +78,18 @@ impl EnvError {
 /// An id that a registry does not hold.
 #[derive(Debug, Error, PartialEq, Eq)]
 #[error(
-    "unknown environment {id:?}{}; known: {}; one of Gymnasium's is gym:ID",
-    did_you_mean(id, known.iter().copied()),
-    known.join(", ")
+    "unknown environment {id:?}{}",
+    answer(&did_you_mean(id, known.iter().copied()), known)
 )]
 pub struct UnknownEnv {
     /// What was asked for.
     pub id: String,
     /// What there is.
     pub known: Vec<&'static str>,
+}
+
+/// A question ends a sentence, and what there is begins another.
+fn answer(question: &str, known: &[&str]) -> String {
+    let and = if question.is_empty() { "; known" } else { " Known" };
+    format!("{question}{and}: {}; one of Gymnasium's is gym:ID", known.join(", "))
 }

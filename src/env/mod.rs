@@ -465,7 +465,7 @@ mod tests {
         let (registry, args) = (Registry::default(), EnvArgs::default());
         let message = registry.spec("cartpole", &args).unwrap_err().to_string();
         let start =
-            "unknown environment \"cartpole\", did you mean \"CartPole-v1\"?; known: CartPole-v1";
+            "unknown environment \"cartpole\", did you mean \"CartPole-v1\"? Known: CartPole-v1";
         assert!(message.starts_with(start), "{message}");
         let message = registry.make_vec("Humanoid-v5", &args, 1, 0).err().unwrap().to_string();
         assert!(

@@ -4,7 +4,7 @@
 
 use ndarray::{ArrayView1, ArrayView2, ArrayViewMut1, ArrayViewMut2};
 
-use super::tiles::{Emulated, TileRectified, TileStack};
+use super::tiles::{self, Emulated, TileRectified, TileStack};
 use super::{
     Activation, Affine, BitGrid, DenseRectified, DenseStack, Kernels, Portable, Rectified, SetBit,
     Stack, Work,
@@ -193,9 +193,16 @@ impl Simd {
     }
 
     /// Keeps the multiply-add units as busy as these instructions can for `rounds` rounds: the yardstick
-    /// of the kernels' benchmark. Returns the floating-point operations done.
+    /// of the benchmarks. In bf16 those of a stack. Returns the floating-point operations done.
     pub fn multiply_adds(self, rounds: usize) -> usize {
-        dispatch!(self.multiply_adds(rounds))
+        match self.bf16 {
+            None => dispatch!(self.multiply_adds(rounds)),
+            #[cfg(target_arch = "x86_64")]
+            Some(Products::Amx(tiles)) => tiles::multiply_adds(tiles, rounds),
+            #[cfg(target_arch = "x86_64")]
+            Some(Products::Dot(tiles)) => tiles::multiply_adds(tiles, rounds),
+            Some(Products::Emulated(tiles)) => tiles::multiply_adds(tiles, rounds),
+        }
     }
 }
 

@@ -15,6 +15,7 @@
 //! | `ends.rs` | what becomes of sums, in AVX-512 |
 //! | `dot_products.rs` | products by `VDPBF16PS` of AVX-512 BF16 |
 //! | `amx.rs` | products by `TDPBF16PS` of AMX |
+//! | `peak.rs` | how many products a core does at most |
 //!
 //! # Layouts
 //!
@@ -54,6 +55,7 @@ mod emulated;
 mod ends;
 mod layer;
 mod panels;
+mod peak;
 mod rectified;
 mod stack;
 mod words;
@@ -67,6 +69,7 @@ pub(super) use amx::Amx;
 #[cfg(target_arch = "x86_64")]
 pub(super) use dot_products::DotProducts;
 pub(super) use emulated::Emulated;
+pub(super) use peak::multiply_adds;
 pub(super) use rectified::TileRectified;
 pub(super) use stack::TileStack;
 
