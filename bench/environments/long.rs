@@ -41,7 +41,7 @@ pub struct Long {
     restarts: u64,
     scores: Vec<Score>,
     /// Of the weights at the end.
-    eval: EvalSummary,
+    eval: Option<EvalSummary>,
     cores: Cores,
 }
 
@@ -94,7 +94,7 @@ pub fn train(
     let mut run = EndlessRun::start(Path::new(impala().get_program()), &config, &split, &[])?;
     let workers = watch(&mut run, time)?;
     run.stop()?;
-    let svg_path = RunDir::open(&run.run_dir())?.plots().join("score.svg");
+    let svg_path = RunDir::open(&run.run_dir())?.plots().join("score_seconds.svg");
     let svg = std::fs::read_to_string(&svg_path).with_context(|| svg_path.display().to_string())?;
     let long = Long::read(setting, (env, flags), &run, workers)?;
     Ok(Some(Found { long, svg }))
@@ -162,7 +162,10 @@ impl Long {
         let cores = Cores {
             emulator_s: workers.emulator_s,
             python_s: workers.python_s,
-            acting_s: summary.actors.iter().map(|actor| on_core(actor.cores)).sum(),
+            // An actor's time has in it that of the process it has started.
+            acting_s: summary.actors.iter().map(|actor| on_core(actor.cores)).sum::<f64>()
+                - workers.emulator_s
+                - workers.python_s,
             learning_s: on_core(summary.learner_cores),
             all_s: summary.train_s * setting.n_cores as f64,
         };
@@ -179,7 +182,7 @@ impl Long {
             restarts: summary.actors.iter().map(|actor| actor.restarts).sum::<u64>()
                 + summary.reliability.learner_restarts,
             scores: scores(&rows),
-            eval: evaluate(&run.run_dir())?,
+            eval: summary.eval,
             cores,
         })
     }
@@ -202,29 +205,19 @@ fn scores(rows: &[MetricsRow]) -> Vec<Score> {
     scores.into_iter().filter(is_due).collect()
 }
 
-/// Ten greedy episodes of the weights at the end.
-fn evaluate(run: &Path) -> Result<EvalSummary> {
-    let output = impala().args(["eval", "--episodes", "10", "--json"]).arg(run).output()?;
-    let said = String::from_utf8_lossy(&output.stderr);
-    ensure!(output.status.success(), "the evaluation failed: {said}");
-    Ok(serde_json::from_slice(&output.stdout)?)
-}
-
 impl Long {
     pub fn markdown(&self, name: &str) -> String {
-        let Long { setting, env, flags, minutes, eval, .. } = self;
+        let Long { setting, env, flags, minutes, .. } = self;
         let flags = if flags.is_empty() { String::new() } else { format!(" {flags}") };
         format!(
             "# {env}: {minutes:.0} minutes on {} cores\n\n`impala train --env {env}{flags}`, stopped after that time. \
-             {}.\n\n{}\nTen greedy episodes at the end: mean {}, from {} to {}.\n\n![scores]({name}.svg)\n\n\
+             {}.\n\n{}\n{}![scores]({name}.svg)\n\n\
              ## Who had the cores\n\n{}\nThe emulator's is the time of its own threads, Python's that of its first one. \
              Seconds on a core, by the kernel's count.\n\n{}\n",
             setting.n_cores,
             self.counts(),
             self.score_table(),
-            figure(eval.mean),
-            figure(eval.min),
-            figure(eval.max),
+            self.greedy(),
             self.cores.table(self.frames),
             setting.line()
         )
@@ -242,6 +235,17 @@ impl Long {
             self.policy_lag,
             self.restarts
         )
+    }
+
+    /// A paragraph; none where nothing was played at the end.
+    fn greedy(&self) -> String {
+        self.eval.as_ref().map_or(String::new(), |eval| {
+            let [mean, min, max] = [eval.mean, eval.min, eval.max].map(figure);
+            format!(
+                "Greedy episodes at the end: {}, mean {mean}, from {min} to {max}.\n\n",
+                eval.episodes
+            )
+        })
     }
 
     fn score_table(&self) -> String {
