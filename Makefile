@@ -170,7 +170,7 @@ bench-networks: libtorch ## Each network on one core, acting and learning, by ou
 bench-cluster: build-mpi ## One rank and two, pinned to a core each, over shared memory and over TCP between network namespaces; tables in results/bench
 	$(CARGO) bench $(MPI_BUILD) --bench cluster -- $(ARGS)
 
-bench-environments: build-torch ## CartPole, LunarLander and Pong of Python: bare, through the engine, and by others; half an hour (ARGS=--kinds: each kind of space)
+bench-environments: build-torch ## CartPole, LunarLander and Pong of Python: bare, through the engine, and by others; half an hour (ARGS=--kinds: each kind of space, ARGS="--hours 1": an hour of Pong)
 	@$(PYTHON) tools/gymnasium.py
 	$(CARGO) bench $(TORCH_BUILD) --bench environments -- --peers-python $(PYTHON) $(ARGS)
 

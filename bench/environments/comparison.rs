@@ -1,4 +1,4 @@
-//! Steps a second of the same environments: bare, collected and learned by the engine, learned by others.
+//! Steps a second of the same environments: bare, stepped, collected and learned by the engine, learned by others.
 
 use std::path::PathBuf;
 
@@ -10,7 +10,7 @@ use super::common::Setting;
 use super::figure::figure;
 use super::peers::{N_WORKERS, PEERS, Peer};
 use super::table::Table;
-use super::ways::{Effort, N_ENVS, bare, collecting, learning};
+use super::ways::{Effort, N_ENVS, bare, collecting, learning, stepping};
 
 /// Where each environment comes from, and what Gymnasium calls it.
 const ENVIRONMENTS: [(&str, &str); 3] = [
@@ -36,7 +36,11 @@ pub struct Comparison {
 #[derive(Serialize)]
 struct Row {
     env: &'static str,
-    bare: f64,
+    /// Python's plain loop over them, and that of the engine's worker, each with nobody on the other side.
+    plain: f64,
+    worker: f64,
+    /// By the engine, with random actions, and with a policy's.
+    stepping: f64,
     collecting: f64,
     learning: Option<f64>,
     /// In the order of [`PEERS`].
@@ -66,7 +70,9 @@ pub fn compare(setting: Setting, args: &Args, effort: &Effort) -> Result<Compari
         };
         Ok(Row {
             env,
-            bare: bare(env, args, effort)?,
+            plain: bare("plain", env, args, effort)?,
+            worker: bare("worker", env, args, effort)?,
+            stepping: stepping(env, args, effort)?,
             collecting: collecting(env, args, effort)?,
             learning: learning(env, args, effort)?,
             peers: PEERS.iter().zip(&pythons).map(peer).collect(),
@@ -78,32 +84,55 @@ pub fn compare(setting: Setting, args: &Args, effort: &Effort) -> Result<Compari
 
 impl Comparison {
     pub fn markdown(&self) -> String {
-        let Comparison { setting, n_processes, n_envs, peers, rows, left_out } = self;
-        let own = [
-            "environment",
-            "Python's bare loop",
-            "collected by the engine",
-            "of the bare loop",
-            "learned by the engine",
-        ];
-        let mut table = Table::new(own.into_iter().chain(PEERS.map(|peer| peer.title)));
-        for Row { env, bare, collecting, learning, peers } in rows {
-            let of = |value: &Option<f64>| value.map_or("–".into(), figure);
-            let share = format!("{:.0} %", 100.0 * collecting / bare);
-            let own = [(*env).into(), figure(*bare), figure(*collecting), share, of(learning)];
-            table.push(own.into_iter().chain(peers.iter().map(of)));
-        }
+        let Comparison { setting, n_processes, n_envs, peers, left_out, .. } = self;
         let left_out: String =
             left_out.iter().map(|what| format!("Left out: {what}.\n\n")).collect();
-        let (versions, table) = (peers.join(", "), table.text());
         format!(
-            "# Environments of Python\n\nSteps a second of {n_processes} processes with {n_envs} environments each; \
-             learned: an actor a core, and the learner. Medians of five runs, of the others' of three.\n\n{table}\n{left_out}The others learn, too, \
-             with environments in {N_WORKERS} processes. Stable-Baselines3 has its defaults and one environment in each \
-             (SubprocVecEnv). Sample Factory has the settings of `make bench-peers`, with 20 in each, and for Pong those \
-             of its own Atari example, with one. Its Gymnasium is older than 1.0: its LunarLander is version 2. Pong is \
-             stepped by four frames everywhere. Versions: {versions}.\n\n{}\n",
+            "# Environments of Python\n\nEnvironment steps a second. Medians of five runs, of the others' of three.\n\n\
+             ## Stepping\n\n{n_processes} processes at once, with {n_envs} environments each.\n\n{}\n\
+             Plain loop: Python's own over the environments. Worker's loop: that of the engine's worker, which also writes \
+             all results where an actor would read them; nobody does. Through the engine: the same worker, asked by a \
+             process of the engine's for each step, with random actions. Collected: with the actions of the policy's \
+             network, whose time counts.\n\n## Learning\n\n{}\n{left_out}Ours has an actor a core with {n_envs} \
+             environments, and the preset's settings. The others have environments in {N_WORKERS} processes. \
+             Stable-Baselines3 has its defaults and one environment in each (SubprocVecEnv). Sample Factory has the settings \
+             of `make bench-peers`, with 20 in each, and for Pong those of its own Atari example, with one. Its Gymnasium \
+             is older than 1.0: its LunarLander is version 2. Pong is stepped by four frames everywhere. Versions: \
+             {}.\n\n{}\n",
+            self.stepping_table(),
+            self.learning_table(),
+            peers.join(", "),
             setting.line()
         )
+    }
+
+    fn stepping_table(&self) -> String {
+        let head = [
+            "environment",
+            "plain loop",
+            "worker's loop",
+            "through the engine",
+            "of the worker's loop",
+            "collected",
+        ];
+        let mut table = Table::new(head);
+        for Row { env, plain, worker, stepping, collecting, .. } in &self.rows {
+            let share = format!("{:.0} %", 100.0 * stepping / worker);
+            let [plain, worker, stepping, collecting] =
+                [plain, worker, stepping, collecting].map(|steps| figure(*steps));
+            table.push([(*env).into(), plain, worker, stepping, share, collecting]);
+        }
+        table.text()
+    }
+
+    fn learning_table(&self) -> String {
+        let own = ["environment", "the engine"];
+        let mut table = Table::new(own.into_iter().chain(PEERS.map(|peer| peer.title)));
+        for Row { env, learning, peers, .. } in &self.rows {
+            let all = std::iter::once(learning).chain(peers);
+            let cells = all.map(|steps| steps.map_or("–".into(), figure));
+            table.push(std::iter::once((*env).into()).chain(cells));
+        }
+        table.text()
     }
 }

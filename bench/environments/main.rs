@@ -38,13 +38,16 @@ pub struct Args {
     /// Given by cargo: measure in earnest.
     #[arg(long, hide = true)]
     bench: bool,
-    /// Collect this environment's rollouts, in a process that a measurement has started.
+    /// Step this environment with random actions, in a process that a measurement has started.
+    #[arg(long, hide = true, value_name = "ID")]
+    step: Option<String>,
+    /// Collect this environment's rollouts, in such a process.
     #[arg(long, hide = true, value_name = "ID")]
     collect: Option<String>,
-    /// Seconds that are collected, with --collect.
+    /// For how long, with --step and --collect.
     #[arg(long, hide = true, default_value_t = 0.0)]
     seconds: f64,
-    /// Which process it is, with --collect.
+    /// Which process it is, with --step and --collect.
     #[arg(long, hide = true, default_value_t = 0)]
     actor: u64,
     /// Train an environment of each kind of space for a minute, and compare nothing.
@@ -79,6 +82,10 @@ fn hours(text: &str) -> Result<f64, String> {
 
 fn main() -> Result<ExitCode> {
     let args = Args::parse();
+    if let Some(env) = &args.step {
+        ways::step(env, &args)?;
+        return Ok(ExitCode::SUCCESS);
+    }
     if let Some(env) = &args.collect {
         ways::collect(env, &args)?;
         return Ok(ExitCode::SUCCESS);

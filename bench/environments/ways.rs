@@ -1,4 +1,4 @@
-//! Ways to step environments of Python without others' trainers: Python's bare loop, the engine collecting, the engine
+//! Ways to step environments of Python without others' trainers: Python's bare loop, the engine stepping, collecting and
 //! learning. Each is measured in processes of its own, as many as there are cores.
 
 use std::path::Path;
@@ -11,6 +11,7 @@ use impala::actor::collector::Collector;
 use impala::config::{Config, Layers};
 use impala::network::params::ParamLayout;
 use impala::os::process::n_cores;
+use impala::play::trial::Trial;
 use impala::rollout::RolloutBuffer;
 use impala::run::sizes::Sizes;
 
@@ -45,22 +46,32 @@ impl Effort {
         Effort { n_runs: 1, n_peer_runs: 0, seconds: 0.0, frames: 3_000, minute: Duration::ZERO };
 }
 
-/// Python's own loop on each core, with nobody on the other side.
-pub fn bare(env: &str, args: &Args, effort: &Effort) -> Result<f64> {
+/// A loop of Python's on each core, with nobody on the other side: `plain`, or that of the engine's `worker`.
+pub fn bare(which: &str, env: &str, args: &Args, effort: &Effort) -> Result<f64> {
+    let arguments = serde_json::to_string(&config(env, &args.python)?.env_args)?;
     printed(effort.n_runs, n_cores(), |_| {
         let mut command = Command::new(&args.python);
-        command.arg("bench/environments/bare.py").arg(env).arg(N_ENVS.to_string());
-        command.arg(effort.seconds.to_string());
+        command.args(["bench/environments/bare.py", which, env, &arguments]);
+        command.args([N_ENVS.to_string(), effort.seconds.to_string()]);
         command
     })
 }
 
+/// A process of the engine's on each core, which steps its worker's environments with random actions.
+pub fn stepping(env: &str, args: &Args, effort: &Effort) -> Result<f64> {
+    ourselves("--step", env, args, effort)
+}
+
 /// A collector of the engine's on each core, with the first policy.
 pub fn collecting(env: &str, args: &Args, effort: &Effort) -> Result<f64> {
+    ourselves("--collect", env, args, effort)
+}
+
+fn ourselves(what: &str, env: &str, args: &Args, effort: &Effort) -> Result<f64> {
     let own = std::env::current_exe()?;
     printed(effort.n_runs, n_cores(), |actor| {
         let mut command = Command::new(&own);
-        command.args(["--collect", env, "--seconds", &effort.seconds.to_string()]);
+        command.args([what, env, "--seconds", &effort.seconds.to_string()]);
         command.arg("--actor").arg(actor.to_string()).arg("--python").arg(&args.python);
         command
     })
@@ -106,6 +117,16 @@ fn config(env: &str, python: &Path) -> Result<Config> {
         Layers { env: Some(env), python: Some(python), ..Layers::default() }.resolve()?;
     config.actors.envs_per_actor = N_ENVS;
     Ok(config)
+}
+
+/// Prints steps a second of one process's environments with random actions.
+pub fn step(env: &str, args: &Args) -> Result<()> {
+    let config = config(env, &args.python)?;
+    let mut envs = config.registry().make_vec(&config.env, &config.env_args, N_ENVS, args.actor)?;
+    let time_ns = (args.seconds * 1e9) as u64;
+    let trial = Trial::of(&mut *envs, usize::MAX, time_ns.max(1))?;
+    println!("{}", trial.n_steps as f64 / (trial.env_ns as f64 / 1e9));
+    Ok(())
 }
 
 /// Prints steps a second of one collector with the first policy.

@@ -492,9 +492,10 @@ def hear():
 
 
 envs = None
-try:
-    serve(sys.argv[1], sys.argv[2], sys.argv[3:])
-    envs.close()
-except BaseException as problem:  # An environment may also exit.
-    at_work = getattr(envs, "at_work", None)
-    refuse(problem, "" if at_work is None else f"environment {at_work}: ")
+if __name__ == "__main__":  # The benchmark of environments imports this.
+    try:
+        serve(sys.argv[1], sys.argv[2], sys.argv[3:])
+        envs.close()
+    except BaseException as problem:  # An environment may also exit.
+        at_work = getattr(envs, "at_work", None)
+        refuse(problem, "" if at_work is None else f"environment {at_work}: ")
