@@ -114,10 +114,10 @@ def observer(space):
     if isinstance(space, spaces.Box) and is_picture(space):
         return picture(space)
     shape, kinds = space.shape, "fiub"
-    flat = None
+    flat, is_row = None, len(shape or ()) == 1
     if not isinstance(space, spaces.Box):
         check_flat(space, "observations")
-        flat, shape = space, spaces.flatten_space(space).shape
+        flat, shape, is_row = space, spaces.flatten_space(space).shape, True
     elif space.dtype.kind not in kinds:
         raise Unfit(f"observations {space} are no numbers")
 
@@ -127,7 +127,7 @@ def observer(space):
             raise ValueError(f"an observation has shape {row.shape}, its space {shape}")
         if row.dtype.kind not in kinds:
             raise TypeError(f"an observation holds {row.dtype}, its space {space}")
-        return row.ravel()
+        return row if is_row else row.ravel()
 
     return {"vector": {"len": math.prod(shape), "bounds": bounds(space)}}, numbers
 
@@ -203,7 +203,7 @@ def chooser(space):
 
 
 def number(reward):
-    return reward if isinstance(reward, (float, int)) else np.asarray(reward).item()
+    return reward if type(reward) is float or isinstance(reward, (float, int)) else np.asarray(reward).item()
 
 
 # Environments.
@@ -263,21 +263,22 @@ class List:
         self.ended[e], self.episodes[e].finished = False, None
 
     def step(self, memory):
+        obs, rewards, flags, observe, choose = memory.obs, memory.rewards, memory.flags, self.observe, self.choose
         for e, row in enumerate(memory.actions.tolist()):
             self.at_work = e
-            env, episode = self.envs[e], self.episodes[e]
+            env, episode, flag = self.envs[e], self.episodes[e], 0
             if self.ended[e]:
-                memory.obs[e] = self.observe(env.reset()[0])
-                memory.rewards[e], flags, self.ended[e] = 0.0, RESET, False
+                obs[e], rewards[e] = observe(env.reset()[0]), 0.0
+                flag, self.ended[e] = RESET, False
             else:
-                observation, reward, terminated, truncated, _ = env.step(self.choose(row))
-                memory.obs[e], memory.rewards[e] = self.observe(observation), number(reward)
-                flags = TERMINATED * bool(terminated) | TRUNCATED * bool(truncated)
-                self.ended[e] = flags != 0
+                observation, reward, terminated, truncated, _ = env.step(choose(row))
+                obs[e], rewards[e] = observe(observation), number(reward)
+                if terminated or truncated:
+                    flag, self.ended[e] = TERMINATED * bool(terminated) | TRUNCATED * bool(truncated), True
             if episode.finished:
                 memory.stats[e], episode.finished = episode.finished, None
-                flags |= EPISODE
-            memory.flags[e] = flags
+                flag |= EPISODE
+            flags[e] = flag
 
     def draw(self):
         """What the first one looks like, if it was made to show that."""
