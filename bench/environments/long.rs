@@ -58,7 +58,7 @@ struct Score {
 struct Cores {
     /// Threads of the environments' processes beside Python's own: an emulator's.
     emulator_s: f64,
-    /// Python's threads, which hand actions and observations over, and step what has no thread of its own.
+    /// Python's first thread, which hands actions and observations over, and steps what has no thread of its own.
     python_s: f64,
     acting_s: f64,
     learning_s: f64,
@@ -100,7 +100,7 @@ pub fn train(
     Ok(Some(Found { long, svg }))
 }
 
-/// Seconds on a core of the environments' processes: of Python's threads, and of others.
+/// Seconds on a core of the environments' processes: of Python's first thread, and of others.
 #[derive(Clone, Copy, Default)]
 struct Workers {
     python_s: f64,

@@ -203,7 +203,7 @@ def chooser(space):
 
 
 def number(reward):
-    return reward if type(reward) is float or isinstance(reward, (float, int)) else np.asarray(reward).item()
+    return reward if isinstance(reward, (float, int)) else np.asarray(reward).item()
 
 
 # Environments.
