@@ -19,30 +19,41 @@ const ENVIRONMENTS: [(&str, &str); 3] = [
     ("vec:ALE/Pong-v5", "ALE/Pong-v5"),
 ];
 
+/// E, environments a process, where they are only stepped: with more of them a step's way to the process costs each less.
+const STEPPED_ENVS: [usize; 2] = [N_ENVS, 4 * N_ENVS];
+
 /// The file `results/bench/environments.json`.
 #[derive(Serialize)]
 pub struct Comparison {
     setting: Setting,
     n_processes: usize,
-    n_envs: usize,
     /// The others, by name and version.
     peers: Vec<String>,
-    rows: Vec<Row>,
+    stepped: Vec<Stepped>,
+    learned: Vec<Learned>,
     /// Who is missing, where, and why.
     left_out: Vec<String>,
 }
 
-/// One environment, steps a second of all processes together; medians of the runs.
+/// One environment stepped; steps a second of all processes together, medians of the runs.
 #[derive(Serialize)]
-struct Row {
+struct Stepped {
     env: &'static str,
+    n_envs: usize,
     /// Python's plain loop over them, and that of the engine's worker, each with nobody on the other side.
     plain: f64,
     worker: f64,
     /// By the engine, with random actions, and with a policy's.
     stepping: f64,
     collecting: f64,
-    learning: Option<f64>,
+}
+
+/// One environment learned; steps a second, medians of the runs.
+#[derive(Serialize)]
+struct Learned {
+    env: &'static str,
+    /// `None` where this build lacks the network.
+    engine: Option<f64>,
     /// In the order of [`PEERS`].
     peers: Vec<Option<f64>>,
 }
@@ -63,37 +74,43 @@ pub fn compare(setting: Setting, args: &Args, effort: &Effort) -> Result<Compari
             python.inspect_err(|why| leave_out(format!("{}: {why}", peer.title))).ok()
         })
         .collect();
-    let mut row = |(env, id): &(&'static str, &'static str)| -> Result<Row> {
+    let stepped = |(env, _): (&'static str, _)| {
+        STEPPED_ENVS.map(|n_envs| -> Result<Stepped> {
+            Ok(Stepped {
+                env,
+                n_envs,
+                plain: bare("plain", env, n_envs, args, effort)?,
+                worker: bare("worker", env, n_envs, args, effort)?,
+                stepping: stepping(env, n_envs, args, effort)?,
+                collecting: collecting(env, n_envs, args, effort)?,
+            })
+        })
+    };
+    let mut learned = |(env, id): (&'static str, &str)| -> Result<Learned> {
         let peer = |(peer, python): (&Peer, &Option<PathBuf>)| {
             let measured = peer.measure(python.as_ref()?, id, effort);
             measured.inspect_err(|why| leave_out(format!("{}, {id}: {why}", peer.title))).ok()
         };
-        Ok(Row {
-            env,
-            plain: bare("plain", env, args, effort)?,
-            worker: bare("worker", env, args, effort)?,
-            stepping: stepping(env, args, effort)?,
-            collecting: collecting(env, args, effort)?,
-            learning: learning(env, args, effort)?,
-            peers: PEERS.iter().zip(&pythons).map(peer).collect(),
-        })
+        let engine = learning(env, args, effort)?;
+        Ok(Learned { env, engine, peers: PEERS.iter().zip(&pythons).map(peer).collect() })
     };
-    let rows = ENVIRONMENTS.iter().map(&mut row).collect::<Result<_>>()?;
-    Ok(Comparison { setting, n_processes, n_envs: N_ENVS, peers, rows, left_out })
+    let stepped = ENVIRONMENTS.into_iter().flat_map(stepped).collect::<Result<_>>()?;
+    let learned = ENVIRONMENTS.into_iter().map(&mut learned).collect::<Result<_>>()?;
+    Ok(Comparison { setting, n_processes, peers, stepped, learned, left_out })
 }
 
 impl Comparison {
     pub fn markdown(&self) -> String {
-        let Comparison { setting, n_processes, n_envs, peers, left_out, .. } = self;
+        let Comparison { setting, n_processes, peers, left_out, .. } = self;
         let left_out: String =
             left_out.iter().map(|what| format!("Left out: {what}.\n\n")).collect();
         format!(
             "# Environments of Python\n\nEnvironment steps a second. Medians of five runs, of the others' of three.\n\n\
-             ## Stepping\n\n{n_processes} processes at once, with {n_envs} environments each.\n\n{}\n\
+             ## Stepping\n\n{n_processes} processes at once, with E environments each.\n\n{}\n\
              Plain loop: Python's own over the environments. Worker's loop: that of the engine's worker, which also writes \
              all results where an actor would read them; nobody does. Through the engine: the same worker, asked by a \
              process of the engine's for each step, with random actions. Collected: with the actions of the policy's \
-             network, whose time counts.\n\n## Learning\n\n{}\n{left_out}Ours has an actor a core with {n_envs} \
+             network, whose time counts.\n\n## Learning\n\n{}\n{left_out}Ours has an actor a core with {N_ENVS} \
              environments, and the preset's settings. The others have environments in {N_WORKERS} processes. \
              Stable-Baselines3 has its defaults and one environment in each (SubprocVecEnv). Sample Factory has the settings \
              of `make bench-peers`, with 20 in each, and for Pong those of its own Atari example, with one. Its Gymnasium \
@@ -109,6 +126,7 @@ impl Comparison {
     fn stepping_table(&self) -> String {
         let head = [
             "environment",
+            "E",
             "plain loop",
             "worker's loop",
             "through the engine",
@@ -116,11 +134,19 @@ impl Comparison {
             "collected",
         ];
         let mut table = Table::new(head);
-        for Row { env, plain, worker, stepping, collecting, .. } in &self.rows {
+        for Stepped { env, n_envs, plain, worker, stepping, collecting } in &self.stepped {
             let share = format!("{:.0} %", 100.0 * stepping / worker);
             let [plain, worker, stepping, collecting] =
                 [plain, worker, stepping, collecting].map(|steps| figure(*steps));
-            table.push([(*env).into(), plain, worker, stepping, share, collecting]);
+            table.push([
+                (*env).into(),
+                n_envs.to_string(),
+                plain,
+                worker,
+                stepping,
+                share,
+                collecting,
+            ]);
         }
         table.text()
     }
@@ -128,8 +154,8 @@ impl Comparison {
     fn learning_table(&self) -> String {
         let own = ["environment", "the engine"];
         let mut table = Table::new(own.into_iter().chain(PEERS.map(|peer| peer.title)));
-        for Row { env, learning, peers, .. } in &self.rows {
-            let all = std::iter::once(learning).chain(peers);
+        for Learned { env, engine, peers } in &self.learned {
+            let all = std::iter::once(engine).chain(peers);
             let cells = all.map(|steps| steps.map_or("–".into(), figure));
             table.push(std::iter::once((*env).into()).chain(cells));
         }

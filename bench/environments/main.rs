@@ -47,6 +47,9 @@ pub struct Args {
     /// For how long, with --step and --collect.
     #[arg(long, hide = true, default_value_t = 0.0)]
     seconds: f64,
+    /// How many environments, with --step and --collect.
+    #[arg(long, hide = true, default_value_t = ways::N_ENVS)]
+    envs: usize,
     /// Which process it is, with --step and --collect.
     #[arg(long, hide = true, default_value_t = 0)]
     actor: u64,

@@ -19,7 +19,7 @@ use super::Args;
 use super::common::{impala, read_summary};
 use super::statistics::median;
 
-/// E, environments a process.
+/// E, environments a process that learns.
 pub const N_ENVS: usize = 8;
 
 /// How long and how often to measure.
@@ -47,31 +47,32 @@ impl Effort {
 }
 
 /// A loop of Python's on each core, with nobody on the other side: `plain`, or that of the engine's `worker`.
-pub fn bare(which: &str, env: &str, args: &Args, effort: &Effort) -> Result<f64> {
-    let arguments = serde_json::to_string(&config(env, &args.python)?.env_args)?;
+pub fn bare(which: &str, env: &str, n_envs: usize, args: &Args, effort: &Effort) -> Result<f64> {
+    let arguments = serde_json::to_string(&config(env, n_envs, &args.python)?.env_args)?;
     printed(effort.n_runs, n_cores(), |_| {
         let mut command = Command::new(&args.python);
         command.args(["bench/environments/bare.py", which, env, &arguments]);
-        command.args([N_ENVS.to_string(), effort.seconds.to_string()]);
+        command.args([n_envs.to_string(), effort.seconds.to_string()]);
         command
     })
 }
 
 /// A process of the engine's on each core, which steps its worker's environments with random actions.
-pub fn stepping(env: &str, args: &Args, effort: &Effort) -> Result<f64> {
-    ourselves("--step", env, args, effort)
+pub fn stepping(env: &str, n_envs: usize, args: &Args, effort: &Effort) -> Result<f64> {
+    ourselves("--step", env, n_envs, args, effort)
 }
 
 /// A collector of the engine's on each core, with the first policy.
-pub fn collecting(env: &str, args: &Args, effort: &Effort) -> Result<f64> {
-    ourselves("--collect", env, args, effort)
+pub fn collecting(env: &str, n_envs: usize, args: &Args, effort: &Effort) -> Result<f64> {
+    ourselves("--collect", env, n_envs, args, effort)
 }
 
-fn ourselves(what: &str, env: &str, args: &Args, effort: &Effort) -> Result<f64> {
+fn ourselves(what: &str, env: &str, n_envs: usize, args: &Args, effort: &Effort) -> Result<f64> {
     let own = std::env::current_exe()?;
     printed(effort.n_runs, n_cores(), |actor| {
         let mut command = Command::new(&own);
         command.args([what, env, "--seconds", &effort.seconds.to_string()]);
+        command.args(["--envs", &n_envs.to_string()]);
         command.arg("--actor").arg(actor.to_string()).arg("--python").arg(&args.python);
         command
     })
@@ -111,18 +112,19 @@ fn figure_of(output: &Output) -> Result<f64> {
     said.parse().with_context(|| format!("a process said {said}"))
 }
 
-fn config(env: &str, python: &Path) -> Result<Config> {
+fn config(env: &str, n_envs: usize, python: &Path) -> Result<Config> {
     let python = python.to_str().context("the path of the Python is no text")?;
     let mut config =
         Layers { env: Some(env), python: Some(python), ..Layers::default() }.resolve()?;
-    config.actors.envs_per_actor = N_ENVS;
+    config.actors.envs_per_actor = n_envs;
     Ok(config)
 }
 
 /// Prints steps a second of one process's environments with random actions.
 pub fn step(env: &str, args: &Args) -> Result<()> {
-    let config = config(env, &args.python)?;
-    let mut envs = config.registry().make_vec(&config.env, &config.env_args, N_ENVS, args.actor)?;
+    let config = config(env, args.envs, &args.python)?;
+    let mut envs =
+        config.registry().make_vec(&config.env, &config.env_args, args.envs, args.actor)?;
     let time_ns = (args.seconds * 1e9) as u64;
     let trial = Trial::of(&mut *envs, usize::MAX, time_ns.max(1))?;
     println!("{}", trial.n_steps as f64 / (trial.env_ns as f64 / 1e9));
@@ -131,7 +133,7 @@ pub fn step(env: &str, args: &Args) -> Result<()> {
 
 /// Prints steps a second of one collector with the first policy.
 pub fn collect(env: &str, args: &Args) -> Result<()> {
-    let config = config(env, &args.python)?;
+    let config = config(env, args.envs, &args.python)?;
     let sizes = Sizes::of(&config)?;
     if !impala::network::Backend::of(&sizes.network).is_built() {
         println!("NaN");
@@ -152,7 +154,7 @@ pub fn collect(env: &str, args: &Args) -> Result<()> {
 
 /// Frames learned a second by a whole run with an actor a core; `None` where this build lacks the network.
 pub fn learning(env: &str, args: &Args, effort: &Effort) -> Result<Option<f64>> {
-    let mut config = config(env, &args.python)?;
+    let mut config = config(env, N_ENVS, &args.python)?;
     if config.check().is_err() {
         return Ok(None);
     }
