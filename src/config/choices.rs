@@ -215,12 +215,12 @@ impl Config {
         Ok(if keeps_f32 { simd.in_f32() } else { simd })
     }
 
-    /// An mlp that chooses among actions does. With real numbers as actions Pendulum-v1 failed on two seeds of five
-    /// that f32 learned. Of MinAtar's games one alone was tried.
+    /// A network of our own that chooses among actions does. With real numbers as actions Pendulum-v1 failed on two
+    /// seeds of five that f32 learned.
     fn learns_in_bf16(&self) -> Result<bool, ConfigError> {
         let spec = self.spec()?;
         let is_choice = !matches!(spec.actions, ActionSpace::Box { .. });
-        Ok(is_choice && matches!(self.torso(&spec.obs), Torso::Mlp { .. }))
+        Ok(is_choice && native::supports(&self.network(&spec)?))
     }
 
     /// Name of the kernels that run: what `auto` stands for is known.
@@ -301,8 +301,10 @@ mod tests {
             let (env, kernels) = (env.to_owned(), kernels.to_owned());
             Config { env, kernels, ..Config::default() }.kernels_name()
         };
-        assert_eq!(kernels("CartPole-v1", "auto"), Simd::auto().name());
-        for env in ["Pendulum-v1", "MinAtar/Breakout-v1"] {
+        for env in ["CartPole-v1", "MinAtar/Breakout-v1"] {
+            assert_eq!(kernels(env, "auto"), Simd::auto().name(), "{env}");
+        }
+        for env in ["Pendulum-v1", "PixelCatch-v0"] {
             assert_eq!(kernels(env, "auto"), Simd::detect().name(), "{env}");
             for asked in Simd::supported_bf16() {
                 assert_eq!(kernels(env, asked.name()), asked.name(), "{env}: what was asked for");
