@@ -49,8 +49,12 @@ struct Tables<'a> {
 }
 
 /// What the text calls a machine, and how the names of its files end. The first is the one explained.
-const MACHINES: [(&str, &str); 3] =
-    [("EPYC, AVX2", "avx2"), ("EPYC, AVX-512", "avx512-zen5"), ("Xeon, AVX-512", "avx512")];
+const MACHINES: [(&str, &str); 4] = [
+    ("EPYC, bf16", "bf16"),
+    ("EPYC, AVX-512", "avx512-zen5"),
+    ("EPYC, AVX2", "avx2"),
+    ("Xeon, AVX-512", "avx512"),
+];
 
 impl Document {
     /// Reads all results.
@@ -194,6 +198,19 @@ impl Document {
     fn row(&self, group: &str, name: &str) -> Said {
         let row = self.now.row(group, name).ok_or_else(|| missing(group, name))?;
         Ok(figure(row.median))
+    }
+
+    /// The same of the machine beside it, which is of the same kind: an earlier commit's, in f32.
+    fn earlier(&self, group: &str, name: &str) -> Said {
+        let row = self.others.first().and_then(|machine| machine.row(group, name));
+        Ok(figure(row.ok_or_else(|| missing(group, name))?.median))
+    }
+
+    /// The commit of those figures.
+    fn earlier_commit(&self) -> Said {
+        let earlier = self.others.first().and_then(|machine| machine.headline.as_ref());
+        let commit = &earlier.ok_or_else(|| missing("headline", "commit"))?.setting.commit;
+        Ok(commit.get(..12).unwrap_or(commit).to_owned())
     }
 
     /// What switching a method off does to the speed, in words.

@@ -175,10 +175,17 @@ impl Machine {
 
     /// What a part costs when it is done in one of the ways compared, ns.
     pub fn micro_ns(&self, job: &str, figure: &str, contender: &str) -> Option<f64> {
-        let is_it =
-            |row: &&Contender| row.job == job && row.figure == figure && row.contender == contender;
+        let is_it = |row: &&Contender| {
+            without_size(&row.job) == job && row.figure == figure && row.contender == contender
+        };
         self.micro.rows.iter().find(is_it).map(|row| row.value.median)
     }
+}
+
+/// A job's name but for the size of a rollout, which was not always the same.
+fn without_size(job: &str) -> &str {
+    let size = job.split_once(" kB ").filter(|(number, _)| number.parse::<u32>().is_ok());
+    size.map_or(job, |(_, rest)| rest)
 }
 
 impl Throughput {
