@@ -88,8 +88,9 @@ settings! {
         /// from that.
         log_slots: bool = false, Flag;
         /// Matrix kernels; for a network of our own that chooses among actions auto takes amx where the processor has it,
-        /// and bf16 on an AMD that has it; else the widest in f32. bf16 and amx multiply numbers rounded to bf16 in an mlp and in
-        /// the dense layer of minatar, in actors and learner; weights, sums, steps and the evaluation stay f32.
+        /// and bf16 on an AMD that has it; else the widest in f32. bf16 and amx multiply numbers rounded to bf16 in an
+        /// mlp and in the dense layer of minatar, in actors and learner; weights, sums, steps and the evaluation stay
+        /// f32.
         kernels: String = "auto".into(), Text("auto, portable, or what the processor has of avx2, avx512, bf16, amx");
         /// The actor processes and their rollouts.
         actors: ActorSettings = ActorSettings::default(), Table;
