@@ -506,6 +506,7 @@ fn settings(config: &Config) -> Summary {
         learner: config.learner_name().into(),
         kernels: config.kernels_name(),
         learner_threads: config.n_learner_threads(),
+        batch_threads: config.n_batch_threads(),
         max_learner_threads: config.max_learner_threads(),
         ring_batches: config.ring_batches(),
         clip: config.loss.epsilon(),

@@ -144,6 +144,11 @@ fn settings_that_cannot_work_are_refused_by_name_value_and_remedy() {
         ("learner_threads = 5", ["learner_threads = 5", "at most 4"]),
         ("learner_threads = 2\n[loss]\nbatch_slots = 3", ["learner_threads = 2", "at most 1"]),
         ("learner_threads = 65\n[actors]\ncount = 99", ["learner_threads = 65", "0 to 64"]),
+        ("batch_threads = 2", ["batch_threads = 2", "must be 1 for mlp"]),
+        (
+            "env = \"MinAtar/Breakout-v1\"\nlearner_threads = 2\nbatch_threads = 3",
+            ["batch_threads = 3", "must be 1 with learner_threads = 2"],
+        ),
         ("[report]\nrows = 0", ["report.rows = 0", "1 to"]),
         ("[report]\neval_max_steps = 0", ["report.eval_max_steps = 0", "1 to"]),
         ("[report]\neval_max_s = 0.0", ["report.eval_max_s = 0", "0.1 to"]),

@@ -99,6 +99,26 @@ fn two_deterministic_runs_of_one_seed_are_equal_and_of_two_seeds_are_not() {
     }
 }
 
+/// Whoever computes a block of a batch.
+#[test]
+fn threads_that_share_a_batch_learn_the_same_weights() {
+    let folder = TempDir::new().unwrap();
+    let weights = |name: &str, settings: &[&str]| {
+        let breakout = ["--env", "MinAtar/Breakout-v1", "--deterministic"];
+        let run = train(folder.path(), name, &[&breakout, settings].concat());
+        Checkpoint::load(&run.checkpoint()).unwrap().state.params
+    };
+    for kernels in ["auto", "portable"] {
+        let with = |n_threads: &str| {
+            let [kernels, threads] =
+                [format!("kernels={kernels}"), format!("batch_threads={n_threads}")];
+            weights(&format!("{kernels}-{n_threads}"), &["--set", &kernels, "--set", &threads])
+        };
+        let alone = with("1");
+        assert!(with("2") == alone && with("3") == alone, "{kernels}");
+    }
+}
+
 #[test]
 fn any_run_is_learned_again_from_the_log_of_its_slots() {
     let folder = TempDir::new().unwrap();

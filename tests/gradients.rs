@@ -32,7 +32,7 @@ const CLIPPED: LossCosts<f64> = LossCosts { clip: 0.2, ..COSTS };
 const LIFTED: LossCosts<f64> = LossCosts { floor: 0.3, ..COSTS };
 
 /// Networks, and the actions that they are for.
-fn networks() -> [(NetworkSpec, ActionSpace); 17] {
+fn networks() -> [(NetworkSpec, ActionSpace); 18] {
     let minatar = |shape, actions| of(ObsSpace::Image { shape, high: 1 }, Torso::Minatar, actions);
     let mlp = |n_inputs, hidden: &[usize], actions| {
         of(ObsSpace::vector(n_inputs), Torso::Mlp { hidden: hidden.to_vec() }, actions)
@@ -62,6 +62,7 @@ fn networks() -> [(NetworkSpec, ActionSpace); 17] {
         tasks(2, minatar([2, 4, 5], discrete(3))),
         tasks(3, lstm(4, 3, mlp(2, &[5], discrete(3)))),
         tasks(2, mlp(3, &[5], real(2))),
+        minatar([1, 3, 20], discrete(2)),
     ]
 }
 

@@ -15,7 +15,7 @@ use guard_page::before_a_guard_page;
 use plain_kernels::Plain;
 
 use impala::kernels::{
-    Activation, BitGrid, Kernels, ROW_LEN, SetBit, Simd, UnknownKernels, WINDOW,
+    Activation, BitGrid, BitRow, Kernels, PATTERNS, ROW_LEN, Simd, UnknownKernels, WINDOW,
 };
 use ndarray::{Array1, Array2, ArrayView1, ArrayView2, ArrayViewMut2, array, s};
 use proptest::prelude::*;
@@ -508,7 +508,7 @@ type Planes = ([usize; 3], Vec<bool>);
 
 fn planes() -> impl Strategy<Value = Planes> {
     let bits = |[c, h, w]: [usize; 3]| prop::collection::vec(prop::bool::weighted(0.2), c * h * w);
-    [1_usize..4, 3_usize..8, 3_usize..12].prop_flat_map(move |shape| (Just(shape), bits(shape)))
+    [1_usize..4, 3_usize..8, 3_usize..40].prop_flat_map(move |shape| (Just(shape), bits(shape)))
 }
 
 /// The sums of a frame, which come after another frame's, and the gradient of both together.
@@ -517,20 +517,30 @@ fn convolution(
     ([channels, height, width], set): &Planes,
 ) -> [Vec<f32>; 2] {
     let grid = BitGrid::of([*height, *width]);
-    let cell = |index: usize| [index / width % height, index % width];
-    let bit = |index: usize| grid.bit(index / (height * width), cell(index));
-    let set: Vec<SetBit> = (0..set.len()).filter(|&index| set[index]).map(bit).collect();
-    let all: Vec<SetBit> = (0..channels * height * width).map(bit).collect();
-    let n_weights = (channels * WINDOW * WINDOW + 1) * ROW_LEN;
-    let weights: Vec<f32> = (0..n_weights).map(|n| (n as f32).sin()).collect();
+    let rows_of = |set: &[bool]| -> Vec<BitRow> {
+        let rows = (0..*channels).flat_map(|plane| grid.rows(plane));
+        rows.map(|row| {
+            let first = (row.plane as usize * height + row.y as usize) * width;
+            let bits = &set[first + row.x as usize..first + width];
+            let bits =
+                bits.iter().take(BitRow::BITS).zip(0..).map(|(set, bit)| u16::from(*set) << bit);
+            BitRow { bits: bits.sum(), ..row }
+        })
+        .filter(|row| row.bits != 0)
+        .collect()
+    };
+    let n_tables = channels * WINDOW;
+    let mut tables: Vec<f32> =
+        (0..(n_tables * PATTERNS + 1) * ROW_LEN).map(|n| (n as f32).sin()).collect();
+    let no_bits = |table: usize| table * PATTERNS * ROW_LEN..(table * PATTERNS + 1) * ROW_LEN;
+    (0..n_tables).for_each(|table| tables[no_bits(table)].fill(0.0));
     let d_sums: Vec<f32> = (0..grid.n_places() * ROW_LEN).map(|n| (n as f32).cos()).collect();
-    let room = || vec![0.0; grid.n_with_margin() * ROW_LEN];
-    let (mut room, mut d_room) = (room(), room());
-    let (mut sums, mut gradient) = (d_sums.clone(), weights.clone());
-    for bits in [all, set] {
-        kernels.convolve_bits(grid, &bits, &weights, &mut room, &mut sums);
-        kernels.bit_gradient(grid, &bits, &d_sums, &mut d_room, &mut gradient);
+    let (mut sums, mut gradient) = (d_sums.clone(), tables.clone());
+    for rows in [rows_of(&vec![true; set.len()]), rows_of(set)] {
+        kernels.convolve_bits(grid, &rows, &tables, &mut sums);
+        kernels.bit_gradient(grid, &rows, &d_sums, &mut gradient);
     }
+    (0..n_tables).for_each(|table| gradient[no_bits(table)].fill(0.0));
     [sums, gradient]
 }
 
@@ -541,9 +551,9 @@ fn no_kernel_allocates() {
     let mut y = Array2::ones((5, 50));
     let mut p = y.clone();
     let grid = BitGrid { height: 1, width: 1 };
-    let bits = [grid.bit(0, [2, 1])];
+    let bits = [BitRow { bits: 2, plane: 0, y: 2, x: 0 }];
     let rows = |n_rows: usize| vec![0.0; n_rows * ROW_LEN];
-    let (mut weights, mut room, mut sums) = (rows(10), rows(grid.n_with_margin()), rows(1));
+    let (mut tables, mut sums) = (rows(WINDOW * PATTERNS + 1), rows(1));
     for simd in all_simd() {
         let before = allocations();
         simd.dense(w.view(), b.view(), x.view(), Activation::Tanh, y.view_mut());
@@ -551,8 +561,8 @@ fn no_kernel_allocates() {
         simd.input_gradient(w.view(), y.view(), x.view(), dx.view_mut());
         simd.add_product(w.view(), x.view(), y.view_mut());
         simd.add_row_products(y.view(), x.view(), dw.view_mut());
-        simd.convolve_bits(grid, &bits, &weights, &mut room, &mut sums);
-        simd.bit_gradient(grid, &bits, &sums, &mut room, &mut weights);
+        simd.convolve_bits(grid, &bits, &tables, &mut sums);
+        simd.bit_gradient(grid, &bits, &sums, &mut tables);
         simd.log_softmax(y.view(), dx.slice_mut(s![..5, ..]), p.view_mut());
         simd.exp(x.as_slice().unwrap(), dx.as_slice_mut().unwrap());
         let allocations = allocations() - before;
@@ -610,21 +620,26 @@ fn products_of_rows_must_fit() {
 }
 
 #[test]
-#[should_panic(expected = "inside the matrices")]
-fn a_row_that_is_not_there_is_not_added() {
+#[should_panic(expected = "out of range")]
+fn a_plane_that_is_not_there_is_not_added() {
     let grid = BitGrid { height: 1, width: 1 };
-    let (weights, mut room) = ([0.0; 10 * ROW_LEN], [0.0; 25 * ROW_LEN]);
-    let bits = [grid.bit(1, [0, 0])];
-    Simd::detect().convolve_bits(grid, &bits, &weights, &mut room, &mut [0.0; ROW_LEN]);
+    let tables = [0.0; (WINDOW * PATTERNS + 1) * ROW_LEN];
+    let bits = [BitRow { bits: 1, plane: 1, y: 0, x: 0 }];
+    Simd::detect().convolve_bits(grid, &bits, &tables, &mut [0.0; ROW_LEN]);
 }
 
 #[test]
-#[should_panic(expected = "each bit is seen nine times")]
-fn a_bit_outside_the_grid_is_not_added() {
+fn a_bit_outside_the_plane_is_not_seen() {
     let grid = BitGrid { height: 1, width: 1 };
-    let (weights, mut room) = ([0.0; 10 * ROW_LEN], [0.0; 25 * ROW_LEN]);
-    let bits = [SetBit { first_row: 0, place: 11 }];
-    Simd::detect().convolve_bits(grid, &bits, &weights, &mut room, &mut [0.0; ROW_LEN]);
+    let tables = [1.0; (WINDOW * PATTERNS + 1) * ROW_LEN];
+    for simd in all_simd() {
+        for [y, x] in [[3, 0], [0, 1], [0, 4], [9, 9]] {
+            let mut sums = [0.0; ROW_LEN];
+            let bits = [BitRow { bits: 1, plane: 0, y, x }];
+            simd.convolve_bits(grid, &bits, &tables, &mut sums);
+            assert_eq!(sums, [1.0; ROW_LEN], "the bias alone, for {y}, {x}");
+        }
+    }
 }
 
 #[test]

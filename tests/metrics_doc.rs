@@ -138,6 +138,7 @@ fn live_json() {
         inode: 4,
         spec: Config::default().spec().unwrap(),
         learner_threads: 7,
+        batch_threads: 2,
     };
     let mut names = BTreeSet::new();
     collect_names(&serde_json::to_value(note).unwrap(), "", &mut names);

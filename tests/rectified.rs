@@ -7,10 +7,12 @@ mod distance;
 #[path = "common/guard_page.rs"]
 mod guard_page;
 
+use std::sync::Mutex;
+
 use allocations::allocations;
 use distance::distance;
 use guard_page::before_a_guard_page;
-use impala::kernels::{Affine, Kernels, Rectified, Simd};
+use impala::kernels::{Affine, Kernels, READ_FRAMES, Rectified, Simd};
 use ndarray::{Array2, ArrayView2, ArrayViewMut2, s};
 use proptest::prelude::*;
 
@@ -99,18 +101,20 @@ fn run(
     layer: &mut dyn Rectified<f32>,
     Data { params, x, d_sums }: &Data,
     outputs: ArrayViewMut2<f32>,
-    mut d_x: ArrayViewMut2<f32>,
+    d_x: ArrayViewMut2<f32>,
     grad: &mut [f32],
 ) {
     layer.pack(params);
-    let mut write = |frame: usize, to: &mut [f32]| {
+    let write = |frame: usize, to: &mut [f32]| {
         to.copy_from_slice(x.row(frame).to_slice().unwrap());
     };
-    layer.forward(params, &mut write, outputs);
-    let mut read = |frame: usize, from: &[f32]| {
-        d_x.row_mut(frame).into_slice().unwrap().copy_from_slice(from);
+    layer.forward(params, &write, outputs);
+    let d_x = Mutex::new(d_x);
+    let read = |first: usize, from: ArrayView2<f32>| {
+        assert!(first.is_multiple_of(READ_FRAMES) && from.nrows() > 0, "a block at a time");
+        d_x.lock().unwrap().slice_mut(s![first..first + from.nrows(), ..]).assign(&from);
     };
-    layer.backward(params, d_sums.view(), &mut read, grad);
+    layer.backward(params, d_sums.view(), &read, grad);
 }
 
 fn oracle(shape: &Shape, Data { params, x, d_sums }: &Data) -> Results<f64> {
@@ -156,10 +160,10 @@ fn check(simd: Simd, bound: f64, shape: &Shape, seed: u32) {
     let mut acting = simd.rectified(shape.layer(), shape.n_forward, false);
     acting.pack(&data.params);
     let mut again = Array2::zeros(found.outputs.dim());
-    let mut write = |frame: usize, to: &mut [f32]| {
+    let write = |frame: usize, to: &mut [f32]| {
         to.copy_from_slice(data.x.row(frame).to_slice().unwrap());
     };
-    acting.forward(&data.params, &mut write, again.view_mut());
+    acting.forward(&data.params, &write, again.view_mut());
     assert_eq!(again, found.outputs, "{name}: actors compute what the learner computes");
 }
 
@@ -240,13 +244,36 @@ fn nothing_behind_a_matrix_is_touched() {
             let mut grad = before_a_guard_page(1, shape.n_params());
             let mut layer = simd.rectified(shape.layer(), n_frames, true);
             layer.pack(params);
-            let mut write = |frame: usize, to: &mut [f32]| {
+            let write = |frame: usize, to: &mut [f32]| {
                 to.copy_from_slice(data.x.row(frame).to_slice().unwrap());
             };
-            layer.forward(params, &mut write, outputs.view_mut());
-            layer.backward(params, d_sums.view(), &mut |_, _| {}, grad.as_slice_mut().unwrap());
+            layer.forward(params, &write, outputs.view_mut());
+            layer.backward(params, d_sums.view(), &|_, _| {}, grad.as_slice_mut().unwrap());
             let far = distance(&outputs, &expected.outputs, 0.2);
             assert!(far <= BF16, "{}, {n_frames}: {far:e}", simd.name());
+        }
+    }
+}
+
+/// Whoever does a block, its bits are the same.
+#[test]
+fn threads_share_a_layer() {
+    let tails = Shape { n_inputs: 70, n_outputs: 33, n_forward: 150, n_back: 141 };
+    for (simd, shape) in
+        Simd::supported().map(|simd| (simd, MINATAR)).chain(all_bf16().map(|simd| (simd, tails)))
+    {
+        let data = Data::new(&shape, 4);
+        let of_layer = || {
+            let mut layer = simd.rectified(shape.layer(), shape.n_forward, true);
+            results(&mut *layer, &shape, &data)
+        };
+        let alone = of_layer();
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(3).build().unwrap();
+        for _ in 0..3 {
+            let together = pool.install(of_layer);
+            assert_eq!(together.outputs, alone.outputs, "{}", simd.name());
+            assert_eq!(together.d_x, alone.d_x, "{}", simd.name());
+            assert_eq!(together.grad, alone.grad, "{}", simd.name());
         }
     }
 }

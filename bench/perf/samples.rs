@@ -23,15 +23,16 @@ impl Role {
     /// The role of a thread's process by the thread's name. `None` for a stranger.
     ///
     /// A worker counts as the supervisor, whose name it inherits, until it has named itself: for some
-    /// microseconds after the fork. The learner's further lanes are threads with names of their own.
+    /// microseconds after the fork. The learner's further threads have names of their own.
     pub fn of_thread(name: &str) -> Option<Role> {
         match name {
             "impala" => Some(Role::Supervisor),
             "impala-learner" => Some(Role::Learner),
             _ => {
                 let number = |prefix| name.strip_prefix(prefix)?.parse::<usize>().ok();
-                let lane = number("impala-lane").map(|_| Role::Learner);
-                lane.or_else(|| number("impala-actor").map(Role::Actor))
+                let learner = number("impala-lane").or_else(|| number("impala-batch"));
+                let learner = learner.map(|_| Role::Learner);
+                learner.or_else(|| number("impala-actor").map(Role::Actor))
             }
         }
     }

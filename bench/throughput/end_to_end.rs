@@ -52,6 +52,10 @@ fn wholes() -> Vec<Whole> {
             config.actors.slots_per_actor = 32;
         }),
         whole("MinAtar Breakout end to end, native", breakout, finer_rows),
+        whole("MinAtar Breakout end to end, native, 1 thread a batch", breakout, |config| {
+            finer_rows(config);
+            config.batch_threads = 1;
+        }),
     ];
     if torch_binary().is_some() {
         wholes.push(whole("end to end, torch", cartpole, |config| {

@@ -156,9 +156,10 @@ pub fn run(args: &Args, environments: &Registry) -> Result<(), Failure> {
 fn open(config: &Config) -> String {
     let clip = config.loss.epsilon().map_or("none".to_owned(), |epsilon| epsilon.to_string());
     format!(
-        "learner {}, learner_threads {}, kernels {}, loss.clip {clip}",
+        "learner {}, learner_threads {}, batch_threads {}, kernels {}, loss.clip {clip}",
         config.learner_name(),
         config.n_learner_threads(),
+        config.n_batch_threads(),
         config.kernels_name(),
     )
 }

@@ -20,6 +20,7 @@ impl Config {
         self.check_batch(self.n_slots())?;
         self.check_budget()?;
         self.check_threads()?;
+        self.check_batch_threads(&spec)?;
         self.check_distributed()?;
         self.check_deterministic()
     }
@@ -128,6 +129,22 @@ impl Config {
              {n_batches}; raise actors.count or actors.slots_per_actor, or lower loss.batch_slots"
         );
         Err(value("learner_threads", self.learner_threads, remedy))
+    }
+
+    /// One lane's batch is shared, and its network is one that can be.
+    fn check_batch_threads(&self, spec: &Spec) -> Result<(), ConfigError> {
+        let (n_lanes, network) = (self.n_learner_threads(), self.network(spec)?);
+        let remedy = if self.batch_threads <= 1 {
+            return Ok(());
+        } else if !self.can_share(&network) {
+            let name = network.name();
+            format!("must be 1 for {name}: threads share batches of MinAtar's network of our own")
+        } else if n_lanes > 1 {
+            format!("must be 1 with learner_threads = {n_lanes}, of which each has its own batch")
+        } else {
+            return Ok(());
+        };
+        Err(value("batch_threads", self.batch_threads, remedy))
     }
 
     /// A log of slots has all of a run, and so have statistics of what was observed.

@@ -235,13 +235,28 @@ impl Config {
 
     /// Threads that the learner runs: what 0 stands for is known.
     pub fn n_learner_threads(&self) -> usize {
-        let is_single = self.deterministic || process::n_cores() == 1;
+        let is_single = self.deterministic || self.batch_threads > 1 || process::n_cores() == 1;
         match self.learner_threads {
             0 if is_single => 1,
             // Half of the slots stay with the actors, which else would wait for the learner.
             0 => (self.ring_batches() / 2).clamp(1, 2),
             n_threads => n_threads,
         }
+    }
+
+    /// Threads that compute a batch's gradient together: what 0 stands for is known.
+    pub fn n_batch_threads(&self) -> usize {
+        let network = || self.spec().and_then(|spec| self.network(&spec));
+        let gains = || network().is_ok_and(|network| self.can_share(&network));
+        match self.batch_threads {
+            0 if self.n_learner_threads() == 1 && gains() => process::n_cores().min(2),
+            n_threads => n_threads.max(1),
+        }
+    }
+
+    /// Whether several threads can compute a batch's gradient together.
+    pub(super) fn can_share(&self, network: &NetworkSpec) -> bool {
+        matches!(self.backend(network), Ok(Backend::Native)) && native::can_share(network)
     }
 
     /// Slots of all rings together.
@@ -324,6 +339,24 @@ mod tests {
         assert_eq!(with(&|config| config.deterministic = true), 1);
         assert_eq!(with(&|config| config.actors.count = 3), 1);
         assert_eq!(with(&|config| config.loss.batch_slots = 4), 1);
+    }
+
+    #[test]
+    fn threads_share_the_batches_of_one_learner_thread_of_minatars_network() {
+        let with = |env: &str, change: &dyn Fn(&mut Config)| {
+            let mut config = Config { env: env.to_owned(), ..Config::default() };
+            config.learner_threads = 1;
+            change(&mut config);
+            [config.n_learner_threads(), config.n_batch_threads()]
+        };
+        let breakout = |change: &dyn Fn(&mut Config)| with("MinAtar/Breakout-v1", change);
+        assert_eq!(breakout(&|_| ()), [1, process::n_cores().min(2)]);
+        assert_eq!(breakout(&|config| config.deterministic = true)[1], process::n_cores().min(2));
+        assert_eq!(breakout(&|config| config.learner_threads = 2), [2, 1]);
+        assert_eq!(breakout(&|config| config.batch_threads = 1), [1, 1]);
+        let both = |config: &mut Config| (config.learner_threads, config.batch_threads) = (0, 3);
+        assert_eq!(breakout(&both), [1, 3], "who asks for these gets no second learner thread");
+        assert_eq!(with("CartPole-v1", &|_| ()), [1, 1]);
     }
 
     /// Two ranks of four actors and two slots a batch: the batches of one learner of eight actors and four.

@@ -80,6 +80,9 @@ settings! {
         /// with the actors. 0 stands for two, and for one where two cannot be had or used: on one core, with
         /// rings that hold fewer than four batches, in a deterministic run.
         learner_threads: usize = 0, Integers(0, MAX_LEARNER_THREADS, "threads");
+        /// Threads that compute the gradient of one batch together, for MinAtar's network of our own; the same weights
+        /// come out, to the last bit. 0 stands for two, and for one with several learner threads or on one core.
+        batch_threads: usize = 0, Integers(0, MAX_LEARNER_THREADS, "threads");
         /// Two runs of one seed learn the same weights, to the last bit: slots are handed back all
         /// together, when each has been learned from, so that nothing depends on who was faster. Actors
         /// and learner then take turns, which costs throughput.

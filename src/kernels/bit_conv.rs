@@ -1,152 +1,143 @@
 //! A convolution of planes of bits by a kernel of 3 × 3 with 16 outputs, a frame at a time: what a matrix product
 //! comes to where one factor holds mostly zeros and else ones.
 //!
-//! Each bit that is set adds nine rows of weights to the nine places that see it; of 400 to 1,000 bits some 6 to 46
-//! are set. The gradient is the same sum with the two sides exchanged. Places lie in a grid with a margin, so that
-//! each bit has nine of them, and none is asked whether it is there.
+//! A row of the kernel meets three bits at a place, and of their eight patterns each has its sum of weights in a
+//! table. So a row of a plane with bits adds one row of the table a place and row of the kernel, however many of
+//! its bits are set; of 40 to 100 rows some 6 to 30 have any. The gradient is the same sum with the two sides
+//! exchanged.
+
+use std::array;
 
 use super::vector::{Span, Vector};
-use super::{BitGrid, ROW_LEN, SetBit, WINDOW};
+use super::{BitGrid, BitRow, Meeting, PATTERNS, ROW_LEN, WINDOW};
 
-/// A row of the kernel's outputs.
+/// A number for each output.
 type Row = [f32; ROW_LEN];
 
-/// Rows of weights that see a bit.
-const WEIGHTS: usize = WINDOW * WINDOW;
+/// The patterns of a row of the kernel, in a plane.
+type Table = [Row; PATTERNS];
 
 /// Adds one row to another.
-///
-/// # Safety
-/// Both have [`ROW_LEN`] numbers.
 #[inline(always)]
-unsafe fn add<V: Vector>(cpu: V::Cpu, row: *const f32, sum: *mut f32) {
+fn add<V: Vector>(cpu: V::Cpu, row: &Row, sum: &mut Row) {
+    const { assert!(ROW_LEN.is_multiple_of(V::LANES)) };
     for lane in (0..ROW_LEN).step_by(V::LANES) {
-        // SAFETY: K2: the caller's promise: a row is a whole number of vectors.
+        // SAFETY: K2: a row is a whole number of vectors.
         unsafe {
-            let (row, sum) = (row.add(lane), sum.add(lane));
+            let (row, sum) = (row.as_ptr().add(lane), sum.as_mut_ptr().add(lane));
             (V::load(cpu, sum, Span::Full) + V::load(cpu, row, Span::Full)).store(sum, Span::Full);
         }
     }
 }
 
-/// The bit's rows of weights, and the place at which the last one sees it.
-///
-/// # Panics
-/// If they are not there.
-#[inline(always)]
-fn window(bit: &SetBit, grid: BitGrid, n_rows: usize) -> (usize, usize) {
-    let (first_row, place) = (bit.first_row as usize, bit.place as usize);
-    assert!(first_row + WEIGHTS <= n_rows && place < grid.n_with_margin(), "inside the matrices");
-    let last = place.checked_sub((WINDOW - 1) * (grid.stride() + 1));
-    (first_row, last.expect("each bit is seen nine times"))
-}
-
-/// `sums[P,16]`, each from the last row of `weights`, the bias, on.
+/// `sums[P,16]`, each from the last row of `tables`, the bias, on.
 #[inline(always)]
 pub(super) fn convolve_bits<V: Vector>(
     cpu: V::Cpu,
     grid: BitGrid,
-    bits: &[SetBit],
-    weights: &[f32],
-    room: &mut [f32],
+    rows: &[BitRow],
+    tables: &[f32],
     sums: &mut [f32],
 ) {
-    const { assert!(ROW_LEN.is_multiple_of(V::LANES)) };
-    let weights: &[Row] = weights.as_chunks().0;
-    let (room, sums) = (grid.with_margin_mut(room), grid.places_mut(sums));
-    let (bias, weights) = weights.split_last().expect("the bias is the last row");
-    for y in 0..grid.height {
-        for place in &mut room[grid.first_of(y)..][..grid.width] {
-            *place = *bias;
+    let (bias, tables) = tables.as_chunks().0.split_last().expect(BIAS);
+    let tables: &[Table] = tables.as_chunks().0;
+    let sums = grid.places_mut(sums);
+    sums.fill(*bias);
+    for row in rows {
+        let Some(meeting) = grid.meeting(*row) else { continue };
+        match meeting.kernel_rows.len() {
+            3 => add_sums::<V, 3>(cpu, grid, *row, meeting, tables, sums),
+            2 => add_sums::<V, 2>(cpu, grid, *row, meeting, tables, sums),
+            _ => add_sums::<V, 1>(cpu, grid, *row, meeting, tables, sums),
         }
-    }
-    for bit in bits {
-        let (first_row, last) = window(bit, grid, weights.len());
-        for weight in 0..WEIGHTS {
-            let (y, x) = (weight / WINDOW, weight % WINDOW);
-            let place = last + (WINDOW - 1 - y) * grid.stride() + WINDOW - 1 - x;
-            // SAFETY: K2: `window` has checked the first and the last one of both.
-            unsafe {
-                let row = weights.as_ptr().add(first_row + weight);
-                add::<V>(cpu, row.cast(), room.as_mut_ptr().add(place).cast());
-            }
-        }
-    }
-    for (y, sums) in sums.chunks_exact_mut(grid.width).enumerate() {
-        let places = &room[grid.first_of(y)..][..grid.width];
-        sums.iter_mut().zip(places).for_each(|(sum, place)| *sum = *place);
     }
 }
 
-/// Adds to `d_weights` the gradient of weights and bias, given that of the sums, `[P, 16]`.
+/// Adds what K rows of the kernel meet of a row of bits.
+#[inline(always)]
+fn add_sums<V: Vector, const K: usize>(
+    cpu: V::Cpu,
+    grid: BitGrid,
+    row: BitRow,
+    Meeting { top, kernel_rows, places, bits }: Meeting,
+    tables: &[Table],
+    sums: &mut [Row],
+) {
+    let tables = &tables[row.plane as usize * WINDOW..][kernel_rows];
+    let tables: &[Table; K] = tables.first_chunk().expect(AS_MANY);
+    let mut sums = sums[top * grid.width..].chunks_exact_mut(grid.width);
+    let sums: [&mut [Row]; K] =
+        array::from_fn(|_| &mut sums.next().expect(AS_MANY)[places.clone()]);
+    for (at, bit) in bits.enumerate() {
+        let pattern = row.pattern(bit);
+        for k in 0..K {
+            add::<V>(cpu, &tables[K - 1 - k][pattern], &mut sums[k][at]);
+        }
+    }
+}
+
+/// Adds to `d_tables` the gradient of the tables and the bias, given that of the sums, `[P, 16]`.
 #[inline(always)]
 pub(super) fn bit_gradient<V: Vector>(
     cpu: V::Cpu,
     grid: BitGrid,
-    bits: &[SetBit],
+    rows: &[BitRow],
     d_sums: &[f32],
-    room: &mut [f32],
-    d_weights: &mut [f32],
+    d_tables: &mut [f32],
 ) {
-    let d_weights: &mut [Row] = d_weights.as_chunks_mut().0;
-    let (room, d_sums) = (grid.with_margin_mut(room), grid.places(d_sums));
-    let (d_bias, d_weights) = d_weights.split_last_mut().expect("the bias is the last row");
-    for (y, d_sums) in d_sums.chunks_exact(grid.width).enumerate() {
-        let places = &mut room[grid.first_of(y)..][..grid.width];
-        places.iter_mut().zip(d_sums).for_each(|(place, d)| *place = *d);
-    }
-    for lane in (0..ROW_LEN).step_by(V::LANES) {
-        add_places::<V>(cpu, d_sums, lane, d_bias);
-        for bits in bits.chunk_by(|a, b| a.first_row == b.first_row) {
-            add_plane::<V>(cpu, grid, bits, room, lane, d_weights);
+    let (d_bias, d_tables) = d_tables.as_chunks_mut().0.split_last_mut().expect(BIAS);
+    let d_tables: &mut [Table] = d_tables.as_chunks_mut().0;
+    let d_sums = grid.places(d_sums);
+    add_places::<V>(cpu, d_sums, d_bias);
+    for row in rows {
+        let Some(meeting) = grid.meeting(*row) else { continue };
+        match meeting.kernel_rows.len() {
+            3 => add_gradient::<V, 3>(cpu, grid, *row, meeting, d_sums, d_tables),
+            2 => add_gradient::<V, 2>(cpu, grid, *row, meeting, d_sums, d_tables),
+            _ => add_gradient::<V, 1>(cpu, grid, *row, meeting, d_sums, d_tables),
         }
     }
 }
 
-/// The part of all places in the bias, in some of the 16 lanes.
+/// Adds the gradient of what K rows of the kernel meet of a row of bits.
 #[inline(always)]
-fn add_places<V: Vector>(cpu: V::Cpu, d_sums: &[Row], lane: usize, d_bias: &mut Row) {
-    // SAFETY: K2: each row is a whole number of vectors.
-    unsafe {
-        let mut sum = V::load(cpu, d_bias.as_ptr().add(lane), Span::Full);
-        for d in d_sums {
-            sum = sum + V::load(cpu, d.as_ptr().add(lane), Span::Full);
-        }
-        sum.store(d_bias.as_mut_ptr().add(lane), Span::Full);
-    }
-}
-
-/// The part of one plane's bits, in some of the 16 lanes: nine sums, each in a register.
-#[inline(always)]
-fn add_plane<V: Vector>(
+fn add_gradient<V: Vector, const K: usize>(
     cpu: V::Cpu,
     grid: BitGrid,
-    bits: &[SetBit],
-    room: &[Row],
-    lane: usize,
-    d_weights: &mut [Row],
+    row: BitRow,
+    Meeting { top, kernel_rows, places, bits }: Meeting,
+    d_sums: &[Row],
+    d_tables: &mut [Table],
 ) {
-    let (first_row, _) = window(&bits[0], grid, d_weights.len());
-    let rows = &mut d_weights[first_row..first_row + WEIGHTS];
-    let mut sums = [V::splat(cpu, 0.0); WEIGHTS];
-    for (sum, row) in sums.iter_mut().zip(&*rows) {
-        // SAFETY: K2: a row is a whole number of vectors.
-        *sum = unsafe { V::load(cpu, row.as_ptr().add(lane), Span::Full) };
-    }
-    for bit in bits {
-        let (_, last) = window(bit, grid, WEIGHTS + first_row);
-        for (weight, sum) in sums.iter_mut().enumerate() {
-            let (y, x) = (weight / WINDOW, weight % WINDOW);
-            let place = last + (WINDOW - 1 - y) * grid.stride() + WINDOW - 1 - x;
-            // SAFETY: K2: `window` has checked the first and the last place.
-            let d = unsafe {
-                V::load(cpu, room.as_ptr().add(place).cast::<f32>().add(lane), Span::Full)
-            };
-            *sum = *sum + d;
+    let d_tables = &mut d_tables[row.plane as usize * WINDOW..][kernel_rows];
+    let d_tables: &mut [Table; K] = d_tables.first_chunk_mut().expect(AS_MANY);
+    let mut d_sums = d_sums[top * grid.width..].chunks_exact(grid.width);
+    let d_sums: [&[Row]; K] = array::from_fn(|_| &d_sums.next().expect(AS_MANY)[places.clone()]);
+    for (at, bit) in bits.enumerate() {
+        let pattern = row.pattern(bit);
+        for k in 0..K {
+            add::<V>(cpu, &d_sums[k][at], &mut d_tables[K - 1 - k][pattern]);
         }
     }
-    for (sum, row) in sums.into_iter().zip(rows) {
-        // SAFETY: K2: a row is a whole number of vectors.
-        unsafe { sum.store(row.as_mut_ptr().add(lane), Span::Full) };
+}
+
+/// Said of a meeting.
+const AS_MANY: &str = "as many rows of the kernel as of places";
+
+/// Said of tables here.
+const BIAS: &str = "the bias is the last row";
+
+/// The part of all places in the bias.
+#[inline(always)]
+fn add_places<V: Vector>(cpu: V::Cpu, d_sums: &[Row], d_bias: &mut Row) {
+    for lane in (0..ROW_LEN).step_by(V::LANES) {
+        // SAFETY: K2: each row is a whole number of vectors.
+        unsafe {
+            let mut sum = V::load(cpu, d_bias.as_ptr().add(lane), Span::Full);
+            for d in d_sums {
+                sum = sum + V::load(cpu, d.as_ptr().add(lane), Span::Full);
+            }
+            sum.store(d_bias.as_mut_ptr().add(lane), Span::Full);
+        }
     }
 }

@@ -720,17 +720,15 @@ macro_rules! vector_kernels {
                 )
                 convolve_bits(
                     grid: super::BitGrid,
-                    bits: &[super::SetBit],
-                    weights: &[f32],
-                    room: &mut [f32],
+                    rows: &[super::BitRow],
+                    tables: &[f32],
                     sums: &mut [f32]
                 )
                 bit_gradient(
                     grid: super::BitGrid,
-                    bits: &[super::SetBit],
+                    rows: &[super::BitRow],
                     d_sums: &[f32],
-                    room: &mut [f32],
-                    d_weights: &mut [f32]
+                    d_tables: &mut [f32]
                 )
                 log_softmax(
                     logits: ndarray::ArrayView2<f32>,

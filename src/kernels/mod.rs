@@ -50,6 +50,7 @@ mod blocked;
 mod feature_major;
 mod portable;
 mod rectified;
+mod share;
 mod simd;
 mod stack;
 #[cfg(target_arch = "x86_64")]
@@ -61,10 +62,10 @@ mod vector;
 pub use avx2::Avx2;
 #[cfg(target_arch = "x86_64")]
 pub use avx512::Avx512;
-pub use bit_grid::{BitGrid, ROW_LEN, SetBit, WINDOW};
+pub use bit_grid::{BitGrid, BitRow, Meeting, PATTERNS, ROW_LEN, WINDOW, bits_of};
 pub use feature_major::FeatureMajor;
 pub use portable::Portable;
-pub use rectified::{AboveRelu, DenseRectified, Rectified, frame_tiles};
+pub use rectified::{AboveRelu, DenseRectified, READ_FRAMES, Rectified, frame_tiles};
 pub use simd::{Simd, UnknownKernels};
 pub use stack::{Affine, DenseStack, Stack};
 
@@ -84,7 +85,7 @@ pub enum Activation {
 /// # Panics
 ///
 /// Every method panics if the shapes do not fit together or if a matrix's columns are not contiguous.
-pub trait Kernels<R>: Copy + Send {
+pub trait Kernels<R>: Copy + Send + Sync {
     /// One layer: `y[O,N] = activation(w[O,I] · x[I,N] + b[O])`.
     fn dense(
         self,
@@ -121,28 +122,14 @@ pub trait Kernels<R>: Copy + Send {
     /// `c[M,N] += a[M,K] · b[N,K]ᵀ`.
     fn add_row_products(self, a: ArrayView2<R>, b: ArrayView2<R>, c: ArrayViewMut2<R>);
 
-    /// The sums `[P,16]` of one frame's bits, each from its bias on: `sums[p] = bias + Σ weights[row]` over all rows of
-    /// `weights`, `[C·9 + 1, 16]`, with which a bit is seen at place p. The bias is the last row. `room` is one for each
-    /// place with the margin, and keeps nothing.
-    fn convolve_bits(
-        self,
-        grid: BitGrid,
-        bits: &[SetBit],
-        weights: &[R],
-        room: &mut [R],
-        sums: &mut [R],
-    );
+    /// The sums `[P,16]` of one frame's bits, each from its bias on: `sums[p] = bias + Σ tables[c, k, pattern]` over
+    /// planes c and rows k of the kernel, `pattern` being the three bits that row k meets at place p. The `tables`,
+    /// `[C·3·8 + 1, 16]`, have no sum for no bits, and the bias as their last row. Rows without a bit need not be there.
+    fn convolve_bits(self, grid: BitGrid, rows: &[BitRow], tables: &[R], sums: &mut [R]);
 
-    /// Adds the gradient of the weights and the bias, `[C·9 + 1, 16]`, given that of the sums, `[P, 16]`. In `room`, a
-    /// place with the margin each, the margin is zero and stays so. Bits of a plane stand together.
-    fn bit_gradient(
-        self,
-        grid: BitGrid,
-        bits: &[SetBit],
-        d_sums: &[R],
-        room: &mut [R],
-        d_weights: &mut [R],
-    );
+    /// Adds the gradient of the tables and the bias, `[C·3·8 + 1, 16]`, given that of the sums, `[P, 16]`. What it adds
+    /// to that for no bits is of no use.
+    fn bit_gradient(self, grid: BitGrid, rows: &[BitRow], d_sums: &[R], d_tables: &mut [R]);
 
     /// Log-probabilities and probabilities of each frame:
     /// `log_p[A,N] = logits[A,N] − log Σ_A exp(logits[A,N])`, `p[A,N] = exp(log_p[A,N])`.

@@ -6,13 +6,20 @@
 
 use std::ops::Range;
 
-use ndarray::{ArrayView2, ArrayViewMut2, NdFloat, s};
+use ndarray::{ArrayView2, ArrayViewMut1, ArrayViewMut2, NdFloat, s};
 
+use super::share::{Along, Desks, in_blocks};
 use super::{Affine, FeatureMajor, Kernels};
+
+/// Frames whose derivatives are read together, and a multiple of it.
+pub const READ_FRAMES: usize = 32;
 
 /// Frames that go through the layer before the next ones: their inputs (4 kB a frame of 1,024) are then still in
 /// L2 when the layer reads them.
 const TILE_FRAMES: usize = 64;
+
+/// Inputs whose weights' gradient is computed together.
+const GRADIENT_COLUMNS: usize = 64;
 
 /// Said of matrices here.
 const WHOLE: &str = "a frame's numbers lie side by side";
@@ -27,7 +34,7 @@ pub trait Rectified<R>: Send {
     fn forward(
         &mut self,
         params: &[R],
-        write: &mut dyn FnMut(usize, &mut [R]),
+        write: &(dyn Fn(usize, &mut [R]) + Sync),
         outputs: ArrayViewMut2<R>,
     );
 
@@ -37,7 +44,7 @@ pub trait Rectified<R>: Send {
         &mut self,
         params: &[R],
         d_sums: ArrayView2<R>,
-        read: &mut dyn FnMut(usize, &[R]),
+        read: &(dyn Fn(usize, ArrayView2<R>) + Sync),
         grad: &mut [R],
     );
 }
@@ -50,7 +57,7 @@ pub struct DenseRectified<K, R> {
     /// Behind the first ReLU, `[N, I]`.
     inputs: FeatureMajor<R>,
     /// The derivative by what went into it, `[TILE_FRAMES, I]`; no rows where nothing is learned.
-    d_inputs: FeatureMajor<R>,
+    d_inputs: Desks<FeatureMajor<R>>,
 }
 
 impl<K: Kernels<R>, R: NdFloat> DenseRectified<K, R> {
@@ -58,53 +65,62 @@ impl<K: Kernels<R>, R: NdFloat> DenseRectified<K, R> {
     pub fn new(kernels: K, layer: Affine, n_frames: usize, learns: bool) -> Self {
         let n_derived = if learns { TILE_FRAMES } else { 0 };
         let frames = |n_frames| FeatureMajor::zeros(n_frames, layer.n_inputs);
-        DenseRectified { kernels, layer, inputs: frames(n_frames), d_inputs: frames(n_derived) }
+        let d_inputs = Desks::new(|| frames(n_derived));
+        DenseRectified { kernels, layer, inputs: frames(n_frames), d_inputs }
     }
 }
 
-impl<K: Kernels<R>, R: NdFloat + Send> Rectified<R> for DenseRectified<K, R> {
+impl<K: Kernels<R>, R: NdFloat + Send + Sync> Rectified<R> for DenseRectified<K, R> {
     /// Nothing: parameters are read where they lie.
     fn pack(&mut self, _: &[R]) {}
 
     fn forward(
         &mut self,
         params: &[R],
-        write: &mut dyn FnMut(usize, &mut [R]),
-        mut outputs: ArrayViewMut2<R>,
+        write: &(dyn Fn(usize, &mut [R]) + Sync),
+        outputs: ArrayViewMut2<R>,
     ) {
         let DenseRectified { kernels, layer, ref mut inputs, .. } = *self;
-        for tile in frame_tiles(outputs.nrows()) {
-            let mut inputs = inputs.view_mut().slice_move(s![tile.clone(), ..]);
-            for (frame, inputs) in tile.clone().zip(inputs.outer_iter_mut()) {
+        let n_frames = outputs.nrows();
+        let inputs = inputs.view_mut().slice_move(s![..n_frames, ..]);
+        let all = (Along::axis(0, inputs), Along::axis(0, outputs));
+        in_blocks(0..n_frames, TILE_FRAMES, all, &|frames, (mut inputs, mut outputs)| {
+            for (frame, inputs) in frames.zip(inputs.view.outer_iter_mut()) {
                 let inputs = inputs.into_slice().expect(WHOLE);
                 write(frame, inputs);
                 relu(inputs);
             }
-            let mut outputs = outputs.slice_mut(s![tile, ..]);
+            let (inputs, mut outputs) = (inputs.view.view(), outputs.view.view_mut());
             outputs.assign(&layer.bias(params));
-            kernels.add_row_products(inputs.view(), layer.weight(params), outputs.view_mut());
+            kernels.add_row_products(inputs, layer.weight(params), outputs.view_mut());
             outputs.outer_iter_mut().for_each(|row| relu(row.into_slice().expect(WHOLE)));
-        }
+        });
     }
 
     fn backward(
         &mut self,
         params: &[R],
         d_sums: ArrayView2<R>,
-        read: &mut dyn FnMut(usize, &[R]),
+        read: &(dyn Fn(usize, ArrayView2<R>) + Sync),
         grad: &mut [R],
     ) {
-        for tile in frame_tiles(d_sums.nrows()) {
-            let rows = s![tile.clone(), ..];
-            let above =
-                AboveRelu { layer: self.layer, inputs: self.inputs.view().slice_move(rows) };
-            let mut d_inputs = self.d_inputs.view_mut().slice_move(s![..tile.len(), ..]);
-            let d_sums = d_sums.slice(rows);
-            above.backward(self.kernels, params, d_sums, d_inputs.view_mut(), grad);
-            for (frame, d_inputs) in tile.zip(d_inputs.outer_iter()) {
-                read(frame, d_inputs.to_slice().expect(WHOLE));
-            }
-        }
+        let DenseRectified { kernels, layer, ref inputs, ref d_inputs } = *self;
+        let n_frames = d_sums.nrows();
+        let inputs = inputs.view().slice_move(s![..n_frames, ..]);
+        let all = (Along::axis(0, inputs), Along::axis(0, d_sums));
+        in_blocks(0..n_frames, TILE_FRAMES, all, &|frames, (inputs, d_sums)| {
+            let mut desk = d_inputs.mine();
+            let mut d_inputs = desk.view_mut().slice_move(s![..frames.len(), ..]);
+            let above = AboveRelu { layer, inputs: inputs.view };
+            above.derive_inputs(kernels, params, d_sums.view, d_inputs.view_mut());
+            read(frames.start, d_inputs.view());
+        });
+        let (d_weight, d_bias) = layer.split_mut(grad);
+        let all = (Along::axis(1, inputs), Along::axis(1, d_weight));
+        in_blocks(0..layer.n_inputs, GRADIENT_COLUMNS, all, &|_, (inputs, d_weight)| {
+            kernels.add_product(d_sums.reversed_axes(), inputs.view, d_weight.view);
+        });
+        add_bias_gradient(d_sums, d_bias);
     }
 }
 
@@ -139,18 +155,34 @@ impl<R: NdFloat> AboveRelu<'_, R> {
         kernels: impl Kernels<R>,
         params: &[R],
         d_sums: ArrayView2<R>,
-        mut d_inputs: ArrayViewMut2<R>,
+        d_inputs: ArrayViewMut2<R>,
         grad: &mut [R],
     ) {
         let (d_weight, d_bias) = self.layer.split_mut(grad);
         kernels.add_product(d_sums.reversed_axes(), self.inputs, d_weight);
-        for (sum, d_sums) in d_bias.into_iter().zip(d_sums.columns()) {
-            *sum += d_sums.sum();
-        }
+        add_bias_gradient(d_sums, d_bias);
+        self.derive_inputs(kernels, params, d_sums, d_inputs);
+    }
+
+    /// Writes the derivative by what went into the ReLU below.
+    fn derive_inputs(
+        &self,
+        kernels: impl Kernels<R>,
+        params: &[R],
+        d_sums: ArrayView2<R>,
+        mut d_inputs: ArrayViewMut2<R>,
+    ) {
         d_inputs.fill(R::zero());
         kernels.add_product(d_sums, self.layer.weight(params), d_inputs.view_mut());
         d_inputs.zip_mut_with(&self.inputs, |d, input| {
             *d = if *input > R::zero() { *d } else { R::zero() };
         });
+    }
+}
+
+/// Adds the gradient of the biases: the sums of the errors, `[N, O]`.
+fn add_bias_gradient<R: NdFloat>(d_sums: ArrayView2<R>, d_bias: ArrayViewMut1<R>) {
+    for (sum, d_sums) in d_bias.into_iter().zip(d_sums.columns()) {
+        *sum += d_sums.sum();
     }
 }

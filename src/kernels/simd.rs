@@ -6,7 +6,7 @@ use ndarray::{ArrayView1, ArrayView2, ArrayViewMut1, ArrayViewMut2};
 
 use super::tiles::{self, Emulated, TileRectified, TileStack};
 use super::{
-    Activation, Affine, BitGrid, DenseRectified, DenseStack, Kernels, Portable, Rectified, SetBit,
+    Activation, Affine, BitGrid, BitRow, DenseRectified, DenseStack, Kernels, Portable, Rectified,
     Stack, Work,
 };
 #[cfg(target_arch = "x86_64")]
@@ -246,26 +246,12 @@ impl Kernels<f32> for Simd {
         dispatch!(self.add_row_products(a, b, c))
     }
 
-    fn convolve_bits(
-        self,
-        grid: BitGrid,
-        bits: &[SetBit],
-        weights: &[f32],
-        room: &mut [f32],
-        sums: &mut [f32],
-    ) {
-        dispatch!(self.convolve_bits(grid, bits, weights, room, sums))
+    fn convolve_bits(self, grid: BitGrid, rows: &[BitRow], tables: &[f32], sums: &mut [f32]) {
+        dispatch!(self.convolve_bits(grid, rows, tables, sums))
     }
 
-    fn bit_gradient(
-        self,
-        grid: BitGrid,
-        bits: &[SetBit],
-        d_sums: &[f32],
-        room: &mut [f32],
-        d_weights: &mut [f32],
-    ) {
-        dispatch!(self.bit_gradient(grid, bits, d_sums, room, d_weights))
+    fn bit_gradient(self, grid: BitGrid, rows: &[BitRow], d_sums: &[f32], d_tables: &mut [f32]) {
+        dispatch!(self.bit_gradient(grid, rows, d_sums, d_tables))
     }
 
     fn log_softmax(

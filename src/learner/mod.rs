@@ -25,12 +25,14 @@ pub mod targets;
 pub mod task_meters;
 pub mod vtrace;
 
-use std::fmt;
 use std::panic::resume_unwind;
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::sync::{Mutex, MutexGuard};
 use std::thread;
 use std::time::Duration;
+use std::{fmt, io};
+
+use rayon::{ThreadPool, ThreadPoolBuilder};
 
 use crate::base::latency::{RunClock, monotonic_ns};
 use crate::base::units::number_of;
@@ -69,8 +71,10 @@ pub enum LearnerError {
         last: NotFinite,
     },
     /// The operating system gave no thread.
-    #[error("cannot start a learner thread: {0}; check `ulimit -u` or lower learner_threads")]
-    Thread(std::io::Error),
+    #[error(
+        "cannot start a learner thread: {0}; check `ulimit -u` or lower learner_threads and batch_threads"
+    )]
+    Thread(io::Error),
     /// The ranks of the job cannot learn together.
     #[error(transparent)]
     Cluster(#[from] ClusterError),
@@ -176,6 +180,7 @@ impl<'seg, S: MessageSink + Send> Learner<'seg, S> {
         if lock(&self.hub).exit().is_some() {
             return self.hub.into_inner().expect(NO_PANIC).finish();
         }
+        let _helpers = helpers(self.config.n_batch_threads())?;
         let lane = |number| Lane::new(number, self.config, self.segment, &self.intake, &self.hub);
         let lanes = (0..self.config.n_learner_threads()).map(lane);
         run_together(lanes.collect::<Result<_, _>>()?)?;
@@ -220,6 +225,16 @@ fn join(
         drop(done);
         Ok(joined?)
     })
+}
+
+/// Makes this thread the first of a pool of `n_threads`, which share its work on a batch until the pool is dropped.
+fn helpers(n_threads: usize) -> Result<Option<ThreadPool>, LearnerError> {
+    if n_threads == 1 || rayon::current_thread_index().is_some() {
+        return Ok(None);
+    }
+    let pool = ThreadPoolBuilder::new().num_threads(n_threads).use_current_thread();
+    let pool = pool.thread_name(|number| format!("impala-batch{number}"));
+    pool.build().map(Some).map_err(|error| LearnerError::Thread(io::Error::other(error)))
 }
 
 /// Runs the first lane on this thread and each further one on its own; the first error, if any.

@@ -210,12 +210,13 @@ impl Advisor<'_> {
     }
 
     fn one_more_thread(&self) -> Option<Change> {
-        let Summary { learner_threads: n, max_learner_threads, .. } = *self.summary;
+        let Summary { learner_threads: n, max_learner_threads, batch_threads, .. } = *self.summary;
         let more = (n + 1) as f64 / n as f64;
         // The actors that waited can produce so many times as much.
         let supply = 1.0 / (1.0 - self.shares.blocked()).max(f64::MIN_POSITIVE);
         let gain = more.min(supply).min(self.room()) - 1.0;
-        let is_worth = n < max_learner_threads && gain >= WORTH;
+        // Another learner thread would take the place of those that share its batches.
+        let is_worth = n < max_learner_threads && batch_threads <= 1 && gain >= WORTH;
         is_worth.then(|| Change::new(format!("--learner-threads {}", n + 1), gain))
     }
 

@@ -238,6 +238,7 @@ mod tests {
             seed: 1,
             learner: "native".to_owned(),
             learner_threads: 1,
+            batch_threads: 1,
             max_learner_threads: 4,
             ring_batches: 4,
             clip: None,

@@ -187,9 +187,10 @@ fn frames(summary: &Summary) -> String {
 
 /// What computed: backend, kernels and threads.
 fn backend(summary: &Summary) -> String {
-    let Summary { learner, kernels, learner_threads, .. } = summary;
+    let Summary { learner, kernels, learner_threads, batch_threads, .. } = summary;
     let kernels = if kernels.is_empty() { String::new() } else { format!(", {kernels} kernels") };
-    format!("{learner} backend{kernels}, {}", counted(*learner_threads as u64, "thread"))
+    let n_threads = learner_threads * batch_threads.max(&1);
+    format!("{learner} backend{kernels}, {}", counted(n_threads as u64, "thread"))
 }
 
 /// Of a resumed run, which figures are of the earlier run too.

@@ -10,8 +10,14 @@ pub fn resolved(summary: &Summary) -> impl Iterator<Item = (&'static str, String
     let ran = [
         ("learner", summary.learner.clone()),
         ("learner_threads", summary.learner_threads.to_string()),
+        ("batch_threads", noted(summary.batch_threads)),
         ("kernels", summary.kernels.clone()),
         ("loss.clip", clip),
     ];
     ran.into_iter().filter(|(_, ran)| !ran.is_empty())
+}
+
+/// A number of threads; nothing where none was noted.
+fn noted(n_threads: usize) -> String {
+    if n_threads > 0 { n_threads.to_string() } else { String::new() }
 }

@@ -93,9 +93,9 @@ impl Shares {
         let actors: Option<Vec<CoreSummary>> = summary.actors.iter().map(|a| a.cores).collect();
         let (actors, learner) =
             (actors.filter(|actors| !actors.is_empty())?, summary.learner_cores?);
-        let n_lanes = summary.learner_threads as f64;
+        let n_threads = (summary.learner_threads * summary.batch_threads.max(1)) as f64;
         let sum = |share: fn(&CoreSummary) -> f64| {
-            n_lanes * share(&learner) + actors.iter().map(share).sum::<f64>()
+            n_threads * share(&learner) + actors.iter().map(share).sum::<f64>()
         };
         let (used, without) = (sum(CoreSummary::on_core), sum(CoreSummary::without_core));
         let n_cores = self.cores.n_cores;

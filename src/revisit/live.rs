@@ -147,6 +147,11 @@ impl LiveRun {
         self.note.learner_threads
     }
 
+    /// How many threads compute the batch of each of them together.
+    pub fn batch_threads(&self) -> usize {
+        self.note.batch_threads
+    }
+
     /// Whether training still goes on.
     pub fn is_running(&self) -> bool {
         find_segment(&self.note).is_ok()

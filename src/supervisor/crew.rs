@@ -187,8 +187,14 @@ impl<'a> Crew<'a> {
         let spec = self.config.spec().map_err(io::Error::other)?;
         let (pid, descriptor) = (std::process::id(), segment.as_raw_fd());
         let start_ticks = start_ticks(pid).ok_or_else(|| io::Error::other("there is no /proc"))?;
-        let learner_threads = self.config.n_learner_threads();
-        let note = LiveNote { pid, start_ticks, descriptor, inode, spec, learner_threads };
-        Ok(Some(note))
+        Ok(Some(LiveNote {
+            pid,
+            start_ticks,
+            descriptor,
+            inode,
+            spec,
+            learner_threads: self.config.n_learner_threads(),
+            batch_threads: self.config.n_batch_threads(),
+        }))
     }
 }

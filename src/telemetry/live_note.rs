@@ -19,4 +19,6 @@ pub struct LiveNote {
     pub spec: Spec,
     /// Threads of the learner, whose waiting is added up.
     pub learner_threads: usize,
+    /// How many compute each one's batch together.
+    pub batch_threads: usize,
 }

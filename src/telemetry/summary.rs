@@ -321,6 +321,9 @@ pub struct Summary {
     pub kernels: String,
     /// Threads that the learner ran.
     pub learner_threads: usize,
+    /// Threads that computed each batch's gradient together; 0 in summaries of before it was noted.
+    #[serde(default)]
+    pub batch_threads: usize,
     /// Threads that the settings would have let it run.
     #[serde(default)]
     pub max_learner_threads: usize,

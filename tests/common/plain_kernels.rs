@@ -1,7 +1,7 @@
 //! The kernels as plain loops over any float: in f64 the oracle of the fast ones, and what the hand-derived
 //! gradient is checked with against finite differences.
 
-use impala::kernels::{Activation, BitGrid, Kernels, ROW_LEN, SetBit, WINDOW};
+use impala::kernels::{Activation, BitGrid, BitRow, Kernels, PATTERNS, ROW_LEN, WINDOW};
 use ndarray::{ArrayView1, ArrayView2, ArrayViewMut1, ArrayViewMut2, Axis, NdFloat, Zip};
 
 /// Kernels that are meant to be read, not to be fast.
@@ -79,34 +79,20 @@ impl<R: NdFloat> Kernels<R> for Plain {
         self.add_product(a, b.reversed_axes(), c);
     }
 
-    fn convolve_bits(
-        self,
-        grid: BitGrid,
-        bits: &[SetBit],
-        weights: &[R],
-        _room: &mut [R],
-        sums: &mut [R],
-    ) {
-        let (bias, weights) = rows(weights).split_last().unwrap();
+    fn convolve_bits(self, grid: BitGrid, bits: &[BitRow], tables: &[R], sums: &mut [R]) {
+        let (bias, tables) = rows(tables).split_last().unwrap();
         let sums = sums.as_chunks_mut().0;
         sums.fill(*bias);
-        for (row, place) in bits.iter().flat_map(|bit| seen_by(grid, bit)) {
-            add(&weights[row], &mut sums[place]);
+        for (row, place) in met(grid, bits, tables.len()) {
+            add(&tables[row], &mut sums[place]);
         }
     }
 
-    fn bit_gradient(
-        self,
-        grid: BitGrid,
-        bits: &[SetBit],
-        d_sums: &[R],
-        _room: &mut [R],
-        d_weights: &mut [R],
-    ) {
-        let (d_bias, d_weights) = d_weights.as_chunks_mut().0.split_last_mut().unwrap();
+    fn bit_gradient(self, grid: BitGrid, bits: &[BitRow], d_sums: &[R], d_tables: &mut [R]) {
+        let (d_bias, d_tables) = d_tables.as_chunks_mut().0.split_last_mut().unwrap();
         rows(d_sums).iter().for_each(|d| add(d, d_bias));
-        for (row, place) in bits.iter().flat_map(|bit| seen_by(grid, bit)) {
-            add(&rows(d_sums)[place], &mut d_weights[row]);
+        for (row, place) in met(grid, bits, d_tables.len()) {
+            add(&rows(d_sums)[place], &mut d_tables[row]);
         }
     }
 
@@ -144,17 +130,24 @@ fn add<R: NdFloat>(row: &[R; ROW_LEN], sum: &mut [R; ROW_LEN]) {
     sum.iter_mut().zip(row).for_each(|(sum, number)| *sum += *number);
 }
 
-/// The rows of weights with which a bit is seen, and the places, without the margin.
-fn seen_by(grid: BitGrid, bit: &SetBit) -> impl Iterator<Item = (usize, usize)> {
-    let margin = WINDOW - 1;
-    let (y, x) = (bit.place as usize / grid.stride(), bit.place as usize % grid.stride());
-    let first_row = bit.first_row as usize;
-    (0..WINDOW * WINDOW).filter_map(move |weight| {
-        let y = (y - weight / WINDOW).checked_sub(margin)?;
-        let x = (x - weight % WINDOW).checked_sub(margin)?;
-        let is_inside = y < grid.height && x < grid.width;
-        is_inside.then_some((first_row + weight, y * grid.width + x))
-    })
+/// The rows of the tables that places meet, and the places.
+fn met(grid: BitGrid, bits: &[BitRow], n_rows: usize) -> impl Iterator<Item = (usize, usize)> {
+    let is_set = |plane: usize, y: usize, x: usize| {
+        bits.iter().any(|row| {
+            let lies_there = (row.plane as usize, row.y as usize) == (plane, y);
+            let bit = x.checked_sub(row.x as usize).filter(|bit| *bit < BitRow::BITS);
+            lies_there && bit.is_some_and(|bit| row.bits >> bit & 1 == 1)
+        })
+    };
+    let places = (0..grid.n_places()).map(move |place| (place / grid.width, place % grid.width));
+    let tables = n_rows / PATTERNS;
+    places.flat_map(move |(y, x)| (0..tables).map(move |table| (y, x, table))).filter_map(
+        move |(y, x, table)| {
+            let cell = |bit| is_set(table / WINDOW, y + table % WINDOW, x + bit);
+            let pattern: usize = (0..WINDOW).map(|bit| usize::from(cell(bit)) << bit).sum();
+            (pattern > 0).then_some((table * PATTERNS + pattern, y * grid.width + x))
+        },
+    )
 }
 
 /// The shapes of a layer fit together: `w[O,I]`, outputs `y[O,N]`, inputs `x[I,N]`.

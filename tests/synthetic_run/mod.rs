@@ -146,6 +146,7 @@ pub fn summary(rows: &[MetricsRow], totals: &StageHistograms) -> Summary {
         learner: "native".to_owned(),
         kernels: "avx2".to_owned(),
         learner_threads: 2,
+        batch_threads: 1,
         max_learner_threads: 4,
         ring_batches: 4,
         clip: None,

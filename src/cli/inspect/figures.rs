@@ -109,7 +109,11 @@ impl Figures {
         let n_threads = live.learner_threads();
         let learner = worker("learner".into(), n_threads, [&before.learner, &now.learner], span);
         let updates = format!("{} {}", count(now.updates as f64), plural(now.updates, "update"));
-        processes.push(complete(learner, without_core(1, n_threads), updates));
+        processes.push(complete(
+            learner,
+            without_core(1, n_threads * live.batch_threads()),
+            updates,
+        ));
         for (actor, (signs, ring)) in now.actors.iter().zip(&now.rings).enumerate() {
             let cells = worker(format!("actor {actor}"), 1, [&before.actors[actor], signs], span);
             let ring = occupancy(ring, now.slots_per_actor);

@@ -74,7 +74,7 @@ pub(super) use rectified::TileRectified;
 pub(super) use stack::TileStack;
 
 /// What a processor does with tiles.
-pub trait Tiles: Copy + Send + 'static {
+pub trait Tiles: Copy + Send + Sync + 'static {
     /// Does work in code compiled for these instructions.
     fn run<W: Work>(self, work: W) -> W::Output;
 

@@ -1,5 +1,7 @@
 //! Right factors in panels of 32 columns, so that a product reads one stretch of memory from its beginning to its end.
 
+use ndarray::ArrayViewMut3;
+
 use super::words::{BLOCK, Place, TILE, Words};
 
 /// A matrix of words `[depth, columns]`, one panel of 32 columns after the other, each row by row.
@@ -34,6 +36,13 @@ impl Panels {
     pub(super) fn row_mut(&mut self, panel: usize, k: usize) -> &mut [u32; BLOCK] {
         let row = self.words.row_mut(self.row_idx(panel, k));
         row.first_chunk_mut().expect("a panel is 32 words wide")
+    }
+
+    /// All of them, `[panels, depth, 32]`.
+    pub(super) fn view_mut(&mut self) -> ArrayViewMut3<'_, u32> {
+        let (depth, words) = (self.depth, self.words.view_mut());
+        let shape = (words.nrows() / depth.max(1), depth, BLOCK);
+        words.into_shape_with_order(shape).expect("rows of panels are as long as they are wide")
     }
 
     /// The first `depth` rows of a panel.

@@ -4,9 +4,12 @@
 //! back, of two frames for the gradient of the weights. None of them is transposed but the errors for the last one,
 //! which are few.
 
-use ndarray::{ArrayView2, ArrayViewMut1, ArrayViewMut2, Axis};
+use std::ops::Range;
+
+use ndarray::{ArrayView2, ArrayViewMut1, ArrayViewMut2, ArrayViewMut3, Axis, s};
 
 use super::super::rectified::Rectified;
+use super::super::share::{Along, Desks, in_blocks};
 use super::super::{Affine, FeatureMajor, Work};
 use super::convert::Convert;
 use super::panels::Panels;
@@ -26,19 +29,24 @@ pub(in super::super) struct TileRectified<T> {
     transposed: Panels,
     /// `[O]`, and zeros up to a whole block.
     biases: Vec<f32>,
+    /// What comes out of the first ReLU, of all frames: pairs of frames, `[N/2, I]`; empty where nothing is learned.
+    kept: Panels,
+    /// The errors of the sums, of all frames: pairs of frames, `[O, N/2]`.
+    error_rows: Words,
+    desks: Desks<Desk>,
+}
+
+/// What is needed for 32 frames while they are worked on.
+struct Desk {
     /// What goes into the first ReLU, of two frames; zeros beyond I.
     two_frames: FeatureMajor<f32>,
-    /// What comes out, of 32 frames: pairs of numbers, `[32, I/2]`.
+    /// What comes out: pairs of numbers, `[32, I/2]`.
     inputs: Words,
-    /// And of all frames: pairs of frames, `[N/2, I]`; empty where nothing is learned.
-    kept: Panels,
-    /// The errors of the sums, of 32 frames: pairs of outputs, `[32, O/2]`.
+    /// The errors of the sums: pairs of outputs, `[32, O/2]`.
     errors: Words,
-    /// And of all frames: pairs of frames, `[O, N/2]`.
-    error_rows: Words,
-    /// The latter on their way there: of 16 pairs of frames all outputs, 16 side by side.
+    /// And pairs of frames: of 16 pairs all outputs, 16 side by side.
     squares: Vec<[[u32; TILE]; TILE]>,
-    /// The derivative by what went into the first ReLU, of 32 frames, `[32, I]`.
+    /// The derivative by what went into the first ReLU, `[32, I]`.
     d_inputs: FeatureMajor<f32>,
     sums: Sums,
 }
@@ -56,23 +64,21 @@ impl<T: Convert> TileRectified<T> {
             weights: Panels::zeros(n_inputs / 2, n_outputs),
             transposed: Panels::zeros(if_learns(n_outputs / 2), n_inputs),
             biases: vec![0.0; n_outputs],
-            two_frames: FeatureMajor::zeros(2, n_inputs),
-            inputs: Words::zeros(BLOCK, n_inputs / 2),
             kept: Panels::zeros(n_kept, n_inputs),
-            errors: Words::zeros(BLOCK, n_outputs / 2),
             error_rows: Words::zeros(n_outputs, n_kept),
-            squares: vec![[[0; TILE]; TILE]; n_outputs / TILE],
-            d_inputs: FeatureMajor::zeros(if_learns(BLOCK), n_inputs),
-            sums: Sums([[0.0; BLOCK]; BLOCK]),
+            desks: Desks::new(|| Desk {
+                two_frames: FeatureMajor::zeros(2, n_inputs),
+                inputs: Words::zeros(BLOCK, n_inputs / 2),
+                errors: Words::zeros(BLOCK, n_outputs / 2),
+                squares: vec![[[0; TILE]; TILE]; n_outputs / TILE],
+                d_inputs: FeatureMajor::zeros(if_learns(BLOCK), n_inputs),
+                sums: Sums([[0.0; BLOCK]; BLOCK]),
+            }),
         }
     }
 
     fn n_input_panels(&self) -> usize {
         self.layer.n_inputs.div_ceil(BLOCK)
-    }
-
-    fn n_output_panels(&self) -> usize {
-        self.layer.n_outputs.div_ceil(BLOCK)
     }
 }
 
@@ -84,20 +90,57 @@ impl<T: Convert> Rectified<f32> for TileRectified<T> {
     fn forward(
         &mut self,
         _: &[f32],
-        write: &mut dyn FnMut(usize, &mut [f32]),
+        write: &(dyn Fn(usize, &mut [f32]) + Sync),
         outputs: ArrayViewMut2<f32>,
     ) {
-        self.tiles.run(Forward { layer: self, write, outputs });
+        let TileRectified { tiles, layer, ref weights, ref biases, ref desks, .. } = *self;
+        let kept = (!self.kept.is_empty()).then(|| self.kept.view_mut());
+        let n_frames = outputs.nrows();
+        let kept = kept.map(|kept| Along::axis_of_pairs(1, kept));
+        let all = (Along::axis(0, outputs), kept);
+        in_blocks(0..n_frames, BLOCK, all, &|frames, (outputs, kept)| {
+            let (outputs, kept) = (outputs.view, kept.map(|kept| kept.view));
+            let desk = &mut *desks.mine();
+            tiles.run(Forward {
+                tiles,
+                layer,
+                weights,
+                biases,
+                desk,
+                write,
+                frames,
+                outputs,
+                kept,
+            });
+        });
     }
 
     fn backward(
         &mut self,
         _: &[f32],
         d_sums: ArrayView2<f32>,
-        read: &mut dyn FnMut(usize, &[f32]),
+        read: &(dyn Fn(usize, ArrayView2<f32>) + Sync),
         grad: &mut [f32],
     ) {
-        self.tiles.run(Backward { layer: self, d_sums, read, grad });
+        let TileRectified { tiles, layer, ref transposed, ref kept, ref desks, .. } = *self;
+        let n_frames = d_sums.nrows();
+        let n_pairs = n_frames.div_ceil(BLOCK) * TILE;
+        let rows = self.error_rows.view_mut().slice_move(s![.., ..n_pairs]);
+        let all = (Along::axis(0, d_sums), Along::axis_of_pairs(1, rows));
+        in_blocks(0..n_frames, BLOCK, all, &|frames, (d_sums, rows)| {
+            let (d_sums, rows) = (d_sums.view, rows.view);
+            let desk = &mut *desks.mine();
+            let first = frames.start;
+            tiles.run(Backward { tiles, layer, transposed, kept, desk, read, first, d_sums, rows });
+        });
+        let (weight, bias) = layer.split_mut(grad);
+        let error_rows = &self.error_rows;
+        let weight = Along::axis(1, weight);
+        in_blocks(0..layer.n_inputs, BLOCK, weight, &|inputs, Along { view: weight, .. }| {
+            let (desk, panel) = (&mut *desks.mine(), inputs.start / BLOCK);
+            tiles.run(WeightGradient { tiles, error_rows, kept, n_frames, desk, panel, weight });
+        });
+        add_bias_gradient(d_sums, bias);
     }
 }
 
@@ -175,11 +218,18 @@ fn block_of<'a>(
     })
 }
 
-/// The forward pass, as work compiled for the tiles' instructions.
+/// The forward pass of 32 frames, as work compiled for the tiles' instructions.
 struct Forward<'a, T> {
-    layer: &'a mut TileRectified<T>,
-    write: &'a mut dyn FnMut(usize, &mut [f32]),
+    tiles: T,
+    layer: Affine,
+    weights: &'a Panels,
+    biases: &'a [f32],
+    desk: &'a mut Desk,
+    write: &'a (dyn Fn(usize, &mut [f32]) + Sync),
+    frames: Range<usize>,
     outputs: ArrayViewMut2<'a, f32>,
+    /// As of [`TileRectified::kept`]; none where nothing is learned.
+    kept: Option<ArrayViewMut3<'a, u32>>,
 }
 
 impl<T: Convert> Work for Forward<'_, T> {
@@ -187,186 +237,192 @@ impl<T: Convert> Work for Forward<'_, T> {
 
     #[inline(always)]
     fn run(mut self) {
-        let n_frames = self.outputs.nrows();
-        for n in (0..n_frames).step_by(BLOCK) {
-            let width = BLOCK.min(n_frames - n);
-            for r in (0..BLOCK).step_by(2) {
-                self.layer.take_two(n + r, n_frames, self.write);
-            }
-            for panel in 0..self.layer.n_output_panels() {
-                self.layer.write_outputs(panel, n, width, &mut self.outputs);
-            }
+        for r in (0..BLOCK).step_by(2) {
+            self.take_two(r);
+        }
+        for panel in 0..self.layer.n_outputs.div_ceil(BLOCK) {
+            self.write_outputs(panel);
         }
     }
 }
 
-impl<T: Convert> TileRectified<T> {
-    /// The inputs of frame `n` and the next one, through the ReLU; zeros instead of frames from `n_frames` on.
+impl<T: Convert> Forward<'_, T> {
+    /// The inputs of frame `r` and the next one, through the ReLU; zeros instead of frames that are not there.
     #[inline(always)]
-    fn take_two(&mut self, n: usize, n_frames: usize, write: &mut dyn FnMut(usize, &mut [f32])) {
-        let mut two_frames = self.two_frames.view_mut();
+    fn take_two(&mut self, r: usize) {
+        let mut two_frames = self.desk.two_frames.view_mut();
         for half in 0..2 {
             let numbers = two_frames.row_mut(half).into_slice().expect(WHOLE);
             let numbers = &mut numbers[..self.layer.n_inputs];
-            if n + half < n_frames {
-                write(n + half, numbers);
+            if r + half < self.outputs.nrows() {
+                (self.write)(self.frames.start + r + half, numbers);
             } else {
                 numbers.fill(0.0);
             }
         }
-        self.rectify(n);
+        self.rectify(r);
     }
 
     /// Two frames behind the ReLU, as they are multiplied.
     #[inline(always)]
-    fn rectify(&mut self, n: usize) {
-        let two_frames = self.two_frames.view_mut();
-        let (mut even, mut odd) = two_frames.split_at(Axis(0), 1);
-        let even = even.as_slice_mut().expect(WHOLE).as_chunks_mut::<BLOCK>().0;
-        let odd = odd.as_slice_mut().expect(WHOLE).as_chunks_mut::<BLOCK>().0;
-        for (panel, (even, odd)) in even.iter_mut().zip(odd).enumerate() {
-            self.tiles.rectify(even);
-            self.tiles.rectify(odd);
-            for (half, numbers) in [&*even, &*odd].into_iter().enumerate() {
-                let words = &mut self.inputs.row_mut(n % BLOCK + half)[panel * TILE..];
-                self.tiles.pairs(numbers, words.first_chunk_mut().expect("room for the inputs"));
+    fn rectify(&mut self, r: usize) {
+        let (even, odd) = self.desk.two_frames.view_mut().split_at(Axis(0), 1);
+        let mut two = [even, odd].map(|row| row.into_slice().expect(WHOLE));
+        for (half, row) in two.iter_mut().enumerate() {
+            let words = self.desk.inputs.row_mut(r + half).as_chunks_mut::<TILE>().0;
+            for (numbers, words) in row.as_chunks_mut::<BLOCK>().0.iter_mut().zip(words) {
+                self.tiles.rectify(numbers);
+                self.tiles.pairs(numbers, words);
             }
-            if !self.kept.is_empty() {
-                self.tiles.interleave(even, odd, self.kept.row_mut(panel, n / 2));
-            }
+        }
+        let Some(kept) = &mut self.kept else { return };
+        let [even, odd] = two.map(|row| row.as_chunks::<BLOCK>().0);
+        let mut kept = kept.index_axis_mut(Axis(1), r / 2);
+        for ((even, odd), words) in even.iter().zip(odd).zip(kept.outer_iter_mut()) {
+            let words = words.into_slice().expect(WHOLE).first_chunk_mut().expect(WHOLE);
+            self.tiles.interleave(even, odd, words);
         }
     }
 
-    /// The outputs of a panel, of `width` frames from `n` on.
+    /// The outputs of a panel.
     #[inline(always)]
-    fn write_outputs(
-        &mut self,
-        panel: usize,
-        n: usize,
-        width: usize,
-        outputs: &mut ArrayViewMut2<f32>,
-    ) {
-        let first = panel * BLOCK;
+    fn write_outputs(&mut self, panel: usize) {
+        let (first, width) = (panel * BLOCK, self.outputs.nrows());
         let columns = BLOCK.min(self.layer.n_outputs - first);
         let pairs = self.layer.n_inputs.div_ceil(2);
         let (height, depth) = (width.next_multiple_of(TILE), pairs.next_multiple_of(TILE));
         let factors = Factors {
-            left: self.inputs.at([0, 0], [height, depth]),
+            left: self.desk.inputs.at([0, 0], [height, depth]),
             right: self.weights.at(panel, depth),
         };
         let size = Size { rows: width, columns: columns.next_multiple_of(TILE), pairs };
+        let sums = &mut self.desk.sums;
         // SAFETY: K3: the places were asked for by these sizes.
-        unsafe { self.tiles.product(factors, size, &mut self.sums) };
+        unsafe { self.tiles.product(factors, size, sums) };
         let biases = &self.biases.as_chunks().0[panel];
-        for (r, sums) in self.sums.0[..width].iter_mut().enumerate() {
+        for (row, sums) in self.outputs.outer_iter_mut().zip(&mut sums.0) {
             self.tiles.rectify_biased(sums, biases);
-            let row = outputs.row_mut(n + r).into_slice().expect(WHOLE);
+            let row = row.into_slice().expect(WHOLE);
             row[first..first + columns].copy_from_slice(&sums[..columns]);
         }
     }
 }
 
-/// The backward pass, as work compiled for the tiles' instructions.
+/// The errors of 32 frames and what they are below the layer, as work compiled for the tiles' instructions.
 struct Backward<'a, T> {
-    layer: &'a mut TileRectified<T>,
+    tiles: T,
+    layer: Affine,
+    transposed: &'a Panels,
+    kept: &'a Panels,
+    desk: &'a mut Desk,
+    read: &'a (dyn Fn(usize, ArrayView2<f32>) + Sync),
+    first: usize,
     d_sums: ArrayView2<'a, f32>,
-    read: &'a mut dyn FnMut(usize, &[f32]),
-    grad: &'a mut [f32],
+    /// As of [`TileRectified::error_rows`].
+    rows: ArrayViewMut2<'a, u32>,
 }
 
 impl<T: Convert> Work for Backward<'_, T> {
     type Output = ();
 
     #[inline(always)]
-    fn run(self) {
-        let Backward { layer, d_sums, read, grad } = self;
-        let n_frames = d_sums.nrows();
-        for n in (0..n_frames).step_by(BLOCK) {
-            let width = BLOCK.min(n_frames - n);
-            layer.pack_errors(d_sums, n);
-            for panel in 0..layer.n_input_panels() {
-                layer.derive_inputs(panel, n, width);
-            }
-            for (frame, d_inputs) in (n..n + width).zip(layer.d_inputs.view().outer_iter()) {
-                read(frame, &d_inputs.to_slice().expect(WHOLE)[..layer.layer.n_inputs]);
-            }
+    fn run(mut self) {
+        self.pack_errors();
+        for panel in 0..self.layer.n_inputs.div_ceil(BLOCK) {
+            self.derive_inputs(panel);
         }
-        let (weight, bias) = layer.layer.split_mut(grad);
-        layer.add_weight_gradient(n_frames, weight);
-        add_bias_gradient(d_sums, bias);
+        let there = s![..self.d_sums.nrows(), ..self.layer.n_inputs];
+        (self.read)(self.first, self.desk.d_inputs.view().slice_move(there));
     }
 }
 
-impl<T: Convert> TileRectified<T> {
-    /// The errors of 32 frames; zeros for frames beyond the last.
+impl<T: Convert> Backward<'_, T> {
+    /// The errors; zeros for frames beyond the last.
     #[inline(always)]
-    fn pack_errors(&mut self, d_sums: ArrayView2<f32>, n: usize) {
+    fn pack_errors(&mut self) {
         for k in 0..TILE {
-            for panel in 0..self.n_output_panels() {
+            for panel in 0..self.layer.n_outputs.div_ceil(BLOCK) {
                 let (mut even, mut odd) = ([0.0; BLOCK], [0.0; BLOCK]);
-                let even = block_of(d_sums, n + 2 * k, panel * BLOCK, &mut even);
-                let odd = block_of(d_sums, n + 2 * k + 1, panel * BLOCK, &mut odd);
+                let d_sums = self.d_sums;
+                let even = block_of(d_sums, 2 * k, panel * BLOCK, &mut even);
+                let odd = block_of(d_sums, 2 * k + 1, panel * BLOCK, &mut odd);
                 for (half, numbers) in [even, odd].into_iter().enumerate() {
-                    let words = &mut self.errors.row_mut(2 * k + half)[panel * TILE..];
+                    let words = &mut self.desk.errors.row_mut(2 * k + half)[panel * TILE..];
                     self.tiles.pairs(numbers, words.first_chunk_mut().expect("room for errors"));
                 }
                 let mut words = [0; BLOCK];
                 self.tiles.interleave(even, odd, &mut words);
                 let halves = words.as_chunks::<TILE>().0;
-                let squares = &mut self.squares[2 * panel..][..2];
+                let squares = &mut self.desk.squares[2 * panel..][..2];
                 squares.iter_mut().zip(halves).for_each(|(square, half)| square[k] = *half);
             }
         }
-        for (square, o) in self.squares.iter_mut().zip((0..).step_by(TILE)) {
+        let mut rows = self.rows.outer_iter_mut();
+        for square in &mut self.desk.squares {
             self.tiles.transpose(square);
-            for (words, o) in square.iter().zip(o..) {
-                self.error_rows.row_mut(o)[n / 2..n / 2 + TILE].copy_from_slice(words);
+            for (words, row) in square.iter().zip(&mut rows) {
+                row.into_slice().expect(WHOLE).copy_from_slice(words);
             }
         }
     }
 
-    /// The derivative by 32 inputs of `width` frames, through the ReLU below them.
+    /// The derivative by 32 inputs, through the ReLU below them.
     #[inline(always)]
-    fn derive_inputs(&mut self, panel: usize, n: usize, width: usize) {
+    fn derive_inputs(&mut self, panel: usize) {
+        let width = self.d_sums.nrows();
         let pairs = self.layer.n_outputs.div_ceil(2);
         let (height, depth) = (width.next_multiple_of(TILE), pairs.next_multiple_of(TILE));
         let factors = Factors {
-            left: self.errors.at([0, 0], [height, depth]),
+            left: self.desk.errors.at([0, 0], [height, depth]),
             right: self.transposed.at(panel, depth),
         };
         let size = Size { rows: width, columns: BLOCK, pairs };
+        let sums = &mut self.desk.sums;
         // SAFETY: K3: the places were asked for by these sizes.
-        unsafe { self.tiles.product(factors, size, &mut self.sums) };
-        let mut d_inputs = self.d_inputs.view_mut();
-        for (r, sums) in self.sums.0[..width].iter().enumerate() {
+        unsafe { self.tiles.product(factors, size, sums) };
+        let mut d_inputs = self.desk.d_inputs.view_mut();
+        for (r, sums) in sums.0[..width].iter().enumerate() {
             // A number behind the ReLU is not 0 where it was above; its sign does not count.
-            let numbers = (self.kept.row(panel, (n + r) / 2), r % 2);
+            let numbers = (self.kept.row(panel, (self.first + r) / 2), r % 2);
             let row = d_inputs.row_mut(r).into_slice().expect(WHOLE);
             self.tiles.where_not_zero(sums, numbers, &mut row.as_chunks_mut().0[panel]);
         }
     }
+}
 
-    /// Adds the gradient of the weights. A panel of inputs stays in L1 for all outputs.
+/// The gradient of the weights of 32 inputs, as work compiled for the tiles' instructions. These inputs stay in L1
+/// for all outputs.
+struct WeightGradient<'a, T> {
+    tiles: T,
+    error_rows: &'a Words,
+    kept: &'a Panels,
+    n_frames: usize,
+    desk: &'a mut Desk,
+    panel: usize,
+    weight: ArrayViewMut2<'a, f32>,
+}
+
+impl<T: Convert> Work for WeightGradient<'_, T> {
+    type Output = ();
+
     #[inline(always)]
-    fn add_weight_gradient(&mut self, n_frames: usize, mut dw: ArrayViewMut2<f32>) {
-        let pairs = n_frames.div_ceil(2);
+    fn run(mut self) {
+        let pairs = self.n_frames.div_ceil(2);
         let depth = pairs.next_multiple_of(TILE);
-        let (n_outputs, n_inputs) = dw.dim();
-        for (panel, i) in (0..n_inputs).step_by(BLOCK).enumerate() {
-            let columns = BLOCK.min(n_inputs - i);
-            for o in (0..n_outputs).step_by(BLOCK) {
-                let rows = BLOCK.min(n_outputs - o);
-                let factors = Factors {
-                    left: self.error_rows.at([o, 0], [rows.next_multiple_of(TILE), depth]),
-                    right: self.kept.at(panel, depth),
-                };
-                let size = Size { rows, columns: columns.next_multiple_of(TILE), pairs };
-                // SAFETY: K3: the places were asked for by these sizes.
-                unsafe { self.tiles.product(factors, size, &mut self.sums) };
-                for (r, sums) in self.sums.0[..rows].iter().enumerate() {
-                    let dw = dw.row_mut(o + r).into_slice().expect(WHOLE);
-                    dw[i..i + columns].iter_mut().zip(sums).for_each(|(dw, sum)| *dw += sum);
-                }
+        let (n_outputs, columns) = self.weight.dim();
+        for o in (0..n_outputs).step_by(BLOCK) {
+            let rows = BLOCK.min(n_outputs - o);
+            let factors = Factors {
+                left: self.error_rows.at([o, 0], [rows.next_multiple_of(TILE), depth]),
+                right: self.kept.at(self.panel, depth),
+            };
+            let size = Size { rows, columns: columns.next_multiple_of(TILE), pairs };
+            let sums = &mut self.desk.sums;
+            // SAFETY: K3: the places were asked for by these sizes.
+            unsafe { self.tiles.product(factors, size, sums) };
+            for (r, sums) in sums.0[..rows].iter().enumerate() {
+                let weight = self.weight.row_mut(o + r).into_slice().expect(WHOLE);
+                weight.iter_mut().zip(sums).for_each(|(weight, sum)| *weight += sum);
             }
         }
     }

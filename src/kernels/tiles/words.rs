@@ -1,5 +1,7 @@
 //! Matrices of pairs of bf16, and the block of f32 that a product leaves.
 
+use ndarray::ArrayViewMut2;
+
 /// Rows of a tile, and pairs in one of its rows: what a tile register of AMX holds.
 pub(super) const TILE: usize = 16;
 
@@ -46,6 +48,12 @@ impl Words {
     pub(super) fn row_mut(&mut self, row: usize) -> &mut [u32] {
         let start = self.first + row * self.stride;
         &mut self.storage[start..start + self.stride]
+    }
+
+    /// All of it, with the columns that make rows whole.
+    pub(super) fn view_mut(&mut self) -> ArrayViewMut2<'_, u32> {
+        let words = &mut self.storage[self.first..][..self.rows * self.stride];
+        ArrayViewMut2::from_shape((self.rows, self.stride), words).expect("row after row")
     }
 
     /// A row, with the columns that make its length whole.

@@ -6,7 +6,7 @@ use crate::config::{Config, dotted};
 use crate::state::{Counters, LearnerState, RecentReturns};
 
 /// Settings in which machines may differ, and everything that a run says of itself alone.
-const OF_ONE_MACHINE: [&str; 3] = ["kernels", "learner_threads", "python"];
+const OF_ONE_MACHINE: [&str; 4] = ["kernels", "learner_threads", "batch_threads", "python"];
 
 /// All that ranks must have in common, a line each.
 pub fn settings_of(config: &Config) -> String {

@@ -1,151 +1,178 @@
 //! A 3 × 3 convolution with 16 outputs on planes of bits, forward and back, a frame at a time.
 //!
-//! Owns: which bits are set, the weights as rows, and their gradient; the arithmetic is
+//! Owns: which rows have bits, the tables of sums of weights, and their gradient; the arithmetic is
 //! [`Kernels::convolve_bits`] and [`Kernels::bit_gradient`]. Letters: C planes, P places of the convolution.
 
 use ndarray::{ArrayView1, ArrayView2, ArrayViewMut1, ArrayViewMut2, NdFloat};
 
-use crate::kernels::{BitGrid, FeatureMajor, Kernels, ROW_LEN, SetBit, WINDOW};
+use std::sync::Mutex;
 
-/// The convolution, its weights as rows, and their gradient.
+use crate::kernels::{
+    BitGrid, BitRow, FeatureMajor, Kernels, PATTERNS, READ_FRAMES, ROW_LEN, WINDOW, bits_of,
+};
+
+/// The convolution, its tables, and their gradient.
 #[derive(Debug)]
 pub(super) struct BitConv<R> {
     grid: BitGrid,
     /// C·H·W.
     n_bits: usize,
-    /// What each of the bits is where it is set, and as many more as fill up [`GROUP`].
-    bits: Vec<SetBit>,
-    /// Those that are, of one frame after the other. Where each frame's end.
-    set: Vec<SetBit>,
+    stretches: Vec<Stretch>,
+    /// Rows with bits that are set, of one frame after the other, and room. Where each frame's end.
+    rows: Vec<BitRow>,
     ends: Vec<usize>,
-    /// `[C·9 + 1, 16]`, the bias last; one row behind the other.
-    weights: FeatureMajor<R>,
-    d_weights: FeatureMajor<R>,
-    /// Sums of one frame and their derivative, in the grid with its margin.
-    room: FeatureMajor<R>,
-    d_room: FeatureMajor<R>,
+    /// `[C·3·8 + 1, 16]`: of each plane and row of the kernel the sum of weights of each pattern of three bits, and
+    /// the bias; one row behind the other.
+    tables: FeatureMajor<R>,
+    /// Their gradient, of each block of frames that is read together.
+    d_tables: Vec<Mutex<FeatureMajor<R>>>,
 }
+
+/// Where a row of bits lies in a frame.
+#[derive(Clone, Copy, Debug)]
+struct Stretch {
+    first: usize,
+    /// The row, with all bits set.
+    whole: BitRow,
+}
+
+impl Stretch {
+    /// The row, of a frame's bytes.
+    #[inline(always)]
+    fn of(&self, bytes: &[u8]) -> BitRow {
+        let bytes = &bytes[self.first..];
+        let bytes = bytes.first_chunk().copied().unwrap_or_else(|| {
+            let mut filled_up = [0; BitRow::BITS];
+            filled_up[..bytes.len()].copy_from_slice(bytes);
+            filled_up
+        });
+        BitRow { bits: self.whole.bits & bits_of(bytes), ..self.whole }
+    }
+}
+
+/// A number for each output.
+type Row<R> = [R; ROW_LEN];
 
 impl<R: NdFloat> BitConv<R> {
     /// For `n_frames` of planes `[C, H, W]`, with all-zero weights.
     pub(super) fn new([channels, height, width]: [usize; 3], n_frames: usize) -> Self {
-        let grid = BitGrid::of([height, width]);
-        let of_plane = |plane| {
-            let cells = (0..height).flat_map(move |y| (0..width).map(move |x| [y, x]));
-            cells.map(move |cell| grid.bit(plane, cell))
-        };
-        let mut bits: Vec<SetBit> = (0..channels).flat_map(of_plane).collect();
-        let n_bits = bits.len();
-        bits.resize(n_bits + GROUP + 1, bits[0]);
-        let rows = |n_rows: usize| FeatureMajor::zeros(1, n_rows * ROW_LEN);
+        let (grid, n_bits) = (BitGrid::of([height, width]), channels * height * width);
+        let stretches = (0..channels).flat_map(|plane| {
+            grid.rows(plane).map(move |row| {
+                let (y, x) = (row.y as usize, row.x as usize);
+                let n_beyond = BitRow::BITS.saturating_sub(width - x);
+                let whole = BitRow { bits: u16::MAX >> n_beyond, ..row };
+                Stretch { first: (plane * height + y) * width + x, whole }
+            })
+        });
+        let stretches: Vec<Stretch> = stretches.collect();
+        let tables = || FeatureMajor::zeros(1, (channels * WINDOW * PATTERNS + 1) * ROW_LEN);
         BitConv {
             grid,
             n_bits,
-            // Room for frames of nothing but ones, of which hardly any is ever touched.
-            set: Vec::with_capacity(n_frames * n_bits + 4),
+            rows: vec![BitRow::default(); n_frames * stretches.len() + 1],
             ends: Vec::with_capacity(n_frames),
-            bits,
-            weights: rows(channels * WINDOW * WINDOW + 1),
-            d_weights: rows(channels * WINDOW * WINDOW + 1),
-            room: rows(grid.n_with_margin()),
-            d_room: rows(grid.n_with_margin()),
+            stretches,
+            tables: tables(),
+            d_tables: (0..n_frames.div_ceil(READ_FRAMES)).map(|_| Mutex::new(tables())).collect(),
         }
     }
 
     /// Takes weights `[16, C·9]` and bias.
     pub(super) fn load(&mut self, weight: ArrayView2<R>, bias: ArrayView1<R>) {
-        let values = weight.reversed_axes().into_iter().chain(bias);
-        self.weights.view_mut().iter_mut().zip(values).for_each(|(own, value)| *own = *value);
+        let tables = self.tables.view_mut().into_slice().expect(WHOLE);
+        let (last, tables) = tables.as_chunks_mut().0.split_last_mut().expect(BIAS);
+        last.iter_mut().zip(bias).for_each(|(own, bias)| *own = *bias);
+        let tables: &mut [[Row<R>; PATTERNS]] = tables.as_chunks_mut().0;
+        for (column, weight) in weight.columns().into_iter().enumerate() {
+            let (table, bit) = (&mut tables[column / WINDOW], 1 << (column % WINDOW));
+            // Patterns whose highest bit is this one: each of those before it, and the bit.
+            for before in 0..bit {
+                let sum = table[before];
+                let both = sum.into_iter().zip(weight);
+                let with = table[before + bit].iter_mut().zip(both);
+                with.for_each(|(with, (sum, weight))| *with = sum + *weight);
+            }
+        }
     }
 
-    /// Begins with the first frame again.
-    pub(super) fn begin(&mut self) {
-        self.set.clear();
+    /// Takes all frames' bits `[N, C·H·W]`.
+    pub(super) fn see(&mut self, bits: ArrayView2<u8>) {
         self.ends.clear();
+        for bits in bits.outer_iter() {
+            self.find(bits.to_slice().expect(WHOLE));
+        }
     }
 
-    /// Writes the sums `[P, 16]` of the next frame's bits `[C·H·W]`.
-    pub(super) fn forward(&mut self, kernels: impl Kernels<R>, bits: &[u8], sums: &mut [R]) {
-        let frame = self.ends.len();
-        self.find(bits);
-        let weights = self.weights.view().to_slice().expect(WHOLE);
-        let room = self.room.view_mut().into_slice().expect(WHOLE);
-        let set = set_of(&self.set, &self.ends, frame);
-        kernels.convolve_bits(self.grid, set, weights, room, sums);
+    /// Writes the sums `[P, 16]` of a frame.
+    pub(super) fn forward(&self, kernels: impl Kernels<R>, frame: usize, sums: &mut [R]) {
+        let tables = self.tables.view().to_slice().expect(WHOLE);
+        kernels.convolve_bits(self.grid, self.rows_of(frame), tables, sums);
     }
 
-    /// Begins a new gradient.
-    pub(super) fn clear_gradient(&mut self) {
-        self.d_weights.view_mut().fill(R::zero());
+    /// Keeps the gradient of frames from one on, by the derivative of their sums, `[n, P·16]` and more.
+    pub(super) fn backward(&self, kernels: impl Kernels<R>, first: usize, d_sums: ArrayView2<R>) {
+        let mut d_tables = self.d_tables[first / READ_FRAMES].lock().expect(ALONE);
+        let d_tables = d_tables.view_mut().into_slice().expect(WHOLE);
+        d_tables.fill(R::zero());
+        let n_sums = self.grid.n_places() * ROW_LEN;
+        for (frame, d_sums) in (first..).zip(d_sums.outer_iter()) {
+            let d_sums = &d_sums.to_slice().expect(WHOLE)[..n_sums];
+            kernels.bit_gradient(self.grid, self.rows_of(frame), d_sums, d_tables);
+        }
     }
 
-    /// Adds to the gradient what a frame has of it, by the derivative of its sums, `[P, 16]`.
-    pub(super) fn backward(&mut self, kernels: impl Kernels<R>, frame: usize, d_sums: &[R]) {
-        let set = set_of(&self.set, &self.ends, frame);
-        let room = self.d_room.view_mut().into_slice().expect(WHOLE);
-        let d_weights = self.d_weights.view_mut().into_slice().expect(WHOLE);
-        kernels.bit_gradient(self.grid, set, d_sums, room, d_weights);
+    /// The rows of a frame.
+    fn rows_of(&self, frame: usize) -> &[BitRow] {
+        let first = frame.checked_sub(1).map_or(0, |before| self.ends[before]);
+        &self.rows[first..self.ends[frame]]
     }
 
-    /// Adds the gradient to that of weights `[16, C·9]` and bias.
-    pub(super) fn add_gradient(&self, d_weight: ArrayViewMut2<R>, d_bias: ArrayViewMut1<R>) {
-        let sums = d_weight.reversed_axes().into_iter().chain(d_bias);
-        sums.zip(self.d_weights.view()).for_each(|(sum, d)| *sum += *d);
+    /// Adds the gradient of the first `n_frames` to that of weights `[16, C·9]` and bias.
+    pub(super) fn add_gradient(
+        &mut self,
+        n_frames: usize,
+        mut d_weight: ArrayViewMut2<R>,
+        d_bias: ArrayViewMut1<R>,
+    ) {
+        let blocks = self.d_tables[..n_frames.div_ceil(READ_FRAMES)].iter_mut();
+        let sum = blocks.map(|block| block.get_mut().expect(ALONE)).reduce(|sum, d_tables| {
+            sum.view_mut().zip_mut_with(&d_tables.view(), |sum, d| *sum += *d);
+            sum
+        });
+        let Some(d_tables) = &sum else { return };
+        let d_tables = d_tables.view().to_slice().expect(WHOLE);
+        let (last, d_tables) = d_tables.as_chunks().0.split_last().expect(BIAS);
+        d_bias.into_iter().zip(last).for_each(|(sum, d)| *sum += *d);
+        let d_tables: &[[Row<R>; PATTERNS]] = d_tables.as_chunks().0;
+        for (column, d_weight) in d_weight.columns_mut().into_iter().enumerate() {
+            let (d_table, bit) = (&d_tables[column / WINDOW], 1 << (column % WINDOW));
+            let with = (0..PATTERNS).filter(|pattern| pattern & bit != 0);
+            for (output, sum) in d_weight.into_iter().enumerate() {
+                *sum += with.clone().fold(R::zero(), |d, pattern| d + d_table[pattern][output]);
+            }
+        }
     }
 
-    /// Appends a frame's bits that are set. They are taken four at a time, of which the last ones may be none and are
-    /// cut off: a loop whose length changes with each bit of a game is guessed wrong again and again.
+    /// Appends a frame's rows with bits that are set. No branch depends on a bit: it would be guessed wrong again and
+    /// again.
     fn find(&mut self, bits: &[u8]) {
         assert_eq!(bits.len(), self.n_bits, "as many bits as the planes have");
-        for (first, bytes) in (0..).step_by(GROUP).zip(bits.chunks(GROUP)) {
-            let mut left = match bytes.first_chunk() {
-                Some(whole) => mask_of(whole),
-                None => mask_of(&filled_up(bytes)),
-            };
-            let (n_left, known) = (left.count_ones() as usize, &self.bits[first..]);
-            let end = self.set.len() + n_left;
-            for _ in 0..n_left.div_ceil(4) {
-                let mut four = [SetBit::default(); 4];
-                for bit in &mut four {
-                    *bit = known[left.trailing_zeros() as usize];
-                    left &= left.wrapping_sub(1);
-                }
-                self.set.extend_from_slice(&four);
-            }
-            self.set.truncate(end);
+        let mut end = self.ends.last().copied().unwrap_or(0);
+        for stretch in &self.stretches {
+            let row = stretch.of(bits);
+            self.rows[end] = row;
+            end += usize::from(row.bits != 0);
         }
-        self.ends.push(self.set.len());
+        self.ends.push(end);
     }
 }
 
-/// The bits of a frame that are set.
-fn set_of<'a>(set: &'a [SetBit], ends: &[usize], frame: usize) -> &'a [SetBit] {
-    let first = frame.checked_sub(1).map_or(0, |before| ends[before]);
-    &set[first..ends[frame]]
-}
-
-/// Bytes that are looked at together.
-const GROUP: usize = u64::BITS as usize;
-
-/// Which bytes are not 0.
-fn mask_of(bytes: &[u8; GROUP]) -> u64 {
-    const LOW: u64 = 0x7f7f_7f7f_7f7f_7f7f;
-    let mut mask = 0;
-    for (at, eight) in (0..).step_by(8).zip(bytes.as_chunks().0) {
-        let bytes = u64::from_le_bytes(*eight);
-        // The highest bit of each byte that is not 0, and then these eight bits side by side.
-        let high = (((bytes & LOW) + LOW) | bytes) & !LOW;
-        mask |= (high >> 7).wrapping_mul(0x0102_0408_1020_4080) >> 56 << at;
-    }
-    mask
-}
-
-/// The last bytes, and zeros behind them.
-fn filled_up(bytes: &[u8]) -> [u8; GROUP] {
-    let mut group = [0; GROUP];
-    group[..bytes.len()].copy_from_slice(bytes);
-    group
-}
+/// Said of a lock.
+const ALONE: &str = "nobody panicked while he had it";
 
 /// Said of matrices here.
 const WHOLE: &str = "there is one row";
+
+/// Said of tables here.
+const BIAS: &str = "the bias is the last row";

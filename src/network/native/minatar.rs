@@ -58,17 +58,17 @@ impl<K: Kernels<R> + 'static, R: NdFloat + Send> Minatar<K, R> {
         mut outputs: ArrayViewMut2<R>,
     ) {
         let Minatar { kernels, ref mut conv, n_seen, ref mut dense, ref mut hidden, .. } = *self;
-        conv.begin();
-        let mut see = |frame: usize, inputs: &mut [R]| {
+        conv.see(bits);
+        let see = |frame: usize, inputs: &mut [R]| {
             let (sums, told) = inputs.split_at_mut(n_seen);
-            conv.forward(kernels, bits.row(frame).to_slice().expect(WHOLE), sums);
+            conv.forward(kernels, frame, sums);
             if !told.is_empty() {
                 let task = &tasks[frame % tasks.len()..][..1];
                 tell_tasks(task, ArrayViewMut1::from(told).insert_axis(Axis(1)));
             }
         };
         let mut hidden = hidden.view_mut().slice_move(s![..bits.nrows(), ..]);
-        dense.forward(params, &mut see, hidden.view_mut());
+        dense.forward(params, &see, hidden.view_mut());
         outputs.assign(&head.bias(params).insert_axis(Axis(1)));
         kernels.add_row_products(head.weight(params), hidden.view(), outputs);
     }
@@ -83,7 +83,7 @@ impl<K: Kernels<R> + 'static, R: NdFloat + Send> Minatar<K, R> {
         mut d_hidden: ArrayViewMut2<R>,
         grad: &mut [R],
     ) {
-        let Minatar { kernels, ref mut conv, n_seen, ref mut dense, ref hidden, .. } = *self;
+        let Minatar { kernels, ref mut conv, ref mut dense, ref hidden, .. } = *self;
         for tile in frame_tiles(d_outputs.ncols()) {
             let rows = s![tile.clone(), ..];
             let heads =
@@ -91,19 +91,14 @@ impl<K: Kernels<R> + 'static, R: NdFloat + Send> Minatar<K, R> {
             let d_outputs = d_outputs.slice(s![.., tile]).reversed_axes();
             heads.backward(kernels, params, d_outputs, d_hidden.slice_mut(rows), grad);
         }
-        conv.clear_gradient();
-        let mut collect = |frame: usize, d_inputs: &[R]| {
-            conv.backward(kernels, frame, &d_inputs[..n_seen]);
-        };
+        let collect =
+            |first: usize, d_inputs: ArrayView2<R>| conv.backward(kernels, first, d_inputs);
         let d_hidden = d_hidden.slice(s![..d_outputs.ncols(), ..]);
-        dense.backward(params, d_hidden, &mut collect, grad);
+        dense.backward(params, d_hidden, &collect, grad);
         let (d_weight, d_bias) = self.layout.torso()[0].split_mut(grad);
-        conv.add_gradient(d_weight, d_bias);
+        conv.add_gradient(d_outputs.ncols(), d_weight, d_bias);
     }
 }
-
-/// Said of observations here.
-const WHOLE: &str = "a frame's numbers lie side by side";
 
 /// The network with weights of its own, which acts in E environments.
 pub(super) struct MinatarActing {

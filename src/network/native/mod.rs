@@ -27,6 +27,12 @@ pub fn supports(spec: &NetworkSpec) -> bool {
     }
 }
 
+/// Whether several threads can share a pass of `spec`: blocks of frames are worth a meeting where its dense layer is
+/// large.
+pub fn can_share(spec: &NetworkSpec) -> bool {
+    supports(spec) && matches!(spec.torso, Torso::Minatar)
+}
+
 /// The network of `spec` as it acts in `n_envs` environments of one task, with all-zero weights.
 ///
 /// # Panics
