@@ -26,6 +26,7 @@
 //! | `rectified.rs` | a layer between two ReLUs, which takes its inputs frame by frame |
 //! | `tiles/` | the same in bf16, with layouts of its own |
 //! | `bit_conv.rs`, `bit_grid.rs` | a convolution of planes of bits |
+//! | `share.rs` | blocks of a matrix among threads |
 //! | `feature_major.rs` | a matrix that lies as the kernels like it |
 //! | `tanh_table.rs` | tanh in 32 pieces |
 //! | `avx2.rs`, `avx512.rs` | that vector in one instruction set each |
