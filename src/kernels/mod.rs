@@ -67,6 +67,7 @@ pub use bit_grid::{BitGrid, BitRow, Meeting, PATTERNS, ROW_LEN, WINDOW, bits_of}
 pub use feature_major::FeatureMajor;
 pub use portable::Portable;
 pub use rectified::{AboveRelu, DenseRectified, READ_FRAMES, Rectified, frame_tiles};
+pub use share::PerBlock;
 pub use simd::{Simd, UnknownKernels};
 pub use stack::{Affine, DenseStack, Stack};
 

@@ -2,7 +2,8 @@
 //!
 //! Owns: [`Rectified`], [`DenseRectified`], and the way back through a ReLU. Matrices are frame-major here: a row a
 //! frame. Whoever fills the layer's inputs does so frame by frame, so that each form keeps them as it multiplies
-//! them. Knows nothing of what lies below the first ReLU.
+//! them. All the threads of the caller's pool share the work (`share.rs`). Knows nothing of what lies below the
+//! first ReLU.
 
 use std::ops::Range;
 
@@ -11,7 +12,7 @@ use ndarray::{ArrayView2, ArrayViewMut1, ArrayViewMut2, NdFloat, s};
 use super::share::{Along, Desks, in_blocks};
 use super::{Affine, FeatureMajor, Kernels};
 
-/// Frames whose derivatives are read together, and a multiple of it.
+/// Frames whose derivatives are read together begin at a multiple of it.
 pub const READ_FRAMES: usize = 32;
 
 /// Frames that go through the layer before the next ones: their inputs (4 kB a frame of 1,024) are then still in
@@ -38,8 +39,9 @@ pub trait Rectified<R>: Send {
         outputs: ArrayViewMut2<R>,
     );
 
-    /// Adds to `grad` the gradient of a loss whose derivative by the layer's sums is `d_sums`, `[N, O]`; `read` gets
-    /// the derivative by each frame's x, `[I]`. The frames are the first ones of the last forward pass.
+    /// Adds to `grad` the gradient of a loss whose derivative by the layer's sums is `d_sums`, `[N, O]`; the frames are
+    /// the first ones of the last forward pass. `read` gets the derivative by x, `[n, I]`, of some frames at a time, from
+    /// the given one on: a multiple of [`READ_FRAMES`].
     fn backward(
         &mut self,
         params: &[R],

@@ -87,21 +87,43 @@ pub(super) fn in_blocks<C: Cut>(
     }
 }
 
-/// Room for what a block needs while it is worked on, for each thread.
+/// Something of each block, for whoever works on it. Nobody ever waits for another one: a block is worked on once.
 #[derive(Debug)]
-pub(super) struct Desks<D>(Vec<Mutex<D>>);
+pub struct PerBlock<T>(Vec<Mutex<T>>);
 
-impl<D> Desks<D> {
-    /// One for each thread of the pool that this thread belongs to.
-    pub(super) fn new(desk: impl Fn() -> D) -> Self {
-        let n_threads = rayon::current_thread_index().map_or(1, |_| rayon::current_num_threads());
-        Desks((0..n_threads).map(|_| Mutex::new(desk())).collect())
+impl<T> PerBlock<T> {
+    /// Of so many blocks.
+    pub fn new(n_blocks: usize, make: impl Fn() -> T) -> Self {
+        PerBlock((0..n_blocks).map(|_| Mutex::new(make())).collect())
     }
 
-    /// This thread's. What is found on it is of no use.
+    /// The block's.
+    pub fn of(&self, block: usize) -> MutexGuard<'_, T> {
+        self.0[block].lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Those of the first blocks, in their order.
+    pub fn first_mut(&mut self, n_blocks: usize) -> impl Iterator<Item = &mut T> {
+        let first = self.0[..n_blocks].iter_mut();
+        first.map(|block| block.get_mut().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+/// Room for what a block needs while it is worked on, one for each thread.
+#[derive(Debug)]
+pub(super) struct Desks<D>(PerBlock<D>);
+
+impl<D> Desks<D> {
+    /// For the pool that the caller belongs to.
+    pub(super) fn new(desk: impl Fn() -> D) -> Self {
+        let n_threads = rayon::current_thread_index().map_or(1, |_| rayon::current_num_threads());
+        Desks(PerBlock::new(n_threads, desk))
+    }
+
+    /// The caller's. What is found on it is of no use.
     pub(super) fn mine(&self) -> MutexGuard<'_, D> {
-        let thread = rayon::current_thread_index().unwrap_or(0);
-        self.0[thread % self.0.len()].lock().unwrap_or_else(PoisonError::into_inner)
+        let number = rayon::current_thread_index().unwrap_or(0);
+        self.0.of(number % self.0.0.len())
     }
 }
 

@@ -5,10 +5,9 @@
 
 use ndarray::{ArrayView1, ArrayView2, ArrayViewMut1, ArrayViewMut2, NdFloat};
 
-use std::sync::Mutex;
-
 use crate::kernels::{
-    BitGrid, BitRow, FeatureMajor, Kernels, PATTERNS, READ_FRAMES, ROW_LEN, WINDOW, bits_of,
+    BitGrid, BitRow, FeatureMajor, Kernels, PATTERNS, PerBlock, READ_FRAMES, ROW_LEN, WINDOW,
+    bits_of,
 };
 
 /// The convolution, its tables, and their gradient.
@@ -17,6 +16,7 @@ pub(super) struct BitConv<R> {
     grid: BitGrid,
     /// C·H·W.
     n_bits: usize,
+    /// Where each row of bits lies in a frame.
     stretches: Vec<Stretch>,
     /// Rows with bits that are set, of one frame after the other, and room. Where each frame's end.
     rows: Vec<BitRow>,
@@ -25,12 +25,13 @@ pub(super) struct BitConv<R> {
     /// the bias; one row behind the other.
     tables: FeatureMajor<R>,
     /// Their gradient, of each block of frames that is read together.
-    d_tables: Vec<Mutex<FeatureMajor<R>>>,
+    d_tables: PerBlock<FeatureMajor<R>>,
 }
 
 /// Where a row of bits lies in a frame.
 #[derive(Clone, Copy, Debug)]
 struct Stretch {
+    /// Its first byte.
     first: usize,
     /// The row, with all bits set.
     whole: BitRow,
@@ -74,7 +75,7 @@ impl<R: NdFloat> BitConv<R> {
             ends: Vec::with_capacity(n_frames),
             stretches,
             tables: tables(),
-            d_tables: (0..n_frames.div_ceil(READ_FRAMES)).map(|_| Mutex::new(tables())).collect(),
+            d_tables: PerBlock::new(n_frames.div_ceil(READ_FRAMES), tables),
         }
     }
 
@@ -112,7 +113,7 @@ impl<R: NdFloat> BitConv<R> {
 
     /// Keeps the gradient of frames from one on, by the derivative of their sums, `[n, P·16]` and more.
     pub(super) fn backward(&self, kernels: impl Kernels<R>, first: usize, d_sums: ArrayView2<R>) {
-        let mut d_tables = self.d_tables[first / READ_FRAMES].lock().expect(ALONE);
+        let mut d_tables = self.d_tables.of(first / READ_FRAMES);
         let d_tables = d_tables.view_mut().into_slice().expect(WHOLE);
         d_tables.fill(R::zero());
         let n_sums = self.grid.n_places() * ROW_LEN;
@@ -135,8 +136,8 @@ impl<R: NdFloat> BitConv<R> {
         mut d_weight: ArrayViewMut2<R>,
         d_bias: ArrayViewMut1<R>,
     ) {
-        let blocks = self.d_tables[..n_frames.div_ceil(READ_FRAMES)].iter_mut();
-        let sum = blocks.map(|block| block.get_mut().expect(ALONE)).reduce(|sum, d_tables| {
+        let blocks = self.d_tables.first_mut(n_frames.div_ceil(READ_FRAMES));
+        let sum = blocks.reduce(|sum, d_tables| {
             sum.view_mut().zip_mut_with(&d_tables.view(), |sum, d| *sum += *d);
             sum
         });
@@ -167,9 +168,6 @@ impl<R: NdFloat> BitConv<R> {
         self.ends.push(end);
     }
 }
-
-/// Said of a lock.
-const ALONE: &str = "nobody panicked while he had it";
 
 /// Said of matrices here.
 const WHOLE: &str = "there is one row";
