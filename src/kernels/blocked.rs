@@ -9,7 +9,8 @@
 //! | | outputs × vectors | sums | registers | loads a multiply-add |
 //! |---|---|---|---|---|
 //! | AVX-512 | 8 × 2 | 16 | 32 | 0.63 |
-//! | AVX2, portable | 6 × 2 | 12 | 16 | 0.67 |
+//! | AVX2; portable, not on x86 | 6 × 2 | 12 | 16 | 0.67 |
+//! | portable, on x86 | 4 × 2 | 8 | 16 | 0.75 |
 //!
 //! Both units of a core can start a multiply-add each cycle and take four to finish it: fewer than
 //! eight sums would leave them waiting. Frames are the outer loop, because a tile of 64 features × 32
@@ -23,10 +24,12 @@
 //! | | outputs × inputs | sums | registers | loads a multiply-add |
 //! |---|---|---|---|---|
 //! | AVX-512 | 4 × 4 | 16 | 32 | 0.5 |
-//! | AVX2, portable | 3 × 4 | 12 | 16 | 0.58 |
+//! | AVX2; portable, not on x86 | 3 × 4 | 12 | 16 | 0.58 |
+//! | portable, on x86 | 2 × 4 | 8 | 16 | 0.75 |
 //!
 //! With 3 × 4 sums the sixteen registers of AVX2 are full: three hold the outputs' errors, one the inputs.
-//! 2 × 4 left a quarter of the speed, because eight sums have nothing in hand when a load comes late.
+//! 2 × 4 left a quarter of the speed, because eight sums have nothing in hand when a load comes late. SSE2 has no
+//! fused multiply-add, so that a product needs a register before it is added: 3 × 4 would take a seventeenth.
 
 use std::ops::Range;
 

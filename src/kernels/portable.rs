@@ -12,6 +12,9 @@ use super::vector::{Span, Vector};
 #[derive(Clone, Copy, Debug)]
 pub struct Portable;
 
+/// SSE2 has sixteen registers and no fused multiply-add; see `blocked.rs`.
+const IS_X86: bool = cfg!(target_arch = "x86_64");
+
 vector_kernels!(Portable, F32x4, [inline(never)]);
 
 #[derive(Clone, Copy)]
@@ -58,8 +61,8 @@ fn power_of_two(exponent: i32x4) -> F32x4 {
 impl Vector for F32x4 {
     type Cpu = Portable;
     const LANES: usize = 4;
-    const LAYER_ROWS: usize = 6;
-    const GRADIENT_ROWS: usize = 3;
+    const LAYER_ROWS: usize = if IS_X86 { 4 } else { 6 };
+    const GRADIENT_ROWS: usize = if IS_X86 { 2 } else { 3 };
 
     #[inline(always)]
     fn splat(_cpu: Portable, value: f32) -> F32x4 {

@@ -1,7 +1,7 @@
 //! The learner: the second of the two hot loops. Takes slots, computes V-trace targets and the
 //! gradient, steps the optimiser, publishes the weights, hands the slots back.
 //!
-//! The loop is in [`lane`]; one lane runs on the process's only thread, further ones on threads of their
+//! The loop is in [`lane`]; one lane runs on the process's first thread, further ones on threads of their
 //! own, and all meet in [`intake`] (where batches come from) and [`hub`] (where gradients go). Both stand
 //! behind locks of this process alone: no other process waits for them, and if this one dies they die
 //! with it. Called by the supervisor in a forked process.

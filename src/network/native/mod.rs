@@ -11,7 +11,7 @@ mod recurrent;
 
 use ndarray::NdFloat;
 
-use super::{Acting, Learning, NetworkSpec, Torso, free};
+use super::{Acting, Learning, NetworkSpec, Pixels, Torso, free};
 use crate::kernels::{Kernels, Simd};
 
 /// What such a network is called in settings and reports.
@@ -22,9 +22,14 @@ pub(super) const NAME: &str = "native";
 pub fn supports(spec: &NetworkSpec) -> bool {
     match spec.torso {
         Torso::Mlp { .. } => true,
-        Torso::Minatar => spec.lstm.is_none() && spec.pixels.is_some_and(|pixels| pixels.high == 1),
+        Torso::Minatar => spec.lstm.is_none() && spec.pixels.is_some_and(is_planes_of_bits),
         Torso::Nature | Torso::ImpalaShallow | Torso::ImpalaDeep => false,
     }
+}
+
+/// Whether these are planes that [`bit_conv`] can count.
+fn is_planes_of_bits(pixels: Pixels) -> bool {
+    pixels.high == 1 && pixels.shape.iter().all(|side| u16::try_from(*side).is_ok())
 }
 
 /// Whether several threads can share a pass of `spec`: blocks of frames are worth a meeting where its dense layer is
