@@ -62,8 +62,8 @@ impl Network {
 
     pub fn input_gradient(&mut self, layer: usize) {
         let (below, above) = self.errors.split_at_mut(layer + 1);
-        let (dy, dx) = (above[0].view(), below[layer].view_mut());
-        self.simd.input_gradient(self.w[layer].view(), dy, self.values[layer].view(), dx);
+        let (dy, x) = (above[0].view(), below[layer].view_mut());
+        self.simd.input_gradient(self.w[layer].view(), dy, x);
     }
 
     /// A new version of the weights.

@@ -244,8 +244,15 @@ fn taken(actions: &[i32]) -> [i32; LANES] {
 fn put<T: Copy>(lanes: &[T; LANES], room: &mut [T]) {
     match room.first_chunk_mut() {
         Some(block) => *block = *lanes,
-        None => room.copy_from_slice(&lanes[..room.len()]),
+        None => put_some(*lanes, room),
     }
+}
+
+/// The lanes of the last block, fewer than all. A function of its own: inlined, the compiler makes one call of
+/// `memcpy` of both ways to write.
+#[inline(never)]
+fn put_some<T: Copy>(lanes: [T; LANES], room: &mut [T]) {
+    room.copy_from_slice(&lanes[..room.len()]);
 }
 
 impl<const D: usize> Block<D> {

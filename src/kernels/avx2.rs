@@ -86,6 +86,7 @@ impl Vector for F32x8 {
     type Cpu = Avx2;
     const LANES: usize = 8;
     const LAYER_ROWS: usize = 6;
+    const WIDE_ROWS: usize = 3;
     const GRADIENT_ROWS: usize = 3;
 
     #[inline(always)]

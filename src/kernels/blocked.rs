@@ -2,19 +2,21 @@
 //!
 //! # Blocking, and why
 //!
-//! **Layers** (forward, and backward to the inputs) run in tiles of two vectors of frames, and within
-//! a tile in blocks of `LAYER_ROWS` outputs. A block keeps all its sums in registers, and each step
-//! over an input reads two vectors of frames and broadcasts one weight an output:
+//! **Layers** (forward, and backward to the inputs) run in tiles of some vectors of frames, and within
+//! a tile in blocks of outputs. A block keeps all its sums in registers, and each step over an input
+//! reads the vectors of frames and broadcasts one weight an output:
 //!
 //! | | outputs × vectors | sums | registers | loads a multiply-add |
 //! |---|---|---|---|---|
 //! | AVX-512 | 8 × 2 | 16 | 32 | 0.63 |
-//! | AVX2; portable, not on x86 | 6 × 2 | 12 | 16 | 0.67 |
+//! | AVX2 | 3 × 4 | 12 | 16 | 0.58 |
+//! | AVX2, the last two vectors; portable, not on x86 | 6 × 2 | 12 | 16, 32 | 0.67 |
 //! | portable, on x86 | 4 × 2 | 8 | 16 | 0.75 |
 //!
 //! Both units of a core can start a multiply-add each cycle and take four to finish it: fewer than
 //! eight sums would leave them waiting. Frames are the outer loop, because a tile of 64 features × 32
-//! frames (8 kB) and the weights of a 64 × 64 layer (16 kB) then stay in L1 together.
+//! frames (8 kB) and the weights of a 64 × 64 layer (16 kB) then stay in L1 together. Such a tile takes
+//! whole cache lines of what lies in L2, half as many tiles as with two vectors of AVX2 take it.
 //!
 //! **Gradients of weights** are dot products of rows that are N frames long. A block of `GRADIENT_ROWS`
 //! outputs × 4 inputs runs over all frames with one vector of partial sums for each weight, and adds
@@ -41,6 +43,9 @@ use super::{Activation, check_layer};
 
 /// The most outputs in a block of a layer that `Product::tile` knows.
 pub(super) const MOST_ROWS: usize = 8;
+
+/// Vectors in a tile for instruction sets that have [`Vector::WIDE_ROWS`].
+const WIDE: usize = 4;
 
 /// The most outputs in a block of a weight gradient that `add_products_of_rows` knows.
 pub(super) const MOST_GRADIENT_ROWS: usize = 4;
@@ -175,32 +180,24 @@ impl<V: Vector> Ends<V> for Biased<'_, V::Cpu> {
     }
 }
 
-/// `dx = (wᵀ · dy) ⊙ (1 − x²)`.
+/// `x ← (wᵀ · dy) ⊙ (1 − x²)`.
 #[inline(always)]
 pub(super) fn input_gradient<V: Vector>(
     cpu: V::Cpu,
     w: ArrayView2<f32>,
     dy: ArrayView2<f32>,
-    x: ArrayView2<f32>,
-    mut dx: ArrayViewMut2<f32>,
+    mut x: ArrayViewMut2<f32>,
 ) {
     check_layer(w.dim(), dy.dim(), x.dim());
-    assert_eq!(dx.dim(), x.dim(), "one gradient an input");
-    let (rows, columns) = dx.dim();
-    let product = Product {
-        left: Matrix::of(&w).transposed(),
-        depth: dy.nrows(),
-        right: Matrix::of(&dy),
-        result: Matrix::of_mut(&mut dx),
-        rows,
-        columns,
-    };
-    let slopes = Slopes { cpu, outputs: Matrix::of(&x) };
-    // SAFETY: K2: the shapes were checked above; `x` has the shape of the result.
-    unsafe { product.run::<V>(cpu, slopes) }
+    let (rows, columns) = x.dim();
+    let result = Matrix::of_mut(&mut x);
+    let (left, right) = (Matrix::of(&w).transposed(), Matrix::of(&dy));
+    let product = Product { left, depth: dy.nrows(), right, result, rows, columns };
+    // SAFETY: K2: the shapes were checked above.
+    unsafe { product.run::<V>(cpu, Slopes { cpu, outputs: result }) }
 }
 
-/// `product ⊙ (1 − outputs²)`: back through the tanh that made the outputs.
+/// `product ⊙ (1 − outputs²)`: back through the tanh that made the outputs, which the result takes the place of.
 #[derive(Clone, Copy)]
 struct Slopes<Cpu> {
     cpu: Cpu,
@@ -215,7 +212,7 @@ impl<V: Vector> Ends<V> for Slopes<V::Cpu> {
 
     #[inline(always)]
     unsafe fn finish(self, sum: V, (row, column, span): Place) -> V {
-        // SAFETY: K2: the place is one of the result, whose shape the outputs have.
+        // SAFETY: K2: the place is one of the result, which still holds the outputs there.
         let output = unsafe { V::load(self.cpu, self.outputs.at(row, column), span) };
         sum * output.neg_mul_add(output, V::splat(self.cpu, 1.0))
     }
@@ -298,6 +295,11 @@ impl Product {
     #[inline(always)]
     unsafe fn run<V: Vector>(self, cpu: V::Cpu, ends: impl Ends<V>) {
         let mut column = 0;
+        while V::WIDE_ROWS > 0 && column + WIDE * V::LANES <= self.columns {
+            // SAFETY: K2: four full vectors of columns are left.
+            unsafe { self.tile::<V, WIDE>(cpu, column, Span::Full, ends) };
+            column += WIDE * V::LANES;
+        }
         while column + 2 * V::LANES <= self.columns {
             // SAFETY: K2: two full vectors of columns are left.
             unsafe { self.tile::<V, 2>(cpu, column, Span::Full, ends) };
@@ -324,9 +326,10 @@ impl Product {
         span: Span,
         ends: impl Ends<V>,
     ) {
+        let most = if C == WIDE { V::WIDE_ROWS } else { V::LAYER_ROWS };
         let mut row = 0;
         while row < self.rows {
-            let rows = V::LAYER_ROWS.min(MOST_ROWS).min(self.rows - row);
+            let rows = height(most.min(MOST_ROWS), self.rows - row);
             // SAFETY: K2: as many rows are left.
             at_height!(rows, [8 7 6 5 4 3 2 1], R => unsafe {
                 self.block::<V, R, C>(cpu, (row, column, span), ends)
@@ -347,15 +350,53 @@ impl Product {
         (row, column, span): Place,
         ends: impl Ends<V>,
     ) {
-        let mut right = [V::splat(cpu, 0.0); C];
-        let mut sums = [right; R];
+        let mut sums = [[V::splat(cpu, 0.0); C]; R];
         for (r, sums) in sums.iter_mut().enumerate() {
             *sums = [ends.start(row + r); C];
         }
         for k in 0..self.depth {
             // SAFETY: K2: k is one of the right matrix's rows and of the left one's columns; the rest
             // is the caller's promise.
-            unsafe {
+            sums = unsafe { self.add_outer(cpu, sums, k, (row, column, span)) };
+        }
+        for (r, sums) in sums.into_iter().enumerate() {
+            for (c, sum) in sums.into_iter().enumerate() {
+                let place = (row + r, column + c * V::LANES, span);
+                // SAFETY: K2: the caller's promise.
+                unsafe { ends.finish(sum, place).store(self.result.at(place.0, place.1), span) };
+            }
+        }
+    }
+
+    /// Adds column k of R rows on the left times row k of C vectors on the right. The fewer of the two stay in
+    /// registers: with the others there would be one register too few for AVX2.
+    ///
+    /// # Safety
+    ///
+    /// The rows, the columns and k exist.
+    #[inline(always)]
+    unsafe fn add_outer<V: Vector, const R: usize, const C: usize>(
+        self,
+        cpu: V::Cpu,
+        mut sums: [[V; C]; R],
+        k: usize,
+        (row, column, span): Place,
+    ) -> [[V; C]; R] {
+        // SAFETY: K2: the caller's promise.
+        unsafe {
+            if R < C {
+                let mut left = [V::splat(cpu, 0.0); R];
+                for (r, left) in left.iter_mut().enumerate() {
+                    *left = V::splat(cpu, *self.left.at(row + r, k));
+                }
+                for c in 0..C {
+                    let right = V::load(cpu, self.right.at(k, column + c * V::LANES), span);
+                    for (sums, left) in sums.iter_mut().zip(left) {
+                        sums[c] = left.mul_add(right, sums[c]);
+                    }
+                }
+            } else {
+                let mut right = [V::splat(cpu, 0.0); C];
                 for (c, right) in right.iter_mut().enumerate() {
                     *right = V::load(cpu, self.right.at(k, column + c * V::LANES), span);
                 }
@@ -367,14 +408,15 @@ impl Product {
                 }
             }
         }
-        for (r, sums) in sums.into_iter().enumerate() {
-            for (c, sum) in sums.into_iter().enumerate() {
-                let place = (row + r, column + c * V::LANES, span);
-                // SAFETY: K2: the caller's promise.
-                unsafe { ends.finish(sum, place).store(self.result.at(place.0, place.1), span) };
-            }
-        }
+        sums
     }
+}
+
+/// Rows of the next block of at most `most`: the last two share what is left for them, since a block of one
+/// row has too few sums.
+#[inline(always)]
+fn height(most: usize, left: usize) -> usize {
+    if left <= most || left >= 2 * most { left.min(most) } else { left.div_ceil(2) }
 }
 
 /// `dw += dy · xᵀ`, `db += Σ dy`.
@@ -489,7 +531,7 @@ unsafe fn add_products_of_rows<V: Vector>(
     for column in (0..columns).step_by(SUMS) {
         let mut row = rows.start;
         while row < rows.end {
-            let height = V::GRADIENT_ROWS.min(rows.end - row);
+            let height = height(V::GRADIENT_ROWS, rows.end - row);
             let place = (row, column, columns);
             // SAFETY: K2: as many rows are left.
             at_height!(height, [4 3 2 1], R => unsafe {
@@ -708,8 +750,7 @@ macro_rules! vector_kernels {
                 input_gradient(
                     w: ndarray::ArrayView2<f32>,
                     dy: ndarray::ArrayView2<f32>,
-                    x: ndarray::ArrayView2<f32>,
-                    dx: ndarray::ArrayViewMut2<f32>
+                    x: ndarray::ArrayViewMut2<f32>
                 )
                 add_product(
                     a: ndarray::ArrayView2<f32>,

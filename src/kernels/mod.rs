@@ -108,15 +108,9 @@ pub trait Kernels<R>: Copy + Send + Sync {
         db: ArrayViewMut1<R>,
     );
 
-    /// The gradient of the sums of the layer below, whose outputs `x[I,N]` went through tanh:
-    /// `dx[I,N] = (w[O,I]ᵀ · dy[O,N]) ⊙ (1 − x[I,N]²)`.
-    fn input_gradient(
-        self,
-        w: ArrayView2<R>,
-        dy: ArrayView2<R>,
-        x: ArrayView2<R>,
-        dx: ArrayViewMut2<R>,
-    );
+    /// The gradient of the sums of the layer below, in place of its outputs `x[I,N]`, which went through tanh:
+    /// `x[I,N] ← (w[O,I]ᵀ · dy[O,N]) ⊙ (1 − x[I,N]²)`.
+    fn input_gradient(self, w: ArrayView2<R>, dy: ArrayView2<R>, x: ArrayViewMut2<R>);
 
     /// `c[M,N] += a[M,K] · b[K,N]`; `a` may lie in any order, such as transposed.
     fn add_product(self, a: ArrayView2<R>, b: ArrayView2<R>, c: ArrayViewMut2<R>);
@@ -144,12 +138,12 @@ pub trait Kernels<R>: Copy + Send + Sync {
 
     /// The arithmetic of a whole stack of these layers, with room for `n_columns` frames; for a stack that
     /// `learns` also for the pass back.
-    fn stack(self, layers: &[Affine], n_columns: usize, learns: bool) -> Box<dyn Stack<R>>
+    fn stack(self, layers: &[Affine], n_columns: usize, _learns: bool) -> Box<dyn Stack<R>>
     where
         Self: 'static,
         R: NdFloat + Send,
     {
-        Box::new(DenseStack::new(self, layers, n_columns, learns))
+        Box::new(DenseStack::new(self, layers, n_columns))
     }
 
     /// The arithmetic of a layer between two ReLUs, with room for `n_frames` frames; for one that `learns` also for

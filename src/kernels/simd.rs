@@ -228,14 +228,8 @@ impl Kernels<f32> for Simd {
         dispatch!(self.weight_gradient(dy, x, dw, db))
     }
 
-    fn input_gradient(
-        self,
-        w: ArrayView2<f32>,
-        dy: ArrayView2<f32>,
-        x: ArrayView2<f32>,
-        dx: ArrayViewMut2<f32>,
-    ) {
-        dispatch!(self.input_gradient(w, dy, x, dx))
+    fn input_gradient(self, w: ArrayView2<f32>, dy: ArrayView2<f32>, x: ArrayViewMut2<f32>) {
+        dispatch!(self.input_gradient(w, dy, x))
     }
 
     fn add_product(self, a: ArrayView2<f32>, b: ArrayView2<f32>, c: ArrayViewMut2<f32>) {
@@ -269,7 +263,7 @@ impl Kernels<f32> for Simd {
 
     fn stack(self, layers: &[Affine], n_columns: usize, learns: bool) -> Box<dyn Stack<f32>> {
         match self.bf16 {
-            None => Box::new(DenseStack::new(self, layers, n_columns, learns)),
+            None => Box::new(DenseStack::new(self, layers, n_columns)),
             #[cfg(target_arch = "x86_64")]
             Some(Products::Amx(amx)) => Box::new(TileStack::new(amx, layers, n_columns, learns)),
             #[cfg(target_arch = "x86_64")]

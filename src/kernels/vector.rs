@@ -24,8 +24,12 @@ pub(super) trait Vector:
     /// Floats in a vector.
     const LANES: usize;
 
-    /// Outputs of a block of a layer (at most [`super::blocked::MOST_ROWS`]); see `blocked.rs`.
+    /// Outputs of a block of a layer that is at most two vectors wide (at most [`super::blocked::MOST_ROWS`]); see
+    /// `blocked.rs`.
     const LAYER_ROWS: usize;
+
+    /// Outputs of a block that is four vectors wide; 0 where such blocks are no gain.
+    const WIDE_ROWS: usize = 0;
 
     /// Outputs of a block of a weight gradient (at most [`super::blocked::MOST_GRADIENT_ROWS`]); see
     /// `blocked.rs`.

@@ -48,23 +48,13 @@ impl<R: NdFloat> Kernels<R> for Plain {
         }
     }
 
-    fn input_gradient(
-        self,
-        w: ArrayView2<R>,
-        dy: ArrayView2<R>,
-        x: ArrayView2<R>,
-        mut dx: ArrayViewMut2<R>,
-    ) {
+    fn input_gradient(self, w: ArrayView2<R>, dy: ArrayView2<R>, mut x: ArrayViewMut2<R>) {
         assert_layer(w.dim(), dy.dim(), x.dim());
-        assert_eq!(dx.dim(), x.dim(), "one gradient an input");
-        for ((mut sums, weights), outputs) in
-            dx.rows_mut().into_iter().zip(w.columns()).zip(x.rows())
-        {
-            sums.fill(R::zero());
-            for (&weight, errors) in weights.iter().zip(dy.rows()) {
-                sums.scaled_add(weight, &errors);
+        x.mapv_inplace(|output| R::one() - output * output);
+        for (mut slopes, weights) in x.rows_mut().into_iter().zip(w.columns()) {
+            for (slope, errors) in slopes.iter_mut().zip(dy.columns()) {
+                *slope *= weights.dot(&errors);
             }
-            sums.zip_mut_with(&outputs, |sum, &output| *sum *= R::one() - output * output);
         }
     }
 
