@@ -9,14 +9,14 @@
 //! | | outputs × vectors | sums | registers | loads a multiply-add |
 //! |---|---|---|---|---|
 //! | AVX-512 | 8 × 2 | 16 | 32 | 0.63 |
-//! | AVX2 | 3 × 4 | 12 | 16 | 0.58 |
-//! | AVX2, the last two vectors; portable, not on x86 | 6 × 2 | 12 | 16, 32 | 0.67 |
-//! | portable, on x86 | 4 × 2 | 8 | 16 | 0.75 |
+//! | AVX2; fewer than four vectors | 3 × 4; 6 × 2 | 12 | 16 | 0.58; 0.67 |
+//! | portable, not on x86 | 6 × 2 | 12 | 32 | 0.67 |
+//! | portable, on x86; fewer than four vectors | 2 × 4; 4 × 2 | 8 | 16 | 0.75 |
 //!
 //! Both units of a core can start a multiply-add each cycle and take four to finish it: fewer than
 //! eight sums would leave them waiting. Frames are the outer loop, because a tile of 64 features × 32
-//! frames (8 kB) and the weights of a 64 × 64 layer (16 kB) then stay in L1 together. Such a tile takes
-//! whole cache lines of what lies in L2, half as many tiles as with two vectors of AVX2 take it.
+//! frames (8 kB) and the weights of a 64 × 64 layer (16 kB) then stay in L1 together. Four vectors of
+//! less than a cache line take whole lines of what lies in L2, and fewer weights are broadcast.
 //!
 //! **Gradients of weights** are dot products of rows that are N frames long. A block of `GRADIENT_ROWS`
 //! outputs × 4 inputs runs over all frames with one vector of partial sums for each weight, and adds
@@ -44,7 +44,7 @@ use super::{Activation, check_layer};
 /// The most outputs in a block of a layer that `Product::tile` knows.
 pub(super) const MOST_ROWS: usize = 8;
 
-/// Vectors in a tile for instruction sets that have [`Vector::WIDE_ROWS`].
+/// Vectors in a tile of the instruction sets whose [`Vector::WIDE_ROWS`] are not 0.
 const WIDE: usize = 4;
 
 /// The most outputs in a block of a weight gradient that `add_products_of_rows` knows.

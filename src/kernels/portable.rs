@@ -62,6 +62,7 @@ impl Vector for F32x4 {
     type Cpu = Portable;
     const LANES: usize = 4;
     const LAYER_ROWS: usize = if IS_X86 { 4 } else { 6 };
+    const WIDE_ROWS: usize = if IS_X86 { 2 } else { 0 };
     const GRADIENT_ROWS: usize = if IS_X86 { 2 } else { 3 };
 
     #[inline(always)]
