@@ -295,7 +295,8 @@ proptest! {
 #[test]
 fn layers_of_real_size() {
     let mut runner = proptest::test_runner::TestRunner::deterministic();
-    for (outputs, inputs, frames) in [(64, 4, 672), (64, 64, 672), (3, 64, 672), (128, 128, 33)] {
+    let sizes = [(64, 4, 672), (64, 64, 672), (3, 64, 672), (128, 128, 33), (40, 300, 70)];
+    for (outputs, inputs, frames) in sizes {
         let b = prop::collection::vec(-2.0_f32..2.0, outputs).prop_map(Array1::from_vec);
         let sized = (padded(outputs, inputs), b, padded(inputs, frames), padded(outputs, frames));
         let (w, b, x, dy) = sized.new_tree(&mut runner).unwrap().current();

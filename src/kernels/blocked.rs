@@ -33,6 +33,7 @@
 //! 2 × 4 left a quarter of the speed, because eight sums have nothing in hand when a load comes late. SSE2 has no
 //! fused multiply-add, so that a product needs a register before it is added: 3 × 4 would take a seventeenth.
 
+use std::mem::MaybeUninit;
 use std::ops::Range;
 
 use ndarray::{ArrayView1, ArrayView2, ArrayViewMut1, ArrayViewMut2, Axis};
@@ -107,6 +108,13 @@ impl Matrix {
         Matrix { row_stride: self.column_stride, column_stride: self.row_stride, ..self }
     }
 
+    /// The matrix without its first rows and columns.
+    #[inline(always)]
+    fn from(self, row: usize, column: usize) -> Matrix {
+        let offset = row as isize * self.row_stride + column as isize * self.column_stride;
+        Matrix { first: self.first.wrapping_offset(offset), ..self }
+    }
+
     /// Where an element lies.
     ///
     /// # Safety
@@ -151,9 +159,11 @@ pub(super) fn dense<V: Vector>(
     // The activation is a constant in either arm, and so is inlined.
     match activation {
         // SAFETY: K2: the shapes were checked above.
-        Activation::Identity => unsafe { product.run::<V>(cpu, biased(Activation::Identity)) },
+        Activation::Identity => unsafe {
+            product.run::<V>(cpu, biased(Activation::Identity), None)
+        },
         // SAFETY: K2: as above.
-        Activation::Tanh => unsafe { product.run::<V>(cpu, biased(Activation::Tanh)) },
+        Activation::Tanh => unsafe { product.run::<V>(cpu, biased(Activation::Tanh), None) },
     }
 }
 
@@ -194,7 +204,7 @@ pub(super) fn input_gradient<V: Vector>(
     let (left, right) = (Matrix::of(&w).transposed(), Matrix::of(&dy));
     let product = Product { left, depth: dy.nrows(), right, result, rows, columns };
     // SAFETY: K2: the shapes were checked above.
-    unsafe { product.run::<V>(cpu, Slopes { cpu, outputs: result }) }
+    unsafe { product.run::<V>(cpu, Slopes { cpu, outputs: result }, None) }
 }
 
 /// `product ⊙ (1 − outputs²)`: back through the tanh that made the outputs, which the result takes the place of.
@@ -230,9 +240,62 @@ pub(super) fn add_product<V: Vector>(
     assert_eq!((depth, c.dim()), (b_depth, (rows, columns)), "c[M,N] += a[M,K] · b[K,N]");
     let result = Matrix::of_mut(&mut c);
     let (left, right) = (Matrix::of_any(&a), Matrix::of(&b));
-    let product = Product { left, depth, right, result, rows, columns };
-    // SAFETY: K2: the shapes were checked above.
-    unsafe { product.run::<V>(cpu, Added { cpu, result }) }
+    let (mut panel, pays) = (Panel::new(), rows >= Panel::PAYING_ROWS);
+    for first in (0..depth).step_by(PANEL_DEPTH) {
+        let depth = PANEL_DEPTH.min(depth - first);
+        let (left, right) = (left.from(0, first), right.from(first, 0));
+        let product = Product { left, depth, right, result, rows, columns };
+        // SAFETY: K2: the shapes were checked above.
+        unsafe { product.run::<V>(cpu, Added { cpu, result }, pays.then_some(&mut panel)) }
+    }
+}
+
+/// The most rows of a right matrix that a product copies before it multiplies: with the widest tile, half of L1.
+const PANEL_DEPTH: usize = 128;
+
+/// The most columns of a tile.
+const PANEL_COLUMNS: usize = 32;
+
+/// A tile of a right matrix, row upon row. Where it lies by itself, its rows may be whole pages apart: they fall on the
+/// same lines of L1, and no prefetch follows them.
+#[repr(align(64))]
+struct Panel([MaybeUninit<f32>; PANEL_DEPTH * PANEL_COLUMNS]);
+
+impl Panel {
+    /// Rows of a product from which on a copy pays. It takes as long as two rows.
+    const PAYING_ROWS: usize = 32;
+
+    fn new() -> Panel {
+        Panel([MaybeUninit::uninit(); PANEL_DEPTH * PANEL_COLUMNS])
+    }
+
+    /// Copies C vectors of each of the first `depth` rows of a matrix.
+    ///
+    /// # Safety
+    ///
+    /// The rows and the columns in `span` exist.
+    #[inline(always)]
+    unsafe fn copy<V: Vector, const C: usize>(
+        &mut self,
+        cpu: V::Cpu,
+        from: Matrix,
+        depth: usize,
+        span: Span,
+    ) -> Matrix {
+        assert!(depth <= PANEL_DEPTH && C * V::LANES <= PANEL_COLUMNS, "a tile has its room");
+        let first = self.0.as_mut_ptr().cast::<f32>();
+        let panel = Matrix { first, row_stride: (C * V::LANES) as isize, column_stride: 1 };
+        for k in 0..depth {
+            for c in 0..C {
+                // SAFETY: K2: the caller's promise; the panel has room for that many rows of C vectors.
+                unsafe {
+                    let vector = V::load(cpu, from.at(k, c * V::LANES), span);
+                    vector.store(panel.at(k, c * V::LANES), Span::Full);
+                }
+            }
+        }
+        panel
+    }
 }
 
 /// `result + product`.
@@ -293,22 +356,24 @@ impl Product {
     ///
     /// The three matrices are of the stated sizes.
     #[inline(always)]
-    unsafe fn run<V: Vector>(self, cpu: V::Cpu, ends: impl Ends<V>) {
+    unsafe fn run<V: Vector>(self, cpu: V::Cpu, ends: impl Ends<V>, mut panel: Option<&mut Panel>) {
         let mut column = 0;
         while V::WIDE_ROWS > 0 && column + WIDE * V::LANES <= self.columns {
+            let tile = (column, Span::Full);
             // SAFETY: K2: four full vectors of columns are left.
-            unsafe { self.tile::<V, WIDE>(cpu, column, Span::Full, ends) };
+            unsafe { self.tile::<V, WIDE>(cpu, tile, ends, panel.as_deref_mut()) };
             column += WIDE * V::LANES;
         }
         while column + 2 * V::LANES <= self.columns {
+            let tile = (column, Span::Full);
             // SAFETY: K2: two full vectors of columns are left.
-            unsafe { self.tile::<V, 2>(cpu, column, Span::Full, ends) };
+            unsafe { self.tile::<V, 2>(cpu, tile, ends, panel.as_deref_mut()) };
             column += 2 * V::LANES;
         }
         while column < self.columns {
-            let span = V::span(self.columns - column);
+            let tile = (column, V::span(self.columns - column));
             // SAFETY: K2: the span ends at the last column.
-            unsafe { self.tile::<V, 1>(cpu, column, span, ends) };
+            unsafe { self.tile::<V, 1>(cpu, tile, ends, panel.as_deref_mut()) };
             column += V::LANES;
         }
     }
@@ -322,23 +387,28 @@ impl Product {
     unsafe fn tile<V: Vector, const C: usize>(
         self,
         cpu: V::Cpu,
-        column: usize,
-        span: Span,
+        (column, span): (usize, Span),
         ends: impl Ends<V>,
+        panel: Option<&mut Panel>,
     ) {
+        let mut right = self.right.from(0, column);
+        if let Some(panel) = panel {
+            // SAFETY: K2: the right matrix has as many rows as the depth; the rest is the caller's promise.
+            right = unsafe { panel.copy::<V, C>(cpu, right, self.depth, span) };
+        }
         let most = if C == WIDE { V::WIDE_ROWS } else { V::LAYER_ROWS };
         let mut row = 0;
         while row < self.rows {
             let rows = height(most.min(MOST_ROWS), self.rows - row);
             // SAFETY: K2: as many rows are left.
             at_height!(rows, [8 7 6 5 4 3 2 1], R => unsafe {
-                self.block::<V, R, C>(cpu, (row, column, span), ends)
+                self.block::<V, R, C>(cpu, right, (row, column, span), ends)
             });
             row += rows;
         }
     }
 
-    /// R rows of C vectors of columns, summed in registers.
+    /// R rows of C vectors of columns, summed in registers. `right` begins at the first of these columns.
     ///
     /// # Safety
     ///
@@ -347,6 +417,7 @@ impl Product {
     unsafe fn block<V: Vector, const R: usize, const C: usize>(
         self,
         cpu: V::Cpu,
+        right: Matrix,
         (row, column, span): Place,
         ends: impl Ends<V>,
     ) {
@@ -354,10 +425,11 @@ impl Product {
         for (r, sums) in sums.iter_mut().enumerate() {
             *sums = [ends.start(row + r); C];
         }
+        let left = self.left.from(row, 0);
         for k in 0..self.depth {
             // SAFETY: K2: k is one of the right matrix's rows and of the left one's columns; the rest
             // is the caller's promise.
-            sums = unsafe { self.add_outer(cpu, sums, k, (row, column, span)) };
+            unsafe { add_outer(cpu, &mut sums, left.from(0, k), right.from(k, 0), span) };
         }
         for (r, sums) in sums.into_iter().enumerate() {
             for (c, sum) in sums.into_iter().enumerate() {
@@ -367,48 +439,47 @@ impl Product {
             }
         }
     }
+}
 
-    /// Adds column k of R rows on the left times row k of C vectors on the right. The fewer of the two stay in
-    /// registers: with the others there would be one register too few for AVX2.
-    ///
-    /// # Safety
-    ///
-    /// The rows, the columns and k exist.
-    #[inline(always)]
-    unsafe fn add_outer<V: Vector, const R: usize, const C: usize>(
-        self,
-        cpu: V::Cpu,
-        mut sums: [[V; C]; R],
-        k: usize,
-        (row, column, span): Place,
-    ) -> [[V; C]; R] {
-        // SAFETY: K2: the caller's promise.
-        unsafe {
-            if R < C {
-                let mut left = [V::splat(cpu, 0.0); R];
-                for (r, left) in left.iter_mut().enumerate() {
-                    *left = V::splat(cpu, *self.left.at(row + r, k));
+/// Adds the first column of R rows on the left times C vectors of the first row on the right. The fewer of the two stay
+/// in registers: with the others there would be one register too few for AVX2.
+///
+/// # Safety
+///
+/// The rows and the columns in `span` exist.
+#[inline(always)]
+unsafe fn add_outer<V: Vector, const R: usize, const C: usize>(
+    cpu: V::Cpu,
+    sums: &mut [[V; C]; R],
+    left: Matrix,
+    right: Matrix,
+    span: Span,
+) {
+    // SAFETY: K2: the caller's promise.
+    unsafe {
+        if R < C {
+            let mut weights = [V::splat(cpu, 0.0); R];
+            for (r, weight) in weights.iter_mut().enumerate() {
+                *weight = V::splat(cpu, *left.at(r, 0));
+            }
+            for c in 0..C {
+                let vector = V::load(cpu, right.at(0, c * V::LANES), span);
+                for (sums, weight) in sums.iter_mut().zip(weights) {
+                    sums[c] = weight.mul_add(vector, sums[c]);
                 }
-                for c in 0..C {
-                    let right = V::load(cpu, self.right.at(k, column + c * V::LANES), span);
-                    for (sums, left) in sums.iter_mut().zip(left) {
-                        sums[c] = left.mul_add(right, sums[c]);
-                    }
-                }
-            } else {
-                let mut right = [V::splat(cpu, 0.0); C];
-                for (c, right) in right.iter_mut().enumerate() {
-                    *right = V::load(cpu, self.right.at(k, column + c * V::LANES), span);
-                }
-                for (r, sums) in sums.iter_mut().enumerate() {
-                    let left = V::splat(cpu, *self.left.at(row + r, k));
-                    for (sum, right) in sums.iter_mut().zip(right) {
-                        *sum = left.mul_add(right, *sum);
-                    }
+            }
+        } else {
+            let mut vectors = [V::splat(cpu, 0.0); C];
+            for (c, vector) in vectors.iter_mut().enumerate() {
+                *vector = V::load(cpu, right.at(0, c * V::LANES), span);
+            }
+            for (r, sums) in sums.iter_mut().enumerate() {
+                let weight = V::splat(cpu, *left.at(r, 0));
+                for (sum, vector) in sums.iter_mut().zip(vectors) {
+                    *sum = weight.mul_add(vector, *sum);
                 }
             }
         }
-        sums
     }
 }
 
