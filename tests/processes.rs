@@ -19,6 +19,7 @@ use impala::shm::board::Phase;
 use impala::shm::layout::{LINE_BYTES, Layout, SegmentShape};
 use impala::shm::view::WorkerSigns;
 use impala::telemetry::{Exit, MetricsRow, SlotRecord, Summary};
+use nix::errno::Errno;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use training::{Training, wait_until};
@@ -413,7 +414,10 @@ fn a_cell_in_use_that_is_marked_as_being_written_hangs_nobody() {
         }
         kill(workers[0], Signal::SIGKILL).unwrap();
         // Where the supervisor has ended an actor already, there is none to continue.
-        workers[1..].iter().for_each(|actor| _ = kill(*actor, Signal::SIGCONT));
+        for actor in &workers[1..] {
+            let continued = kill(*actor, Signal::SIGCONT);
+            assert!(matches!(continued, Ok(()) | Err(Errno::ESRCH)), "{continued:?}");
+        }
         await_new_workers(&training, &workers);
         assert_reset(training, "is marked as being written (sequence ");
     }

@@ -2,21 +2,7 @@
 //!
 //! # Blocking, and why
 //!
-//! **Layers** (forward, and backward to the inputs) run in tiles of some vectors of frames, and within
-//! a tile in blocks of outputs. A block keeps all its sums in registers, and each step over an input
-//! reads the vectors of frames and broadcasts one weight an output:
-//!
-//! | | outputs × vectors | sums | registers | loads a multiply-add |
-//! |---|---|---|---|---|
-//! | AVX-512 | 8 × 2 | 16 | 32 | 0.63 |
-//! | AVX2; fewer than four vectors | 3 × 4; 6 × 2 | 12 | 16 | 0.58; 0.67 |
-//! | portable, not on x86 | 6 × 2 | 12 | 32 | 0.67 |
-//! | portable, on x86; fewer than four vectors | 2 × 4; 4 × 2 | 8 | 16 | 0.75 |
-//!
-//! Both units of a core can start a multiply-add each cycle and take four to finish it: fewer than
-//! eight sums would leave them waiting. Frames are the outer loop, because a tile of 64 features × 32
-//! frames (8 kB) and the weights of a 64 × 64 layer (16 kB) then stay in L1 together. Four vectors of
-//! less than a cache line take whole lines of what lies in L2, and fewer weights are broadcast.
+//! **Layers** (forward, and backward to the inputs) are products in blocks: `product.rs`.
 //!
 //! **Gradients of weights** are dot products of rows that are N frames long. A block of `GRADIENT_ROWS`
 //! outputs × 4 inputs runs over all frames with one vector of partial sums for each weight, and adds
@@ -33,106 +19,22 @@
 //! 2 × 4 left a quarter of the speed, because eight sums have nothing in hand when a load comes late. SSE2 has no
 //! fused multiply-add, so that a product needs a register before it is added: 3 × 4 would take a seventeenth.
 
-use std::mem::MaybeUninit;
 use std::ops::Range;
 
 use ndarray::{ArrayView1, ArrayView2, ArrayViewMut1, ArrayViewMut2, Axis};
 
 pub(super) use super::bit_conv::{bit_gradient, convolve_bits};
+use super::matrix::Matrix;
+use super::panel::{PANEL_DEPTH, Panel};
+use super::product::{Ends, Place, Product, at_height, height};
 use super::vector::{self, Span, Vector};
 use super::{Activation, check_layer};
-
-/// The most outputs in a block of a layer that `Product::tile` knows.
-pub(super) const MOST_ROWS: usize = 8;
-
-/// Vectors in a tile of the instruction sets whose [`Vector::WIDE_ROWS`] are not 0.
-const WIDE: usize = 4;
 
 /// The most outputs in a block of a weight gradient that `add_products_of_rows` knows.
 pub(super) const MOST_GRADIENT_ROWS: usize = 4;
 
 /// Vectors that [`Vector::sums`] adds up together: the inputs in a block of a weight gradient.
 const SUMS: usize = 4;
-
-/// Runs a block of as many rows as `$height` says, with that number as the constant `$R`: the compiler then
-/// keeps a sum for each row in a register of its own, and the last few rows also run side by side. A block
-/// of one height, with the last row again in place of those beyond it, would be simpler; but the compiler
-/// then works out at every step which row it is (docs/profiling.md has what that cost).
-macro_rules! at_height {
-    ($height:expr, [$($known:literal)*], $R:ident => $block:expr) => {
-        match $height {
-            $($known => {
-                const $R: usize = $known;
-                $block
-            })*
-            _ => unreachable!("a block has as many rows as one of {:?}", [$($known),*]),
-        }
-    };
-}
-
-/// Where a matrix lies: element (row, column) at `first + row · row_stride + column · column_stride`.
-/// Written through only where it was made from a mutable view.
-#[derive(Clone, Copy)]
-struct Matrix {
-    first: *mut f32,
-    row_stride: isize,
-    column_stride: isize,
-}
-
-impl Matrix {
-    /// A matrix of contiguous columns.
-    #[inline(always)]
-    fn of(view: &ArrayView2<f32>) -> Matrix {
-        check_columns(view.is_empty(), view.ncols(), view.strides());
-        let first = view.as_ptr().cast_mut();
-        Matrix { first, row_stride: view.strides()[0], column_stride: 1 }
-    }
-
-    /// A matrix of contiguous columns that will be written.
-    #[inline(always)]
-    fn of_mut(view: &mut ArrayViewMut2<f32>) -> Matrix {
-        check_columns(view.is_empty(), view.ncols(), view.strides());
-        let (first, row_stride) = (view.as_mut_ptr(), view.strides()[0]);
-        Matrix { first, row_stride, column_stride: 1 }
-    }
-
-    /// A matrix that is read number by number, and so may lie in any order.
-    #[inline(always)]
-    fn of_any(view: &ArrayView2<f32>) -> Matrix {
-        let &[row_stride, column_stride] = view.strides() else { unreachable!("two axes") };
-        Matrix { first: view.as_ptr().cast_mut(), row_stride, column_stride }
-    }
-
-    #[inline(always)]
-    fn transposed(self) -> Matrix {
-        Matrix { row_stride: self.column_stride, column_stride: self.row_stride, ..self }
-    }
-
-    /// The matrix without its first rows and columns.
-    #[inline(always)]
-    fn from(self, row: usize, column: usize) -> Matrix {
-        let offset = row as isize * self.row_stride + column as isize * self.column_stride;
-        Matrix { first: self.first.wrapping_offset(offset), ..self }
-    }
-
-    /// Where an element lies.
-    ///
-    /// # Safety
-    ///
-    /// The element is one of the matrix.
-    #[inline(always)]
-    unsafe fn at(self, row: usize, column: usize) -> *mut f32 {
-        let offset = row as isize * self.row_stride + column as isize * self.column_stride;
-        // SAFETY: K2: the caller stays inside the matrix.
-        unsafe { self.first.offset(offset) }
-    }
-}
-
-fn check_columns(is_empty: bool, columns: usize, strides: &[isize]) {
-    // Of what has no neighbour the stride says nothing.
-    let contiguous = is_empty || columns == 1 || strides[1] == 1;
-    assert!(contiguous, "the columns of a matrix must be contiguous");
-}
 
 /// `y = activation(w · x + b)`.
 #[inline(always)]
@@ -243,58 +145,10 @@ pub(super) fn add_product<V: Vector>(
     let (mut panel, pays) = (Panel::new(), rows >= Panel::PAYING_ROWS);
     for first in (0..depth).step_by(PANEL_DEPTH) {
         let depth = PANEL_DEPTH.min(depth - first);
-        let (left, right) = (left.from(0, first), right.from(first, 0));
+        let (left, right) = (left.without(0, first), right.without(first, 0));
         let product = Product { left, depth, right, result, rows, columns };
         // SAFETY: K2: the shapes were checked above.
         unsafe { product.run::<V>(cpu, Added { cpu, result }, pays.then_some(&mut panel)) }
-    }
-}
-
-/// The most rows of a right matrix that a product copies before it multiplies: with the widest tile, half of L1.
-const PANEL_DEPTH: usize = 128;
-
-/// The most columns of a tile.
-const PANEL_COLUMNS: usize = 32;
-
-/// A tile of a right matrix, row upon row. Where it lies by itself, its rows may be whole pages apart: they fall on the
-/// same lines of L1, and no prefetch follows them.
-#[repr(align(64))]
-struct Panel([MaybeUninit<f32>; PANEL_DEPTH * PANEL_COLUMNS]);
-
-impl Panel {
-    /// Rows of a product from which on a copy pays. It takes as long as two rows.
-    const PAYING_ROWS: usize = 32;
-
-    fn new() -> Panel {
-        Panel([MaybeUninit::uninit(); PANEL_DEPTH * PANEL_COLUMNS])
-    }
-
-    /// Copies C vectors of each of the first `depth` rows of a matrix.
-    ///
-    /// # Safety
-    ///
-    /// The rows and the columns in `span` exist.
-    #[inline(always)]
-    unsafe fn copy<V: Vector, const C: usize>(
-        &mut self,
-        cpu: V::Cpu,
-        from: Matrix,
-        depth: usize,
-        span: Span,
-    ) -> Matrix {
-        assert!(depth <= PANEL_DEPTH && C * V::LANES <= PANEL_COLUMNS, "a tile has its room");
-        let first = self.0.as_mut_ptr().cast::<f32>();
-        let panel = Matrix { first, row_stride: (C * V::LANES) as isize, column_stride: 1 };
-        for k in 0..depth {
-            for c in 0..C {
-                // SAFETY: K2: the caller's promise; the panel has room for that many rows of C vectors.
-                unsafe {
-                    let vector = V::load(cpu, from.at(k, c * V::LANES), span);
-                    vector.store(panel.at(k, c * V::LANES), Span::Full);
-                }
-            }
-        }
-        panel
     }
 }
 
@@ -316,178 +170,6 @@ impl<V: Vector> Ends<V> for Added<V::Cpu> {
         // SAFETY: K2: the place is one of the result.
         sum + unsafe { V::load(self.cpu, self.result.at(row, column), span) }
     }
-}
-
-/// What the sums of a product start from, and what becomes of them while they are in registers.
-///
-/// A trait and not two closures: a closure is inlined or not as the compiler likes, and lacks the
-/// target features when it is not. One call left over costs more than a whole block. For the same
-/// reason arrays of vectors are filled by loops, not by `map` or `from_fn`.
-trait Ends<V>: Copy {
-    /// The first summand of a row.
-    fn start(self, row: usize) -> V;
-
-    /// The result from a sum.
-    ///
-    /// # Safety
-    ///
-    /// The place is one of the result.
-    unsafe fn finish(self, sum: V, place: Place) -> V;
-}
-
-/// A row, the first of a vector of columns, and how many of the vector are inside the matrix.
-type Place = (usize, usize, Span);
-
-/// `result[rows, columns] = finish(start[rows] + left[rows, depth] · right[depth, columns])`.
-#[derive(Clone, Copy)]
-struct Product {
-    left: Matrix,
-    depth: usize,
-    right: Matrix,
-    result: Matrix,
-    rows: usize,
-    columns: usize,
-}
-
-impl Product {
-    /// Computes the result, tile after tile.
-    ///
-    /// # Safety
-    ///
-    /// The three matrices are of the stated sizes.
-    #[inline(always)]
-    unsafe fn run<V: Vector>(self, cpu: V::Cpu, ends: impl Ends<V>, mut panel: Option<&mut Panel>) {
-        let mut column = 0;
-        while V::WIDE_ROWS > 0 && column + WIDE * V::LANES <= self.columns {
-            let tile = (column, Span::Full);
-            // SAFETY: K2: four full vectors of columns are left.
-            unsafe { self.tile::<V, WIDE>(cpu, tile, ends, panel.as_deref_mut()) };
-            column += WIDE * V::LANES;
-        }
-        while column + 2 * V::LANES <= self.columns {
-            let tile = (column, Span::Full);
-            // SAFETY: K2: two full vectors of columns are left.
-            unsafe { self.tile::<V, 2>(cpu, tile, ends, panel.as_deref_mut()) };
-            column += 2 * V::LANES;
-        }
-        while column < self.columns {
-            let tile = (column, V::span(self.columns - column));
-            // SAFETY: K2: the span ends at the last column.
-            unsafe { self.tile::<V, 1>(cpu, tile, ends, panel.as_deref_mut()) };
-            column += V::LANES;
-        }
-    }
-
-    /// All rows of C vectors of columns, block after block.
-    ///
-    /// # Safety
-    ///
-    /// The columns in `span` exist.
-    #[inline(always)]
-    unsafe fn tile<V: Vector, const C: usize>(
-        self,
-        cpu: V::Cpu,
-        (column, span): (usize, Span),
-        ends: impl Ends<V>,
-        panel: Option<&mut Panel>,
-    ) {
-        let mut right = self.right.from(0, column);
-        if let Some(panel) = panel {
-            // SAFETY: K2: the right matrix has as many rows as the depth; the rest is the caller's promise.
-            right = unsafe { panel.copy::<V, C>(cpu, right, self.depth, span) };
-        }
-        let most = if C == WIDE { V::WIDE_ROWS } else { V::LAYER_ROWS };
-        let mut row = 0;
-        while row < self.rows {
-            let rows = height(most.min(MOST_ROWS), self.rows - row);
-            // SAFETY: K2: as many rows are left.
-            at_height!(rows, [8 7 6 5 4 3 2 1], R => unsafe {
-                self.block::<V, R, C>(cpu, right, (row, column, span), ends)
-            });
-            row += rows;
-        }
-    }
-
-    /// R rows of C vectors of columns, summed in registers. `right` begins at the first of these columns.
-    ///
-    /// # Safety
-    ///
-    /// The rows and columns exist.
-    #[inline(always)]
-    unsafe fn block<V: Vector, const R: usize, const C: usize>(
-        self,
-        cpu: V::Cpu,
-        right: Matrix,
-        (row, column, span): Place,
-        ends: impl Ends<V>,
-    ) {
-        let mut sums = [[V::splat(cpu, 0.0); C]; R];
-        for (r, sums) in sums.iter_mut().enumerate() {
-            *sums = [ends.start(row + r); C];
-        }
-        let left = self.left.from(row, 0);
-        for k in 0..self.depth {
-            // SAFETY: K2: k is one of the right matrix's rows and of the left one's columns; the rest
-            // is the caller's promise.
-            unsafe { add_outer(cpu, &mut sums, left.from(0, k), right.from(k, 0), span) };
-        }
-        for (r, sums) in sums.into_iter().enumerate() {
-            for (c, sum) in sums.into_iter().enumerate() {
-                let place = (row + r, column + c * V::LANES, span);
-                // SAFETY: K2: the caller's promise.
-                unsafe { ends.finish(sum, place).store(self.result.at(place.0, place.1), span) };
-            }
-        }
-    }
-}
-
-/// Adds the first column of R rows on the left times C vectors of the first row on the right. The fewer of the two stay
-/// in registers: with the others there would be one register too few for AVX2.
-///
-/// # Safety
-///
-/// The rows and the columns in `span` exist.
-#[inline(always)]
-unsafe fn add_outer<V: Vector, const R: usize, const C: usize>(
-    cpu: V::Cpu,
-    sums: &mut [[V; C]; R],
-    left: Matrix,
-    right: Matrix,
-    span: Span,
-) {
-    // SAFETY: K2: the caller's promise.
-    unsafe {
-        if R < C {
-            let mut weights = [V::splat(cpu, 0.0); R];
-            for (r, weight) in weights.iter_mut().enumerate() {
-                *weight = V::splat(cpu, *left.at(r, 0));
-            }
-            for c in 0..C {
-                let vector = V::load(cpu, right.at(0, c * V::LANES), span);
-                for (sums, weight) in sums.iter_mut().zip(weights) {
-                    sums[c] = weight.mul_add(vector, sums[c]);
-                }
-            }
-        } else {
-            let mut vectors = [V::splat(cpu, 0.0); C];
-            for (c, vector) in vectors.iter_mut().enumerate() {
-                *vector = V::load(cpu, right.at(0, c * V::LANES), span);
-            }
-            for (r, sums) in sums.iter_mut().enumerate() {
-                let weight = V::splat(cpu, *left.at(r, 0));
-                for (sum, vector) in sums.iter_mut().zip(vectors) {
-                    *sum = weight.mul_add(vector, *sum);
-                }
-            }
-        }
-    }
-}
-
-/// Rows of the next block of at most `most`: the last two share what is left for them, since a block of one
-/// row has too few sums.
-#[inline(always)]
-fn height(most: usize, left: usize) -> usize {
-    if left <= most || left >= 2 * most { left.min(most) } else { left.div_ceil(2) }
 }
 
 /// `dw += dy · xᵀ`, `db += Σ dy`.

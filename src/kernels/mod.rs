@@ -20,7 +20,8 @@
 //! | file | what |
 //! |---|---|
 //! | `vector.rs` | what the kernels need of a vector of f32; tanh, exp and log made of it |
-//! | `blocked.rs` | the kernels themselves, and how they are blocked |
+//! | `blocked.rs` | the kernels themselves, and how gradients are blocked |
+//! | `product.rs`, `matrix.rs`, `panel.rs` | products in blocks, where matrices lie, room for a copy |
 //! | `simd.rs` | which of all these a program runs with, by name |
 //! | `stack.rs` | layers one above the other, as one kernel a layer |
 //! | `rectified.rs` | a layer between two ReLUs, which takes its inputs frame by frame |
@@ -37,7 +38,7 @@
 //! - **K1** A value of [`Avx2`] or [`Avx512`] exists only where detection found the instruction set,
 //!   and every operation on a vector takes such a value or a vector made from one.
 //! - **K2** A pointer is formed only inside a view whose shape and unit column stride were checked at
-//!   the entry of the kernel; a tail of columns goes through loads and stores that touch no more than
+//!   the entry of the kernel, or inside a panel whose room was checked; a tail of columns goes through loads and stores that touch no more than
 //!   the tail.
 //! - **K3** A pointer to words of a tile is formed only inside a place whose size was checked when it was asked for.
 
@@ -49,7 +50,10 @@ mod bit_conv;
 mod bit_grid;
 mod blocked;
 mod feature_major;
+mod matrix;
+mod panel;
 mod portable;
+mod product;
 mod rectified;
 mod share;
 mod simd;

@@ -24,8 +24,8 @@ pub(super) trait Vector:
     /// Floats in a vector.
     const LANES: usize;
 
-    /// Outputs of a block of a layer that is at most two vectors wide (at most [`super::blocked::MOST_ROWS`]); see
-    /// `blocked.rs`.
+    /// Outputs of a block of a layer that is at most two vectors wide (at most [`super::product::MOST_ROWS`]); see
+    /// `product.rs`.
     const LAYER_ROWS: usize;
 
     /// Outputs of a block that is four vectors wide; 0 where such blocks are no gain.

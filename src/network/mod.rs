@@ -64,7 +64,7 @@ pub trait Learning<R = f32>: Send {
 
     /// Adds to `grad` (laid out like `params`) the gradient of a loss whose derivative by the outputs of
     /// the first T·B frames is `d_outputs`, `[P + V, T·B]`. The last B frames are constants to the loss.
-    /// `params` and `frames` are those of the last [`Learning::forward`].
+    /// `params` and `frames` are those of the last [`Learning::forward`], which one pass back may use up.
     fn backward(
         &mut self,
         params: &[R],
