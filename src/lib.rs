@@ -5,7 +5,7 @@
 //!
 //! ```no_run
 //! use impala::config::Config;
-//! use impala::base::latency::monotonic_ns;
+//! use impala::base::clock::monotonic_ns;
 //! use impala::sinks::terminal::Show;
 //! use impala::train::{Destination, TrainError, train};
 //!

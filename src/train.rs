@@ -9,7 +9,8 @@ use std::path::{Path, PathBuf};
 use nix::sys::signal::Signal;
 use tracing::debug;
 
-use crate::base::latency::{RunClock, Stage, StageHistograms, monotonic_ns};
+use crate::base::clock::{RunClock, in_seconds, monotonic_ns};
+use crate::base::stages::{Stage, StageHistograms};
 use crate::config::{Config, ConfigError};
 use crate::env::normalized_score;
 use crate::learner::cluster::{self, ClusterError};
@@ -424,12 +425,12 @@ fn summarise(
     frames_before: u64,
 ) -> Summary {
     let (learner, state) = (&outcome.totals.learner, &outcome.checkpoint.state);
-    let train_s = outcome.totals.train_ns().map_or(f64::NAN, seconds);
+    let train_s = outcome.totals.train_ns().map_or(f64::NAN, in_seconds);
     let (Counters { frames, updates, .. }, solved) = (state.counters, state.counters.solved());
     let tasks = task_summaries(config, learner, evals);
     Summary {
         exit: outcome.exit,
-        wall_s: seconds(run_clock.since_start_ns(monotonic_ns())),
+        wall_s: in_seconds(run_clock.since_start_ns(monotonic_ns())),
         startup_s: startup_s(learner, run_clock),
         train_s,
         frames,
@@ -440,7 +441,7 @@ fn summarise(
         frames_per_s: (frames - frames_before) as f64 / train_s,
         solved: solved.is_some(),
         solved_frames: solved.map(|(frames, _)| frames),
-        solved_s: solved.map(|(_, ns)| seconds(ns)),
+        solved_s: solved.map(|(_, ns)| in_seconds(ns)),
         score_last100: state.score().filter(|_| tasks.is_empty()),
         eval: of_one_task(evals),
         normalized_score: together(&tasks),
@@ -451,7 +452,7 @@ fn summarise(
         rho: learner.sums.rho(),
         memory: outcome.totals.memory,
         actors: actor_summaries(outcome),
-        learner_wait_s: seconds(outcome.learner_wait_ns),
+        learner_wait_s: in_seconds(outcome.learner_wait_ns),
         learner_cores: outcome.totals.cores.summary(&Role::Learner.tag()),
         cores_of_others: outcome.totals.cores.of_others(),
         collected_during_updates: learner.sums.collected_during_updates(),
@@ -522,7 +523,7 @@ fn settings(config: &Config) -> Summary {
 
 /// Of this process: the parts before a resumed one had starts of their own.
 fn startup_s(learner: &LearnerFigures, run_clock: RunClock) -> f64 {
-    let since_start = |ns: u64| seconds(ns.saturating_sub(run_clock.process_start_ns));
+    let since_start = |ns: u64| in_seconds(ns.saturating_sub(run_clock.process_start_ns));
     learner.sums.first_frame_ns.map_or(f64::NAN, since_start)
 }
 
@@ -543,18 +544,14 @@ fn actor_summary(figures: &ActorFigures, cores: Option<CoreSummary>) -> ActorSum
     ActorSummary {
         frames: figures.frames,
         rollouts: figures.rollouts,
-        blocked_s: seconds(figures.claim_wait_ns),
-        act_s: seconds(figures.act_ns),
-        env_s: seconds(figures.env_ns),
-        read_weights_s: seconds(figures.read_weights_ns),
+        blocked_s: in_seconds(figures.claim_wait_ns),
+        act_s: in_seconds(figures.act_ns),
+        env_s: in_seconds(figures.env_ns),
+        read_weights_s: in_seconds(figures.read_weights_ns),
         cores,
         waits: figures.n_waits,
         weights_retries: figures.weights_retries,
         restarts: figures.n_restarts,
         bad_rollouts: figures.n_bad_rollouts,
     }
-}
-
-fn seconds(ns: u64) -> f64 {
-    ns as f64 / 1e9
 }

@@ -7,7 +7,7 @@ use std::process::{Command, ExitCode, Output};
 use std::thread::sleep;
 use std::time::Duration;
 
-use impala::base::latency::monotonic_ns;
+use impala::base::clock::monotonic_ns;
 use impala::config::Config;
 use impala::env::{ArgError, Env, NoArgs, NumpyRng, Registry, Transition};
 use impala::sinks::terminal::Show;

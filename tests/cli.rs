@@ -5,7 +5,7 @@ use std::path::Path;
 use std::process::{Command, Output};
 
 use base64::Engine as _;
-use impala::base::latency::Stage;
+use impala::base::stages::Stage;
 use impala::config::{Clip, Config, Layers, Schedule};
 use impala::play::render::{HEIGHT_PX, WIDTH_PX};
 use impala::run::dir::RunDir;

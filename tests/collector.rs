@@ -151,7 +151,8 @@ fn the_last_observation_of_a_rollout_is_the_first_of_the_next() {
 /// A policy with these weights for as many environments.
 fn policy(config: &Config, params: &[f32], n_envs: usize) -> Policy {
     let Sizes { spec, network, .. } = Sizes::of(config).unwrap();
-    let mut policy = Policy::new(&network, &spec.actions, config.arithmetic().unwrap(), n_envs, 0);
+    let mut policy =
+        Policy::new(0, &network, &spec.actions, config.arithmetic().unwrap(), n_envs, 0);
     policy.params_mut().copy_from_slice(params);
     policy
 }

@@ -8,8 +8,9 @@ use std::thread;
 use std::time::Duration;
 
 use impala::actor::collector::Collector;
-use impala::base::latency::{RunClock, Stage, StageClock, StageHistograms};
+use impala::base::clock::RunClock;
 use impala::base::seeds::{Stream, stream_seed};
+use impala::base::stages::{Stage, StageClock, StageHistograms};
 use impala::config::{ActorSettings, Config, LossSettings, Schedule};
 use impala::learner::cluster::Alone;
 use impala::learner::cluster::contribution::Contribution;

@@ -5,7 +5,7 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-use impala::base::latency::Stage;
+use impala::base::stages::Stage;
 use impala::config::Config;
 use impala::run::dir::RunDir;
 use impala::telemetry::LiveNote;

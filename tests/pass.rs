@@ -4,7 +4,8 @@
 use std::sync::{Arc, Mutex};
 
 use impala::actor::collector::Collector;
-use impala::base::latency::{Stage, StageClock, monotonic_ns};
+use impala::base::clock::monotonic_ns;
+use impala::base::stages::{Stage, StageClock};
 use impala::config::{Config, Correction, LossSettings, TorsoKind};
 use impala::kernels::Simd;
 use impala::learner::pass::Pass;

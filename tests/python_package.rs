@@ -92,7 +92,7 @@ fn observations(space: &ObsSpace) -> (ObsBuffer, Vec<Vec<f32>>) {
 /// What our own policy does, a list each; numbers as the environment takes them.
 fn greedy(checkpoint: &Checkpoint, obs: &ObsBuffer, squash: bool) -> Vec<Vec<f64>> {
     let Checkpoint { spec, network, state, .. } = checkpoint;
-    let mut policy = Policy::new(network, &spec.actions, Arithmetic::with(Simd::detect()), N, 0);
+    let mut policy = Policy::new(0, network, &spec.actions, Arithmetic::with(Simd::detect()), N, 0);
     policy.params_mut().copy_from_slice(&state.params);
     let mut actions = ActionBuffer::zeros(&spec.actions, N);
     policy.greedy(obs.view(), actions.view_mut());

@@ -45,7 +45,7 @@ fn save(folder: &Path, hidden: Vec<usize>, seed: u64) -> Checkpoint {
 /// What our own policy does where the environment shows zeros.
 fn greedy_action(checkpoint: &Checkpoint) -> i32 {
     let Checkpoint { spec, network, state, .. } = checkpoint;
-    let mut policy = Policy::new(network, &spec.actions, Arithmetic::with(Simd::detect()), 1, 0);
+    let mut policy = Policy::new(0, network, &spec.actions, Arithmetic::with(Simd::detect()), 1, 0);
     policy.params_mut().copy_from_slice(&state.params);
     let mut actions = ActionBuffer::zeros(&spec.actions, 1);
     policy.greedy(ObsBuffer::zeros(&spec.obs, 1).view(), actions.view_mut());

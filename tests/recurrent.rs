@@ -7,7 +7,7 @@ mod allocations;
 use allocations::allocations;
 use impala::actor::collector::Collector;
 use impala::actor::policy::Policy;
-use impala::base::latency::StageClock;
+use impala::base::stages::StageClock;
 use impala::config::{Config, Layers};
 use impala::env::{ArgError, Env, NoArgs, Registry, Transition};
 use impala::learner::pass::Pass;
@@ -200,7 +200,7 @@ fn an_environment_that_is_mended_is_forgotten() {
 fn what_is_no_number_is_not_remembered() {
     let Sizes { spec, network, rollout, .. } = Sizes::of(&config_of(8)).unwrap();
     let arithmetic = Arithmetic::with(impala::kernels::Simd::detect());
-    let mut policy = Policy::new(&network, &spec.actions, arithmetic, 3, 0);
+    let mut policy = Policy::new(0, &network, &spec.actions, arithmetic, 3, 0);
     let (obs, mut actions) =
         (ObsBuffer::zeros(&spec.obs, 3), ActionBuffer::zeros(&spec.actions, 3));
     policy.params_mut().fill(f32::NAN);

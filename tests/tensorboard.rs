@@ -7,7 +7,7 @@ use std::fs::{self, OpenOptions};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use impala::base::latency::Stage;
+use impala::base::stages::Stage;
 use impala::run::dir::RunDir;
 use impala::run::meta::Meta;
 use impala::sinks::tensorboard::{TensorBoard, histogram_tag, scalar_tag};

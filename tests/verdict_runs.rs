@@ -10,7 +10,7 @@ use std::process::{Child, Command, ExitCode, Stdio};
 use std::thread::sleep;
 use std::time::Duration;
 
-use impala::base::latency::monotonic_ns;
+use impala::base::clock::monotonic_ns;
 use impala::config::{Config, Layers};
 use impala::env::{ArgError, Env, NoArgs, Registry, Transition};
 use impala::report::bottleneck::{Diagnosis, Limit, diagnose};

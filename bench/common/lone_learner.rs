@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 use impala::actor::collector::Collector;
-use impala::base::latency::{Stage, StageClock};
+use impala::base::stages::{Stage, StageClock};
 use impala::config::Config;
 use impala::learner::optim::{Optimizer, UpdateRule, clip_grad_norm};
 use impala::learner::pass::Pass;

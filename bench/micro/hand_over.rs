@@ -7,7 +7,7 @@ use std::sync::{Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
-use impala::base::latency::monotonic_ns;
+use impala::base::clock::monotonic_ns;
 use impala::config::Config;
 use impala::os::process::{Death, Worker};
 use impala::run::sizes::Sizes;

@@ -3,7 +3,7 @@
 use std::hint::black_box;
 
 use anyhow::Result;
-use impala::base::latency::{Stage, StageClock};
+use impala::base::stages::{Stage, StageClock};
 use impala::config::Config;
 use impala::kernels::{Activation, Kernels, Simd};
 use impala::learner::vtrace::{VtraceInput, VtraceParams, vtrace as vtrace_rows};

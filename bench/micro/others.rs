@@ -6,7 +6,7 @@ use std::io::Write;
 use std::sync::Mutex;
 
 use anyhow::Result;
-use impala::base::latency::{Stage, StageHistograms, histogram as one_histogram};
+use impala::base::stages::{Stage, StageHistograms, histogram as one_histogram};
 use impala::config::Config;
 use impala::env::{StepBuffer, VecEnv};
 use impala::learner::optim::{Optimizer, UpdateRule};

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
-use impala::base::latency::monotonic_ns;
+use impala::base::clock::monotonic_ns;
 use impala::config::Config;
 use impala::run::sizes::Sizes;
 use impala::shm::Segment;

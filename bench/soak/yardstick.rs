@@ -4,7 +4,7 @@
 //! as well; what makes the run alone slower is the run's.
 
 use anyhow::Result;
-use impala::base::latency::StageClock;
+use impala::base::stages::StageClock;
 use impala::config::Config;
 use nix::time::{ClockId, clock_gettime};
 

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail, ensure};
 use hdrhistogram::Histogram;
-use impala::base::latency::monotonic_ns;
+use impala::base::clock::monotonic_ns;
 use impala::revisit::live::{LiveRun, Snapshot};
 use impala::shm::view::WorkerSigns;
 use nix::sys::signal::{Signal, kill};

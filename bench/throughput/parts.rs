@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use impala::actor::collector::Collector;
-use impala::base::latency::StageClock;
+use impala::base::stages::StageClock;
 use impala::base::units::grouped;
 use impala::config::Config;
 use impala::env::StepBuffer;

@@ -1,16 +1,16 @@
 //! The actor's work on one slot: E environments acted for T steps, straight into the slot.
 //!
 //! Owns the environments, the policy, and observation and memory that one rollout hands to the next. Knows
-//! no ring and no other process, so that it can be tested and measured alone. Its loop allocates
-//! nothing, takes no lock, writes no log and makes no system call.
+//! no ring, so that it can be tested and measured alone. Its loop allocates nothing, takes no lock, writes no
+//! log, and makes no system call but to environments in a process of their own.
 
 use std::collections::BTreeSet;
 use std::fmt;
 use std::ops::Range;
 
 use super::policy::Policy;
+use crate::base::clock::monotonic_ns;
 use crate::base::faults::{self, Point};
-use crate::base::latency::monotonic_ns;
 use crate::base::seeds::{Stream, stream_seed};
 use crate::config::{Config, ConfigError};
 use crate::env::{EnvError, StepMut, VecEnv};
@@ -134,8 +134,7 @@ impl Collector {
         stack.iter_mut().for_each(|stack| stack.begin(obs.view()));
         let arithmetic = config.arithmetic()?;
         let action_seed = seed(Stream::Actions { actor, generation });
-        let policy =
-            Policy::of_task(task, &network, &spec.actions, arithmetic, n_envs, action_seed);
+        let policy = Policy::new(task, &network, &spec.actions, arithmetic, n_envs, action_seed);
         Ok(Some(Collector {
             task: task as u32,
             n_envs,

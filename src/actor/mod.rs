@@ -2,9 +2,9 @@
 //! a rollout straight into the slot, publishes it.
 //!
 //! Owns one [`Collector`] and the filling end of one ring. Nothing in the loop allocates, locks or
-//! logs. The kernel is asked for two things: to let others run, then to sleep, while the ring is full,
-//! which is counted, and to wake the learner where it sleeps. A rollout with a number that is none is
-//! never published. Called by the supervisor in a forked process.
+//! logs. The kernel is asked to let others run, then to sleep, while the ring is full, which is counted; to wake
+//! the learner where it sleeps; and for what environments outside cost. A rollout with a number that is none
+//! is never published. Called by the supervisor in a forked process.
 
 pub mod collector;
 pub mod policy;
@@ -12,8 +12,8 @@ pub mod policy;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::time::Duration;
 
+use crate::base::clock::monotonic_ns;
 use crate::base::faults::{self, Point};
-use crate::base::latency::monotonic_ns;
 use crate::base::units::number_of;
 use crate::config::Config;
 use crate::env::EnvError;

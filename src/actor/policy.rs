@@ -30,19 +30,9 @@ pub struct Policy {
 }
 
 impl Policy {
-    /// A policy for `n_envs` environments of a run's first task with all-zero weights; see [`Policy::params_mut`].
+    /// A policy for `n_envs` environments of the task with this number, with all-zero weights; see
+    /// [`Policy::params_mut`].
     pub fn new(
-        network: &NetworkSpec,
-        actions: &ActionSpace,
-        arithmetic: Arithmetic,
-        n_envs: usize,
-        seed: u64,
-    ) -> Self {
-        Policy::of_task(0, network, actions, arithmetic, n_envs, seed)
-    }
-
-    /// The same for environments of the task with this number.
-    pub fn of_task(
         task: usize,
         network: &NetworkSpec,
         actions: &ActionSpace,

@@ -1,7 +1,7 @@
 //! The only switch between the processor's atomics and loom's model of them.
 //!
-//! Owns: the atomic types, fences and the futex from which `shm/{ring,cells,doorbell,board}.rs` are
-//! made. Knows nothing of what they protect. Only `tests/model` is built with `--cfg loom`; the package
+//! Owns: the atomic types, fences and the futex from which the protocols of `shm/` and the learner's threads
+//! are made. Knows nothing of what they protect. Only `tests/model` is built with `--cfg loom`; the package
 //! itself never links loom.
 
 pub use imp::{AtomicBool, AtomicU32, AtomicU64, Futex, Ordering, fence, spin_loop, yield_now};

@@ -1,5 +1,6 @@
 //! `impala env`: looks at an environment before anything is trained in it.
 
+use crate::base::clock::in_seconds;
 use crate::base::units::{number_of, score};
 use crate::config::{Config, Layers};
 use crate::env::Registry;
@@ -118,7 +119,7 @@ fn print_spec(spec: &Spec) {
 }
 
 fn print_trials([one, again]: &[Trial; 2]) {
-    let env_s = one.env_ns as f64 / 1e9;
+    let env_s = in_seconds(one.env_ns);
     say!(
         "speed         {} by one process with {N_ENVS} environments",
         rate(one.n_steps as f64 / env_s, "steps")

@@ -107,7 +107,7 @@ impl Cli {
 ///
 /// It forks, so it belongs into a `main` that has started no thread.
 pub fn main(environments: Registry) -> ExitCode {
-    let process_start_ns = crate::base::latency::monotonic_ns();
+    let process_start_ns = crate::base::clock::monotonic_ns();
     keep_own_rights();
     unblock_signals();
     let cli = Cli::parse_for(&environments).unwrap_or_else(|error| with_setting(error).exit());

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::base::latency::monotonic_ns;
+use crate::base::clock::monotonic_ns;
 use crate::base::units::{number_of, percent, score};
 use crate::config::{Config, ExchangeKind, Layers, LearnerKind};
 use crate::env::Registry;

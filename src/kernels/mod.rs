@@ -1,8 +1,9 @@
 //! The arithmetic of a small multi-layer perceptron, a whole batch of frames at a time.
 //!
 //! Owns: the [`Kernels`] contract, its implementations for each instruction set, [`Stack`], which is a whole
-//! network of them, [`Rectified`], a layer between two ReLUs, and [`Simd`], which picks one when the program starts. Knows nothing of networks, parameters, rollouts or losses.
-//! Called by the forward and backward pass of the policy network and by V-trace (exponentials).
+//! network of them, [`Rectified`], a layer between two ReLUs, and [`Simd`], which picks one when the program
+//! starts. Of parameters it knows where an [`Affine`] layer's lie; of rollouts and losses nothing. Called by
+//! networks, losses and targets (exponentials), the optimiser, and environments that step in vectors.
 //!
 //! # Matrices
 //!
@@ -38,8 +39,8 @@
 //! - **K1** A value of [`Avx2`] or [`Avx512`] exists only where detection found the instruction set,
 //!   and every operation on a vector takes such a value or a vector made from one.
 //! - **K2** A pointer is formed only inside a view whose shape and unit column stride were checked at
-//!   the entry of the kernel, or inside a panel whose room was checked; a tail of columns goes through loads and stores that touch no more than
-//!   the tail.
+//!   the entry of the kernel, or inside a panel whose room was checked; a tail of columns goes through
+//!   loads and stores that touch no more than the tail.
 //! - **K3** A pointer to words of a tile is formed only inside a place whose size was checked when it was asked for.
 
 #[cfg(target_arch = "x86_64")]

@@ -165,7 +165,8 @@ impl Simd {
         Simd::supported_bf16().chain(Simd::supported())
     }
 
-    /// `amx`, `bf16`, `avx512`, `avx2` or `portable`: what [`Simd::named`] takes and what a report prints.
+    /// `amx`, `bf16`, `avx512`, `avx2` or `portable`: what [`Simd::named`] takes and what a report prints; of the
+    /// tests' own kernels `emulated`.
     pub fn name(self) -> &'static str {
         match (self.bf16, self.isa) {
             #[cfg(target_arch = "x86_64")]

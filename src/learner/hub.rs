@@ -21,9 +21,10 @@ use super::reward_norm::RewardNorm;
 use super::streak::{Streak, Verdict};
 use super::targets::ReturnSettings;
 use super::{LearnerError, MessageSink, NotFinite};
+use crate::base::clock::{RunClock, monotonic_ns};
 use crate::base::faults::{self, Point};
 use crate::base::finite::all_finite;
-use crate::base::latency::{RunClock, Stage, StageClock, monotonic_ns};
+use crate::base::stages::{Stage, StageClock};
 use crate::config::Config;
 use crate::network::Statistics;
 use crate::os::process::remark;
@@ -222,7 +223,6 @@ impl<'seg, S: MessageSink> Hub<'seg, S> {
         let learned = if epoch.is_first() { self.admit(batch, gradient) } else { &batch.slots };
         let tally = self.exchange(gradient, learned, clock, beat)?;
         if self.is_stop_agreed {
-            self.log_slots(batch, Err(Unlearned::Overtaken));
             return Ok(Then::End);
         }
         if tally.n_slots == 0.0 {
@@ -368,7 +368,7 @@ impl<'seg, S: MessageSink> Hub<'seg, S> {
         self.exchange(&mut gradient, &[], &mut StageClock::start(), &mut beat).map(drop)
     }
 
-    /// Notes a batch that comes after the last update.
+    /// Notes what was taken and comes after the last update.
     pub fn leave(&mut self, batch: &SlotBatch) {
         self.count_taken(batch);
         self.log_slots(batch, Err(Unlearned::Overtaken));
@@ -414,7 +414,7 @@ impl<'seg, S: MessageSink> Hub<'seg, S> {
             self.meters.count_taken(&slot.header, slot.taken_ns);
         }
         for slot in &batch.slots {
-            self.meters.count_taken(slot.rollout().header, batch.taken_ns);
+            self.meters.count_taken(slot.header(), batch.taken_ns);
         }
     }
 
@@ -469,7 +469,7 @@ impl<'seg, S: MessageSink> Hub<'seg, S> {
             epoch: learned.ok().map(|gradient| gradient.epoch.number),
             reward_scale: learned.ok().map(|gradient| gradient.reward_scale),
             unlearned: learned.err(),
-            ..slot_record(slot.actor(), slot.rollout().header)
+            ..slot_record(slot.actor(), slot.header())
         });
         self.meters.log_slots(batch.left_out.iter().map(too_old).chain(records));
     }

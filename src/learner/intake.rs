@@ -10,7 +10,8 @@ use std::time::Duration;
 
 use super::lock;
 use super::pulse::Pulse;
-use crate::base::latency::{Stage, StageClock, monotonic_ns};
+use crate::base::clock::monotonic_ns;
+use crate::base::stages::{Stage, StageClock};
 use crate::base::sync::{AtomicBool, Ordering};
 use crate::config::Config;
 use crate::rollout::RolloutHeader;
@@ -122,21 +123,33 @@ impl<'seg> Intake<'seg> {
         })
     }
 
-    /// Waits for a batch and puts it into `batch`, which holds no slots; false when no more shall begin.
+    /// Waits for a batch and puts it into `batch`, which holds no slots; false when no more shall begin, and
+    /// `batch` then holds what had been taken for one.
     pub fn take(&self, batch: &mut SlotBatch<'seg>, clock: &mut StageClock) -> bool {
         self.pulse.rest(batch.lane);
         let mut gathering = lock(&self.turn);
-        while gathering.slots.len() < self.batch_slots {
-            if !self.wait(batch.lane, self.n_needed(&gathering), clock) {
-                return false;
-            }
-            batch.taken_ns = clock.last_ns();
-            self.gather(&mut gathering, batch.taken_ns);
-        }
+        let is_whole = self.fill(&mut gathering, batch, clock);
         std::mem::swap(&mut batch.slots, &mut gathering.slots);
         batch.left_out.clear();
         std::mem::swap(&mut batch.left_out, &mut gathering.left_out);
         batch.n_ready = self.n_ready();
+        is_whole
+    }
+
+    /// Takes slots until there are enough for a batch; false when no more shall begin.
+    fn fill(
+        &self,
+        gathering: &mut Gathering<'seg>,
+        batch: &mut SlotBatch,
+        clock: &mut StageClock,
+    ) -> bool {
+        while gathering.slots.len() < self.batch_slots {
+            if !self.wait(batch.lane, self.n_needed(gathering), clock) {
+                return false;
+            }
+            batch.taken_ns = clock.last_ns();
+            self.gather(gathering, batch.taken_ns);
+        }
         true
     }
 
@@ -218,7 +231,7 @@ impl<'seg> Intake<'seg> {
         if lag <= self.max_policy_lag {
             gathering.slots.push(slot);
         } else {
-            let (actor, header) = (slot.actor(), *slot.rollout().header);
+            let (actor, header) = (slot.actor(), *slot.header());
             gathering.left_out.push(LeftOut { actor, header, taken_ns });
             lock(&self.rings[slot.actor()]).release(slot);
         }

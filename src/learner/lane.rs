@@ -1,8 +1,9 @@
 //! A lane: the second of the two hot loops, as one thread runs it.
 //!
-//! Takes a batch, and makes `loss.epochs` updates of it: copies the newest weights, computes the gradient holding
-//! nothing, and applies it when it is its turn at the [`Hub`]. Owns what a gradient needs: weights, activations, the gradient itself,
-//! and a clock, so that its stages add up to its time. The learner runs one lane or several.
+//! Takes a batch, and makes `loss.epochs` updates of it: copies the newest weights, computes the gradient
+//! holding nothing, and applies it when it is its turn at the [`Hub`]. Owns what a gradient needs: weights,
+//! activations, the gradient itself, and a clock, so that its stages add up to its time. The learner runs one
+//! lane or several.
 
 use std::sync::Mutex;
 
@@ -11,8 +12,9 @@ use super::hub::{Epoch, Gradient, Hub, Then};
 use super::intake::{Intake, SlotBatch};
 use super::pass::{Pass, PassSums};
 use super::{LearnerError, MessageSink, lock};
+use crate::base::clock::monotonic_ns;
 use crate::base::faults::{self, Point};
-use crate::base::latency::{Stage, StageClock, monotonic_ns};
+use crate::base::stages::{Stage, StageClock};
 use crate::config::{Config, ConfigError};
 use crate::rollout::Rollout;
 use crate::run::sizes::Sizes;
@@ -97,11 +99,13 @@ impl<'run, 'seg, S: MessageSink> Lane<'run, 'seg, S> {
             }
             self.release();
         }
-        lock(self.hub).count_rest(&mut self.clock);
+        let mut hub = lock(self.hub);
+        hub.leave(&self.batch);
+        hub.count_rest(&mut self.clock);
         Ok(())
     }
 
-    /// Waits for the next batch; false when there shall be none.
+    /// Waits for the next batch; false when there shall be none, be there the beginning of one or not.
     fn take(&mut self) -> bool {
         self.intake.1.take(&mut self.batch, &mut self.clock)
     }

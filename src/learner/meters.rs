@@ -4,7 +4,8 @@
 
 use hdrhistogram::Histogram;
 
-use crate::base::latency::{Interval, RunClock, Stage, StageHistograms};
+use crate::base::clock::{Interval, RunClock, in_seconds};
+use crate::base::stages::{Stage, StageHistograms};
 use crate::config::Config;
 use crate::rollout::RolloutHeader;
 use crate::state::{Counters, LearnerState};
@@ -96,7 +97,7 @@ impl RowSums {
     }
 
     fn frames_per_s(&self, frames: u64, now_ns: u64) -> f64 {
-        (frames - self.start_frames) as f64 / ((now_ns - self.start_ns) as f64 / 1e9)
+        (frames - self.start_frames) as f64 / in_seconds(now_ns - self.start_ns)
     }
 
     fn per_update(&self, sum: f64) -> f64 {
@@ -200,14 +201,13 @@ impl Meters {
         Counters { frames: frames + n_frames, updates: updates + 1, ..self.counters() }
     }
 
-    /// Notes when the score has first reached `threshold`; whether it has.
-    pub fn note_if_solved(&mut self, threshold: Option<f64>, now_ns: u64) -> bool {
+    /// Notes when the score has first reached `threshold`.
+    pub fn note_if_solved(&mut self, threshold: Option<f64>, now_ns: u64) {
         let is_reached = threshold.is_some_and(|threshold| self.score.reaches(threshold));
         if self.counters.solved_frames == 0 && is_reached {
             self.counters.solved_frames = self.counters.frames;
             self.counters.solved_ns = self.run_clock.since_start_ns(now_ns);
         }
-        self.counters.solved_frames > 0
     }
 
     /// Counts one rollout that was taken at `taken_ns`, whether or not an update learns from it.
@@ -372,7 +372,7 @@ impl Meters {
         let score = self.score.take_interval().filter(|_| !self.tasks.are_several());
         let (row, PassSums { losses, off_policy }) = (&self.row, &self.row.sums);
         MetricsRow {
-            time_s: self.run_clock.since_start_ns(now_ns) as f64 / 1e9,
+            time_s: in_seconds(self.run_clock.since_start_ns(now_ns)),
             frames: self.counters.frames,
             frames_produced: self.counters.frames_produced_before + frames_produced,
             updates: self.counters.updates,

@@ -34,7 +34,7 @@ use std::{fmt, io};
 
 use rayon::{ThreadPool, ThreadPoolBuilder};
 
-use crate::base::latency::{RunClock, monotonic_ns};
+use crate::base::clock::{RunClock, in_seconds, monotonic_ns};
 use crate::base::units::number_of;
 use crate::config::{Config, ConfigError};
 use crate::os::process::end_worker;
@@ -158,6 +158,7 @@ impl<'seg, S: MessageSink + Send> Learner<'seg, S> {
     ) -> Result<Self, LearnerError> {
         let now_ns = monotonic_ns();
         segment.check_header()?;
+        segment.prefault()?;
         let saved = segment.state_reader().read_if_newer().map_err(SegmentError::from)?;
         let mut saved = saved.ok_or(LearnerError::NoState)?;
         if !saved.state.is_finite() {
@@ -212,7 +213,7 @@ fn join(
     thread::scope(|scope| {
         let breathe = move || {
             while is_done.recv_timeout(BREATH) == Err(RecvTimeoutError::Timeout) {
-                let waited_s = (monotonic_ns() - start_ns) as f64 / 1e9;
+                let waited_s = in_seconds(monotonic_ns() - start_ns);
                 if waited_s > patience_s + LAST_WORDS_S {
                     end_worker(&format!("learner: {}", LearnerError::NobodyCame { waited_s }));
                 }

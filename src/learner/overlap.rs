@@ -3,7 +3,7 @@
 //! Exact but for the seams between blocks: each rollout says when it was collected, each update when
 //! it ran, and the two sets of intervals are intersected a block of updates at a time.
 
-use crate::base::latency::Interval;
+use crate::base::clock::Interval;
 
 /// Updates in a block. Memory stays constant, and what the seams lose is below a per mille.
 const BLOCK_UPDATES: usize = 1024;

@@ -7,7 +7,7 @@ use ndarray::{Array2, ArrayView2, ArrayViewMut2};
 use super::losses::{ActorCritic, LossCosts, Losses};
 use super::popart::{PopArt, TargetSums};
 use super::targets::{OffPolicyStats, ReturnSettings, TargetBuilder};
-use crate::base::latency::{Stage, StageClock};
+use crate::base::stages::{Stage, StageClock};
 use crate::config::{Config, ConfigError};
 use crate::kernels::{Simd, Work};
 use crate::network::heads::Head;

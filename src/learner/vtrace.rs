@@ -8,7 +8,7 @@
 //! | row | weight | discount | effect |
 //! |---|---|---|---|
 //! | ordinary | 1 | γ | bootstraps from the next row |
-//! | terminated | 1 | 0 | target is the reward |
+//! | terminated, or a life lost | 1 | 0 | target is the reward |
 //! | truncated | 1 | γ | bootstraps from the value of the true final observation: the next row |
 //! | reset (the ignored action after an end) | 0 | 0 | `vs = V`, no gradient, and no trace crosses it |
 

@@ -5,7 +5,7 @@
 //! `impala eval`.
 
 use crate::actor::policy::Policy;
-use crate::base::latency::monotonic_ns;
+use crate::base::clock::{in_ns, monotonic_ns};
 use crate::env::{EnvArgs, EnvError, Registry, StepBuffer, VecEnv, task_ids};
 use crate::kernels::Simd;
 use crate::network::heads::Odds;
@@ -197,7 +197,7 @@ impl<'a> Player<'a> {
         bounds: Bounds,
         mut finished: impl FnMut(usize),
     ) -> Result<Played, EvalError> {
-        let end_ns = monotonic_ns().saturating_add((bounds.max_s * 1e9) as u64);
+        let end_ns = monotonic_ns().saturating_add(in_ns(bounds.max_s));
         let mut all = Played::default();
         while all.returns.len() < n_episodes && all.n_unfinished == 0 {
             let n_before = all.returns.len();
@@ -312,7 +312,7 @@ impl<'a> Player<'a> {
         let Checkpoint { network, state, .. } = self.checkpoint;
         let arithmetic = Arithmetic::with(self.kernels);
         let (task, actions) = (self.task, &self.spec.actions);
-        let mut policy = Policy::of_task(task, network, actions, arithmetic, n_envs, seed);
+        let mut policy = Policy::new(task, network, actions, arithmetic, n_envs, seed);
         policy.params_mut().copy_from_slice(&state.params);
         let envs = self.environments.make_inputs(&self.spec.id, task, self.args, n_envs, seed)?;
         Ok((policy, envs))

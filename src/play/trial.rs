@@ -6,7 +6,7 @@ use rand_core::{Rng, SeedableRng};
 use rand_xoshiro::SplitMix64;
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
-use crate::base::latency::monotonic_ns;
+use crate::base::clock::monotonic_ns;
 use crate::env::{EnvError, StepBuffer, VecEnv};
 use crate::rollout::StepKind;
 use crate::space::{ActionBuffer, ActionSpace, ActionsMut, Obs, ObsBuffer};

@@ -225,7 +225,7 @@ fn actors(n: usize) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::base::latency::Stage;
+    use crate::base::stages::Stage;
     use crate::telemetry::{ActorSummary, Exit, LatencySummary};
 
     /// Ten seconds of a learner with these µs a stage of 10,000 updates, and of equal actors.

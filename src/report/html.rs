@@ -19,7 +19,7 @@ use super::series::Column;
 use super::task;
 use super::tasks::TaskTable;
 use super::units::{DASH, counted, grouped, megabytes, micros, percent, seconds, short};
-use crate::base::latency::Stage;
+use crate::base::stages::Stage;
 use crate::os::cores::MachineLoad;
 use crate::telemetry::{
     ActorSummary, CoreSummary, Exit, LatencySummary, MemorySummary, MetricsRow, Summary,

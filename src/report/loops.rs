@@ -3,7 +3,7 @@
 //! Owns what a loop's time is taken to be where it was not measured as such. Judges nothing; the bottleneck,
 //! the tables and the plots of shares divide by it.
 
-use crate::base::latency::Stage;
+use crate::base::stages::Stage;
 use crate::telemetry::{ActorSummary, Summary};
 
 /// Time of one stage over the whole run.

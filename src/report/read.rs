@@ -18,7 +18,7 @@ use serde::de::DeserializeOwned;
 
 use super::points::is_drawable;
 use crate::base::input::{open_regular, read_at_most, read_text_at_most};
-use crate::base::latency::Stage;
+use crate::base::stages::Stage;
 use crate::base::units::number_of;
 use crate::network::NetworkSpec;
 use crate::run::dir::RunDir;

@@ -155,7 +155,7 @@ pub fn single(
 /// A plot over the run of the panels that `build` makes.
 pub fn over_run(
     rows: &[MetricsRow],
-    (id, title, caption): (&'static str, &'static str, &str),
+    (id, title, caption): (&'static str, &str, &str),
     build: impl Fn(Over) -> Vec<Panel>,
 ) -> Plot {
     Plot::over_run(|over| Chart {

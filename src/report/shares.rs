@@ -4,7 +4,7 @@
 //! nothing; `bottleneck` and `advice` do.
 
 use super::loops::{StageTime, actor_loop_s, finite, learner_loop_s, learner_stages, ratio};
-use crate::base::latency::Stage;
+use crate::base::stages::Stage;
 use crate::telemetry::{ActorSummary, CoreSummary, Summary};
 
 /// The figures.

@@ -10,7 +10,7 @@ use super::palette::Colour;
 use super::points::{Point, curve, is_drawable};
 use super::read::{RunData, StageInterval};
 use super::series::{Over, Plot, over_run, positive};
-use crate::base::latency::Stage;
+use crate::base::stages::Stage;
 use crate::telemetry::MetricsRow;
 
 /// A stage, its colour wherever it appears, and its µs an update.

@@ -4,11 +4,11 @@
 //! a run of one task.
 
 use super::axis::Scale;
-use super::chart::{Chart, Layer, Mark, Panel};
+use super::chart::{Layer, Mark, Panel};
 use super::palette::{Colour, SERIES};
 use super::points::curve;
 use super::read::RunData;
-use super::series::{Over, Plot, Section};
+use super::series::{Over, Plot, Section, over_run};
 use super::units::{DASH, grouped, percent, short};
 use crate::telemetry::{Summary, TaskRow, TaskSummary};
 
@@ -25,7 +25,7 @@ pub fn section(run: &RunData) -> Option<Section> {
 fn scores(run: &RunData) -> Plot {
     let caption = "Look for lines that rise, each. One that stays low while another rises says that the other has \
                    taken the network over: see loss.popart and loss.task_reward_scales.";
-    plot(run, ("task_scores", "Score of each task", caption), |over| {
+    over_run(&run.rows, ("task_scores", "Score of each task", caption), |over| {
         let tasks = ids(run).into_iter().zip(SERIES.iter().cycle());
         let panel = |(task, colour): (&str, &Colour)| {
             let of = |column: fn(&TaskRow) -> Option<f64>| line(run, over, task, column);
@@ -52,21 +52,7 @@ fn deviations(run: &RunData) -> Option<Plot> {
         vec![Panel::fit("deviation of the targets", Scale::Log, tasks.map(layer).collect())]
     };
     let words = ("task_deviations", "Deviation of each task's targets", caption);
-    is_measured.then(|| plot(run, words, build))
-}
-
-fn plot(
-    run: &RunData,
-    (id, title, caption): (&'static str, &str, &str),
-    build: impl Fn(Over) -> Vec<Panel>,
-) -> Plot {
-    Plot::over_run(|over| Chart {
-        id,
-        title: title.to_owned(),
-        caption: caption.to_owned(),
-        x: over.axis(&run.rows),
-        panels: build(over),
-    })
+    is_measured.then(|| over_run(&run.rows, words, build))
 }
 
 /// In the order in which they first appear.

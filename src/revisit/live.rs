@@ -9,8 +9,8 @@ use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 
+use crate::base::clock::monotonic_ns;
 use crate::base::input::{open_regular, read_text_at_most};
-use crate::base::latency::monotonic_ns;
 use crate::config::{Config, ConfigError};
 use crate::os::cores::{CoreTime, core_times};
 use crate::os::process::start_ticks;

@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 
 use crate::actor::collector::{Collector, CollectorError};
 use crate::base::input::open_regular;
-use crate::base::latency::StageClock;
+use crate::base::stages::StageClock;
 use crate::config::{Config, ConfigError, Layers};
 use crate::env::Registry;
 use crate::learner::optim::{Optimizer, UpdateRule, clip_grad_norm};

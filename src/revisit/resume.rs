@@ -8,6 +8,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use crate::base::clock::{in_ns, in_seconds};
 use crate::base::input::{open_regular, read_text_at_most};
 use crate::config::{Config, ConfigError, OptimizerKind, dotted};
 use crate::network::{LstmSpec, NetworkSpec, Torso};
@@ -226,7 +227,7 @@ impl Resumption {
         rows.retain(|row| row.frames <= frames);
         task_rows.retain(|row| row.frames <= frames);
         evaluations.retain(|row| row.frames <= frames);
-        let elapsed_s = self.checkpoint.elapsed_ns as f64 / 1e9;
+        let elapsed_s = in_seconds(self.checkpoint.elapsed_ns);
         let log = read_log(&run.latency());
         let kept = log.lines().filter(|line| ends_by(line, elapsed_s));
         let latency_lines = kept.map(|line| format!("{line}\n")).collect();
@@ -285,7 +286,7 @@ fn recall_times(checkpoint: &mut Checkpoint, run: &RunDir) {
         return;
     }
     let (rows, counters) = (RunData::read(run).rows, &mut checkpoint.state.counters);
-    let ns = |row: &MetricsRow| (row.time_s * 1e9) as u64;
+    let ns = |row: &MetricsRow| in_ns(row.time_s);
     let last = rows.iter().rfind(|row| row.frames <= counters.frames);
     checkpoint.elapsed_ns = last.map_or(0, ns);
     if let Some((solved_frames, _)) = counters.solved() {

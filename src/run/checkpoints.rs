@@ -10,6 +10,7 @@ use std::path::Path;
 
 use super::dir::RunDir;
 use super::sizes::Sizes;
+use crate::base::clock::in_ns;
 use crate::base::input::open_regular;
 use crate::config::{Config, ConfigError};
 use crate::network::NetworkSpec;
@@ -59,7 +60,7 @@ impl Checkpoints {
             spec,
             network,
             settings: config.to_toml(),
-            interval_ns: (config.checkpoint.interval_s * 1e9) as u64,
+            interval_ns: in_ns(config.checkpoint.interval_s),
             keep: config.checkpoint.keep,
             last_ns: now_ns,
             last_updates: None,

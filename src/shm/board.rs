@@ -59,7 +59,7 @@ pub enum Phase {
     Collecting,
     /// The learner: consuming slots.
     Learning,
-    /// The goodbye: a process that ends without it has crashed, whatever its exit status.
+    /// At its end, in order. For whoever looks on: the supervisor goes by messages and exit statuses.
     Finished,
 }
 

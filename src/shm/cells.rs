@@ -298,22 +298,22 @@ fn cell_idx(word: u64) -> usize {
 }
 
 #[cfg(all(test, not(loom)))]
-mod tests {
+pub(super) mod tests {
     use super::*;
 
     /// Two cells on the heap.
-    struct Region {
+    pub struct Region {
         state: CellsState,
         cells: [Vec<AtomicU64>; 2],
     }
 
     impl Region {
-        fn new(n_words: usize) -> Self {
+        pub fn new(n_words: usize) -> Self {
             let words = || (0..n_words).map(|_| AtomicU64::new(0)).collect();
             Region { state: CellsState::default(), cells: [words(), words()] }
         }
 
-        fn borrow(&self) -> CellsRegion<'_> {
+        pub fn borrow(&self) -> CellsRegion<'_> {
             CellsRegion { state: &self.state, cells: [&self.cells[0], &self.cells[1]] }
         }
 

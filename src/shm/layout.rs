@@ -47,7 +47,7 @@ pub struct SegmentShape {
 
 impl SegmentShape {
     /// Every number by the name under which the user knows it.
-    fn named(&self) -> [(&'static str, usize); 8] {
+    fn named(&self) -> [(&'static str, usize); 9] {
         [
             ("n_actors", self.n_actors),
             ("slots_per_actor", self.slots_per_actor),
@@ -56,6 +56,7 @@ impl SegmentShape {
             ("unroll_length", self.rollout.unroll_length),
             ("n_envs", self.rollout.n_envs),
             ("numbers in an observation", self.rollout.obs.len),
+            ("frame_stack", self.rollout.n_stacked),
             ("numbers in an action", self.rollout.action.len),
         ]
     }
@@ -259,14 +260,14 @@ mod tests {
     use crate::rollout::FIELD_ALIGN_BYTES;
     use crate::space::{Number, Numbers};
 
-    fn shape(numbers: [usize; 8]) -> SegmentShape {
+    fn shape(numbers: [usize; 9]) -> SegmentShape {
         let [n_actors, slots_per_actor, n_params, n_moments, rollout @ ..] = numbers;
-        let [unroll_length, n_envs, obs, action] = rollout;
+        let [unroll_length, n_envs, obs, n_stacked, action] = rollout;
         let rollout = RolloutShape {
             unroll_length,
             n_envs,
             obs: Numbers::new(Number::F32, obs),
-            n_stacked: 1,
+            n_stacked,
             action: Numbers::new(Number::I32, action),
             n_state: 1,
             n_tasks: 2,
@@ -309,7 +310,7 @@ mod tests {
 
         #[test]
         fn nothing_overlaps_and_everything_is_aligned_and_inside(
-            sizes in (1..6usize, 1..5usize, 1..3_000usize, 1..3usize, 1..30usize, 1..40usize, 1..9usize, 1..7usize)
+            sizes in (1..6usize, 1..5usize, 1..3_000usize, 1..3usize, 1..30usize, 1..40usize, 1..9usize, 1..5usize, 1..7usize)
         ) {
             let shape = shape(sizes.into());
             let layout = Layout::new(&shape).unwrap();
@@ -328,7 +329,7 @@ mod tests {
 
         #[test]
         fn regions_share_no_page(
-            sizes in (1..6usize, 1..3usize, 1..3_000usize, 1..3usize, 1..30usize, 1..9usize, 1..9usize, 1..7usize)
+            sizes in (1..6usize, 1..3usize, 1..3_000usize, 1..3usize, 1..30usize, 1..9usize, 1..9usize, 1..5usize, 1..7usize)
         ) {
             let layout = Layout::new(&shape(sizes.into())).unwrap();
             let rings = (0..layout.shape.n_actors).map(|actor| layout.ring_region(actor));
@@ -343,10 +344,10 @@ mod tests {
 
         #[test]
         fn another_shape_has_another_hash(
-            sizes in (1..6usize, 1..5usize, 1..3_000usize, 1..3usize, 1..30usize, 1..40usize, 1..9usize, 1..7usize),
-            changed in 0..8usize
+            sizes in (1..6usize, 1..5usize, 1..3_000usize, 1..3usize, 1..30usize, 1..40usize, 1..9usize, 1..5usize, 1..7usize),
+            changed in 0..9usize
         ) {
-            let mut other: [usize; 8] = sizes.into();
+            let mut other: [usize; 9] = sizes.into();
             other[changed] += 1;
             let hash = |sizes| Layout::new(&shape(sizes)).unwrap().hash();
             prop_assert_ne!(hash(sizes.into()), hash(other));
@@ -355,16 +356,16 @@ mod tests {
 
     #[test]
     fn indices_go_round_the_slots() {
-        let layout = Layout::new(&shape([2, 3, 10, 1, 5, 4, 4, 2])).unwrap();
+        let layout = Layout::new(&shape([2, 3, 10, 1, 5, 4, 4, 1, 2])).unwrap();
         assert_eq!(layout.slot_offset(1, 2), layout.slot_offset(1, 5));
         assert_eq!(layout.slot_offset(0, 1) - layout.slot_offset(0, 0), layout.slot.stride_bytes);
     }
 
     #[test]
     fn zeros_are_named() {
-        let names = shape([1; 8]).named().map(|(name, _)| name);
+        let names = shape([1; 9]).named().map(|(name, _)| name);
         for (position, field) in names.into_iter().enumerate() {
-            let mut sizes = [1; 8];
+            let mut sizes = [1; 9];
             sizes[position] = 0;
             assert_eq!(Layout::new(&shape(sizes)), Err(LayoutError::Zero { field }));
         }
@@ -372,9 +373,9 @@ mod tests {
 
     #[test]
     fn sizes_that_overflow_are_an_error_wherever_they_do() {
-        for position in 0..8 {
+        for position in 0..9 {
             for huge in [usize::MAX, usize::MAX / 8, isize::MAX as usize / 4] {
-                let mut sizes = [4; 8];
+                let mut sizes = [4; 9];
                 sizes[position] = huge;
                 let shape = shape(sizes);
                 assert_eq!(Layout::new(&shape), Err(LayoutError::TooLarge { shape }));

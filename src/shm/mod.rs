@@ -60,7 +60,8 @@
 //!   `head ≤ i < tail + n_slots`. Nobody touches a slot that is not his.
 //! - **R3** A slot passes to the other side with one release store, after the last access to it.
 //! - **R4** Indices never go back and never wrap; a replacement continues from those in the segment.
-//! - **R5** `0 ≤ head − tail ≤ n_slots`; checked by each side before it trusts them.
+//! - **R5** `0 ≤ head − tail ≤ n_slots`; checked by each side whenever it looks at the other's. Who finds it
+//!   broken dies, and the replacement, which cannot attach, has everything begin anew.
 //!
 //! Weights, and the learner's state likewise: two cells of words each
 //! - **W1** Only the writer writes them.

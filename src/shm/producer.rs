@@ -11,7 +11,7 @@ use super::ring::RingProducer;
 use super::roles::HeldRole;
 use super::segment::Segment;
 use super::slot::SlotPtr;
-use crate::base::latency::monotonic_ns;
+use crate::base::clock::monotonic_ns;
 use crate::rollout::RolloutMut;
 
 /// The filling end of one actor's ring.

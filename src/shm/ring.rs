@@ -98,23 +98,28 @@ impl<'a> RingProducer<'a> {
     /// Index of the free slot to fill next, or `None` while the ring is full.
     ///
     /// The same index is returned until it has been published.
+    ///
+    /// # Panics
+    /// If the consumer's index has become impossible (R5). Whoever attaches next says so with an error.
     pub fn try_claim(&mut self) -> Option<u64> {
         if self.is_full() {
             // SYNC: partner of the store in `RingConsumer::release`. What the consumer read from the
             // slots it handed back happened before we write into them; relaxed, our writes could be
             // seen by reads of the previous round.
-            self.seen_tail = self.state.tail.index.load(Ordering::Acquire);
+            let tail = self.state.tail.index.load(Ordering::Acquire);
+            let is_possible = (self.seen_tail..=self.head).contains(&tail);
+            assert!(
+                is_possible,
+                "{}",
+                CorruptRing { head: self.head, tail, n_slots: self.n_slots }
+            );
+            self.seen_tail = tail;
             if self.is_full() {
                 return None;
             }
         }
         self.claimed = true;
         Some(self.head)
-    }
-
-    /// The claimed slot that has not been published, if any.
-    pub fn claimed(&self) -> Option<u64> {
-        self.claimed.then_some(self.head)
     }
 
     /// Makes the claimed slot visible to the consumer: one store, so a producer killed around it has
@@ -170,6 +175,9 @@ impl<'a> RingConsumer<'a> {
     }
 
     /// Number of published slots that have not been taken.
+    ///
+    /// # Panics
+    /// If the producer's index has become impossible (R5). Whoever attaches next says so with an error.
     pub fn n_ready(&mut self) -> u64 {
         self.look_at_head();
         self.seen_head - self.next
@@ -177,6 +185,9 @@ impl<'a> RingConsumer<'a> {
 
     /// Takes the oldest published slot, or `None` if there is none. Several may be taken before they are
     /// released.
+    ///
+    /// # Panics
+    /// As [`n_ready`](Self::n_ready).
     pub fn try_take(&mut self) -> Option<u64> {
         if self.next == self.seen_head {
             self.look_at_head();
@@ -222,7 +233,10 @@ impl<'a> RingConsumer<'a> {
     fn look_at_head(&mut self) {
         // SYNC: partner of the store in `RingProducer::publish`. Makes the content of all slots below
         // this head visible; relaxed, we could read what they held a round ago.
-        self.seen_head = self.state.head.index.load(Ordering::Acquire);
+        let head = self.state.head.index.load(Ordering::Acquire);
+        let is_possible = (self.next..=self.tail + self.n_slots).contains(&head);
+        assert!(is_possible, "{}", CorruptRing { head, tail: self.tail, n_slots: self.n_slots });
+        self.seen_head = head;
     }
 }
 
@@ -247,6 +261,27 @@ mod tests {
             assert_eq!(RingConsumer::attach(&state, 2).err(), Some(corrupt));
         }
         assert!(RingProducer::attach(&ring_at(7, 5), 2).is_ok());
+    }
+
+    #[test]
+    #[should_panic(expected = "ring indices are corrupt: 1 slots published, 4 released")]
+    fn a_tail_that_runs_ahead_is_no_free_slot() {
+        let state = RingState::default();
+        let mut producer = RingProducer::attach(&state, 1).unwrap();
+        producer.try_claim();
+        producer.publish();
+        state.tail.index.store(4, Ordering::Relaxed);
+        producer.try_claim();
+    }
+
+    #[test]
+    #[should_panic(expected = "ring indices are corrupt: 1 slots published, 0 released")]
+    fn a_head_that_goes_back_is_no_slot_to_take() {
+        let state = ring_at(2, 0);
+        let mut consumer = RingConsumer::attach(&state, 2).unwrap();
+        assert_eq!((consumer.try_take(), consumer.try_take()), (Some(0), Some(1)));
+        state.head.index.store(1, Ordering::Relaxed);
+        consumer.n_ready();
     }
 
     #[test]

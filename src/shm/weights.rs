@@ -145,31 +145,13 @@ impl<'a> WeightsReader<'a> {
 
 #[cfg(all(test, not(loom)))]
 mod tests {
-    use super::super::cells::CellsState;
+    use super::super::cells::tests::Region;
     use super::*;
-    use crate::base::sync::AtomicU64;
-
-    /// A region on the heap.
-    struct Region {
-        state: CellsState,
-        cells: [Vec<AtomicU64>; 2],
-    }
-
-    impl Region {
-        fn new(n_params: usize) -> Self {
-            let words = || (0..n_words(n_params)).map(|_| AtomicU64::new(0)).collect();
-            Region { state: CellsState::default(), cells: [words(), words()] }
-        }
-
-        fn borrow(&self) -> CellsRegion<'_> {
-            CellsRegion { state: &self.state, cells: [&self.cells[0], &self.cells[1]] }
-        }
-    }
 
     #[test]
     fn every_length_comes_through_unchanged() {
         for n_params in 1..=9 {
-            let region = Region::new(n_params);
+            let region = Region::new(n_words(n_params));
             let mut writer = WeightsWriter::attach(region.borrow(), n_params);
             let mut reader = WeightsReader::attach(region.borrow(), n_params);
             let mut read = vec![f32::NAN; n_params];
@@ -187,7 +169,7 @@ mod tests {
 
     #[test]
     fn parameters_are_left_alone_when_there_is_nothing_newer() {
-        let region = Region::new(3);
+        let region = Region::new(n_words(3));
         let mut reader = WeightsReader::attach(region.borrow(), 3);
         let mut read = [-1.0; 3];
         assert_eq!((reader.version(), reader.read_if_newer(&mut read)), (Ok(None), Ok(None)));
@@ -200,7 +182,7 @@ mod tests {
 
     #[test]
     fn weights_are_unseen_until_they_are_shown() {
-        let region = Region::new(4);
+        let region = Region::new(n_words(4));
         let mut reader = WeightsReader::attach(region.borrow(), 4);
         let mut read = [0.0; 4];
         let mut writer = WeightsWriter::attach(region.borrow(), 4);
@@ -215,7 +197,7 @@ mod tests {
     #[test]
     fn a_copy_that_is_not_what_was_published_is_torn() {
         for n_params in [3, 4] {
-            let region = Region::new(n_params);
+            let region = Region::new(n_words(n_params));
             let mut reader = WeightsReader::attach(region.borrow(), n_params);
             let (params, mut read) = (vec![0.5; n_params], vec![0.0; n_params]);
             WeightsWriter::attach(region.borrow(), n_params).publish(1, &params);

@@ -20,7 +20,8 @@ use hdrhistogram::serialization::interval_log::{IntervalLogWriterBuilder, Tag};
 use serde::Serialize;
 
 use super::batches::BatchFile;
-use crate::base::latency::{Interval, Stage};
+use crate::base::clock::Interval;
+use crate::base::stages::Stage;
 use crate::run::dir::RunDir;
 use crate::run::meta::Meta;
 use crate::telemetry::{

@@ -17,7 +17,7 @@ use prost::Message;
 use serde::Serialize;
 
 use super::batches::BatchFile;
-use crate::base::latency::Stage;
+use crate::base::stages::Stage;
 use crate::run::dir::RunDir;
 use crate::run::meta::Meta;
 use crate::telemetry::{EvalRow, MetricsRow, TaskRow};

@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 
+use crate::base::clock::in_seconds;
 use crate::os::cores::{CoreTime, IdleTime, core_times};
 use crate::telemetry::CoreSummary;
 
@@ -80,7 +81,7 @@ impl CoreLedger {
             self.accounts.get(process).filter(|account| account.total().on_core_ns > 0)?;
         let CoreTime { on_core_ns, without_core_ns } = account.total();
         let [on_core_s, without_core_s, watched_s] =
-            [on_core_ns, without_core_ns, account.watched_ns()].map(|ns| ns as f64 / 1e9);
+            [on_core_ns, without_core_ns, account.watched_ns()].map(in_seconds);
         Some(CoreSummary { on_core_s, without_core_s, watched_s })
     }
 

@@ -15,7 +15,7 @@ use super::evaluator::Evaluator;
 use super::exam::play;
 use super::life;
 use super::place::{Place, Role};
-use crate::base::latency::{RunClock, monotonic_ns};
+use crate::base::clock::{RunClock, monotonic_ns};
 use crate::config::Config;
 use crate::os::process::{Worker, start_ticks};
 use crate::shm::Segment;

@@ -7,6 +7,7 @@
 use std::io;
 
 use super::exam::{Evaluation, Exam, Unevaluated, Voice};
+use crate::base::clock::in_ns;
 use crate::config::Config;
 use crate::os::process::Worker;
 use crate::state::checkpoint::Checkpoint;
@@ -28,7 +29,7 @@ impl Evaluator {
     /// An evaluator that begins `eval.interval_s` after `now_ns`. Of several ranks the first one has it.
     pub fn new(config: &Config, now_ns: u64) -> Self {
         let is_on = config.eval.is_on() && config.rank.is_first();
-        let interval_ns = is_on.then_some((config.eval.interval_s * 1e9) as u64);
+        let interval_ns = is_on.then_some(in_ns(config.eval.interval_s));
         Evaluator { interval_ns, last_ns: now_ns, at_work: None }
     }
 

@@ -13,7 +13,7 @@ use nix::sys::signal::Signal;
 use serde::{Deserialize, Serialize};
 
 use super::watch::Watch;
-use crate::base::latency::monotonic_ns;
+use crate::base::clock::{in_ns, in_seconds, monotonic_ns};
 use crate::base::seeds::{Stream, stream_seed};
 use crate::config::{Config, ConfigError, ReportSettings};
 use crate::os::process::{EXIT_ERROR, Ended, Worker, leave_words, set_process_name};
@@ -115,7 +115,7 @@ impl Exam {
             receiver,
             max_s: config.report.eval_max_s,
             hang_timeout_s,
-            watch: Watch::new((hang_timeout_s * 1e9) as u64, now_ns),
+            watch: Watch::new(in_ns(hang_timeout_s), now_ns),
             started_ns: now_ns,
             heard_ns: now_ns,
             n_played: 0,
@@ -184,7 +184,7 @@ pub fn row(checkpoint: &Checkpoint, summary: &EvalSummary) -> EvalRow {
     let Counters { frames, updates, .. } = checkpoint.state.counters;
     let EvalSummary { episodes, cut, mean, standard_error, min, max, .. } = *summary;
     let standard_error = standard_error.is_finite().then_some(standard_error);
-    let time_s = checkpoint.elapsed_ns as f64 / 1e9;
+    let time_s = in_seconds(checkpoint.elapsed_ns);
     EvalRow { time_s, frames, updates, episodes, cut, mean, standard_error, min, max }
 }
 

@@ -47,7 +47,7 @@ pub fn together<'a>(reports: impl IntoIterator<Item = &'a ExitReport>) -> String
     }
     let told = alike.iter().map(|(ending, same)| match same[..] {
         [one] => one.to_string(),
-        _ => format!("{ending} ({})", number_of(same.len() as u64, "actor")),
+        _ => format!("{ending} ({})", number_of(same.len() as u64, "process")),
     });
     told.collect::<Vec<_>>().join("; ")
 }
@@ -62,15 +62,18 @@ mod tests {
         let actor = |k: u32, ending: &str| report(&format!("actor {k}"), 10 + k, ending);
         let own = |k| actor(k, &format!("exited with status 1: actor {k}: no such file"));
         let mut reports: Vec<_> = (0..4).map(own).collect();
-        assert_eq!(together(&reports), "exited with status 1: no such file (4 actors)");
+        assert_eq!(together(&reports), "exited with status 1: no such file (4 processes)");
         reports[2] = actor(2, "was killed by SIGKILL");
         reports.insert(0, report("the learner", 9, "was killed by SIGKILL"));
         let told = "the learner (pid 9) was killed by SIGKILL";
         assert_eq!(together(&reports[..1]), told);
         assert_eq!(
             together(&reports[..3]),
-            format!("{told}; exited with status 1: no such file (2 actors)")
+            format!("{told}; exited with status 1: no such file (2 processes)")
         );
+        let alike =
+            "was killed by SIGKILL (2 processes); exited with status 1: no such file (3 processes)";
+        assert_eq!(together(&reports), alike);
         assert_eq!(together([]), "");
     }
 }

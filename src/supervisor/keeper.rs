@@ -5,7 +5,7 @@
 //! segment only when its caller, the supervisor, says that there is no learner.
 
 use super::divergence::{Divergence, Remedy};
-use crate::base::latency::{RunClock, monotonic_ns};
+use crate::base::clock::{RunClock, monotonic_ns};
 use crate::config::{Config, ConfigError};
 use crate::run::checkpoints::Checkpoints;
 use crate::run::dir::RunDir;
@@ -27,8 +27,9 @@ pub struct Keeper<'a> {
     saved: StateReader<'a>,
     /// Whether it could not be read.
     found_damage: bool,
-    /// Frames learned from before the segment was made, or made new.
-    frames_before_segment: u64,
+    /// Frames learned from, less those that the board counts. The board goes on over a reset, also of what is
+    /// lost with it; the difference may then be below zero.
+    frames_off_board: i64,
     /// The newest state that was read, and the one before that.
     state: LearnerState,
     state_before: LearnerState,
@@ -61,7 +62,7 @@ impl<'a> Keeper<'a> {
             is_writer: config.rank.is_first(),
             saved,
             found_damage: false,
-            frames_before_segment: state.counters.frames,
+            frames_off_board: state.counters.frames as i64 - frames_on_board(segment),
             state_before: state.clone(),
             state,
             divergence: Divergence::new(config.supervision.max_bad_updates),
@@ -157,7 +158,7 @@ impl<'a> Keeper<'a> {
 
     /// Frames learned from until now, as the learner counts them in the segment.
     pub fn frames_now(&self) -> u64 {
-        self.frames_before_segment + self.segment.board().learner().frames.get()
+        (self.frames_off_board + frames_on_board(self.segment)) as u64
     }
 
     /// Environment steps that actors have collected in this segment.
@@ -204,16 +205,48 @@ impl<'a> Keeper<'a> {
         self.segment.reset();
         self.segment.put_state(&self.state, vec![0; self.segment.layout().shape.n_actors])?;
         self.saved = self.segment.state_reader();
-        self.frames_before_segment = self.state.counters.frames;
+        let frames = self.state.counters.frames as i64;
+        self.frames_off_board = frames - frames_on_board(self.segment);
         self.n_resets += 1;
         Ok(())
     }
+}
+
+/// Frames learned from in this segment, over all its resets.
+fn frames_on_board(segment: &Segment) -> i64 {
+    segment.board().learner().frames.get() as i64
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::run::sizes::Sizes;
+
+    /// Of 5,000 frames 3,000 were saved; then the segment is damaged.
+    #[test]
+    fn frames_lost_with_a_segment_are_not_counted() {
+        let folder = tempfile::tempdir().unwrap();
+        let run = RunDir::create_at(&folder.path().join("run")).unwrap();
+        let config = Config::default();
+        let segment = Segment::heap(&Sizes::of(&config).unwrap().segment).unwrap();
+        let state = fresh_state(&config).unwrap();
+        let save = |frames| {
+            let counters = Counters { frames, ..state.counters };
+            let state = LearnerState { counters, ..state.clone() };
+            segment.put_state(&state, vec![0; config.actors.count]).unwrap();
+        };
+        save(0);
+        let clock = RunClock::starting_at(0);
+        let mut keeper = Keeper::new(&config, &run, clock, &segment, 0).unwrap();
+        save(3000);
+        keeper.checkpoint(0);
+        segment.board().learner().frames.add(5000);
+        assert_eq!(keeper.frames_now(), 5000);
+        keeper.reset_segment().unwrap();
+        assert_eq!(keeper.frames_now(), 3000);
+        segment.board().learner().frames.add(10);
+        assert_eq!(keeper.frames_now(), 3010);
+    }
 
     /// A run that diverges, goes back, and diverges again at once: only going back counts as an update.
     #[test]

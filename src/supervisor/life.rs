@@ -4,8 +4,8 @@
 //! by the supervisor in a process that it has just forked.
 
 use crate::actor::{Actor, ActorError};
+use crate::base::clock::RunClock;
 use crate::base::faults;
-use crate::base::latency::RunClock;
 use crate::config::Config;
 use crate::learner::{Learner, LearnerError, MessageSink};
 use crate::os::process::{EXIT_DIVERGED, EXIT_ERROR, EXIT_SEGMENT, leave_words, set_process_name};

@@ -32,7 +32,7 @@ use std::io;
 
 use tracing::debug;
 
-use crate::base::latency::{RunClock, monotonic_ns};
+use crate::base::clock::{RunClock, in_ns, in_seconds, monotonic_ns};
 use crate::base::units::number_of;
 use crate::config::{Config, ConfigError, SupervisionSettings};
 use crate::os::process::{Death, EXIT_DIVERGED, EXIT_SEGMENT};
@@ -128,7 +128,7 @@ impl<'a> Supervisor<'a> {
             keeper,
             crew: Crew::new(config, run_clock, segment, view_file, first_generation),
             policy: restart_policy(&config.supervision),
-            watch: Watch::new(ns(config.supervision.hang_timeout_s), now_ns),
+            watch: Watch::new(in_ns(config.supervision.hang_timeout_s), now_ns),
             is_segment_damaged: false,
             n_hangs: 0,
             outcome: None,
@@ -197,7 +197,7 @@ impl<'a> Supervisor<'a> {
         while let Some(request) = self.signals.take().map_err(&failed)? {
             match request {
                 Request::Pause => self.pause().map_err(refused("to stop a worker"))?,
-                Request::End(signal) if self.stopping_since_ns.is_some() => {
+                Request::End(signal) if self.signals.n_taken() > 1 => {
                     self.recorder.note(&format!("{signal} again: all workers are killed"));
                     self.crew.kill_all().map_err(refused("to kill a worker"))?;
                 }
@@ -222,7 +222,7 @@ impl<'a> Supervisor<'a> {
         self.crew.evaluator.look_anew();
         self.stopping_since_ns =
             self.stopping_since_ns.map(|stopping| stopping + now_ns - since_ns);
-        let paused_s = (now_ns - since_ns) as f64 / 1e9;
+        let paused_s = in_seconds(now_ns - since_ns);
         self.recorder.note(&format!("all processes stood still for {paused_s:.1} s, and go on"));
         Ok(())
     }
@@ -251,7 +251,8 @@ impl<'a> Supervisor<'a> {
             return Ok(());
         }
         self.is_segment_damaged |= death == Death::Exited(EXIT_SEGMENT);
-        if death == Death::Exited(EXIT_DIVERGED) {
+        // A library in an actor's environment may exit with any status.
+        if role == Role::Learner && death == Death::Exited(EXIT_DIVERGED) {
             return self.go_back();
         }
         self.restart_or_give_up(place);
@@ -297,7 +298,7 @@ impl<'a> Supervisor<'a> {
                 let pause = if pause_ns == 0 {
                     String::new()
                 } else {
-                    format!(" in {} s", pause_ns as f64 / 1e9)
+                    format!(" in {} s", in_seconds(pause_ns))
                 };
                 let loss = self.loss_with(role);
                 self.recorder.note(&format!("{exit_report}; started again{pause}{loss}"));
@@ -436,7 +437,7 @@ impl<'a> Supervisor<'a> {
     fn kill_stragglers(&mut self) -> io::Result<()> {
         let grace_s = self.config.supervision.stop_grace_s;
         match self.stopping_since_ns {
-            Some(since_ns) if monotonic_ns() - since_ns > ns(grace_s) => {
+            Some(since_ns) if monotonic_ns() - since_ns > in_ns(grace_s) => {
                 let why = format!("did not stop in {grace_s} s (supervision.stop_grace_s)");
                 (0..self.crew.places.len()).try_for_each(|place| self.kill(place, &why).map(drop))
             }
@@ -546,11 +547,7 @@ impl Drop for Supervisor<'_> {
 fn restart_policy(settings: &SupervisionSettings) -> RestartPolicy {
     RestartPolicy {
         max_restarts: settings.max_restarts,
-        window_ns: ns(settings.restart_window_s),
-        max_pause_ns: ns(settings.max_pause_s),
+        window_ns: in_ns(settings.restart_window_s),
+        max_pause_ns: in_ns(settings.max_pause_s),
     }
-}
-
-fn ns(seconds: f64) -> u64 {
-    (seconds * 1e9) as u64
 }

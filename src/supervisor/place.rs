@@ -158,7 +158,11 @@ impl Place {
     }
 
     /// As after a reset of everything: the next process is due at once, and it is nobody's fault here.
+    ///
+    /// # Panics
+    /// If the last one was not reaped: two would have the same roles (M4).
     pub fn begin_anew(&mut self) {
+        assert!(self.worker.is_none(), "{} is still at work", self.role);
         self.due_ns = Some(0);
     }
 }

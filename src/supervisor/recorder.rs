@@ -6,7 +6,8 @@
 
 use super::cores::CoreLedger;
 use super::place::Place;
-use crate::base::latency::{Interval, RunClock, StageHistograms, monotonic_ns};
+use crate::base::clock::{Interval, RunClock, in_seconds, monotonic_ns};
+use crate::base::stages::StageHistograms;
 use crate::os::cores::CoreTime;
 use crate::os::memory::pss_bytes;
 use crate::os::process::descendants;
@@ -196,9 +197,9 @@ impl<'a> Recorder<'a> {
     fn sample_of(&mut self, process: Process, now_ns: u64) -> Option<ProcessSample> {
         let cores = self.look_at_cores(&process, now_ns);
         let Process { name, pid, helpers, restarts, .. } = process;
-        let seconds = |ns: fn(CoreTime) -> u64| cores.map(|cores| ns(cores) as f64 / 1e9);
+        let seconds = |ns: fn(CoreTime) -> u64| cores.map(|cores| in_seconds(ns(cores)));
         Some(ProcessSample {
-            time_s: self.run_clock.since_start_ns(now_ns) as f64 / 1e9,
+            time_s: in_seconds(self.run_clock.since_start_ns(now_ns)),
             process: name,
             pid,
             pss_bytes: pss_bytes(pid)? + helpers.into_iter().filter_map(pss_bytes).sum::<u64>(),

@@ -4,7 +4,7 @@ use hdrhistogram::Histogram;
 use hdrhistogram::serialization::{Deserializer, Serializer as _, V2Serializer};
 use serde::{Deserialize, Serialize};
 
-use crate::base::latency::{Stage, StageHistograms};
+use crate::base::stages::{Stage, StageHistograms};
 
 /// Largest lag told apart in a run's histogram; larger ones count as this.
 pub(super) const MAX_LAG: u64 = 1_000_000;

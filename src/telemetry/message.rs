@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use super::histogram::{DecodeError, EncodedHistogram, lag_histogram};
 use super::row::{MetricsRow, SlotRecord, TaskRow};
 use super::summary::{Exit, LagSummary, RankSummary, Spread, TaskSummary};
-use crate::base::latency::Stage;
+use crate::base::stages::Stage;
 
 /// What the learner sends to the supervisor over ipc-channel.
 #[derive(Clone, Debug, Serialize, Deserialize)]

@@ -79,26 +79,26 @@ pub struct MetricsRow {
     pub ring_occupancy: f64,
     /// Mean time an update spent in each of the learner's stages, µs.
     pub wait_us: f64,
-    /// See [`crate::base::latency::Stage::Batching`]; µs an update.
+    /// See [`crate::base::stages::Stage::Batching`]; µs an update.
     pub batching_us: f64,
-    /// See [`crate::base::latency::Stage::Forward`]; µs an update.
+    /// See [`crate::base::stages::Stage::Forward`]; µs an update.
     pub forward_us: f64,
-    /// See [`crate::base::latency::Stage::Vtrace`]; µs an update.
+    /// See [`crate::base::stages::Stage::Vtrace`]; µs an update.
     pub vtrace_us: f64,
-    /// See [`crate::base::latency::Stage::Backward`]; µs an update.
+    /// See [`crate::base::stages::Stage::Backward`]; µs an update.
     pub backward_us: f64,
-    /// See [`crate::base::latency::Stage::Turn`]; µs an update.
+    /// See [`crate::base::stages::Stage::Turn`]; µs an update.
     pub turn_us: f64,
-    /// See [`crate::base::latency::Stage::Exchange`]; µs an update. 0 in records of before there was one.
+    /// See [`crate::base::stages::Stage::Exchange`]; µs an update. 0 in records of before there was one.
     #[serde(default)]
     pub exchange_us: f64,
-    /// See [`crate::base::latency::Stage::Optimizer`]; µs an update.
+    /// See [`crate::base::stages::Stage::Optimizer`]; µs an update.
     pub optimizer_us: f64,
-    /// See [`crate::base::latency::Stage::Publish`]; µs an update.
+    /// See [`crate::base::stages::Stage::Publish`]; µs an update.
     pub publish_us: f64,
-    /// See [`crate::base::latency::Stage::Release`]; µs an update.
+    /// See [`crate::base::stages::Stage::Release`]; µs an update.
     pub release_us: f64,
-    /// See [`crate::base::latency::Stage::Report`]; µs an update.
+    /// See [`crate::base::stages::Stage::Report`]; µs an update.
     pub report_us: f64,
 }
 
@@ -200,7 +200,7 @@ pub enum Unlearned {
     TooOld,
     /// Loss, gradient or the weights after the update would have been NaN or infinite.
     NotFinite,
-    /// Another thread made the last update first.
+    /// The run ended first: by another thread's update, or while its batch was not complete.
     Overtaken,
 }
 

@@ -3,7 +3,8 @@
 use std::path::Path;
 
 use hdrhistogram::Histogram;
-use impala::base::latency::{Interval, Stage, StageHistograms};
+use impala::base::clock::Interval;
+use impala::base::stages::{Stage, StageHistograms};
 use impala::run::dir::RunDir;
 use impala::run::meta::Meta;
 use impala::sinks::files::RunFiles;

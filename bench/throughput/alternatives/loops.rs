@@ -9,8 +9,8 @@ use std::thread;
 
 use anyhow::Result;
 use impala::actor::collector::Collector;
-use impala::base::latency::StageClock;
 use impala::base::seeds::{Stream, stream_seed};
+use impala::base::stages::StageClock;
 use impala::config::Config;
 use impala::learner::optim::{Optimizer, UpdateRule, clip_grad_norm};
 use impala::learner::pass::Pass;

@@ -1,6 +1,7 @@
 //! What is shown of a running run, as text and series: two snapshots, and what the run's files say.
 
-use crate::base::latency::Stage;
+use crate::base::clock::in_seconds;
+use crate::base::stages::Stage;
 use crate::base::units::{percent, plural, score};
 use crate::os::cores::CoreTime;
 use crate::report::read::RunData;
@@ -96,7 +97,7 @@ impl Headline {
 impl Figures {
     /// The figures of `now`, with rates since `before`.
     pub fn of(live: &LiveRun, before: &Snapshot, now: &Snapshot, data: &RunData) -> Figures {
-        let seconds = (now.taken_ns - before.taken_ns) as f64 / 1e9;
+        let seconds = in_seconds(now.taken_ns - before.taken_ns);
         let span = Span { seconds, end_ns: now.taken_ns };
         let without_core = |process: usize, n_threads| {
             without_core([before.cores[process], now.cores[process]], n_threads, seconds)
@@ -142,7 +143,7 @@ fn complete(cells: [String; 7], without_core: String, ring: String) -> [String; 
 /// The share of its time in which a mean thread had work to do and no core to do it on.
 fn without_core([before, now]: [Option<CoreTime>; 2], n_threads: usize, seconds: f64) -> String {
     let (Some(before), Some(now)) = (before, now) else { return UNKNOWN.into() };
-    let waited_s = (now - before).without_core_ns as f64 / 1e9;
+    let waited_s = in_seconds((now - before).without_core_ns);
     share(waited_s / n_threads as f64, seconds)
 }
 
@@ -207,7 +208,7 @@ fn worker(
     let age_ns = end_ns.saturating_sub(now.heartbeat_ns);
     let per_s = |count: u64| count as f64 / seconds;
     let frames_per_s = per_s(now.frames.saturating_sub(before.frames));
-    let waited_s = now.wait_ns.saturating_sub(before.wait_ns) as f64 / 1e9;
+    let waited_s = in_seconds(now.wait_ns.saturating_sub(before.wait_ns));
     let known = |text: String| if seconds > 0.0 { text } else { UNKNOWN.into() };
     [
         name,

@@ -210,7 +210,7 @@ mod tests {
     use ratatui::Terminal;
     use ratatui::backend::TestBackend;
 
-    use crate::base::latency::Stage;
+    use crate::base::stages::Stage;
     use crate::base::units::score;
 
     use super::super::figures::{Headline, StageRow};

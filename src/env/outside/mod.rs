@@ -21,7 +21,7 @@ pub use error::OutsideError;
 use super::tasks::MAX_TASKS;
 use super::vector::VecEnv;
 use super::{EnvArgs, EnvError};
-use crate::base::latency::monotonic_ns;
+use crate::base::clock::{in_ns, monotonic_ns};
 use crate::space::Spec;
 use bridge::Bridge;
 use protocol::{Described, Drawn, hello};
@@ -48,7 +48,7 @@ impl Default for Launch {
 
 impl Launch {
     fn timeout_ns(&self) -> u64 {
-        (self.start_timeout_s * 1e9) as u64
+        in_ns(self.start_timeout_s)
     }
 }
 

@@ -12,7 +12,7 @@ use super::bridge::Bridge;
 use super::error::OutsideError;
 use super::protocol::{DONE, DRAW, Drawn, Layout, STEP, flags, reset_one};
 use super::{Launch, hear_description, unexpected};
-use crate::base::latency::monotonic_ns;
+use crate::base::clock::monotonic_ns;
 use crate::rollout::StepKind;
 use crate::space::{ActionSpace, Actions, Number, Numbers, ObsMut, Spec};
 

@@ -1,5 +1,7 @@
 //! The weights of a layer, as they are multiplied.
 
+use ndarray::{ArrayView2, Axis};
+
 use super::super::stack::Affine;
 use super::convert::Convert;
 use super::words::{BLOCK, TILE, Words, of_bf16, to_bf16};
@@ -73,8 +75,8 @@ impl Layer {
                     let mut rooms = [[0.0; BLOCK]; 2];
                     let [low, high] = &mut rooms;
                     let (low, high) = (
-                        weights_of(params, &self.affine, o + 2 * k, i, low),
-                        weights_of(params, &self.affine, o + 2 * k + 1, i, high),
+                        row_block(weight, o + 2 * k, i, low),
+                        row_block(weight, o + 2 * k + 1, i, high),
                     );
                     let mut words = [0; BLOCK];
                     tiles.interleave(low, high, &mut words);
@@ -94,21 +96,6 @@ impl Layer {
     }
 }
 
-/// The weights of output `o` for 32 inputs from `i` on; zeros for those that are not there.
-#[inline(always)]
-fn weights_of<'a>(
-    params: &'a [f32],
-    affine: &Affine,
-    o: usize,
-    i: usize,
-    room: &'a mut [f32; BLOCK],
-) -> &'a [f32; BLOCK] {
-    if o >= affine.n_outputs {
-        return room;
-    }
-    padded(&params[affine.weight + o * affine.row_stride..][i..affine.n_inputs], room)
-}
-
 /// The parts of weights that meet those of inputs: high, high and low.
 #[inline(always)]
 fn split(weights: &[f32], parts: &mut [f32]) {
@@ -119,9 +106,25 @@ fn split(weights: &[f32], parts: &mut [f32]) {
     }
 }
 
+/// 32 numbers of a row from a column on; in the room given, with its zeros, where there are fewer or is no row.
+#[inline(always)]
+pub(super) fn row_block<'a>(
+    matrix: ArrayView2<'a, f32>,
+    row: usize,
+    column: usize,
+    room: &'a mut [f32; BLOCK],
+) -> &'a [f32; BLOCK] {
+    if row >= matrix.nrows() {
+        return room;
+    }
+    let row =
+        matrix.index_axis_move(Axis(0), row).to_slice().expect("a row's numbers lie side by side");
+    padded(&row[column..], room)
+}
+
 /// The first 32 of some numbers; in the room given, with its zeros behind them, where they are fewer.
 #[inline(always)]
-pub(super) fn padded<'a>(numbers: &'a [f32], room: &'a mut [f32; BLOCK]) -> &'a [f32; BLOCK] {
+fn padded<'a>(numbers: &'a [f32], room: &'a mut [f32; BLOCK]) -> &'a [f32; BLOCK] {
     match numbers.first_chunk() {
         Some(whole) => whole,
         None => {

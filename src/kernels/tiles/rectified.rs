@@ -6,12 +6,13 @@
 
 use std::ops::Range;
 
-use ndarray::{ArrayView2, ArrayViewMut1, ArrayViewMut2, ArrayViewMut3, Axis, s};
+use ndarray::{ArrayView2, ArrayViewMut2, ArrayViewMut3, Axis, s};
 
-use super::super::rectified::Rectified;
+use super::super::rectified::{Rectified, add_bias_gradient};
 use super::super::share::{Along, Desks, in_blocks};
 use super::super::{Affine, FeatureMajor, Work};
 use super::convert::Convert;
+use super::layer::row_block;
 use super::panels::Panels;
 use super::words::{BLOCK, Sums, TILE, Words};
 use super::{Factors, Size};
@@ -176,7 +177,7 @@ impl<T: Convert> TileRectified<T> {
         for i in (0..self.layer.n_inputs).step_by(BLOCK) {
             let mut square = [[0; TILE]; TILE];
             for (words, row) in square.iter_mut().zip(o..self.layer.n_outputs) {
-                self.tiles.pairs(block_of(weight, row, i, &mut [0.0; BLOCK]), words);
+                self.tiles.pairs(row_block(weight, row, i, &mut [0.0; BLOCK]), words);
             }
             self.tiles.transpose(&mut square);
             for (k, words) in square.iter().enumerate() {
@@ -191,31 +192,12 @@ impl<T: Convert> TileRectified<T> {
         for k in 0..self.layer.n_outputs.div_ceil(2) {
             for panel in 0..self.n_input_panels() {
                 let (mut low, mut high) = ([0.0; BLOCK], [0.0; BLOCK]);
-                let low = block_of(weight, 2 * k, panel * BLOCK, &mut low);
-                let high = block_of(weight, 2 * k + 1, panel * BLOCK, &mut high);
+                let low = row_block(weight, 2 * k, panel * BLOCK, &mut low);
+                let high = row_block(weight, 2 * k + 1, panel * BLOCK, &mut high);
                 self.tiles.interleave(low, high, self.transposed.row_mut(panel, k));
             }
         }
     }
-}
-
-/// 32 numbers of a row, from a column on; zeros beyond the end of both, for which there is room.
-#[inline(always)]
-fn block_of<'a>(
-    matrix: ArrayView2<'a, f32>,
-    row: usize,
-    column: usize,
-    room: &'a mut [f32; BLOCK],
-) -> &'a [f32; BLOCK] {
-    let mut left: &[f32] = &[];
-    if row < matrix.nrows() {
-        left = &matrix.index_axis_move(Axis(0), row).to_slice().expect(WHOLE)[column..];
-    }
-    left.first_chunk().unwrap_or_else(|| {
-        room.fill(0.0);
-        room[..left.len()].copy_from_slice(left);
-        room
-    })
 }
 
 /// The forward pass of 32 frames, as work compiled for the tiles' instructions.
@@ -344,8 +326,8 @@ impl<T: Convert> Backward<'_, T> {
             for panel in 0..self.layer.n_outputs.div_ceil(BLOCK) {
                 let (mut even, mut odd) = ([0.0; BLOCK], [0.0; BLOCK]);
                 let d_sums = self.d_sums;
-                let even = block_of(d_sums, 2 * k, panel * BLOCK, &mut even);
-                let odd = block_of(d_sums, 2 * k + 1, panel * BLOCK, &mut odd);
+                let even = row_block(d_sums, 2 * k, panel * BLOCK, &mut even);
+                let odd = row_block(d_sums, 2 * k + 1, panel * BLOCK, &mut odd);
                 for (half, numbers) in [even, odd].into_iter().enumerate() {
                     let words = &mut self.desk.errors.row_mut(2 * k + half)[panel * TILE..];
                     self.tiles.pairs(numbers, words.first_chunk_mut().expect("room for errors"));
@@ -425,15 +407,5 @@ impl<T: Convert> Work for WeightGradient<'_, T> {
                 weight.iter_mut().zip(sums).for_each(|(weight, sum)| *weight += sum);
             }
         }
-    }
-}
-
-/// Adds the gradient of the biases: the sums of the errors.
-#[inline(always)]
-fn add_bias_gradient(d_sums: ArrayView2<f32>, db: ArrayViewMut1<f32>) {
-    let db = db.into_slice().expect("the biases lie side by side");
-    for row in d_sums.outer_iter() {
-        let row = row.to_slice().expect(WHOLE);
-        db.iter_mut().zip(row).for_each(|(db, d)| *db += d);
     }
 }

@@ -1,11 +1,11 @@
 //! A stack of dense layers in bf16: the pass forward and the pass back.
 
-use ndarray::{ArrayView2, ArrayViewMut1, ArrayViewMut2};
+use ndarray::{ArrayView2, ArrayViewMut1, ArrayViewMut2, s};
 
 use super::super::Work;
 use super::super::stack::{Affine, Stack};
 use super::convert::Convert;
-use super::layer::{Layer, PARTS, padded};
+use super::layer::{Layer, PARTS, row_block};
 use super::words::{BLOCK, Place, Sums, TILE, Words, pair, unpaired};
 use super::{Errors, Factors, Size, Square, Steps};
 
@@ -323,20 +323,6 @@ impl<T: Convert> TileStack<T> {
     }
 }
 
-/// 32 frames of a row from `frame` on; zeros for rows and frames that are not there.
-#[inline(always)]
-fn row_block<'a>(
-    x: ArrayView2<'a, f32>,
-    row: usize,
-    frame: usize,
-    room: &'a mut [f32; BLOCK],
-) -> &'a [f32; BLOCK] {
-    if row >= x.nrows() {
-        return room;
-    }
-    padded(&x.index_axis_move(ndarray::Axis(0), row).to_slice().expect(CONTIGUOUS)[frame..], room)
-}
-
 /// The backward pass, as work compiled for the tiles' instructions.
 struct Backward<'a, T> {
     stack: &'a mut TileStack<T>,
@@ -431,7 +417,7 @@ impl<T: Convert> TileStack<T> {
     #[inline(always)]
     fn pack_input_frames(&mut self, x: ArrayView2<f32>, n_frames: usize, frame: usize) {
         let [squares, _] = &mut self.squares;
-        write_rows(self.tiles, x.slice_move(ndarray::s![.., ..n_frames]), frame, squares);
+        write_rows(self.tiles, x.slice_move(s![.., ..n_frames]), frame, squares);
         for (square, i) in squares.iter().zip((0..).step_by(TILE)) {
             let to = self.input_frames.at_mut([frame / 2, i], [TILE, TILE]);
             // SAFETY: K3: the place was asked for by this size.
@@ -562,7 +548,9 @@ impl<T: Convert> TileStack<T> {
                 gradient(self.tiles, left, (&self.errors[layer].frames, o), size, sums);
                 for o in (o..o + columns).step_by(TILE) {
                     let size = [TILE.min(n_outputs - o), n];
-                    let to = Place { first: &raw mut dw[[o, i]], stride: dw.strides()[0] as usize };
+                    let stride = dw.strides()[0] as usize;
+                    let first = dw.slice_mut(s![o.., i..]).as_mut_ptr();
+                    let to = Place { first, stride };
                     // SAFETY: K3: the matrix has so many rows and columns from there on.
                     unsafe { self.tiles.add_exchanged(sums, o % BLOCK, to, size) };
                 }

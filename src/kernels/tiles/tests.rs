@@ -68,7 +68,9 @@ const SIZES: [Size; 6] = [
 fn difference(a: &Sums, b: &Sums, size: Size) -> f32 {
     let rows = a.0.iter().zip(&b.0).take(size.rows);
     let pairs = rows.flat_map(|(a, b)| a.iter().zip(b).take(size.columns));
-    pairs.map(|(a, b)| (a - b).abs()).fold(0.0, |most, one| if one <= most { most } else { one })
+    pairs
+        .map(|(a, b)| (a - b).abs())
+        .fold(0.0, |most, one| if most.is_nan() || one <= most { most } else { one })
 }
 
 /// The emulated product is what f64 makes of the same pairs, but for rounding.

@@ -70,8 +70,8 @@ impl Words {
     #[inline(always)]
     pub(super) fn at(&self, [row, column]: [usize; 2], size: [usize; 2]) -> Place<*const u32> {
         self.check([row, column], size);
-        let first = &raw const self.storage[self.first + row * self.stride + column];
-        Place { first, stride: self.stride }
+        let first = &self.storage[self.first + row * self.stride + column..];
+        Place { first: first.as_ptr(), stride: self.stride }
     }
 
     /// The same, to be written.
@@ -81,8 +81,8 @@ impl Words {
     #[inline(always)]
     pub(super) fn at_mut(&mut self, at: [usize; 2], size: [usize; 2]) -> Place<*mut u32> {
         self.check(at, size);
-        let first = &raw mut self.storage[self.first + at[0] * self.stride + at[1]];
-        Place { first, stride: self.stride }
+        let first = &mut self.storage[self.first + at[0] * self.stride + at[1]..];
+        Place { first: first.as_mut_ptr(), stride: self.stride }
     }
 
     #[inline(always)]

@@ -10,7 +10,7 @@ const OF_ONE_MACHINE: [&str; 4] = ["kernels", "learner_threads", "batch_threads"
 
 /// All that ranks must have in common, a line each.
 pub fn settings_of(config: &Config) -> String {
-    let table = config.to_toml().parse().unwrap_or_default();
+    let table = config.to_toml().parse().expect("a configuration's own TOML parses");
     let settings =
         dotted(&table).into_iter().filter(|(name, _)| !OF_ONE_MACHINE.contains(&name.as_str()));
     let lines = settings.map(|(name, value)| format!("{name} = {value}\n"));

@@ -18,7 +18,7 @@ use super::contribution::Contribution;
 use super::record::{RankRecord, host_bytes};
 use super::tally::Tally;
 use super::{Cluster, ClusterError, Meanwhile, Round};
-use crate::base::latency::monotonic_ns;
+use crate::base::clock::{in_ns, in_seconds, monotonic_ns};
 use crate::config::Config;
 use crate::os::launcher::Rank;
 use crate::run::meta::host_name;
@@ -94,7 +94,7 @@ impl Mpi {
             rank: found,
             hosts: Vec::new(),
             order: if config.sums_in_order() { Order::OfRanks } else { Order::OfMpi },
-            round_timeout_ns: (config.distributed.round_timeout_s * 1e9) as u64,
+            round_timeout_ns: in_ns(config.distributed.round_timeout_s),
             n_rounds: 0,
             values: Vec::new(),
             own_bytes: Vec::new(),
@@ -281,7 +281,7 @@ impl Mpi {
                 Ok(())
             }
             Some(call) if now_ns - call.since_ns > ROLL_CALL_NS => {
-                let waited_s = (now_ns - start_ns) as f64 / 1e9;
+                let waited_s = in_seconds(now_ns - start_ns);
                 let who = self.missing(&call.here);
                 Err(ClusterError::Missing { rank: self.rank, waited_s, who })
             }
@@ -405,9 +405,4 @@ fn checked(what: &'static str, code: c_int) -> Result<(), ClusterError> {
 /// MPI counts in C's int.
 fn count(n: usize) -> c_int {
     c_int::try_from(n).expect("a network of so many parameters is refused before")
-}
-
-fn text_of(bytes: &[u8]) -> String {
-    let text = bytes.split(|byte| *byte == 0).next().unwrap_or_default();
-    String::from_utf8_lossy(text).into_owned()
 }

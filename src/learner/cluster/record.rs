@@ -6,7 +6,8 @@ use bytemuck::{Pod, Zeroable};
 use hdrhistogram::Histogram;
 
 use super::ClusterError;
-use crate::base::latency::histogram;
+use crate::base::clock::in_seconds;
+use crate::base::stages::histogram;
 use crate::run::meta::host_name;
 use crate::state::Counters;
 use crate::telemetry::RankSummary;
@@ -104,27 +105,31 @@ impl RankMeter {
 impl RankRecord {
     /// Its host.
     pub fn host(&self) -> String {
-        let name = self.host.split(|byte| *byte == 0).next().unwrap_or_default();
-        String::from_utf8_lossy(name).into_owned()
+        text_of(&self.host)
     }
 
     /// The same as a line of the summary.
     pub fn summary(&self, rank: usize) -> RankSummary {
-        let seconds = |ns: u64| ns as f64 / 1e9;
         RankSummary {
             rank,
             host: self.host(),
             frames: self.frames,
-            frames_per_s: self.frames as f64 / seconds(self.train_ns),
-            exchange_s: seconds(self.exchange_ns),
+            frames_per_s: self.frames as f64 / in_seconds(self.train_ns),
+            exchange_s: in_seconds(self.exchange_ns),
             exchange_p50_us: self.exchange_p50_ns as f64 / 1e3,
             exchange_p99_us: self.exchange_p99_ns as f64 / 1e3,
-            wait_s: seconds(self.wait_ns),
+            wait_s: in_seconds(self.wait_ns),
             restarts: self.restarts,
             policy_lag: self.lag_sum as f64 / self.n_slots as f64,
             weights: format!("{:016x}", self.hash),
         }
     }
+}
+
+/// The text that bytes hold up to the first zero.
+pub fn text_of(bytes: &[u8]) -> String {
+    let text = bytes.split(|byte| *byte == 0).next().unwrap_or_default();
+    String::from_utf8_lossy(text).into_owned()
 }
 
 /// A host's name, cut where it is longer.

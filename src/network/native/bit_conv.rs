@@ -3,7 +3,7 @@
 //! Owns: which rows have bits, the tables of sums of weights, and their gradient; the arithmetic is
 //! [`Kernels::convolve_bits`] and [`Kernels::bit_gradient`]. Letters: C planes, P places of the convolution.
 
-use ndarray::{ArrayView1, ArrayView2, ArrayViewMut1, ArrayViewMut2, NdFloat};
+use ndarray::{ArrayView1, ArrayView2, ArrayViewMut1, ArrayViewMut2, Axis, NdFloat};
 
 use crate::kernels::{
     BitGrid, BitRow, FeatureMajor, Kernels, PATTERNS, PerBlock, READ_FRAMES, ROW_LEN, WINDOW,
@@ -24,7 +24,7 @@ pub(super) struct BitConv<R> {
     /// `[C·3·8 + 1, 16]`: of each plane and row of the kernel the sum of weights of each pattern of three bits, and
     /// the bias; one row behind the other.
     tables: FeatureMajor<R>,
-    /// Their gradient, of each block of frames that is read together.
+    /// Their gradient, of each block of [`READ_FRAMES`] frames.
     d_tables: PerBlock<FeatureMajor<R>>,
 }
 
@@ -113,13 +113,16 @@ impl<R: NdFloat> BitConv<R> {
 
     /// Keeps the gradient of frames from one on, by the derivative of their sums, `[n, P·16]` and more.
     pub(super) fn backward(&self, kernels: impl Kernels<R>, first: usize, d_sums: ArrayView2<R>) {
-        let mut d_tables = self.d_tables.of(first / READ_FRAMES);
-        let d_tables = d_tables.view_mut().into_slice().expect(WHOLE);
-        d_tables.fill(R::zero());
         let n_sums = self.grid.n_places() * ROW_LEN;
-        for (frame, d_sums) in (first..).zip(d_sums.outer_iter()) {
-            let d_sums = &d_sums.to_slice().expect(WHOLE)[..n_sums];
-            kernels.bit_gradient(self.grid, self.rows_of(frame), d_sums, d_tables);
+        let blocks = d_sums.axis_chunks_iter(Axis(0), READ_FRAMES);
+        for (first, d_sums) in (first..).step_by(READ_FRAMES).zip(blocks) {
+            let mut d_tables = self.d_tables.of(first / READ_FRAMES);
+            let d_tables = d_tables.view_mut().into_slice().expect(WHOLE);
+            d_tables.fill(R::zero());
+            for (frame, d_sums) in (first..).zip(d_sums.outer_iter()) {
+                let d_sums = &d_sums.to_slice().expect(WHOLE)[..n_sums];
+                kernels.bit_gradient(self.grid, self.rows_of(frame), d_sums, d_tables);
+            }
         }
     }
 

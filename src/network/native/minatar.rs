@@ -10,6 +10,7 @@ use super::super::inputs::tell_tasks;
 use super::super::params::{Affine, ParamLayout};
 use super::super::{Acting, Learning, NetworkSpec, Pixels};
 use super::bit_conv::BitConv;
+use super::own_weights::OwnWeights;
 use crate::kernels::{AboveRelu, FeatureMajor, Kernels, Rectified, Simd, frame_tiles};
 use crate::rollout::Frames;
 use crate::space::Obs;
@@ -103,9 +104,7 @@ impl<K: Kernels<R> + 'static, R: NdFloat + Send> Minatar<K, R> {
 /// The network with weights of its own, which acts in E environments.
 pub(super) struct MinatarActing {
     network: Minatar<Simd, f32>,
-    params: Vec<f32>,
-    /// The network has not taken over the newest weights.
-    is_stale: bool,
+    weights: OwnWeights,
     /// Of all environments.
     task: u32,
 }
@@ -114,26 +113,23 @@ impl MinatarActing {
     /// The network of `spec` for `n_envs` environments of one task, with all-zero weights.
     pub(super) fn new(spec: &NetworkSpec, kernels: Simd, n_envs: usize, task: u32) -> Self {
         let network = Minatar::new(spec, kernels, n_envs, false);
-        MinatarActing { params: vec![0.0; network.layout.len()], network, is_stale: false, task }
+        MinatarActing { weights: OwnWeights::zeros(network.layout.len()), network, task }
     }
 }
 
 impl Acting for MinatarActing {
     fn params(&self) -> &[f32] {
-        &self.params
+        self.weights.get()
     }
 
     fn params_mut(&mut self) -> &mut [f32] {
-        self.is_stale = true;
-        &mut self.params
+        self.weights.get_mut()
     }
 
     fn outputs(&mut self, obs: Obs<'_>, _: ArrayViewMut2<f32>, outputs: ArrayViewMut2<f32>) {
-        if std::mem::take(&mut self.is_stale) {
-            self.network.pack(&self.params);
-        }
+        let params = self.weights.packed(|params| self.network.pack(params));
         let head = self.network.layout.policy();
-        self.network.forward((&self.params, head), (obs.pixels(), &[self.task]), outputs);
+        self.network.forward((params, head), (obs.pixels(), &[self.task]), outputs);
     }
 }
 

@@ -8,6 +8,7 @@ use ndarray::{ArrayView2, ArrayViewMut2, NdFloat};
 use super::super::inputs::Inputs;
 use super::super::params::{Affine, ParamLayout};
 use super::super::{Acting, Learning, NetworkSpec};
+use super::own_weights::OwnWeights;
 use crate::kernels::{Kernels, Simd, Stack};
 use crate::rollout::Frames;
 use crate::space::Obs;
@@ -19,9 +20,7 @@ fn layers(layout: &ParamLayout, head: Affine) -> Vec<Affine> {
 
 /// The network with weights of its own, which acts in E environments.
 pub(super) struct MlpActing {
-    params: Vec<f32>,
-    /// The stack has not taken over the newest weights.
-    is_stale: bool,
+    weights: OwnWeights,
     inputs: Inputs<f32>,
     stack: Box<dyn Stack<f32>>,
     /// Of all environments.
@@ -33,8 +32,7 @@ impl MlpActing {
     pub(super) fn new(spec: &NetworkSpec, kernels: Simd, n_envs: usize, task: u32) -> Self {
         let layout = ParamLayout::new(spec);
         MlpActing {
-            params: vec![0.0; layout.len()],
-            is_stale: false,
+            weights: OwnWeights::zeros(layout.len()),
             inputs: Inputs::new(spec, n_envs),
             stack: kernels.stack(&layers(&layout, layout.policy()), n_envs, false),
             task,
@@ -44,20 +42,17 @@ impl MlpActing {
 
 impl Acting for MlpActing {
     fn params(&self) -> &[f32] {
-        &self.params
+        self.weights.get()
     }
 
     fn params_mut(&mut self) -> &mut [f32] {
-        self.is_stale = true;
-        &mut self.params
+        self.weights.get_mut()
     }
 
     fn outputs(&mut self, obs: Obs<'_>, _: ArrayViewMut2<f32>, outputs: ArrayViewMut2<f32>) {
-        if std::mem::take(&mut self.is_stale) {
-            self.stack.pack(&self.params);
-        }
+        let params = self.weights.packed(|params| self.stack.pack(params));
         let inputs = self.inputs.take(obs, &[self.task]);
-        self.stack.forward(&self.params, inputs, outputs);
+        self.stack.forward(params, inputs, outputs);
     }
 }
 

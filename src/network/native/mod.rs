@@ -7,6 +7,7 @@ mod bit_conv;
 mod lstm;
 mod minatar;
 mod mlp;
+mod own_weights;
 mod recurrent;
 
 use ndarray::NdFloat;

@@ -9,6 +9,7 @@ use super::super::inputs::Inputs;
 use super::super::params::{Affine, ParamLayout};
 use super::super::{Acting, Learning, NetworkSpec};
 use super::lstm::{Lstm, Slopes, Unrolled};
+use super::own_weights::OwnWeights;
 use crate::kernels::{Activation, Kernels, Simd, Stack};
 use crate::rollout::Frames;
 use crate::space::Obs;
@@ -65,9 +66,7 @@ impl<K: Kernels<R> + 'static, R: NdFloat> Recurrent<K, R> {
 /// The network with weights of its own, which acts in E environments.
 pub(super) struct RecurrentActing {
     network: Recurrent<Simd, f32>,
-    params: Vec<f32>,
-    /// The stack has not taken over the newest weights.
-    is_stale: bool,
+    weights: OwnWeights,
     /// Of all environments.
     task: u32,
 }
@@ -76,18 +75,17 @@ impl RecurrentActing {
     /// The network of `spec` for `n_envs` environments of one task, with all-zero weights.
     pub(super) fn new(spec: &NetworkSpec, kernels: Simd, n_envs: usize, task: u32) -> Self {
         let network = Recurrent::new(spec, kernels, n_envs, false);
-        RecurrentActing { params: vec![0.0; network.layout.len()], is_stale: false, network, task }
+        RecurrentActing { weights: OwnWeights::zeros(network.layout.len()), network, task }
     }
 }
 
 impl Acting for RecurrentActing {
     fn params(&self) -> &[f32] {
-        &self.params
+        self.weights.get()
     }
 
     fn params_mut(&mut self) -> &mut [f32] {
-        self.is_stale = true;
-        &mut self.params
+        self.weights.get_mut()
     }
 
     fn outputs(
@@ -96,10 +94,8 @@ impl Acting for RecurrentActing {
         mut state: ArrayViewMut2<f32>,
         outputs: ArrayViewMut2<f32>,
     ) {
-        let RecurrentActing { network, params, is_stale, task } = self;
-        if std::mem::take(is_stale) {
-            network.stack.pack(params);
-        }
+        let RecurrentActing { network, weights, task } = self;
+        let params = weights.packed(|params| network.stack.pack(params));
         let last_step = s![2 * network.lstm.layout.n_units().., ..];
         network.open_gates(params, (obs, &[*task]), state.slice(last_step));
         network.unrolled.begin(state.view());

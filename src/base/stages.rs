@@ -1,4 +1,4 @@
-//! Where time goes: the stages of both hot loops, the monotonic clock, one histogram a stage.
+//! Where the time of both hot loops goes: their stages, one histogram a stage, and the clock that cuts laps.
 //!
 //! Owns: the closed list of [`Stage`]s, their tags, and the [`StageClock`] that cuts a loop into laps
 //! with no gap between them, so that the stages of a loop add up to its wall time. Knows nothing of
@@ -7,41 +7,7 @@
 use hdrhistogram::Histogram;
 use serde::{Deserialize, Serialize};
 
-/// Nanoseconds of `CLOCK_MONOTONIC`: one clock for all processes of the machine, never set back.
-pub fn monotonic_ns() -> u64 {
-    let now = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
-    now.tv_sec as u64 * 1_000_000_000 + now.tv_nsec as u64
-}
-
-/// Time since a run began, counted on when the run is resumed in another process.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct RunClock {
-    /// When this process started, `CLOCK_MONOTONIC` ns.
-    pub process_start_ns: u64,
-    /// How long the run had lasted in earlier processes, ns; 0 for a fresh run.
-    pub earlier_ns: u64,
-}
-
-impl RunClock {
-    /// The clock of a fresh run.
-    pub fn starting_at(process_start_ns: u64) -> Self {
-        RunClock { process_start_ns, earlier_ns: 0 }
-    }
-
-    /// How long the run had lasted at `at_ns` of `CLOCK_MONOTONIC`, ns.
-    pub fn since_start_ns(&self, at_ns: u64) -> u64 {
-        self.earlier_ns + at_ns.saturating_sub(self.process_start_ns)
-    }
-}
-
-/// From when to when, ns of one clock.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Interval {
-    /// Begin, ns.
-    pub start_ns: u64,
-    /// End, ns; not before the begin.
-    pub end_ns: u64,
-}
+use super::clock::monotonic_ns;
 
 /// A named part of one of the two hot loops.
 ///
@@ -105,19 +71,7 @@ impl Stage {
     ];
 
     /// The stages that together make up all of the time of each of the learner's lanes.
-    pub const LEARNER: [Stage; 11] = [
-        Stage::Wait,
-        Stage::Batching,
-        Stage::Forward,
-        Stage::Vtrace,
-        Stage::Backward,
-        Stage::Turn,
-        Stage::Exchange,
-        Stage::Optimizer,
-        Stage::Publish,
-        Stage::Release,
-        Stage::Report,
-    ];
+    pub const LEARNER: [Stage; 11] = *Stage::ALL.first_chunk().unwrap();
 
     /// The name used in `latency.hlog`, `summary.json` and `metrics.csv`.
     pub fn tag(self) -> &'static str {
