@@ -26,7 +26,7 @@ use ndarray::{ArrayView1, ArrayView2, ArrayViewMut1, ArrayViewMut2, Axis};
 pub(super) use super::bit_conv::{bit_gradient, convolve_bits};
 use super::matrix::Matrix;
 use super::panel::{PANEL_DEPTH, Panel};
-use super::product::{Ends, Place, Product, at_height, height};
+use super::product::{At, Ends, Product, at_height, height};
 use super::vector::{self, Span, Vector};
 use super::{Activation, check_layer};
 
@@ -84,7 +84,7 @@ impl<V: Vector> Ends<V> for Biased<'_, V::Cpu> {
     }
 
     #[inline(always)]
-    unsafe fn finish(self, sum: V, _place: Place) -> V {
+    unsafe fn finish(self, sum: V, _place: At) -> V {
         match self.activation {
             Activation::Identity => sum,
             Activation::Tanh => sum.tanh(self.cpu),
@@ -123,7 +123,7 @@ impl<V: Vector> Ends<V> for Slopes<V::Cpu> {
     }
 
     #[inline(always)]
-    unsafe fn finish(self, sum: V, (row, column, span): Place) -> V {
+    unsafe fn finish(self, sum: V, (row, column, span): At) -> V {
         // SAFETY: K2: the place is one of the result, which still holds the outputs there.
         let output = unsafe { V::load(self.cpu, self.outputs.at(row, column), span) };
         sum * output.neg_mul_add(output, V::splat(self.cpu, 1.0))
@@ -166,7 +166,7 @@ impl<V: Vector> Ends<V> for Added<V::Cpu> {
     }
 
     #[inline(always)]
-    unsafe fn finish(self, sum: V, (row, column, span): Place) -> V {
+    unsafe fn finish(self, sum: V, (row, column, span): At) -> V {
         // SAFETY: K2: the place is one of the result.
         sum + unsafe { V::load(self.cpu, self.result.at(row, column), span) }
     }

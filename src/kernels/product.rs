@@ -59,11 +59,11 @@ pub(super) trait Ends<V>: Copy {
     /// # Safety
     ///
     /// The place is one of the result.
-    unsafe fn finish(self, sum: V, place: Place) -> V;
+    unsafe fn finish(self, sum: V, place: At) -> V;
 }
 
 /// A row, the first of a vector of columns, and how many of the vector are inside the matrix.
-pub(super) type Place = (usize, usize, Span);
+pub(super) type At = (usize, usize, Span);
 
 /// `result[rows, columns] = finish(start[rows] + left[rows, depth] · right[depth, columns])`.
 #[derive(Clone, Copy)]
@@ -150,7 +150,7 @@ impl Product {
         self,
         cpu: V::Cpu,
         right: Matrix,
-        (row, column, span): Place,
+        (row, column, span): At,
         ends: impl Ends<V>,
     ) {
         let mut sums = [[V::splat(cpu, 0.0); C]; R];

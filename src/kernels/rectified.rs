@@ -9,7 +9,7 @@ use std::ops::Range;
 
 use ndarray::{ArrayView2, ArrayViewMut1, ArrayViewMut2, NdFloat, s};
 
-use super::share::{Along, Desks, in_blocks};
+use super::share::{Along, PerThread, in_blocks};
 use super::{Affine, FeatureMajor, Kernels};
 
 /// Frames whose derivatives are read together begin at a multiple of it.
@@ -59,7 +59,7 @@ pub struct DenseRectified<K, R> {
     /// Behind the first ReLU, `[N, I]`.
     inputs: FeatureMajor<R>,
     /// The derivative by what went into it, `[TILE_FRAMES, I]`; no rows where nothing is learned.
-    d_inputs: Desks<FeatureMajor<R>>,
+    d_inputs: PerThread<FeatureMajor<R>>,
 }
 
 impl<K: Kernels<R>, R: NdFloat> DenseRectified<K, R> {
@@ -67,7 +67,7 @@ impl<K: Kernels<R>, R: NdFloat> DenseRectified<K, R> {
     pub fn new(kernels: K, layer: Affine, n_frames: usize, learns: bool) -> Self {
         let n_derived = if learns { TILE_FRAMES } else { 0 };
         let frames = |n_frames| FeatureMajor::zeros(n_frames, layer.n_inputs);
-        let d_inputs = Desks::new(|| frames(n_derived));
+        let d_inputs = PerThread::new(|| frames(n_derived));
         DenseRectified { kernels, layer, inputs: frames(n_frames), d_inputs }
     }
 }
@@ -111,8 +111,8 @@ impl<K: Kernels<R>, R: NdFloat + Send + Sync> Rectified<R> for DenseRectified<K,
         let inputs = inputs.view().slice_move(s![..n_frames, ..]);
         let all = (Along::axis(0, inputs), Along::axis(0, d_sums));
         in_blocks(0..n_frames, TILE_FRAMES, all, &|frames, (inputs, d_sums)| {
-            let mut desk = d_inputs.mine();
-            let mut d_inputs = desk.view_mut().slice_move(s![..frames.len(), ..]);
+            let mut scratch = d_inputs.mine();
+            let mut d_inputs = scratch.view_mut().slice_move(s![..frames.len(), ..]);
             let above = AboveRelu { layer, inputs: inputs.view };
             above.derive_inputs(kernels, params, d_sums.view, d_inputs.view_mut());
             read(frames.start, d_inputs.view());

@@ -111,13 +111,13 @@ impl<T> PerBlock<T> {
 
 /// Room for what a block needs while it is worked on, one for each thread.
 #[derive(Debug)]
-pub(super) struct Desks<D>(PerBlock<D>);
+pub(super) struct PerThread<D>(PerBlock<D>);
 
-impl<D> Desks<D> {
+impl<D> PerThread<D> {
     /// For the pool that the caller belongs to.
-    pub(super) fn new(desk: impl Fn() -> D) -> Self {
+    pub(super) fn new(scratch: impl Fn() -> D) -> Self {
         let n_threads = rayon::current_thread_index().map_or(1, |_| rayon::current_num_threads());
-        Desks(PerBlock::new(n_threads, desk))
+        PerThread(PerBlock::new(n_threads, scratch))
     }
 
     /// The caller's. What is found on it is of no use.

@@ -7,16 +7,18 @@
 
 use xxhash_rust::xxh3::Xxh3;
 
+use super::cluster::Cluster;
 use super::cluster::contribution::Contribution;
-use super::cluster::record::{RankMeter, Surroundings, check_equal};
+use super::cluster::record::Surroundings;
 use super::cluster::tally::Tally;
-use super::cluster::{Cluster, Round};
+use super::gradient::{Epoch, Gradient};
 use super::intake::{LeftOut, SlotBatch, policy_lag};
 use super::losses::Losses;
 use super::meters::{Meters, Update};
 use super::optim::{Optimizer, UpdateRule, clip_grad_norm};
 use super::pass::PassSums;
-use super::popart::{PopArt, TargetSums};
+use super::popart::PopArt;
+use super::ranks::Ranks;
 use super::reward_norm::RewardNorm;
 use super::streak::{Streak, Verdict};
 use super::targets::ReturnSettings;
@@ -41,55 +43,6 @@ use crate::telemetry::{Exit, Message, SlotRecord, Unlearned};
 /// waits: a supervisor that stands still must not stop the learner.
 const MAX_WAITING_REPORTS: u64 = 2;
 
-/// A batch's gradient, and where it comes from.
-pub struct Gradient<'a> {
-    /// By every parameter; the hub sums it over all ranks, and clips it.
-    pub contribution: &'a mut Contribution,
-    /// Policy version of the weights that it is the gradient at.
-    pub version: u64,
-    /// Losses and importance ratios, summed over the batch; over those of all ranks once they are exchanged.
-    pub sums: PassSums,
-    /// Over the targets of each task, where tasks or their units are told apart.
-    pub targets: Vec<TargetSums>,
-    /// The loss that it is the gradient of.
-    pub total_loss: f64,
-    /// Weight of the entropy bonus in it.
-    pub entropy_cost: f64,
-    /// What rewards were multiplied with.
-    pub reward_scale: f32,
-    /// Which of its batch's updates it is for.
-    pub epoch: Epoch,
-    /// When the work on it began, ns.
-    pub started_ns: u64,
-}
-
-/// One of the updates that are made from a batch. What is counted of a batch, frames and episodes before all, is
-/// counted with the first: whoever goes on after a death learns from none of its slots again.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Epoch {
-    /// From 1 on.
-    pub number: u64,
-    /// Of so many.
-    pub of: u64,
-}
-
-impl Epoch {
-    /// All epochs of a batch, in order.
-    pub fn all(n_epochs: u64) -> impl Iterator<Item = Epoch> {
-        (1..=n_epochs).map(move |number| Epoch { number, of: n_epochs })
-    }
-
-    /// Whether nothing has been learned from the batch yet.
-    pub fn is_first(self) -> bool {
-        self.number == 1
-    }
-
-    /// Whether nothing more will be learned from the batch.
-    pub fn is_last(self) -> bool {
-        self.number == self.of
-    }
-}
-
 /// What a lane does next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Then {
@@ -100,10 +53,6 @@ pub enum Then {
     /// Nothing: it was the run's last update.
     End,
 }
-
-/// Share of `supervision.stop_grace_s` that a rank which was told to stop waits for the others, so that the rest is
-/// enough to end in order without them.
-const SHARE_OF_GRACE: f64 = 0.7;
 
 /// What one lane at a time works with.
 pub struct Hub<'seg, S> {
@@ -141,15 +90,8 @@ pub struct Hub<'seg, S> {
     meters: Meters,
     /// Reports sent, by learners before this one too.
     n_sent: u64,
-    /// The other learners of the job.
-    cluster: Box<dyn Cluster>,
-    rank_meter: RankMeter,
-    /// Frames that this rank's actors had produced at the last round.
-    n_produced: u64,
-    /// Whether a rank has voted to stop, or this one has given the others up.
-    is_stop_agreed: bool,
-    /// Whether the others are gone.
-    has_given_up: bool,
+    /// With the other learners of the job.
+    ranks: Ranks<'seg>,
 }
 
 impl<'seg, S: MessageSink> Hub<'seg, S> {
@@ -192,11 +134,7 @@ impl<'seg, S: MessageSink> Hub<'seg, S> {
             streak: Streak::new(config.supervision.max_bad_updates),
             n_inherited: 0,
             last_grad_norm: f32::NAN,
-            cluster,
-            rank_meter: RankMeter::new(loop_start_ns),
-            n_produced: 0,
-            is_stop_agreed: false,
-            has_given_up: false,
+            ranks: Ranks::new(config, board, cluster, loop_start_ns),
         })
     }
 
@@ -222,7 +160,7 @@ impl<'seg, S: MessageSink> Hub<'seg, S> {
         let epoch = gradient.epoch;
         let learned = if epoch.is_first() { self.admit(batch, gradient) } else { &batch.slots };
         let tally = self.exchange(gradient, learned, clock, beat)?;
-        if self.is_stop_agreed {
+        if self.ranks.are_to_stop() {
             return Ok(Then::End);
         }
         if tally.n_slots == 0.0 {
@@ -292,23 +230,18 @@ impl<'seg, S: MessageSink> Hub<'seg, S> {
         beat: &mut dyn FnMut(),
     ) -> Result<Tally, LearnerError> {
         let mut tally = self.own_tally(gradient, learned);
-        let n_own = tally.n_produced;
-        let mut meanwhile = self.meanwhile(beat);
-        let round = self.cluster.sum(gradient.contribution, &mut tally, &mut meanwhile);
-        let round = round
-            .map_err(|source| LearnerError::Round { update: self.meters.updates() + 1, source })?;
-        self.has_given_up |= round == Round::GivenUp;
-        self.is_stop_agreed |= self.has_given_up || tally.n_stops > 0.0;
-        if !self.is_alone() {
+        let update = self.meters.updates() + 1;
+        let elsewhere = self.ranks.sum(gradient.contribution, &mut tally, update, beat)?;
+        if !self.ranks.is_alone() {
             (gradient.sums, gradient.total_loss) = (tally.sums, tally.total_loss);
-            self.meters.count_produced_elsewhere((tally.n_produced - n_own) as u64);
-            self.rank_meter.count_round(clock.lap(Stage::Exchange));
+            self.meters.count_produced_elsewhere(elsewhere);
+            self.ranks.count_round(clock.lap(Stage::Exchange));
         }
         Ok(tally)
     }
 
     /// What this rank alone counts of its batch.
-    fn own_tally(&mut self, gradient: &Gradient, learned: &[TakenSlot]) -> Tally {
+    fn own_tally(&self, gradient: &Gradient, learned: &[TakenSlot]) -> Tally {
         let is_inherited = |slot: &&TakenSlot| slot.header().policy_version < self.first_version;
         let mut tally = Tally {
             n_slots: learned.len() as f64,
@@ -317,31 +250,13 @@ impl<'seg, S: MessageSink> Hub<'seg, S> {
             sums: gradient.sums,
             ..Tally::default()
         };
-        if self.is_alone() {
-            return tally;
+        if !self.ranks.is_alone() {
+            each_return(learned, |episode_return| {
+                tally.n_episodes += 1.0;
+                tally.return_sum += episode_return;
+            });
         }
-        each_return(learned, |episode_return| {
-            tally.n_episodes += 1.0;
-            tally.return_sum += episode_return;
-        });
-        let n_produced = self.frames_produced();
-        tally.n_produced =
-            (n_produced - std::mem::replace(&mut self.n_produced, n_produced)) as f64;
-        tally.n_stops = f64::from(u8::from(self.board.stop_ordered()));
         tally
-    }
-
-    /// What a wait for other ranks does meanwhile: it beats the heart. Once told to stop it does not go on for long,
-    /// because whoever does not come may be gone.
-    fn meanwhile<'b>(&self, beat: &'b mut dyn FnMut()) -> impl FnMut() -> bool + use<'b, 'seg, S> {
-        let board = self.board;
-        let patience_ns = self.config.supervision.stop_grace_s * SHARE_OF_GRACE * 1e9;
-        let mut stop_ns = None;
-        move || {
-            beat();
-            let now_ns = monotonic_ns();
-            !board.stop_ordered() || now_ns - *stop_ns.get_or_insert(now_ns) < patience_ns as u64
-        }
     }
 
     /// A last round without a gradient, of a rank that was told to stop while the others may not have been.
@@ -349,23 +264,15 @@ impl<'seg, S: MessageSink> Hub<'seg, S> {
     /// # Errors
     /// If another rank does not come.
     pub fn say_goodbye(&mut self) -> Result<(), LearnerError> {
-        if self.is_alone() || self.exit().is_some() {
+        if self.ranks.is_alone() || self.exit().is_some() {
             return Ok(());
         }
-        let vitals = &self.status.vitals;
-        let mut gradient = Gradient {
-            contribution: &mut Contribution::of(self.config)?,
-            version: 0,
-            sums: PassSums::default(),
-            targets: Vec::new(),
-            total_loss: 0.0,
-            entropy_cost: 0.0,
-            reward_scale: 0.0,
-            epoch: Epoch { number: 1, of: 1 },
-            started_ns: 0,
-        };
+        let (vitals, update) = (&self.status.vitals, self.meters.updates() + 1);
         let mut beat = || vitals.beat(monotonic_ns());
-        self.exchange(&mut gradient, &[], &mut StageClock::start(), &mut beat).map(drop)
+        let mut nothing = Contribution::of(self.config)?;
+        let elsewhere = self.ranks.sum(&mut nothing, &mut Tally::default(), update, &mut beat)?;
+        self.meters.count_produced_elsewhere(elsewhere);
+        Ok(())
     }
 
     /// Notes what was taken and comes after the last update.
@@ -384,17 +291,13 @@ impl<'seg, S: MessageSink> Hub<'seg, S> {
         self.meters.frames()
     }
 
-    fn is_alone(&self) -> bool {
-        self.cluster.rank().is_alone()
-    }
-
     /// Whether, and why, no update should follow. Of several ranks all say the same.
     pub fn exit(&self) -> Option<Exit> {
         if self.config.stop_when_solved && self.meters.counters().solved().is_some() {
             Some(Exit::Solved)
         } else if self.frames() >= self.config.frames {
             Some(Exit::Finished)
-        } else if self.is_stop_agreed || self.is_alone() && self.board.stop_ordered() {
+        } else if self.ranks.are_to_stop() || self.ranks.is_alone() && self.board.stop_ordered() {
             Some(Exit::Interrupted)
         } else {
             None
@@ -426,8 +329,7 @@ impl<'seg, S: MessageSink> Hub<'seg, S> {
             if !epoch.is_first() {
                 continue;
             }
-            self.rank_meter.n_slots += 1;
-            self.rank_meter.lag_sum += lag;
+            self.ranks.count_slot(lag);
             let consumed = &mut self.consumed[slot.actor()];
             #[cfg(feature = "faults")]
             self.status.checks.on_learned(slot.is_whole(), slot.index(), *consumed);
@@ -442,7 +344,7 @@ impl<'seg, S: MessageSink> Hub<'seg, S> {
     /// Counts the episodes that ended; of those of other ranks the mean is known.
     fn count_episodes(&mut self, learned: &[TakenSlot], tally: &Tally) {
         let score = &mut self.meters.score;
-        if self.cluster.rank().is_alone() {
+        if self.ranks.is_alone() {
             each_return(learned, |episode_return| score.add(episode_return));
         } else if tally.n_episodes > 0.0 {
             let mean = tally.return_sum / tally.n_episodes;
@@ -625,7 +527,7 @@ impl<'seg, S: MessageSink> Hub<'seg, S> {
 
     fn close_row(&mut self, now_ns: u64) {
         let units = self.popart.iter().flat_map(|popart| popart.units(&self.params));
-        self.meters.close_row(now_ns, self.frames_produced(), units);
+        self.meters.close_row(now_ns, self.board.frames_produced(), units);
     }
 
     /// Every so many updates all ranks tell one another how they are, and make sure that they have equal weights.
@@ -634,31 +536,21 @@ impl<'seg, S: MessageSink> Hub<'seg, S> {
     /// If they have not, or another rank does not come.
     fn compare_if_due(&mut self, beat: &mut dyn FnMut()) -> Result<(), LearnerError> {
         let interval = self.config.distributed.check_interval;
-        if self.is_alone() || !self.meters.updates().is_multiple_of(interval) {
+        if self.ranks.is_alone() || !self.meters.updates().is_multiple_of(interval) {
             return Ok(());
         }
         self.compare(beat)
     }
 
     fn compare(&mut self, beat: &mut dyn FnMut()) -> Result<(), LearnerError> {
-        let actors = self.board.actors().iter();
+        let (hash, counters) = (self.hash(), self.meters.counters());
         let around = Surroundings {
             frames_per_slot: self.frames_per_slot,
             wait_ns: self.status.wait_ns.get(),
-            restarts: actors.map(|actor| actor.vitals.restarts.get()).sum(),
+            restarts: self.board.actors().iter().map(|actor| actor.vitals.restarts.get()).sum(),
         };
-        let own =
-            self.rank_meter.record(self.hash(), &self.meters.counters(), &around, monotonic_ns());
-        let mut meanwhile = self.meanwhile(beat);
-        let records = self.cluster.gather(&own, &mut meanwhile);
-        let records = records
-            .map_err(|source| LearnerError::Round { update: self.meters.updates(), source })?;
-        check_equal(&records)?;
-        let is_given_up = records.is_empty();
-        (self.has_given_up, self.is_stop_agreed) =
-            (self.has_given_up | is_given_up, self.is_stop_agreed | is_given_up);
-        let summaries = records.iter().enumerate().map(|(rank, record)| record.summary(rank));
-        self.meters.note_ranks(summaries.collect());
+        let summaries = self.ranks.compare(hash, &counters, &around, beat)?;
+        self.meters.note_ranks(summaries);
         Ok(())
     }
 
@@ -695,15 +587,11 @@ impl<'seg, S: MessageSink> Hub<'seg, S> {
     /// Compares notes with the other ranks a last time, and parts from them.
     fn part(&mut self) -> Result<(), LearnerError> {
         let vitals = &self.status.vitals;
-        if !(self.is_alone() || self.has_given_up) {
+        if self.ranks.has_company() {
             self.compare(&mut || vitals.beat(monotonic_ns()))?;
         }
-        self.cluster.leave();
+        self.ranks.leave();
         Ok(())
-    }
-
-    fn frames_produced(&self) -> u64 {
-        self.board.actors().iter().map(|actor| actor.frames.get()).sum()
     }
 }
 

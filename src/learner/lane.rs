@@ -8,7 +8,8 @@
 use std::sync::Mutex;
 
 use super::cluster::contribution::Contribution;
-use super::hub::{Epoch, Gradient, Hub, Then};
+use super::gradient::{Epoch, Gradient};
+use super::hub::{Hub, Then};
 use super::intake::{Intake, SlotBatch};
 use super::pass::{Pass, PassSums};
 use super::{LearnerError, MessageSink, lock};

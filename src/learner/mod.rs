@@ -8,6 +8,7 @@
 
 pub mod cluster;
 pub mod corrections;
+pub mod gradient;
 pub mod hub;
 pub mod intake;
 pub mod lane;
@@ -18,6 +19,7 @@ pub mod overlap;
 pub mod pass;
 pub mod popart;
 pub mod pulse;
+pub mod ranks;
 pub mod reward_norm;
 pub mod score;
 pub mod streak;

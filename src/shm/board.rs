@@ -258,6 +258,11 @@ impl<'a> Board<'a> {
     pub fn stop_ordered(&self) -> bool {
         self.orders.stop.get() != 0
     }
+
+    /// Environment steps that all actors have collected in this segment.
+    pub fn frames_produced(&self) -> u64 {
+        self.actors.iter().map(|actor| actor.frames.get()).sum()
+    }
 }
 
 #[cfg(test)]

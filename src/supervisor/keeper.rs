@@ -123,7 +123,7 @@ impl<'a> Keeper<'a> {
             Err(_) => self.found_damage = true,
         }
         let mut state = self.state.clone();
-        state.counters.frames_produced_before += self.frames_produced();
+        state.counters.frames_produced_before += self.segment.board().frames_produced();
         self.checkpoints.checkpoint(state, self.run_clock.since_start_ns(now_ns))
     }
 
@@ -132,7 +132,7 @@ impl<'a> Keeper<'a> {
     pub fn look(&self, now_ns: u64) -> Option<Checkpoint> {
         let SavedState { mut state, .. } =
             self.segment.state_reader().read_if_newer().ok().flatten()?;
-        state.counters.frames_produced_before += self.frames_produced();
+        state.counters.frames_produced_before += self.segment.board().frames_produced();
         Some(self.checkpoints.checkpoint(state, self.run_clock.since_start_ns(now_ns)))
     }
 
@@ -159,11 +159,6 @@ impl<'a> Keeper<'a> {
     /// Frames learned from until now, as the learner counts them in the segment.
     pub fn frames_now(&self) -> u64 {
         (self.frames_off_board + frames_on_board(self.segment)) as u64
-    }
-
-    /// Environment steps that actors have collected in this segment.
-    fn frames_produced(&self) -> u64 {
-        self.segment.board().actors().iter().map(|actor| actor.frames.get()).sum()
     }
 
     /// After a learner's death for want of finite updates: takes weights and optimiser back to where they

@@ -8,7 +8,7 @@ use std::arch::asm;
 
 use super::super::Work;
 use super::ends::Ends;
-use super::words::{BLOCK, Place, Sums, TILE};
+use super::words::{BLOCK, Strided, Sums, TILE};
 use super::{Errors, Factors, Size, Square, Steps, Tiles};
 
 /// The operations on tiles of a CPU with AMX.
@@ -135,8 +135,8 @@ impl Tiles for Amx {
         k: usize,
         sums: &Sums,
         biases: *const f32,
-        pairs: Place<*mut u32>,
-        rows: Option<Place<*mut u32>>,
+        pairs: Strided<*mut u32>,
+        rows: Option<Strided<*mut u32>>,
     ) {
         // SAFETY: K3: the caller's promise.
         unsafe { self.0.activate(k, sums, biases, pairs, rows) }
@@ -147,7 +147,7 @@ impl Tiles for Amx {
         self,
         k: usize,
         sums: &Sums,
-        x: Place<*const u32>,
+        x: Strided<*const u32>,
         errors: Errors,
         rows: &mut [Square; 2],
     ) {
@@ -156,7 +156,7 @@ impl Tiles for Amx {
     }
 
     #[inline(always)]
-    unsafe fn exchange(self, rows: &Square, to: Place<*mut u32>) {
+    unsafe fn exchange(self, rows: &Square, to: Strided<*mut u32>) {
         // SAFETY: K3: the caller's promise.
         unsafe { self.0.exchange(rows, to) }
     }
@@ -166,7 +166,7 @@ impl Tiles for Amx {
         self,
         sums: &Sums,
         column: usize,
-        to: Place<*mut f32>,
+        to: Strided<*mut f32>,
         size: [usize; 2],
     ) {
         // SAFETY: K3: the caller's promise.

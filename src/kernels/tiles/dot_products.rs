@@ -7,7 +7,7 @@ use std::arch::x86_64::*;
 
 use super::super::Work;
 use super::ends::{Ends, as_pairs};
-use super::words::{Place, Sums, TILE};
+use super::words::{Strided, Sums, TILE};
 use super::{Errors, Factors, Size, Square, Steps, Tiles};
 
 /// The operations on tiles of a CPU with AVX-512 BF16.
@@ -68,8 +68,8 @@ impl Tiles for DotProducts {
         k: usize,
         sums: &Sums,
         biases: *const f32,
-        pairs: Place<*mut u32>,
-        rows: Option<Place<*mut u32>>,
+        pairs: Strided<*mut u32>,
+        rows: Option<Strided<*mut u32>>,
     ) {
         // SAFETY: K3: the caller's promise.
         unsafe { self.0.activate(k, sums, biases, pairs, rows) }
@@ -80,7 +80,7 @@ impl Tiles for DotProducts {
         self,
         k: usize,
         sums: &Sums,
-        x: Place<*const u32>,
+        x: Strided<*const u32>,
         errors: Errors,
         rows: &mut [Square; 2],
     ) {
@@ -89,7 +89,7 @@ impl Tiles for DotProducts {
     }
 
     #[inline(always)]
-    unsafe fn exchange(self, rows: &Square, to: Place<*mut u32>) {
+    unsafe fn exchange(self, rows: &Square, to: Strided<*mut u32>) {
         // SAFETY: K3: the caller's promise.
         unsafe { self.0.exchange(rows, to) }
     }
@@ -99,7 +99,7 @@ impl Tiles for DotProducts {
         self,
         sums: &Sums,
         column: usize,
-        to: Place<*mut f32>,
+        to: Strided<*mut f32>,
         size: [usize; 2],
     ) {
         // SAFETY: K3: the caller's promise.

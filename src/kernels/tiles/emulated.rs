@@ -5,7 +5,7 @@
 //! addition rounds once, to nearest, and subnormal numbers are zero. Products of two bf16 are exact in f32.
 
 use super::super::Work;
-use super::words::{BLOCK, Place, Sums, TILE, pair, unpaired};
+use super::words::{BLOCK, Strided, Sums, TILE, pair, unpaired};
 use super::{Errors, Factors, Size, Square, Steps, Tiles};
 
 /// The operations that every processor has; no proof is needed.
@@ -58,8 +58,8 @@ impl Tiles for Emulated {
         k: usize,
         sums: &Sums,
         biases: *const f32,
-        pairs: Place<*mut u32>,
-        rows: Option<Place<*mut u32>>,
+        pairs: Strided<*mut u32>,
+        rows: Option<Strided<*mut u32>>,
     ) {
         let tanh = |row: usize| {
             // SAFETY: K3: the caller's promise.
@@ -82,7 +82,7 @@ impl Tiles for Emulated {
         self,
         k: usize,
         sums: &Sums,
-        x: Place<*const u32>,
+        x: Strided<*const u32>,
         errors: Errors,
         rows: &mut [Square; 2],
     ) {
@@ -111,7 +111,7 @@ impl Tiles for Emulated {
         }
     }
 
-    unsafe fn exchange(self, rows: &Square, to: Place<*mut u32>) {
+    unsafe fn exchange(self, rows: &Square, to: Strided<*mut u32>) {
         for (row, column) in places(TILE, TILE) {
             // SAFETY: K3: the caller's promise.
             unsafe { *to.at(row, column) = rows[column][row] };
@@ -122,7 +122,7 @@ impl Tiles for Emulated {
         self,
         sums: &Sums,
         column: usize,
-        to: Place<*mut f32>,
+        to: Strided<*mut f32>,
         [rows, columns]: [usize; 2],
     ) {
         for (r, c) in places(rows, columns) {
@@ -136,7 +136,7 @@ impl Tiles for Emulated {
 ///
 /// # Safety
 /// The row has 32 words.
-unsafe fn write_pairs([even, odd]: &[[f32; BLOCK]; 2], pairs: Place<*mut u32>, k: usize) {
+unsafe fn write_pairs([even, odd]: &[[f32; BLOCK]; 2], pairs: Strided<*mut u32>, k: usize) {
     for (n, (even, odd)) in even.iter().zip(odd).enumerate() {
         // SAFETY: K3: the caller's promise.
         unsafe { *pairs.at(k, n) = pair(*even, *odd) };

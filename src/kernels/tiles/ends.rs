@@ -4,7 +4,7 @@ use std::arch::x86_64::*;
 
 use super::super::Avx512;
 use super::super::avx512::F32x16;
-use super::words::{BLOCK, Place, Sums, TILE};
+use super::words::{BLOCK, Strided, Sums, TILE};
 use super::{Errors, Square};
 
 /// The proof that this CPU has AVX-512 with BW and BF16 besides what [`Avx512`] proves.
@@ -30,8 +30,8 @@ impl Ends {
         k: usize,
         sums: &Sums,
         biases: *const f32,
-        pairs: Place<*mut u32>,
-        rows: Option<Place<*mut u32>>,
+        pairs: Strided<*mut u32>,
+        rows: Option<Strided<*mut u32>>,
     ) {
         // SAFETY: K1, K3: the caller's promise.
         unsafe {
@@ -54,7 +54,7 @@ impl Ends {
         self,
         k: usize,
         sums: &Sums,
-        x: Place<*const u32>,
+        x: Strided<*const u32>,
         errors: Errors,
         rows: &mut [Square; 2],
     ) {
@@ -83,7 +83,7 @@ impl Ends {
     /// # Safety
     /// As there.
     #[inline(always)]
-    pub(super) unsafe fn exchange(self, rows: &Square, to: Place<*mut u32>) {
+    pub(super) unsafe fn exchange(self, rows: &Square, to: Strided<*mut u32>) {
         // SAFETY: K1, K3: the caller's promise; a row is a vector.
         unsafe {
             let mut square = [_mm512_setzero_si512(); TILE];
@@ -105,7 +105,7 @@ impl Ends {
         self,
         sums: &Sums,
         column: usize,
-        to: Place<*mut f32>,
+        to: Strided<*mut f32>,
         [rows, columns]: [usize; 2],
     ) {
         for first in (0..columns).step_by(TILE) {
@@ -148,7 +148,7 @@ impl Ends {
 /// # Safety
 /// `x` has 16 rows of 32 words, and the CPU has AVX-512.
 #[inline(always)]
-unsafe fn sloped(sums: &Sums, x: Place<*const u32>, k: usize) -> [[__m512; 2]; 2] {
+unsafe fn sloped(sums: &Sums, x: Strided<*const u32>, k: usize) -> [[__m512; 2]; 2] {
     // SAFETY: K1, K3: the caller's promise; a row of sums is two vectors.
     unsafe {
         let (one, upper) = (_mm512_set1_ps(1.0), _mm512_set1_epi32(0xffff_0000_u32 as i32));
@@ -188,7 +188,7 @@ unsafe fn add_total([low, high]: [__m512; 2], total: *mut f32) {
 /// # Safety
 /// The row has 32 words, and the CPU has the instructions.
 #[inline(always)]
-unsafe fn write_pairs(even: [__m512; 2], odd: [__m512; 2], pairs: Place<*mut u32>, k: usize) {
+unsafe fn write_pairs(even: [__m512; 2], odd: [__m512; 2], pairs: Strided<*mut u32>, k: usize) {
     for n in 0..2 {
         // SAFETY: K1, K3: the caller's promise.
         unsafe { _mm512_storeu_si512(pairs.at(k, n * TILE).cast(), interleaved(even[n], odd[n])) };

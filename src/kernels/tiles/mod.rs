@@ -9,7 +9,7 @@
 //! | `words.rs`, `panels.rs` | matrices of pairs of bf16 |
 //! | `convert.rs` | from f32 to these pairs, and through a ReLU |
 //! | `layer.rs` | the weights of a layer, packed |
-//! | `stack.rs` | the pass forward and the pass back, over any [`Tiles`] |
+//! | `stack/` | a stack of layers over any [`Tiles`]: the pass forward, the pass back |
 //! | `rectified.rs` | the same of one layer between two ReLUs, whose inputs come frame by frame |
 //! | `emulated.rs` | the operations in plain Rust, rounded as AMX rounds them: the tests' on any machine |
 //! | `ends.rs` | what becomes of sums, in AVX-512 |
@@ -60,7 +60,7 @@ mod rectified;
 mod stack;
 mod words;
 
-use words::{Place, Sums, TILE};
+use words::{Strided, Sums, TILE};
 
 use super::Work;
 
@@ -115,8 +115,8 @@ pub trait Tiles: Copy + Send + Sync + 'static {
         k: usize,
         sums: &Sums,
         biases: *const f32,
-        pairs: Place<*mut u32>,
-        rows: Option<Place<*mut u32>>,
+        pairs: Strided<*mut u32>,
+        rows: Option<Strided<*mut u32>>,
     );
 
     /// Rows 2k and 2k + 1 of the sums times 1 − x², x being what tanh made of the layer's own sums. For frames they
@@ -128,7 +128,7 @@ pub trait Tiles: Copy + Send + Sync + 'static {
         self,
         k: usize,
         sums: &Sums,
-        x: Place<*const u32>,
+        x: Strided<*const u32>,
         errors: Errors,
         rows: &mut [Square; 2],
     );
@@ -137,7 +137,7 @@ pub trait Tiles: Copy + Send + Sync + 'static {
     ///
     /// # Safety
     /// The place has 16 rows of 16 words.
-    unsafe fn exchange(self, rows: &Square, to: Place<*mut u32>);
+    unsafe fn exchange(self, rows: &Square, to: Strided<*mut u32>);
 
     /// Adds 16 columns of the sums, from `column` on, to as many rows of a matrix: to `size` rows and columns of it, at
     /// most 16 and 32.
@@ -148,7 +148,7 @@ pub trait Tiles: Copy + Send + Sync + 'static {
         self,
         sums: &Sums,
         column: usize,
-        to: Place<*mut f32>,
+        to: Strided<*mut f32>,
         size: [usize; 2],
     );
 }
@@ -174,14 +174,14 @@ pub enum Errors {
     /// Of the first layer, below which there is none.
     First {
         /// The left factor of the gradient of its weights.
-        rows: Place<*mut u32>,
+        rows: Strided<*mut u32>,
     },
     /// Of another.
     Inner {
         /// The right factor of the errors below.
-        pairs: Place<*mut u32>,
+        pairs: Strided<*mut u32>,
         /// The right factor of the gradient of its weights.
-        frames: Place<*mut u32>,
+        frames: Strided<*mut u32>,
         /// What the errors are added to: the numbers of a row are the gradient of its bias when they are summed.
         totals: *mut f32,
     },
@@ -201,8 +201,8 @@ impl Steps for Nothing {
 /// The factors of a product.
 #[derive(Clone, Copy)]
 pub struct Factors {
-    left: Place<*const u32>,
-    right: Place<*const u32>,
+    left: Strided<*const u32>,
+    right: Strided<*const u32>,
 }
 
 /// How large a product is.

@@ -2,7 +2,7 @@
 
 use ndarray::ArrayViewMut3;
 
-use super::words::{BLOCK, Place, TILE, Words};
+use super::words::{BLOCK, Strided, TILE, Words};
 
 /// A matrix of words `[depth, columns]`, one panel of 32 columns after the other, each row by row.
 #[derive(Debug)]
@@ -50,7 +50,7 @@ impl Panels {
     /// # Panics
     /// If there are not so many.
     #[inline(always)]
-    pub(super) fn at(&self, panel: usize, depth: usize) -> Place<*const u32> {
+    pub(super) fn at(&self, panel: usize, depth: usize) -> Strided<*const u32> {
         assert!(depth <= self.depth, "inside the panel");
         self.words.at([panel * self.depth, 0], [depth, BLOCK])
     }

@@ -9,7 +9,7 @@ use std::ops::Range;
 use ndarray::{ArrayView2, ArrayViewMut2, ArrayViewMut3, Axis, s};
 
 use super::super::rectified::{Rectified, add_bias_gradient};
-use super::super::share::{Along, Desks, in_blocks};
+use super::super::share::{Along, PerThread, in_blocks};
 use super::super::{Affine, FeatureMajor, Work};
 use super::convert::Convert;
 use super::layer::row_block;
@@ -34,11 +34,11 @@ pub(in super::super) struct TileRectified<T> {
     kept: Panels,
     /// The errors of the sums, of all frames: pairs of frames, `[O, N/2]`.
     error_rows: Words,
-    desks: Desks<Desk>,
+    scratch: PerThread<Scratch>,
 }
 
 /// What is needed for 32 frames while they are worked on.
-struct Desk {
+struct Scratch {
     /// What goes into the first ReLU, of two frames; zeros beyond I.
     two_frames: FeatureMajor<f32>,
     /// What comes out: pairs of numbers, `[32, I/2]`.
@@ -67,7 +67,7 @@ impl<T: Convert> TileRectified<T> {
             biases: vec![0.0; n_outputs],
             kept: Panels::zeros(n_kept, n_inputs),
             error_rows: Words::zeros(n_outputs, n_kept),
-            desks: Desks::new(|| Desk {
+            scratch: PerThread::new(|| Scratch {
                 two_frames: FeatureMajor::zeros(2, n_inputs),
                 inputs: Words::zeros(BLOCK, n_inputs / 2),
                 errors: Words::zeros(BLOCK, n_outputs / 2),
@@ -94,20 +94,20 @@ impl<T: Convert> Rectified<f32> for TileRectified<T> {
         write: &(dyn Fn(usize, &mut [f32]) + Sync),
         outputs: ArrayViewMut2<f32>,
     ) {
-        let TileRectified { tiles, layer, ref weights, ref biases, ref desks, .. } = *self;
+        let TileRectified { tiles, layer, ref weights, ref biases, ref scratch, .. } = *self;
         let kept = (!self.kept.is_empty()).then(|| self.kept.view_mut());
         let n_frames = outputs.nrows();
         let kept = kept.map(|kept| Along::axis_of_pairs(1, kept));
         let all = (Along::axis(0, outputs), kept);
         in_blocks(0..n_frames, BLOCK, all, &|frames, (outputs, kept)| {
             let (outputs, kept) = (outputs.view, kept.map(|kept| kept.view));
-            let desk = &mut *desks.mine();
+            let scratch = &mut *scratch.mine();
             tiles.run(Forward {
                 tiles,
                 layer,
                 weights,
                 biases,
-                desk,
+                scratch,
                 write,
                 frames,
                 outputs,
@@ -123,23 +123,33 @@ impl<T: Convert> Rectified<f32> for TileRectified<T> {
         read: &(dyn Fn(usize, ArrayView2<f32>) + Sync),
         grad: &mut [f32],
     ) {
-        let TileRectified { tiles, layer, ref transposed, ref kept, ref desks, .. } = *self;
+        let TileRectified { tiles, layer, ref transposed, ref kept, ref scratch, .. } = *self;
         let n_frames = d_sums.nrows();
         let n_pairs = n_frames.div_ceil(BLOCK) * TILE;
         let rows = self.error_rows.view_mut().slice_move(s![.., ..n_pairs]);
         let all = (Along::axis(0, d_sums), Along::axis_of_pairs(1, rows));
         in_blocks(0..n_frames, BLOCK, all, &|frames, (d_sums, rows)| {
             let (d_sums, rows) = (d_sums.view, rows.view);
-            let desk = &mut *desks.mine();
+            let scratch = &mut *scratch.mine();
             let first = frames.start;
-            tiles.run(Backward { tiles, layer, transposed, kept, desk, read, first, d_sums, rows });
+            tiles.run(Backward {
+                tiles,
+                layer,
+                transposed,
+                kept,
+                scratch,
+                read,
+                first,
+                d_sums,
+                rows,
+            });
         });
         let (weight, bias) = layer.split_mut(grad);
         let error_rows = &self.error_rows;
         let weight = Along::axis(1, weight);
         in_blocks(0..layer.n_inputs, BLOCK, weight, &|inputs, Along { view: weight, .. }| {
-            let (desk, panel) = (&mut *desks.mine(), inputs.start / BLOCK);
-            tiles.run(WeightGradient { tiles, error_rows, kept, n_frames, desk, panel, weight });
+            let (scratch, panel) = (&mut *scratch.mine(), inputs.start / BLOCK);
+            tiles.run(WeightGradient { tiles, error_rows, kept, n_frames, scratch, panel, weight });
         });
         add_bias_gradient(d_sums, bias);
     }
@@ -206,7 +216,7 @@ struct Forward<'a, T> {
     layer: Affine,
     weights: &'a Panels,
     biases: &'a [f32],
-    desk: &'a mut Desk,
+    scratch: &'a mut Scratch,
     write: &'a (dyn Fn(usize, &mut [f32]) + Sync),
     frames: Range<usize>,
     outputs: ArrayViewMut2<'a, f32>,
@@ -232,7 +242,7 @@ impl<T: Convert> Forward<'_, T> {
     /// The inputs of frame `r` and the next one, through the ReLU; zeros instead of frames that are not there.
     #[inline(always)]
     fn take_two(&mut self, r: usize) {
-        let mut two_frames = self.desk.two_frames.view_mut();
+        let mut two_frames = self.scratch.two_frames.view_mut();
         for half in 0..2 {
             let numbers = two_frames.row_mut(half).into_slice().expect(WHOLE);
             let numbers = &mut numbers[..self.layer.n_inputs];
@@ -248,10 +258,10 @@ impl<T: Convert> Forward<'_, T> {
     /// Two frames behind the ReLU, as they are multiplied.
     #[inline(always)]
     fn rectify(&mut self, r: usize) {
-        let (even, odd) = self.desk.two_frames.view_mut().split_at(Axis(0), 1);
+        let (even, odd) = self.scratch.two_frames.view_mut().split_at(Axis(0), 1);
         let mut two = [even, odd].map(|row| row.into_slice().expect(WHOLE));
         for (half, row) in two.iter_mut().enumerate() {
-            let words = self.desk.inputs.row_mut(r + half).as_chunks_mut::<TILE>().0;
+            let words = self.scratch.inputs.row_mut(r + half).as_chunks_mut::<TILE>().0;
             for (numbers, words) in row.as_chunks_mut::<BLOCK>().0.iter_mut().zip(words) {
                 self.tiles.rectify(numbers);
                 self.tiles.pairs(numbers, words);
@@ -274,11 +284,11 @@ impl<T: Convert> Forward<'_, T> {
         let pairs = self.layer.n_inputs.div_ceil(2);
         let (height, depth) = (width.next_multiple_of(TILE), pairs.next_multiple_of(TILE));
         let factors = Factors {
-            left: self.desk.inputs.at([0, 0], [height, depth]),
+            left: self.scratch.inputs.at([0, 0], [height, depth]),
             right: self.weights.at(panel, depth),
         };
         let size = Size { rows: width, columns: columns.next_multiple_of(TILE), pairs };
-        let sums = &mut self.desk.sums;
+        let sums = &mut self.scratch.sums;
         // SAFETY: K3: the places were asked for by these sizes.
         unsafe { self.tiles.product(factors, size, sums) };
         let biases = &self.biases.as_chunks().0[panel];
@@ -296,7 +306,7 @@ struct Backward<'a, T> {
     layer: Affine,
     transposed: &'a Panels,
     kept: &'a Panels,
-    desk: &'a mut Desk,
+    scratch: &'a mut Scratch,
     read: &'a (dyn Fn(usize, ArrayView2<f32>) + Sync),
     first: usize,
     d_sums: ArrayView2<'a, f32>,
@@ -314,7 +324,7 @@ impl<T: Convert> Work for Backward<'_, T> {
             self.derive_inputs(panel);
         }
         let there = s![..self.d_sums.nrows(), ..self.layer.n_inputs];
-        (self.read)(self.first, self.desk.d_inputs.view().slice_move(there));
+        (self.read)(self.first, self.scratch.d_inputs.view().slice_move(there));
     }
 }
 
@@ -329,18 +339,18 @@ impl<T: Convert> Backward<'_, T> {
                 let even = row_block(d_sums, 2 * k, panel * BLOCK, &mut even);
                 let odd = row_block(d_sums, 2 * k + 1, panel * BLOCK, &mut odd);
                 for (half, numbers) in [even, odd].into_iter().enumerate() {
-                    let words = &mut self.desk.errors.row_mut(2 * k + half)[panel * TILE..];
+                    let words = &mut self.scratch.errors.row_mut(2 * k + half)[panel * TILE..];
                     self.tiles.pairs(numbers, words.first_chunk_mut().expect("room for errors"));
                 }
                 let mut words = [0; BLOCK];
                 self.tiles.interleave(even, odd, &mut words);
                 let halves = words.as_chunks::<TILE>().0;
-                let squares = &mut self.desk.squares[2 * panel..][..2];
+                let squares = &mut self.scratch.squares[2 * panel..][..2];
                 squares.iter_mut().zip(halves).for_each(|(square, half)| square[k] = *half);
             }
         }
         let mut rows = self.rows.outer_iter_mut();
-        for square in &mut self.desk.squares {
+        for square in &mut self.scratch.squares {
             self.tiles.transpose(square);
             for (words, row) in square.iter().zip(&mut rows) {
                 row.into_slice().expect(WHOLE).copy_from_slice(words);
@@ -355,14 +365,14 @@ impl<T: Convert> Backward<'_, T> {
         let pairs = self.layer.n_outputs.div_ceil(2);
         let (height, depth) = (width.next_multiple_of(TILE), pairs.next_multiple_of(TILE));
         let factors = Factors {
-            left: self.desk.errors.at([0, 0], [height, depth]),
+            left: self.scratch.errors.at([0, 0], [height, depth]),
             right: self.transposed.at(panel, depth),
         };
         let size = Size { rows: width, columns: BLOCK, pairs };
-        let sums = &mut self.desk.sums;
+        let sums = &mut self.scratch.sums;
         // SAFETY: K3: the places were asked for by these sizes.
         unsafe { self.tiles.product(factors, size, sums) };
-        let mut d_inputs = self.desk.d_inputs.view_mut();
+        let mut d_inputs = self.scratch.d_inputs.view_mut();
         for (r, sums) in sums.0[..width].iter().enumerate() {
             // A number behind the ReLU is not 0 where it was above; its sign does not count.
             let numbers = (self.kept.row(panel, (self.first + r) / 2), r % 2);
@@ -379,7 +389,7 @@ struct WeightGradient<'a, T> {
     error_rows: &'a Words,
     kept: &'a Panels,
     n_frames: usize,
-    desk: &'a mut Desk,
+    scratch: &'a mut Scratch,
     panel: usize,
     weight: ArrayViewMut2<'a, f32>,
 }
@@ -399,7 +409,7 @@ impl<T: Convert> Work for WeightGradient<'_, T> {
                 right: self.kept.at(self.panel, depth),
             };
             let size = Size { rows, columns: columns.next_multiple_of(TILE), pairs };
-            let sums = &mut self.desk.sums;
+            let sums = &mut self.scratch.sums;
             // SAFETY: K3: the places were asked for by these sizes.
             unsafe { self.tiles.product(factors, size, sums) };
             for (r, sums) in sums.0[..rows].iter().enumerate() {

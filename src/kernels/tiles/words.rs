@@ -68,10 +68,10 @@ impl Words {
     /// # Panics
     /// If they are not all there.
     #[inline(always)]
-    pub(super) fn at(&self, [row, column]: [usize; 2], size: [usize; 2]) -> Place<*const u32> {
+    pub(super) fn at(&self, [row, column]: [usize; 2], size: [usize; 2]) -> Strided<*const u32> {
         self.check([row, column], size);
         let first = &self.storage[self.first + row * self.stride + column..];
-        Place { first: first.as_ptr(), stride: self.stride }
+        Strided { first: first.as_ptr(), stride: self.stride }
     }
 
     /// The same, to be written.
@@ -79,10 +79,10 @@ impl Words {
     /// # Panics
     /// If they are not all there.
     #[inline(always)]
-    pub(super) fn at_mut(&mut self, at: [usize; 2], size: [usize; 2]) -> Place<*mut u32> {
+    pub(super) fn at_mut(&mut self, at: [usize; 2], size: [usize; 2]) -> Strided<*mut u32> {
         self.check(at, size);
         let first = &mut self.storage[self.first + at[0] * self.stride + at[1]..];
-        Place { first: first.as_mut_ptr(), stride: self.stride }
+        Strided { first: first.as_mut_ptr(), stride: self.stride }
     }
 
     #[inline(always)]
@@ -93,12 +93,12 @@ impl Words {
 
 /// Part of a matrix: its first word, and how many words its rows are apart.
 #[derive(Clone, Copy)]
-pub struct Place<P> {
+pub struct Strided<P> {
     pub(super) first: P,
     pub(super) stride: usize,
 }
 
-impl Place<*const u32> {
+impl Strided<*const u32> {
     /// Where the word (row, column) lies.
     ///
     /// # Safety
@@ -110,7 +110,7 @@ impl Place<*const u32> {
     }
 }
 
-impl<W> Place<*mut W> {
+impl<W> Strided<*mut W> {
     /// Where the word (row, column) lies.
     ///
     /// # Safety
@@ -122,7 +122,7 @@ impl<W> Place<*mut W> {
     }
 }
 
-impl Place<*mut u32> {
+impl Strided<*mut u32> {
     /// The part of it from so many columns on.
     ///
     /// # Safety
@@ -130,7 +130,7 @@ impl Place<*mut u32> {
     #[inline(always)]
     pub(super) unsafe fn right_of(self, columns: usize) -> Self {
         // SAFETY: K3: the caller's promise.
-        Place { first: unsafe { self.first.add(columns) }, ..self }
+        Strided { first: unsafe { self.first.add(columns) }, ..self }
     }
 }
 
