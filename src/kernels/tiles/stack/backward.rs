@@ -7,7 +7,7 @@ use super::super::convert::Convert;
 use super::super::layer::row_block;
 use super::super::words::{BLOCK, Strided, Sums, TILE, Words};
 use super::super::{Errors, Factors, Size, Square, Steps};
-use super::{Block, CHUNK, CONTIGUOUS, TileStack, sums_of};
+use super::{Block, CHUNK, CONTIGUOUS, LayerErrors, TileStack, sums_of};
 
 /// The backward pass, as work compiled for the tiles' instructions.
 pub(super) struct Backward<'a, T> {

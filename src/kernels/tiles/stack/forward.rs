@@ -4,10 +4,10 @@ use ndarray::{ArrayView2, ArrayViewMut2};
 
 use super::super::super::Work;
 use super::super::convert::Convert;
-use super::super::layer::row_block;
-use super::super::words::{BLOCK, Strided, Sums, TILE, Words, pair, unpaired};
+use super::super::layer::{Layer, row_block};
+use super::super::words::{BLOCK, Strided, Sums, TILE, Words, unpaired};
 use super::super::{Factors, Size, Steps};
-use super::{Block, CHUNK, CONTIGUOUS, TileStack, sums_of};
+use super::{Block, CHUNK, CONTIGUOUS, Hidden, TileStack, sums_of};
 
 /// The forward pass, as work compiled for the tiles' instructions.
 pub(super) struct Forward<'a, T> {
