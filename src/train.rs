@@ -23,6 +23,7 @@ use crate::os::signals::CaughtSignals;
 use crate::report::{self, Pictures, ReportError};
 use crate::revisit::resume::{Records, ResumeError, Resumption};
 use crate::run::checkpoints::{inherit_best, keep_last_if_best};
+use crate::run::claim::Claim;
 use crate::run::dir::{RunDir, RunDirError, RunName};
 use crate::run::first_state::{create_segment, fresh_state};
 use crate::run::footprint::{TooLittleMemory, check_memory};
@@ -219,7 +220,7 @@ fn run_from(
     debug!(bytes = segment.layout().total_bytes, "made the shared segment");
     // Before the folder is made: it may be the one that has them. Of several ranks the first has the run's.
     let earlier = resumption.filter(|_| config.rank.is_first()).map(Resumption::records);
-    let run = create_run_dir(config, destination, &meta)?;
+    let (run, _claim) = create_run_dir(config, destination, &meta)?;
     let environments = config.environments.clone().logging_to(run.path().to_owned());
     let config = &Config { environments, ..config.clone() };
     let mut sinks = create_sinks(config, &run, meta, show, state.counters.frames)?;
@@ -403,17 +404,29 @@ fn create_run_dir(
     config: &Config,
     destination: &Destination,
     meta: &Meta,
-) -> Result<RunDir, RunDirError> {
+) -> Result<(RunDir, Claim), RunDirError> {
     let create = |root: &Path| {
         let learner = config.learner_name();
         let of = if config.name.is_empty() { &config.env } else { &config.name };
         let name = RunName { of, learner, seed: config.seed, started: meta.started };
         RunDir::create(root, name)
     };
+    let own = |path: &Path| RunDir::path_for_rank(path, config.rank);
     match destination {
-        Destination::Below(root) => create(root),
-        Destination::At(path) => RunDir::create_at(&RunDir::path_for_rank(path, config.rank)),
-        Destination::On(path) => RunDir::go_on_at(&RunDir::path_for_rank(path, config.rank)),
+        Destination::Below(root) => {
+            let run = create(root)?;
+            let claim = Claim::on(run.path())?;
+            Ok((run, claim))
+        }
+        // The claim first: of two that begin at once, one finds an empty folder.
+        Destination::At(path) => {
+            let claim = Claim::on(&own(path))?;
+            Ok((RunDir::create_at(&own(path))?, claim))
+        }
+        Destination::On(path) => {
+            let claim = Claim::on(&own(path))?;
+            Ok((RunDir::go_on_at(&own(path))?, claim))
+        }
     }
 }
 

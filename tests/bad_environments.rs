@@ -63,6 +63,7 @@ impl Env for Bad {
             "panics" if is_bad => panic!("cannot go on"),
             "panics in the evaluation" if !is_in_actor() => panic!("cannot be evaluated"),
             "hangs in the evaluation" if !is_in_actor() => sleep(Duration::MAX),
+            "always hangs" => sleep(Duration::MAX),
             "slow" => sleep(SLOW_STEP),
             _ => {}
         }
@@ -134,6 +135,11 @@ fn train_badly(folder: &Path) -> ExitCode {
             (config.report.eval_episodes, config.report.eval_max_s) = (10, 0.2);
             config.report.eval_max_steps = 1_000_000_000;
         }
+        "always hangs" => {
+            (config.supervision.hang_timeout_s, config.supervision.stop_grace_s) = (0.5, 0.1);
+            // So that no two deaths fall into one window.
+            (config.supervision.max_restarts, config.supervision.restart_window_s) = (2, 0.01);
+        }
         "slow" => {
             (config.frames, config.actors.envs_per_actor) = (40, 2);
             (config.supervision.hang_timeout_s, config.supervision.stop_grace_s) = (1.0, 1.5);
@@ -149,7 +155,8 @@ struct Case {
     output: Output,
     summary: Summary,
     meta: String,
-    has_report: bool,
+    /// The report; empty where there is none.
+    page: String,
 }
 
 fn train_with(behaviour: &str) -> Case {
@@ -164,7 +171,8 @@ fn train_with(behaviour: &str) -> Case {
     let summary = std::fs::read_to_string(run.join("summary.json")).unwrap();
     let summary = serde_json::from_str(&summary).unwrap();
     let meta = std::fs::read_to_string(run.join("meta.json")).unwrap();
-    Case { output, summary, meta, has_report: run.join("report.html").exists() }
+    let page = std::fs::read_to_string(run.join("report.md")).unwrap_or_default();
+    Case { output, summary, meta, page }
 }
 
 impl Case {
@@ -212,7 +220,7 @@ fn one_that_panics_in_the_evaluation_costs_no_results() {
     let case = train_with("panics in the evaluation");
     assert_eq!(case.output.status.code(), Some(0), "{}", case.said());
     assert_eq!((case.summary.exit, case.summary.eval), (Exit::Finished, None));
-    assert!(case.has_report, "{}", case.said());
+    assert!(!case.page.is_empty(), "{}", case.said());
     case.assert_said(&["cannot be evaluated; training goes on"]);
     for told in [case.said(), case.meta] {
         assert!(told.contains("the evaluation panicked (exit status 101)"), "{told}");
@@ -224,7 +232,7 @@ fn one_that_hangs_in_the_evaluation_costs_no_results() {
     let case = train_with("hangs in the evaluation");
     assert_eq!(case.output.status.code(), Some(0), "{}", case.said());
     assert_eq!((case.summary.exit, case.summary.eval), (Exit::Finished, None));
-    assert!(case.has_report, "{}", case.said());
+    assert!(!case.page.is_empty(), "{}", case.said());
     case.assert_said(&["the evaluation gave no sign of life for 1 s", "hang_timeout_s"]);
 }
 
@@ -240,7 +248,7 @@ fn one_that_never_ends_in_time_costs_no_results() {
     let case = train_with("never ends in time");
     assert_eq!(case.output.status.code(), Some(0), "{}", case.said());
     assert_eq!((case.summary.exit, case.summary.eval), (Exit::Finished, None));
-    assert!(case.has_report, "{}", case.said());
+    assert!(!case.page.is_empty(), "{}", case.said());
     assert!(
         case.meta.contains("no episode ended within 0.2 s; raise report.eval_max_s"),
         "{}",
@@ -253,6 +261,14 @@ fn a_slow_one_is_not_taken_for_hung() {
     assert_eq!(case.output.status.code(), Some(0), "{}", case.said());
     assert_eq!(case.summary.reliability.hangs, 0, "{}", case.said());
     assert!(!case.said().contains("killed"), "{}", case.said());
+}
+
+fn one_that_always_hangs_is_given_up() {
+    let case = train_with("always hangs");
+    case.assert_said(&["hung", "given up after more than 2 deaths in a row that left nothing"]);
+    assert_eq!(case.output.status.code(), Some(1), "{}", case.said());
+    assert_eq!((case.summary.exit, case.summary.frames), (Exit::Failed, 0));
+    assert!(case.page.contains("Why it failed") && !case.page.contains("What came of it"));
 }
 
 /// Not the environment's fault, but told as early.
@@ -274,7 +290,7 @@ fn main() -> ExitCode {
     if let (Some(folder), Ok(_)) = (std::env::args().nth(1), std::env::var(BEHAVIOUR)) {
         return train_badly(folder.as_ref());
     }
-    let cases: [(&str, fn()); 9] = [
+    let cases: [(&str, fn()); 10] = [
         (
             "one_that_panics_is_named_and_its_actor_replaced",
             one_that_panics_is_named_and_its_actor_replaced,
@@ -303,6 +319,7 @@ fn main() -> ExitCode {
             "one_that_never_ends_in_time_costs_no_results",
             one_that_never_ends_in_time_costs_no_results,
         ),
+        ("one_that_always_hangs_is_given_up", one_that_always_hangs_is_given_up),
         ("a_slow_one_is_not_taken_for_hung", a_slow_one_is_not_taken_for_hung),
         ("a_process_with_threads_is_refused", a_process_with_threads_is_refused),
     ];

@@ -8,6 +8,7 @@ use std::collections::HashSet;
 use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use impala::base::span::Span;
@@ -721,6 +722,24 @@ fn a_signal_during_the_final_evaluation_costs_no_results() {
     let summary = summary.unwrap();
     assert_eq!((code, summary.exit, summary.eval), (BY_SIGINT, Exit::Interrupted, None), "{said}");
     assert!(reason.contains("SIGINT ended the final evaluation"), "{reason}");
+}
+
+#[test]
+fn a_folder_in_which_a_run_goes_on_is_refused_to_another() {
+    let training = Training::start();
+    wait_until("some training", || training.n_rows() > 1);
+    let path = training.run_dir.to_str().unwrap();
+    for more in [&["--frames", "1000"][..], &["--resume", path]] {
+        let train = [env!("CARGO_BIN_EXE_impala"), "train", "--run-dir", path];
+        let output = Command::new(train[0]).args(&train[1..]).args(more).output().unwrap();
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(2), "{more:?}: {said}");
+        assert!(said.contains("belongs to a run that is still going on"), "{more:?}: {said}");
+    }
+    assert!(!training.run_dir.join("parts").exists(), "nothing was put aside");
+    training.signal(Signal::SIGTERM);
+    let (code, said, summary) = training.end();
+    assert_eq!((code, summary.unwrap().exit), (BY_SIGTERM, Exit::Interrupted), "{said}");
 }
 
 /// The first signal would leave the stopped worker more time than this test has.

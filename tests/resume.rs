@@ -244,6 +244,10 @@ fn what_does_not_fit_is_refused_with_what_differs() {
             "network.lstm = 32, but the checkpoint has 0",
         ),
         (
+            vec!["--frames", "80000", "--set", "network.normalize_observations=true"],
+            "network.normalize_observations = true, but the checkpoint has false",
+        ),
+        (
             vec!["--frames", "80000", "--set", "optimizer.kind=adam"],
             "optimizer.kind = \"adam\", but the checkpoint has \"rms_prop\"",
         ),
@@ -265,7 +269,17 @@ fn what_does_not_fit_is_refused_with_what_differs() {
     assert!(rows(&second)[0].frames > FRAMES, "a file alone has no earlier rows");
 }
 
-/// Training with these flags is a mistake, of which that is said, and starts nothing.
+#[test]
+fn a_network_that_sees_several_pictures_goes_on_as_it_was() {
+    let folder = TempDir::new().unwrap();
+    let game = ["--env", "MinAtar/Breakout-v1", "--frames", "5000", "--set", "frame_stack=2"];
+    let (first, output) = train(&folder, "first", &game);
+    assert!(output.status.success(), "{}", said(&output));
+    let resume = ["--resume", first.to_str().unwrap(), "--frames", "9000"];
+    let told = "frame_stack = 1, but the checkpoint has 2";
+    refused(&folder, &[&resume[..], &["--set", "frame_stack=1"]].concat(), told);
+}
+
 #[test]
 fn a_network_that_remembers_goes_on_as_it_was() {
     let folder = TempDir::new().unwrap();
@@ -282,6 +296,7 @@ fn a_network_that_remembers_goes_on_as_it_was() {
     refused(&folder, &with("network.lstm_inputs=last_step"), told);
 }
 
+/// Training with these flags is a mistake, of which that is said, and starts nothing.
 fn refused(folder: &TempDir, flags: &[&str], expected: &str) {
     let (path, output) = train(folder, "refused", flags);
     let text = said(&output);

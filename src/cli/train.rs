@@ -121,13 +121,22 @@ pub fn run(
             let remedy = "several ranks learn one run; start one job for each --seed";
             return Err(Failure::Usage(anyhow!("--seeds: {remedy}")));
         }
-        return train_each(&config, seeds, args.run_dir.as_deref(), process_start_ns, show);
+        let root = args.run_dir.as_deref().unwrap_or(Path::new("results"));
+        if RunDir::open(root).is_ok() {
+            let remedy =
+                "several runs need a folder that is none itself; name another with --run-dir";
+            return Err(Failure::Usage(anyhow!("{} holds a run: {remedy}", root.display())));
+        }
+        return train_each(&config, seeds, root, process_start_ns, show);
     }
     let destination = match &args.run_dir {
         Some(path) if args.resume.as_ref() == Some(path) => Destination::On(path.clone()),
         Some(path) => Destination::At(path.clone()),
         None => Destination::Below("results".into()),
     };
+    if let (Destination::On(path), None) = (&destination, &resumption) {
+        say!("{} has no checkpoint to go on from yet: the run begins at frame 0", path.display());
+    }
     let trained = match &resumption {
         Some(resumption) => resume(&config, resumption, &destination, process_start_ns, show),
         None => train(&config, &destination, process_start_ns, show),
@@ -145,11 +154,10 @@ pub fn run(
 fn train_each(
     config: &Config,
     seeds: &[u64],
-    folder: Option<&Path>,
+    root: &Path,
     process_start_ns: u64,
     show: Show,
 ) -> Result<(), Failure> {
-    let root = folder.unwrap_or(Path::new("results"));
     let destination = Destination::Below(root.to_owned());
     let mut starts_ns =
         std::iter::once(process_start_ns).chain(std::iter::repeat_with(monotonic_ns));

@@ -54,6 +54,7 @@ impl Config {
             python: self.python.clone(),
             wrappers: self.env_wrappers.clone(),
             start_timeout_s: self.env_start_timeout_s,
+            n_envs: self.actors.envs_per_actor,
         };
         self.environments.clone().launching(launch).squashing_actions(self.squash_actions)
     }

@@ -56,7 +56,8 @@ settings! {
         env_wrappers: Vec<String> = Vec::new(), Text("a list of MODULE:CLASS or MODULE:CLASS={...}");
         /// The Python of such environments; empty for that of IMPALA_PYTHON, VIRTUAL_ENV, .venv, or the system.
         python: String = String::new(), Text("the path of a Python, or nothing");
-        /// Time that the process of such environments may take until they can be stepped.
+        /// Time that the process of an actor's environments may take until they can be stepped. The final
+        /// evaluation has one of each episode, and may take longer in proportion.
         env_start_timeout_s: f64 = Launch::default().start_timeout_s, Reals(0.1, 1e6, "seconds");
         /// What becomes of the numbers that a policy draws for a Box action: false clips those beyond -1 and 1,
         /// true squashes all by tanh. Either way -1 to 1 span the bounds of the action.
@@ -345,7 +346,8 @@ settings! {
         hang_timeout_s: f64 = 10.0, Reals(0.5, 1e6, "seconds");
         /// Time that workers may take to end once they were told to stop; who has not is killed.
         stop_grace_s: f64 = 3.0, Reals(0.0, 1e6, "seconds");
-        /// Deaths of one worker within the window that are mended; one more and it is given up.
+        /// Deaths of one worker within the window that are mended; one more and it is given up. So it is after as many
+        /// in a row, at any time, that left no rollout or update.
         max_restarts: usize = 5, Integers(0, 1_000_000, "deaths");
         /// Length of that window.
         restart_window_s: f64 = 30.0, Reals(0.0, 1e6, "seconds");

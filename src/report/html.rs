@@ -35,9 +35,12 @@ pub fn pages(run: &RunData, sections: &[DrawnSection]) -> askama::Result<Pages> 
     let summary = run.summary.as_ref();
     let n_cores = run.meta.as_ref().map(|meta| meta.n_cores);
     let diagnosis = summary.map(|summary| bottleneck::diagnose(summary, n_cores));
+    let failure = failure(run);
     // Scores of several tasks have no common scale that could be judged.
     let of_one = summary.filter(|summary| summary.tasks.is_empty());
     let learning = of_one.map(|summary| learning::judge(&run.rows, summary));
+    // What it did not learn until it failed says nothing of its settings.
+    let learning = learning.filter(|learning| failure.is_none() || !learning.is_failure());
     let page = Page {
         colours: palette::css(),
         style: STYLE,
@@ -47,6 +50,7 @@ pub fn pages(run: &RunData, sections: &[DrawnSection]) -> askama::Result<Pages> 
         status: Status::of(run, learning.as_ref()),
         lead: lead(run),
         parts: parts(run),
+        failure,
         tiles: tiles(run),
         learning,
         diagnosis,
@@ -108,6 +112,7 @@ struct Page<'a> {
     status: Status,
     lead: String,
     parts: Option<String>,
+    failure: Option<&'a str>,
     tiles: Vec<Tile>,
     learning: Option<Learning>,
     diagnosis: Option<Diagnosis>,
@@ -188,6 +193,12 @@ fn backend(summary: &Summary) -> String {
     let kernels = if kernels.is_empty() { String::new() } else { format!(", {kernels} kernels") };
     let n_threads = learner_threads * batch_threads.max(&1);
     format!("{learner} backend{kernels}, {}", counted(n_threads as u64, "thread"))
+}
+
+/// Why the run failed, if it did.
+fn failure(run: &RunData) -> Option<&str> {
+    let meta = run.meta.as_ref().filter(|meta| meta.exit == Some(Exit::Failed))?;
+    meta.exit_reason.as_deref()
 }
 
 /// Of a resumed run, which figures are of the earlier run too.

@@ -48,6 +48,9 @@ const NO_PROGRESS: f64 = 0.1;
 /// solved task comes and goes by less.
 const KEPT: f64 = 0.75;
 
+/// Of the first score: by so much scores of a hundred episodes may differ though the policy has not changed.
+const MARKED: f64 = 0.2;
+
 /// Entropy below which the policy is one action, nats: that action has a probability above 0.998.
 const NO_ENTROPY: f64 = 0.01;
 
@@ -124,6 +127,19 @@ impl Scores {
         if way > 0.0 { (score - self.first) / way } else { 0.0 }
     }
 
+    /// Whether a score differs from the first one by more than such scores do among themselves.
+    fn is_marked(&self, score: f64) -> bool {
+        (score - self.first).abs() >= MARKED * self.first.abs()
+    }
+
+    /// Whether the last score is that of a policy which does as well as at the beginning.
+    fn is_as_at_first(&self) -> bool {
+        let is_doubled = self.first > 0.0 && self.last >= 2.0 * self.first;
+        let is_near = self.progress(self.last) < NO_PROGRESS;
+        let is_noise = self.threshold.is_none() && !self.is_marked(self.last);
+        !is_doubled && (is_near || is_noise)
+    }
+
     /// How much of what was gained is still there.
     fn kept(&self) -> f64 {
         let gained = self.best - self.first;
@@ -148,7 +164,8 @@ fn judged(rows: &[MetricsRow], summary: &Summary, scores: &Scores) -> Learning {
 }
 
 fn course(rows: &[MetricsRow], summary: &Summary, scores: &Scores) -> Course {
-    let has_come_far = summary.solved || scores.progress(scores.best) >= 0.5;
+    let has_risen = scores.progress(scores.best) >= 0.5 && scores.is_marked(scores.best);
+    let has_come_far = summary.solved || has_risen;
     let is_lost = has_come_far && scores.kept() < KEPT;
     if !is_lost && summary.solved {
         Course::Solved
@@ -158,7 +175,7 @@ fn course(rows: &[MetricsRow], summary: &Summary, scores: &Scores) -> Course {
         Course::Lost
     } else if collapse(rows, summary).is_some() {
         Course::Collapsed
-    } else if scores.progress(scores.last) < NO_PROGRESS {
+    } else if scores.is_as_at_first() {
         Course::Random
     } else {
         Course::Rising
@@ -344,7 +361,7 @@ mod tests {
 
     /// What changes in a run, its course, and a phrase of the paragraph.
     #[rustfmt::skip]
-    const COURSES: [(&str, Change, Course, &str); 13] = [
+    const COURSES: [(&str, Change, Course, &str); 14] = [
         ("solved", |_, _| (), Course::Solved, "It learned: the score rose from 22 to 500; 475 counts as solved."),
         ("solved without entropy", |_, row| row.entropy = Some(0.0), Course::Solved, "It learned"),
         ("rising", |share, row| set_score(22.0 + 150.0 * share, row), Course::Rising, "Look first at `frames`"),
@@ -372,6 +389,7 @@ mod tests {
         ("not finite", |_, row| { set_score(22.0, row); row.critic_loss = None; }, Course::OutOfScale, "no finite number"),
         ("lost", |share, row| set_score(if share < 0.6 { 500.0 * share / 0.6 } else { 30.0 }, row), Course::Lost,
             "It solved the task and lost it again: the score rose from 0 to 497 and fell to 30. Look first at `optimizer.learning_rate.end_fraction`"),
+        ("still near the bottom, and better than at first", |share, row| set_score(15.0 + 45.0 * share, row), Course::Rising, "the score rose from 15 to 60"),
         ("blind", |_, row| { set_score(22.0, row); row.explained_variance = Some(-0.4); }, Course::Random, "explained variance is -0.4, below 0"),
     ];
 
@@ -407,6 +425,19 @@ mod tests {
         assert_eq!(judge(&rows, &summary).course, Course::Collapsed, "of probabilities it is");
         summary.real_actions = true;
         assert_eq!(judge(&rows, &summary).course, Course::Rising);
+    }
+
+    /// Pendulum-v1 for a few seconds.
+    #[test]
+    fn a_score_that_comes_and_goes_by_little_was_never_learned() {
+        let score = |share: f64| if share < 0.5 { -1234.0 + 130.0 * share } else { -1200.0 };
+        let (rows, mut summary) = run(|share, row| set_score(-1234.0 + 60.0 * share, row));
+        summary.score_threshold = None;
+        assert_eq!(judge(&rows, &summary).course, Course::Random);
+        let mut rows = rows;
+        rows.iter_mut().zip(0..).for_each(|(row, k)| set_score(score(k as f64 / 99.0), row));
+        summary.score_last100 = Some(-1200.0);
+        assert_eq!(judge(&rows, &summary).course, Course::Random);
     }
 
     #[test]

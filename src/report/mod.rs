@@ -261,5 +261,9 @@ fn write_pngs(plots: &Path, views: &[&View], watch: Watch) -> Result<(), ReportE
 }
 
 fn write(path: &Path, content: &[u8]) -> Result<(), ReportError> {
-    fs::write(path, content).map_err(|source| ReportError::Write { path: path.to_owned(), source })
+    fs::write(path, content).map_err(|source| {
+        // Half a page looks like a whole one until somebody scrolls down.
+        let _ = fs::remove_file(path);
+        ReportError::Write { path: path.to_owned(), source }
+    })
 }

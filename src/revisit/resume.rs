@@ -14,7 +14,7 @@ use crate::config::{Config, ConfigError, OptimizerKind, dotted};
 use crate::network::{LstmSpec, NetworkSpec, Torso};
 use crate::report::read::RunData;
 use crate::run::dir::{RunDir, RunDirError};
-use crate::space::Spec;
+use crate::space::{ObsSpace, Spec};
 use crate::state::OptimizerState;
 use crate::state::checkpoint::{Checkpoint, CheckpointError};
 use crate::telemetry::{EvalRow, MetricsRow, TaskRow};
@@ -191,7 +191,7 @@ impl Resumption {
         }
         let now = config.spec()?;
         check_spaces(spec, &now)?;
-        check_network(network, &config.network(&now)?)?;
+        check_network(network, &config.network(&now)?, &now.obs)?;
         if let Some((frames, _)) = state.counters.solved()
             && config.stop_when_solved
         {
@@ -250,9 +250,9 @@ fn check_spaces(then: &Spec, now: &Spec) -> Result<(), ResumeError> {
 }
 
 /// A network cannot change its layers.
-fn check_network(then: &NetworkSpec, now: &NetworkSpec) -> Result<(), ResumeError> {
+fn check_network(then: &NetworkSpec, now: &NetworkSpec, obs: &ObsSpace) -> Result<(), ResumeError> {
     let (field, then, now) = match (&then.torso, &now.torso) {
-        (torso, same) if torso == same => return check_parts(then, now),
+        (torso, same) if torso == same => return check_parts(then, now, obs),
         (Torso::Mlp { hidden: then }, Torso::Mlp { hidden: now }) => {
             ("network.hidden", format!("{then:?}"), format!("{now:?}"))
         }
@@ -261,8 +261,12 @@ fn check_network(then: &NetworkSpec, now: &NetworkSpec) -> Result<(), ResumeErro
     Err(ResumeError::Differs { field, then, now })
 }
 
-/// Nor its memory, nor the units of its values.
-fn check_parts(then: &NetworkSpec, now: &NetworkSpec) -> Result<(), ResumeError> {
+/// Nor its memory, nor the units of its values, nor what it sees.
+fn check_parts(then: &NetworkSpec, now: &NetworkSpec, obs: &ObsSpace) -> Result<(), ResumeError> {
+    let normalizes = |spec: &NetworkSpec| spec.normalizes.to_string();
+    let normalizes = ("network.normalize_observations", normalizes(then), normalizes(now));
+    let stacked = |spec: &NetworkSpec| spec.n_stacked(obs).unwrap_or_default().to_string();
+    let stacked = ("frame_stack", stacked(then), stacked(now));
     let popart = |spec: &NetworkSpec| if spec.scales_values { "above 0" } else { "0" }.to_owned();
     let popart = ("loss.popart", popart(then), popart(now));
     let (then, now) = (then.lstm, now.lstm);
@@ -273,7 +277,7 @@ fn check_parts(then: &NetworkSpec, now: &NetworkSpec) -> Result<(), ResumeError>
     };
     let units = ("network.lstm", units(then), units(now));
     let inputs = ("network.lstm_inputs", inputs(then), inputs(now));
-    let mut facts = [units, inputs, popart].into_iter();
+    let mut facts = [normalizes, stacked, units, inputs, popart].into_iter();
     match facts.find(|(_, then, now)| then != now) {
         Some((field, then, now)) => Err(ResumeError::Differs { field, then, now }),
         None => Ok(()),

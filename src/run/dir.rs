@@ -82,6 +82,12 @@ pub enum RunDirError {
     /// The folder holds an earlier run.
     #[error("{} already holds a run; name another folder, or move that one away", .0.display())]
     ExistingRun(PathBuf),
+    /// Another process writes there.
+    #[error(
+        "{} belongs to a run that is still going on; name another folder, or end that run first (its pid is in \
+         live.json)", .0.display()
+    )]
+    InUse(PathBuf),
     /// The folder holds something that is no run of ours.
     #[error("{} exists and is not an empty folder; name a new or an empty one", .0.display())]
     NotEmpty(PathBuf),

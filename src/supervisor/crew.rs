@@ -69,7 +69,8 @@ impl<'a> Crew<'a> {
             Role::Actor(actor) => self.fork_actor(actor, generation)?,
         };
         debug!(generation, pid = worker.pid(), "started {}", self.places[place].role());
-        self.places[place].occupy(worker, monotonic_ns());
+        let n_done = self.n_done(place);
+        self.places[place].occupy(worker, monotonic_ns(), n_done);
         Ok(())
     }
 
@@ -166,6 +167,14 @@ impl<'a> Crew<'a> {
             place.begin_anew();
         }
         Ok(())
+    }
+
+    /// Rollouts or updates that have been made in this place, by all its workers.
+    pub fn n_done(&self, place: usize) -> u64 {
+        match self.places[place].role() {
+            Role::Learner => self.segment.board().learner().updates.get(),
+            Role::Actor(actor) => self.segment.board().actor(actor).rollouts.get(),
+        }
     }
 
     /// What the worker in this place last said about itself.

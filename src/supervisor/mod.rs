@@ -45,7 +45,7 @@ use crate::state::checkpoint::{Checkpoint, CheckpointError};
 use crate::telemetry::{EvalSummary, Exit, Message, Reliability};
 use divergence::Remedy;
 use place::{Place, Role};
-use restart::{Decision, RestartPolicy};
+use restart::{Cause, Decision, RestartPolicy};
 use watch::Watch;
 
 use crew::{Crew, LEARNER};
@@ -288,7 +288,8 @@ impl<'a> Supervisor<'a> {
 
     /// Decides whether a place whose process died gets another one, and says so.
     fn restart_or_give_up(&mut self, place: usize) {
-        let decision = self.crew.places[place].decide_restart(&self.policy, monotonic_ns());
+        let (now_ns, n_done) = (monotonic_ns(), self.crew.n_done(place));
+        let decision = self.crew.places[place].decide_restart(&self.policy, now_ns, n_done);
         let role = self.crew.places[place].role();
         let exit_report = self.crew.places[place].exit_report();
         let exit_report = exit_report
@@ -303,13 +304,16 @@ impl<'a> Supervisor<'a> {
                 let loss = self.loss_with(role);
                 self.recorder.note(&format!("{exit_report}; started again{pause}{loss}"));
             }
-            Decision::GiveUp => {
+            Decision::GiveUp(cause) => {
                 let SupervisionSettings { max_restarts, restart_window_s, .. } =
                     self.config.supervision;
                 let deaths = number_of(max_restarts as u64, "death");
+                let how = match cause {
+                    Cause::Often => format!("in {restart_window_s} s"),
+                    Cause::InVain => "in a row that left nothing".into(),
+                };
                 self.recorder.note(&format!(
-                    "{exit_report}; given up after more than {deaths} in {restart_window_s} s \
-                     (supervision.max_restarts)"
+                    "{exit_report}; given up after more than {deaths} {how} (supervision.max_restarts)"
                 ));
                 match role {
                     Role::Learner => self.fail("the learner died too often"),

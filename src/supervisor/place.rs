@@ -48,6 +48,8 @@ pub struct Place {
     started_ns: u64,
     /// When the next one shall be, ns.
     due_ns: Option<u64>,
+    /// How much had been done here before the present process: rollouts, or updates.
+    n_done_before: u64,
     /// How the last one ended.
     exit_report: Option<ExitReport>,
 }
@@ -63,6 +65,7 @@ impl Place {
             history,
             started_ns: 0,
             due_ns: Some(0),
+            n_done_before: 0,
             exit_report: None,
         }
     }
@@ -102,11 +105,12 @@ impl Place {
         self.due_ns.is_some_and(|due_ns| due_ns <= now_ns)
     }
 
-    /// Puts a process to work here.
-    pub fn occupy(&mut self, worker: Worker, now_ns: u64) {
+    /// Puts a process to work here, where `n_done` rollouts or updates have been made before.
+    pub fn occupy(&mut self, worker: Worker, now_ns: u64, n_done: u64) {
         self.worker = Some(worker);
         self.is_killed = false;
         self.started_ns = now_ns;
+        self.n_done_before = n_done;
         self.due_ns = None;
     }
 
@@ -147,12 +151,12 @@ impl Place {
         Ok(Some(death))
     }
 
-    /// Decides about a death, or a fork that failed, at `now_ns`.
-    pub fn decide_restart(&mut self, policy: &RestartPolicy, now_ns: u64) -> Decision {
-        let decision = self.history.decide(policy, now_ns);
+    /// Decides about a death, or a fork that failed, at `now_ns`, when `n_done` rollouts or updates have been made.
+    pub fn decide_restart(&mut self, policy: &RestartPolicy, now_ns: u64, n_done: u64) -> Decision {
+        let decision = self.history.decide(policy, now_ns, n_done == self.n_done_before);
         self.due_ns = match decision {
             Decision::RestartAfter(pause_ns) => Some(now_ns + pause_ns),
-            Decision::GiveUp => None,
+            Decision::GiveUp(_) => None,
         };
         decision
     }

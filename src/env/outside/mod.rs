@@ -37,18 +37,21 @@ pub struct Launch {
     pub wrappers: Vec<String>,
     /// How long a process may take until its environments can be stepped, seconds.
     pub start_timeout_s: f64,
+    /// Of how many environments; a process of more may take longer, in proportion.
+    pub n_envs: usize,
 }
 
 impl Default for Launch {
     fn default() -> Self {
         // A package may import for half a minute where many actors do so at once on few cores.
-        Launch { python: String::new(), wrappers: Vec::new(), start_timeout_s: 120.0 }
+        Launch { python: String::new(), wrappers: Vec::new(), start_timeout_s: 120.0, n_envs: 32 }
     }
 }
 
 impl Launch {
-    fn timeout_ns(&self) -> u64 {
-        in_ns(self.start_timeout_s)
+    /// How long a process of so many environments may take, seconds.
+    fn timeout_s(&self, n_envs: usize) -> f64 {
+        self.start_timeout_s * (n_envs as f64 / self.n_envs as f64).max(1.0)
     }
 }
 
@@ -183,7 +186,7 @@ impl Outside {
     fn probe(&self, source: Source, id: &str, args: &EnvArgs) -> Result<Account, OutsideError> {
         let mut bridge = Bridge::start(source, args, &self.launch, None)?;
         bridge.say(hello(1, 0).as_bytes())?;
-        let end_ns = monotonic_ns().saturating_add(self.launch.timeout_ns());
+        let end_ns = monotonic_ns().saturating_add(in_ns(self.launch.start_timeout_s));
         let described = hear_description(&mut bridge, &mut || monotonic_ns() < end_ns)?;
         let described = described.ok_or(OutsideError::Late(self.launch.start_timeout_s))?;
         let spec = described.spec(id).map_err(OutsideError::Spec)?;
@@ -224,6 +227,12 @@ mod tests {
         for id in ["vec:ALE/Pong-v5", "exec:./simulator"] {
             assert_eq!(drawn(id), "{}", "{id}");
         }
+    }
+
+    #[test]
+    fn more_environments_than_an_actor_has_may_take_longer_to_start() {
+        let launch = Launch { start_timeout_s: 3.0, n_envs: 4, ..Launch::default() };
+        assert_eq!([1, 4, 100].map(|n_envs| launch.timeout_s(n_envs)), [3.0, 3.0, 75.0]);
     }
 
     #[test]

@@ -12,7 +12,7 @@ use super::bridge::Bridge;
 use super::error::OutsideError;
 use super::protocol::{DONE, DRAW, Drawn, Layout, STEP, flags, reset_one};
 use super::{Launch, hear_description, unexpected};
-use crate::base::clock::monotonic_ns;
+use crate::base::clock::{in_ns, monotonic_ns};
 use crate::rollout::StepKind;
 use crate::space::{ActionSpace, Actions, Number, Numbers, ObsMut, Spec};
 
@@ -51,6 +51,7 @@ impl OutsideVecEnv {
         let layout = Layout::new(&spec, drawn, n_envs);
         let too_large = || OutsideError::Spec(format!("{n_envs} times {spec} is too large"));
         let layout = layout.ok_or_else(too_large)?;
+        let start_timeout_s = launch.timeout_s(n_envs);
         let n_all = |space_has: bool, len: usize| if space_has { n_envs * len } else { 0 };
         let (obs, actions) = (spec.obs.numbers(), spec.actions.numbers());
         Ok(OutsideVecEnv {
@@ -58,8 +59,8 @@ impl OutsideVecEnv {
             n_envs,
             layout,
             drawn,
-            start_timeout_s: launch.start_timeout_s,
-            start_end_ns: Some(monotonic_ns().saturating_add(launch.timeout_ns())),
+            start_timeout_s,
+            start_end_ns: Some(monotonic_ns().saturating_add(in_ns(start_timeout_s))),
             is_fresh: false,
             results: vec![0.0; layout.obs.offset / size_of::<f64>()],
             numbers: vec![0.0; n_all(obs.number == Number::F32, obs.len)],
