@@ -8,8 +8,8 @@ use std::arch::asm;
 
 use super::super::Work;
 use super::ends::Ends;
-use super::words::{BLOCK, Strided, Sums, TILE};
-use super::{Errors, Factors, Size, Square, Steps, Tiles};
+use super::words::{BLOCK, Sums, TILE};
+use super::{Factors, Size, Steps, Tiles};
 
 /// The operations on tiles of a CPU with AMX.
 #[derive(Clone, Copy, Debug)]
@@ -92,6 +92,8 @@ macro_rules! dot {
 }
 
 impl Tiles for Amx {
+    type Ends = Ends;
+
     fn run<W: Work>(self, work: W) -> W::Output {
         #[target_feature(enable = "avx512f,avx512dq,avx512bw,avx512vl,avx512bf16")]
         unsafe fn compiled<W: Work>(work: W) -> W::Output {
@@ -130,47 +132,8 @@ impl Tiles for Amx {
     }
 
     #[inline(always)]
-    unsafe fn activate(
-        self,
-        k: usize,
-        sums: &Sums,
-        biases: *const f32,
-        pairs: Strided<*mut u32>,
-        rows: Option<Strided<*mut u32>>,
-    ) {
-        // SAFETY: K3: the caller's promise.
-        unsafe { self.0.activate(k, sums, biases, pairs, rows) }
-    }
-
-    #[inline(always)]
-    unsafe fn slope(
-        self,
-        k: usize,
-        sums: &Sums,
-        x: Strided<*const u32>,
-        errors: Errors,
-        rows: &mut [Square; 2],
-    ) {
-        // SAFETY: K3: the caller's promise.
-        unsafe { self.0.slope(k, sums, x, errors, rows) }
-    }
-
-    #[inline(always)]
-    unsafe fn exchange(self, rows: &Square, to: Strided<*mut u32>) {
-        // SAFETY: K3: the caller's promise.
-        unsafe { self.0.exchange(rows, to) }
-    }
-
-    #[inline(always)]
-    unsafe fn add_exchanged(
-        self,
-        sums: &Sums,
-        column: usize,
-        to: Strided<*mut f32>,
-        size: [usize; 2],
-    ) {
-        // SAFETY: K3: the caller's promise.
-        unsafe { self.0.add_exchanged(sums, column, to, size) }
+    fn ends(self) -> Ends {
+        self.0
     }
 }
 

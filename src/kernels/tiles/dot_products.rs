@@ -7,8 +7,8 @@ use std::arch::x86_64::*;
 
 use super::super::Work;
 use super::ends::{Ends, as_pairs};
-use super::words::{Strided, Sums, TILE};
-use super::{Errors, Factors, Size, Square, Steps, Tiles};
+use super::words::{Sums, TILE};
+use super::{Factors, Size, Steps, Tiles};
 
 /// The operations on tiles of a CPU with AVX-512 BF16.
 #[derive(Clone, Copy, Debug)]
@@ -30,6 +30,8 @@ impl DotProducts {
 }
 
 impl Tiles for DotProducts {
+    type Ends = Ends;
+
     fn run<W: Work>(self, work: W) -> W::Output {
         #[target_feature(enable = "avx512f,avx512dq,avx512bw,avx512vl,avx512bf16")]
         unsafe fn compiled<W: Work>(work: W) -> W::Output {
@@ -63,47 +65,8 @@ impl Tiles for DotProducts {
     }
 
     #[inline(always)]
-    unsafe fn activate(
-        self,
-        k: usize,
-        sums: &Sums,
-        biases: *const f32,
-        pairs: Strided<*mut u32>,
-        rows: Option<Strided<*mut u32>>,
-    ) {
-        // SAFETY: K3: the caller's promise.
-        unsafe { self.0.activate(k, sums, biases, pairs, rows) }
-    }
-
-    #[inline(always)]
-    unsafe fn slope(
-        self,
-        k: usize,
-        sums: &Sums,
-        x: Strided<*const u32>,
-        errors: Errors,
-        rows: &mut [Square; 2],
-    ) {
-        // SAFETY: K3: the caller's promise.
-        unsafe { self.0.slope(k, sums, x, errors, rows) }
-    }
-
-    #[inline(always)]
-    unsafe fn exchange(self, rows: &Square, to: Strided<*mut u32>) {
-        // SAFETY: K3: the caller's promise.
-        unsafe { self.0.exchange(rows, to) }
-    }
-
-    #[inline(always)]
-    unsafe fn add_exchanged(
-        self,
-        sums: &Sums,
-        column: usize,
-        to: Strided<*mut f32>,
-        size: [usize; 2],
-    ) {
-        // SAFETY: K3: the caller's promise.
-        unsafe { self.0.add_exchanged(sums, column, to, size) }
+    fn ends(self) -> Ends {
+        self.0
     }
 }
 

@@ -6,7 +6,7 @@
 
 use super::super::Work;
 use super::words::{BLOCK, Strided, Sums, TILE, pair, unpaired};
-use super::{Errors, Factors, Size, Square, Steps, Tiles};
+use super::{Errors, Factors, LayerEnds, Size, Square, Steps, Tiles};
 
 /// The operations that every processor has; no proof is needed.
 #[derive(Clone, Copy, Debug)]
@@ -24,6 +24,8 @@ fn add(sums: [f32; 2], left: u32, right: u32) -> [f32; 2] {
 }
 
 impl Tiles for Emulated {
+    type Ends = Emulated;
+
     fn run<W: Work>(self, work: W) -> W::Output {
         work.run()
     }
@@ -53,6 +55,12 @@ impl Tiles for Emulated {
         }
     }
 
+    fn ends(self) -> Emulated {
+        self
+    }
+}
+
+impl LayerEnds for Emulated {
     unsafe fn activate(
         self,
         k: usize,

@@ -5,7 +5,7 @@ use std::arch::x86_64::*;
 use super::super::Avx512;
 use super::super::avx512::F32x16;
 use super::words::{BLOCK, Strided, Sums, TILE};
-use super::{Errors, Square};
+use super::{Errors, LayerEnds, Square};
 
 /// The proof that this CPU has AVX-512 with BW and BF16 besides what [`Avx512`] proves.
 #[derive(Clone, Copy, Debug)]
@@ -20,12 +20,24 @@ impl Ends {
         Avx512::detect().filter(|_| has_all).map(Ends)
     }
 
-    /// See [`super::Tiles::activate`].
-    ///
-    /// # Safety
-    /// As there.
     #[inline(always)]
-    pub(super) unsafe fn activate(
+    unsafe fn tanh(self, sums: &[f32; BLOCK], bias: f32) -> [__m512; 2] {
+        // SAFETY: K1: `self` is the proof; a row of sums is two vectors.
+        let [low, high] = unsafe {
+            let bias = _mm512_set1_ps(bias);
+            let sums = sums.as_ptr();
+            [
+                _mm512_add_ps(_mm512_load_ps(sums), bias),
+                _mm512_add_ps(_mm512_load_ps(sums.add(TILE)), bias),
+            ]
+        };
+        [F32x16(low).coarse_tanh().0, F32x16(high).coarse_tanh().0]
+    }
+}
+
+impl LayerEnds for Ends {
+    #[inline(always)]
+    unsafe fn activate(
         self,
         k: usize,
         sums: &Sums,
@@ -45,12 +57,8 @@ impl Ends {
         }
     }
 
-    /// See [`super::Tiles::slope`].
-    ///
-    /// # Safety
-    /// As there.
     #[inline(always)]
-    pub(super) unsafe fn slope(
+    unsafe fn slope(
         self,
         k: usize,
         sums: &Sums,
@@ -78,12 +86,8 @@ impl Ends {
         }
     }
 
-    /// See [`super::Tiles::exchange`].
-    ///
-    /// # Safety
-    /// As there.
     #[inline(always)]
-    pub(super) unsafe fn exchange(self, rows: &Square, to: Strided<*mut u32>) {
+    unsafe fn exchange(self, rows: &Square, to: Strided<*mut u32>) {
         // SAFETY: K1, K3: the caller's promise; a row is a vector.
         unsafe {
             let mut square = [_mm512_setzero_si512(); TILE];
@@ -96,12 +100,8 @@ impl Ends {
         }
     }
 
-    /// See [`super::Tiles::add_exchanged`].
-    ///
-    /// # Safety
-    /// As there.
     #[inline(always)]
-    pub(super) unsafe fn add_exchanged(
+    unsafe fn add_exchanged(
         self,
         sums: &Sums,
         column: usize,
@@ -126,20 +126,6 @@ impl Ends {
                 }
             }
         }
-    }
-
-    #[inline(always)]
-    unsafe fn tanh(self, sums: &[f32; BLOCK], bias: f32) -> [__m512; 2] {
-        // SAFETY: K1: `self` is the proof; a row of sums is two vectors.
-        let [low, high] = unsafe {
-            let bias = _mm512_set1_ps(bias);
-            let sums = sums.as_ptr();
-            [
-                _mm512_add_ps(_mm512_load_ps(sums), bias),
-                _mm512_add_ps(_mm512_load_ps(sums.add(TILE)), bias),
-            ]
-        };
-        [F32x16(low).coarse_tanh().0, F32x16(high).coarse_tanh().0]
     }
 }
 

@@ -75,6 +75,9 @@ pub(super) use stack::TileStack;
 
 /// What a processor does with tiles.
 pub trait Tiles: Copy + Send + Sync + 'static {
+    /// What becomes of its sums.
+    type Ends: LayerEnds;
+
     /// Does work in code compiled for these instructions.
     fn run<W: Work>(self, work: W) -> W::Output;
 
@@ -105,6 +108,13 @@ pub trait Tiles: Copy + Send + Sync + 'static {
         unsafe { self.product_beside(factors, size, sums, &mut Nothing) }
     }
 
+    /// What becomes of its sums.
+    fn ends(self) -> Self::Ends;
+}
+
+/// What becomes of a block of sums: the ends of a layer, forward and back. To be called in work that runs by
+/// [`Tiles::run`].
+pub trait LayerEnds: Copy {
     /// tanh of rows 2k and 2k + 1 of the sums and their biases, written as row k of pairs and, where there is room for
     /// it, as two rows.
     ///

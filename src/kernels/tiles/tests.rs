@@ -124,6 +124,7 @@ impl<T: Tiles> Work for Ended<T> {
     type Output = ([Words; 5], Totals);
     #[inline(always)]
     fn run(self) -> Self::Output {
+        let ends = self.0.ends();
         let x = random_words(TILE, BLOCK, 7);
         let biases: [f32; BLOCK] = std::array::from_fn(|row| row as f32 / 8.0 - 2.0);
         let mut wide = [(); 3].map(|()| Words::zeros(TILE, BLOCK));
@@ -138,12 +139,12 @@ impl<T: Tiles> Work for Ended<T> {
             let (totals, mut kept) = (totals.as_mut_ptr().cast(), [[[0; TILE]; TILE]; 2]);
             let inner = Errors::Inner { pairs: errors, frames, totals };
             for k in 0..TILE {
-                self.0.activate(k, &self.1, biases.as_ptr(), pairs, Some(rows));
-                self.0.slope(k, &self.1, x, inner, &mut kept);
-                self.0.slope(k, &self.1, x, Errors::First { rows: first }, &mut kept);
+                ends.activate(k, &self.1, biases.as_ptr(), pairs, Some(rows));
+                ends.slope(k, &self.1, x, inner, &mut kept);
+                ends.slope(k, &self.1, x, Errors::First { rows: first }, &mut kept);
             }
-            self.0.exchange(&kept[0], frames);
-            self.0.exchange(&kept[1], frames.right_of(TILE));
+            ends.exchange(&kept[0], frames);
+            ends.exchange(&kept[1], frames.right_of(TILE));
         }
         let ([pairs, errors, frames], [rows, first]) = (wide, tall);
         ([pairs, errors, frames, rows, first], totals)

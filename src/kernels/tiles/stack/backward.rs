@@ -6,7 +6,7 @@ use super::super::super::Work;
 use super::super::convert::Convert;
 use super::super::layer::row_block;
 use super::super::words::{BLOCK, Strided, Sums, TILE, Words};
-use super::super::{Errors, Factors, Size, Square, Steps};
+use super::super::{Errors, Factors, LayerEnds, Size, Square, Steps};
 use super::{Block, CHUNK, CONTIGUOUS, LayerErrors, TileStack, sums_of};
 
 /// The backward pass, as work compiled for the tiles' instructions.
@@ -55,7 +55,7 @@ impl<T: Convert> Steps for Slope<'_, T> {
     fn step(&mut self, k: usize) {
         if let Some((x, errors)) = self.of {
             // SAFETY: K3: the places were asked for by these sizes.
-            unsafe { self.tiles.slope(k, self.sums, x, errors, self.rows) }
+            unsafe { self.tiles.ends().slope(k, self.sums, x, errors, self.rows) }
         }
     }
 
@@ -64,8 +64,8 @@ impl<T: Convert> Steps for Slope<'_, T> {
         if let Some((_, Errors::Inner { frames, .. })) = self.of {
             // SAFETY: K3: the place was asked for by its size.
             unsafe {
-                self.tiles.exchange(&self.rows[0], frames);
-                self.tiles.exchange(&self.rows[1], frames.right_of(TILE));
+                self.tiles.ends().exchange(&self.rows[0], frames);
+                self.tiles.ends().exchange(&self.rows[1], frames.right_of(TILE));
             }
         }
     }
@@ -83,7 +83,7 @@ impl<T: Convert> TileStack<T> {
             if self.layers.len() > 1 {
                 let to = frames.at_mut([frame / 2, o], [TILE, TILE]);
                 // SAFETY: K3: the place was asked for by this size.
-                unsafe { self.tiles.exchange(square, to) };
+                unsafe { self.tiles.ends().exchange(square, to) };
             } else {
                 for (words, row) in square.iter().zip(o..) {
                     rows.row_mut(row)[frame / 2..][..TILE].copy_from_slice(words);
@@ -107,7 +107,7 @@ impl<T: Convert> TileStack<T> {
         for (square, i) in squares.iter().zip((0..).step_by(TILE)) {
             let to = self.input_frames.at_mut([frame / 2, i], [TILE, TILE]);
             // SAFETY: K3: the place was asked for by this size.
-            unsafe { self.tiles.exchange(square, to) };
+            unsafe { self.tiles.ends().exchange(square, to) };
         }
     }
 
@@ -238,7 +238,7 @@ impl<T: Convert> TileStack<T> {
                     let first = dw.slice_mut(s![o.., i..]).as_mut_ptr();
                     let to = Strided { first, stride };
                     // SAFETY: K3: the matrix has so many rows and columns from there on.
-                    unsafe { self.tiles.add_exchanged(sums, o % BLOCK, to, size) };
+                    unsafe { self.tiles.ends().add_exchanged(sums, o % BLOCK, to, size) };
                 }
             }
         }

@@ -6,7 +6,7 @@ use super::super::super::Work;
 use super::super::convert::Convert;
 use super::super::layer::{Layer, row_block};
 use super::super::words::{BLOCK, Strided, Sums, TILE, Words, unpaired};
-use super::super::{Factors, Size, Steps};
+use super::super::{Factors, LayerEnds, Size, Steps};
 use super::{Block, CHUNK, CONTIGUOUS, Hidden, TileStack, sums_of};
 
 /// The forward pass, as work compiled for the tiles' instructions.
@@ -66,7 +66,7 @@ impl<T: Convert> Steps for Activate<'_, T> {
     fn step(&mut self, k: usize) {
         if let Some(Room { biases, pairs, rows }) = self.to {
             // SAFETY: K3: the places were asked for by these sizes, and there is a bias a row.
-            unsafe { self.tiles.activate(k, self.sums, biases, pairs, rows) }
+            unsafe { self.tiles.ends().activate(k, self.sums, biases, pairs, rows) }
         }
     }
 
