@@ -226,7 +226,7 @@ mod tests {
         let segment = Segment::heap(&Sizes::of(&config).unwrap().segment).unwrap();
         let state = fresh_state(&config).unwrap();
         let save = |frames| {
-            let counters = Counters { frames, ..state.counters };
+            let counters = Counters { frames, updates: frames / 1000, ..state.counters };
             let state = LearnerState { counters, ..state.clone() };
             segment.put_state(&state, vec![0; config.actors.count]).unwrap();
         };
