@@ -6,6 +6,9 @@ use std::fmt;
 
 use crate::base::units::number_of;
 
+/// Bytes of an ending that are not worth shortening.
+const LONG: usize = 120;
+
 /// One worker's end.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ExitReport {
@@ -20,6 +23,17 @@ impl ExitReport {
     /// The end of the process `pid`, in words.
     pub fn new(who: String, pid: u32, ending: String) -> Self {
         ExitReport { who, pid, ending }
+    }
+
+    /// The end in words, where `before` was told last: a long text, such as a traceback, is not told twice.
+    pub fn told_after(&self, before: Option<&ExitReport>) -> String {
+        let ExitReport { who, pid, ending } = self;
+        let is_told = before.is_some_and(|before| before.of_anyone() == self.of_anyone());
+        if is_told && ending.len() > LONG {
+            format!("{who} (pid {pid}) ended with the same words")
+        } else {
+            self.to_string()
+        }
     }
 
     /// The ending without the worker's own name, by which the same end of several is recognised.
@@ -75,5 +89,16 @@ mod tests {
             "was killed by SIGKILL (2 processes); exited with status 1: no such file (3 processes)";
         assert_eq!(together(&reports), alike);
         assert_eq!(together([]), "");
+    }
+
+    #[test]
+    fn a_long_end_is_told_once() {
+        let traceback = format!("exited with status 1: {}", "line ".repeat(100));
+        let [first, second] =
+            [8, 9].map(|pid| ExitReport::new("actor 0".into(), pid, traceback.clone()));
+        assert!(first.told_after(None).ends_with(&traceback));
+        assert_eq!(second.told_after(Some(&first)), "actor 0 (pid 9) ended with the same words");
+        let short = |pid| ExitReport::new("actor 0".into(), pid, "was killed by SIGKILL".into());
+        assert_eq!(short(9).told_after(Some(&short(8))), "actor 0 (pid 9) was killed by SIGKILL");
     }
 }

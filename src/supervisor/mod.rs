@@ -44,6 +44,7 @@ use crate::sinks::Sinks;
 use crate::state::checkpoint::{Checkpoint, CheckpointError};
 use crate::telemetry::{EvalSummary, Exit, Message, Reliability};
 use divergence::Remedy;
+use exit_report::ExitReport;
 use place::{Place, Role};
 use restart::{Cause, Decision, RestartPolicy};
 use watch::Watch;
@@ -95,6 +96,8 @@ pub struct Supervisor<'a> {
     /// Whether a worker found the segment damaged and all has to begin anew.
     is_segment_damaged: bool,
     n_hangs: u64,
+    /// The end that was told last.
+    told_last: Option<ExitReport>,
     /// Why a learner's loop ended, where one came to its end.
     outcome: Option<Exit>,
     /// Why the run must end although the learner has not finished.
@@ -131,6 +134,7 @@ impl<'a> Supervisor<'a> {
             watch: Watch::new(in_ns(config.supervision.hang_timeout_s), now_ns),
             is_segment_damaged: false,
             n_hangs: 0,
+            told_last: None,
             outcome: None,
             trouble: None,
             stopping_since_ns: None,
@@ -291,9 +295,7 @@ impl<'a> Supervisor<'a> {
         let (now_ns, n_done) = (monotonic_ns(), self.crew.n_done(place));
         let decision = self.crew.places[place].decide_restart(&self.policy, now_ns, n_done);
         let role = self.crew.places[place].role();
-        let exit_report = self.crew.places[place].exit_report();
-        let exit_report = exit_report
-            .map_or_else(|| "a process that could not be forked".into(), ToString::to_string);
+        let exit_report = self.tell_end(place);
         match decision {
             Decision::RestartAfter(pause_ns) => {
                 let pause = if pause_ns == 0 {
@@ -321,6 +323,16 @@ impl<'a> Supervisor<'a> {
                 }
             }
         }
+    }
+
+    /// How the last worker in a place ended, for the note of its death.
+    fn tell_end(&mut self, place: usize) -> String {
+        let Some(ended) = self.crew.places[place].exit_report() else {
+            return "a process that could not be forked".into();
+        };
+        let told = ended.told_after(self.told_last.as_ref());
+        self.told_last = Some(ended.clone());
+        told
     }
 
     /// What is lost with a worker in this place, for the note of its death.
