@@ -183,11 +183,8 @@ impl<R: NdFloat> AboveRelu<'_, R> {
 }
 
 /// Adds the gradient of the biases: the sums of the errors, `[N, O]`.
-#[inline(always)]
-pub(super) fn add_bias_gradient<R: NdFloat>(d_sums: ArrayView2<R>, d_bias: ArrayViewMut1<R>) {
-    let d_bias = d_bias.into_slice().expect("biases lie side by side");
-    for d_sums in d_sums.outer_iter() {
-        let d_sums = d_sums.to_slice().expect(WHOLE);
-        d_bias.iter_mut().zip(d_sums).for_each(|(sum, d)| *sum += *d);
+fn add_bias_gradient<R: NdFloat>(d_sums: ArrayView2<R>, d_bias: ArrayViewMut1<R>) {
+    for (sum, d_sums) in d_bias.into_iter().zip(d_sums.columns()) {
+        *sum += d_sums.sum();
     }
 }

@@ -6,9 +6,9 @@
 
 use std::ops::Range;
 
-use ndarray::{ArrayView2, ArrayViewMut2, ArrayViewMut3, Axis, s};
+use ndarray::{ArrayView2, ArrayViewMut1, ArrayViewMut2, ArrayViewMut3, Axis, s};
 
-use super::super::rectified::{Rectified, add_bias_gradient};
+use super::super::rectified::Rectified;
 use super::super::share::{Along, PerThread, in_blocks};
 use super::super::{Affine, FeatureMajor, Work};
 use super::convert::Convert;
@@ -417,5 +417,15 @@ impl<T: Convert> Work for WeightGradient<'_, T> {
                 weight.iter_mut().zip(sums).for_each(|(weight, sum)| *weight += sum);
             }
         }
+    }
+}
+
+/// Adds the gradient of the biases: the sums of the errors.
+#[inline(always)]
+fn add_bias_gradient(d_sums: ArrayView2<f32>, db: ArrayViewMut1<f32>) {
+    let db = db.into_slice().expect("the biases lie side by side");
+    for row in d_sums.outer_iter() {
+        let row = row.to_slice().expect(WHOLE);
+        db.iter_mut().zip(row).for_each(|(db, d)| *db += d);
     }
 }
