@@ -265,7 +265,10 @@ fn a_slow_one_is_not_taken_for_hung() {
 
 fn one_that_always_hangs_is_given_up() {
     let case = train_with("always hangs");
-    case.assert_said(&["hung", "given up after more than 2 deaths in a row that left nothing"]);
+    case.assert_said(&[
+        "gave no sign of life for 0.5 s",
+        "given up after more than 2 deaths in a row that left nothing",
+    ]);
     assert_eq!(case.output.status.code(), Some(1), "{}", case.said());
     assert_eq!((case.summary.exit, case.summary.frames), (Exit::Failed, 0));
     assert!(case.page.contains("Why it failed") && !case.page.contains("What came of it"));
