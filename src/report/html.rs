@@ -40,7 +40,7 @@ pub fn pages(run: &RunData, sections: &[DrawnSection]) -> askama::Result<Pages> 
     let of_one = summary.filter(|summary| summary.tasks.is_empty());
     let learning = of_one.map(|summary| learning::judge(&run.rows, summary));
     // What it did not learn until it failed says nothing of its settings.
-    let learning = learning.filter(|learning| failure.is_none() || !learning.is_failure());
+    let learning = learning.filter(|learning| failure.is_none() || learning.is_success());
     let page = Page {
         colours: palette::css(),
         style: STYLE,

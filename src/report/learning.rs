@@ -80,6 +80,11 @@ pub fn judge(rows: &[MetricsRow], summary: &Summary) -> Learning {
 }
 
 impl Learning {
+    /// Whether the policy became better.
+    pub fn is_success(&self) -> bool {
+        matches!(self.course, Course::Solved | Course::Rising)
+    }
+
     /// Whether the run came to nothing, though it went on until its end.
     pub fn is_failure(&self) -> bool {
         use Course::{Collapsed, Lost, OutOfScale, Random};
