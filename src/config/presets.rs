@@ -26,6 +26,7 @@ const DEFAULT: &[Preset] = &[
     (&["TMaze-v0"], include_str!("presets/TMaze-v0.toml")),
     (&["gym:LunarLander-v3"], include_str!("presets/LunarLander-v3.toml")),
     (&["vec:ALE/*"], include_str!("presets/atari.toml")),
+    (MUJOCO, include_str!("presets/MuJoCo.toml")),
 ];
 
 /// Those named `few-frames`.
@@ -39,6 +40,8 @@ const FEW_FRAMES: &[Preset] = &[
     (&["PixelCatch-v0"], include_str!("presets/few-frames/PixelCatch-v0.toml")),
     (LUNAR_LANDER, include_str!("presets/few-frames/LunarLander-v3.toml")),
     (BIPEDAL_WALKER, include_str!("presets/few-frames/BipedalWalker-v3.toml")),
+    // They are slower than the learner, and there is one way to learn them.
+    (MUJOCO, include_str!("presets/MuJoCo.toml")),
     // It learns from few anyway.
     (&["TMaze-v0"], include_str!("presets/TMaze-v0.toml")),
 ];
@@ -66,6 +69,21 @@ const ASTERIX: &[&str] = &["MinAtar/Asterix-v1", "MinAtar/Asterix-v0"];
 /// Through Gymnasium's bridge.
 const LUNAR_LANDER: &[&str] = &["gym:LunarLander-v3", "vec:LunarLander-v3"];
 const BIPEDAL_WALKER: &[&str] = &["gym:BipedalWalker-v3", "vec:BipedalWalker-v3"];
+
+/// Gymnasium's, of any version.
+const MUJOCO: &[&str] = &[
+    "gym:Ant-v*",
+    "gym:HalfCheetah-v*",
+    "gym:Hopper-v*",
+    "gym:Humanoid-v*",
+    "gym:HumanoidStandup-v*",
+    "gym:InvertedDoublePendulum-v*",
+    "gym:InvertedPendulum-v*",
+    "gym:Pusher-v*",
+    "gym:Reacher-v*",
+    "gym:Swimmer-v*",
+    "gym:Walker2d-v*",
+];
 
 /// The preset of this name for an environment, as TOML; empty where it has none. Its first comment says what it
 /// reaches.
