@@ -534,3 +534,56 @@ fn a_run_of_each_seed_and_their_comparison() {
     let refused = impala(&["train", "--seeds", "1..3", "--seed", "2"]);
     assert_eq!(refused.status.code(), Some(2));
 }
+
+#[test]
+fn what_would_be_passed_over_or_lost_on_the_way_to_an_environment_is_refused() {
+    let folder = TempDir::new().unwrap();
+    let plain = folder.path().join("no_program");
+    fs::write(&plain, "#!/bin/sh\n").unwrap();
+    let plain = format!("exec:{}", plain.display());
+    for (args, expected) in [
+        (
+            &["--env", "CartPole-v1", "--env-wrapper", "a:B"][..],
+            ["env_wrappers = a:B: must be left out for CartPole-v1", "gym:CartPole-v1"],
+        ),
+        (
+            &["--env", "MinAtar/Breakout-v1", "--env-wrapper", "a:B"],
+            ["env_wrappers = a:B", "left out"],
+        ),
+        (
+            &["--env", "gym:X-v0", "--env-arg", "act=inf"],
+            ["env_args = { act = inf }", "act = inf: must be finite"],
+        ),
+        (
+            &["--env", "gym:X-v0", "--env-arg", "act=nan"],
+            ["env_args = { act = nan }", "must be finite"],
+        ),
+        (&["--env", &plain], ["no_program may not be run", "chmod +x"]),
+        (
+            &["--env", "gym:X-v0", "--python", "/bin/true"],
+            ["exited with status 0", "/bin/true must be a Python"],
+        ),
+    ] {
+        let refused = refusal(folder.path(), args);
+        assert!(expected.iter().all(|part| refused.contains(part)), "{args:?}: {refused}");
+    }
+    let check = impala(&["env", "check", "CartPole-v1", "--env-wrapper", "a:B"]);
+    assert_eq!(check.status.code(), Some(2));
+    assert!(text(&check.stderr).contains("env_wrappers = a:B"), "{}", text(&check.stderr));
+}
+
+#[test]
+fn a_check_proposes_to_train_what_was_checked() {
+    let output = impala(&[
+        "env",
+        "check",
+        "TMaze-v0",
+        "--env-arg",
+        "length=5",
+        "--set",
+        "network.hidden=[8]",
+    ]);
+    let told = text(&output.stdout);
+    let command = "impala train --env TMaze-v0 --set 'network.hidden=[8]' --env-arg length=5\n";
+    assert!(output.status.success() && told.ends_with(command), "{told}{}", text(&output.stderr));
+}

@@ -53,6 +53,21 @@ impl Config {
         }
     }
 
+    /// Around the engine's own environments, which are no Python's, there would be none.
+    pub(super) fn check_wrappers(&self) -> Result<(), ConfigError> {
+        let is_own = |task: &&str| self.environments.ids().any(|id| id == *task);
+        match self.tasks().into_iter().find(is_own) {
+            Some(own) if !self.env_wrappers.is_empty() => {
+                let remedy = format!(
+                    "must be left out for {own}, which runs without Python; wrappers are for environments of Python, \
+                     such as gym:CartPole-v1"
+                );
+                Err(value("env_wrappers", self.env_wrappers.join(", "), remedy))
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// Nothing is solved where nobody has said from which score on.
     fn check_threshold(&self, spec: &Spec) -> Result<(), ConfigError> {
         if !self.stop_when_solved || spec.reward_threshold.is_some() {
