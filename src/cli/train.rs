@@ -20,6 +20,7 @@ use clap::ValueEnum;
 
 use super::Failure;
 use super::config::{Sources, Trust};
+use super::shell;
 
 /// Train an agent and leave a report.
 ///
@@ -134,7 +135,7 @@ pub fn run(
     };
     let trained = trained.map_err(failure)?;
     if config.rank.is_first() {
-        print_result(&trained);
+        print_result(&config, &trained);
     }
     check(&trained)?;
     trained.signal.map_or(Ok(()), |signal| end_by(signal))
@@ -157,7 +158,7 @@ fn train_each(
     for (&seed, start_ns) in seeds.iter().zip(&mut starts_ns) {
         let config = Config { seed, ..config.clone() };
         let trained = train(&config, &destination, start_ns, show).map_err(failure)?;
-        print_result(&trained);
+        print_result(&config, &trained);
         if let Err(Failure::Usage(error) | Failure::Run(error)) = check(&trained) {
             failed.push(format!("seed {seed}: {error}"));
         }
@@ -302,7 +303,7 @@ fn set<T: Clone>(setting: &mut T, flag: &Option<T>) {
     }
 }
 
-fn print_result(trained: &TrainedRun) {
+fn print_result(config: &Config, trained: &TrainedRun) {
     let summary = &trained.summary;
     say!("{}", outcome_line(summary, &trained.reason));
     say!("{}", speed_line(summary));
@@ -328,8 +329,16 @@ fn print_result(trained: &TrainedRun) {
     }
     let is_cut_short = matches!(summary.exit, Exit::Interrupted | Exit::Failed);
     if is_cut_short && trained.run.checkpoint().exists() {
-        say!("go on with: impala train --resume {}", trained.run.path().display());
+        say!("go on with: {}", way_on(config, trained.run.path()));
     }
+}
+
+/// The command that goes on with a run.
+fn way_on(config: &Config, run: &Path) -> String {
+    let run = run.to_string_lossy();
+    // What names code is not run for the mere asking, whoever goes on.
+    let trust = config.named_code().map(|_| "--trust");
+    shell::line(["impala", "train", "--resume", &run].into_iter().chain(trust))
 }
 
 fn task_line(task: &TaskSummary) -> String {
@@ -389,6 +398,16 @@ fn outcome_line(summary: &Summary, reason: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_run_of_somebodys_code_goes_on_where_it_is_trusted() {
+        let command = |env: &str| {
+            let config = Config { env: env.into(), ..Config::default() };
+            way_on(&config, Path::new("my runs/1"))
+        };
+        assert_eq!(command("gym:CartPole-v1"), "impala train --resume 'my runs/1'");
+        assert_eq!(command("my_module:make"), "impala train --resume 'my runs/1' --trust");
+    }
 
     #[test]
     fn seeds_are_a_range_or_a_list() {
