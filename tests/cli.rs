@@ -95,10 +95,54 @@ fn help_teaches_every_command() {
 
 #[test]
 fn a_number_of_frames_that_is_none_is_refused_with_one_that_is() {
-    let output = impala(&["train", "--frames", "2e6"]);
-    assert_eq!(output.status.code(), Some(2));
-    let said = text(&output.stderr);
-    assert!(said.contains("'2e6'") && said.contains("such as 2_000_000"), "{said}");
+    for (flag, value, remedy) in [
+        ("--frames", "2.5", "such as 2000000, 2_000_000 or 2e6"),
+        ("--frames", "-5", "too small, at least 1"),
+        ("--seed", "-1", "too small, at least 0"),
+        ("--seed", "99999999999999999999", "too large, at most 9223372036854775807"),
+        ("--actors", "1e3", "too large, at most 256"),
+    ] {
+        let output = impala(&["train", flag, value]);
+        assert_eq!(output.status.code(), Some(2));
+        let said = text(&output.stderr);
+        let parts = [flag, &format!("'{value}'"), remedy];
+        assert!(parts.iter().all(|part| said.contains(part)), "{said}");
+    }
+}
+
+#[test]
+fn whole_numbers_may_be_written_with_powers_of_ten_and_underscores() {
+    for (frames, seed) in [("frames=2e6", "seed=1e1"), ("frames=2_000_000", "seed=10")] {
+        let printed = text(&impala(&["config", "--set", frames, "--set", seed]).stdout);
+        assert!(printed.contains("\nframes = 2000000\n"), "{frames}: {printed}");
+        assert!(printed.contains("\nseed = 10\n"), "{seed}: {printed}");
+    }
+}
+
+#[test]
+fn what_is_wrong_with_an_assignment_is_told_in_the_words_that_were_given() {
+    let folder = tempfile::tempdir().unwrap();
+    for (args, expected) in [
+        (["--env-arg", "x"], "--env-arg x: an assignment is NAME=VALUE, such as size=9"),
+        (["--env-arg", "mode="], "for an empty text give --env-arg 'mode=\"\"'"),
+        (["--set", "env="], "for an empty text give --set 'env=\"\"'"),
+        (
+            ["--set", "frames=99999999999999999999"],
+            ": too large, at most 9223372036854775807; frames is 1 to",
+        ),
+        (["--set", "frames=-5"], "frames is 1 to"),
+        (
+            ["--set", "network.hidden=256"],
+            "expected a list, such as [256]; network.hidden is a list of 1 to 16",
+        ),
+        (["--set", "network.hidden=[\"a\"]"], "--set network.hidden=[\"a\"]: "),
+        (["--set", "tags=a"], "such as [\"a\"]"),
+        (["--env-arg", "hide_velocities=\"yes\""], "env_args = { hide_velocities = \"yes\" }: "),
+        (["--tag", ""], "tags = \"\": must be 1 to 64 letters"),
+    ] {
+        let message = refusal(folder.path(), &args);
+        assert!(message.contains(expected) && !message.contains('\\'), "{args:?}: {message}");
+    }
 }
 
 #[test]
@@ -533,4 +577,57 @@ fn a_run_of_each_seed_and_their_comparison() {
     assert!(page.replace('\u{a0}', " ").contains("3 runs in 1 group"), "{page}");
     let refused = impala(&["train", "--seeds", "1..3", "--seed", "2"]);
     assert_eq!(refused.status.code(), Some(2));
+}
+
+#[test]
+fn what_would_be_passed_over_or_lost_on_the_way_to_an_environment_is_refused() {
+    let folder = TempDir::new().unwrap();
+    let plain = folder.path().join("no_program");
+    fs::write(&plain, "#!/bin/sh\n").unwrap();
+    let plain = format!("exec:{}", plain.display());
+    for (args, expected) in [
+        (
+            &["--env", "CartPole-v1", "--env-wrapper", "a:B"][..],
+            ["env_wrappers = a:B: must be left out for CartPole-v1", "gym:CartPole-v1"],
+        ),
+        (
+            &["--env", "MinAtar/Breakout-v1", "--env-wrapper", "a:B"],
+            ["env_wrappers = a:B", "left out"],
+        ),
+        (
+            &["--env", "gym:X-v0", "--env-arg", "act=inf"],
+            ["env_args = { act = inf }", "act = inf: must be finite"],
+        ),
+        (
+            &["--env", "gym:X-v0", "--env-arg", "act=nan"],
+            ["env_args = { act = nan }", "must be finite"],
+        ),
+        (&["--env", &plain], ["no_program may not be run", "chmod +x"]),
+        (
+            &["--env", "gym:X-v0", "--python", "/bin/true"],
+            ["exited with status 0", "/bin/true must be a Python"],
+        ),
+    ] {
+        let refused = refusal(folder.path(), args);
+        assert!(expected.iter().all(|part| refused.contains(part)), "{args:?}: {refused}");
+    }
+    let check = impala(&["env", "check", "CartPole-v1", "--env-wrapper", "a:B"]);
+    assert_eq!(check.status.code(), Some(2));
+    assert!(text(&check.stderr).contains("env_wrappers = a:B"), "{}", text(&check.stderr));
+}
+
+#[test]
+fn a_check_proposes_to_train_what_was_checked() {
+    let output = impala(&[
+        "env",
+        "check",
+        "TMaze-v0",
+        "--env-arg",
+        "length=5",
+        "--set",
+        "network.hidden=[8]",
+    ]);
+    let told = text(&output.stdout);
+    let command = "impala train --env TMaze-v0 --set 'network.hidden=[8]' --env-arg length=5\n";
+    assert!(output.status.success() && told.ends_with(command), "{told}{}", text(&output.stderr));
 }

@@ -218,6 +218,17 @@ fn what_cannot_be_evaluated_or_written_is_refused_with_a_remedy() {
     assert_eq!(status, Some(2));
     let (status, message) = refusal(&["policy.safetensors", "--gif", "no/such/folder/a.gif"]);
     assert!(status == Some(2) && message.contains("no/such/folder/a.gif"), "{message}");
+    for (args, said) in [
+        (["--gif", "a.png"], "--gif a.png: it writes a GIF; name a file that ends in .gif"),
+        (
+            ["--frames", "1000"],
+            "--frames 1000: it is a folder for pictures and no number, give ./1000",
+        ),
+        (["--every", "5"], "--every 5: nothing is drawn; add --gif FILE"),
+    ] {
+        let (status, message) = refusal(&[&["policy.safetensors"], &args[..]].concat());
+        assert!(status == Some(2) && message.contains(said), "{message}");
+    }
     for (env, said) in [
         (
             "Acrobot-v1",

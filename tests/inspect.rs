@@ -429,7 +429,17 @@ fn runs_lists_whatever_lies_there() {
 
     let table = text(&impala(&["runs", path(results)]).stdout);
     assert!(table.contains(" #first #short ") && table.contains(" frames=2000"), "{table}");
-    assert_eq!(table.lines().count(), 1 + expected.len(), "{table}");
+    let n_unreadable = expected.iter().filter(|(_, state)| *state == "unreadable").count();
+    assert_eq!(table.lines().count(), 1 + expected.len() + n_unreadable, "{table}");
+    assert!(table.contains("\nunreadable is unreadable: meta.json: "), "{table}");
+    assert!(table.contains("\nempty is unreadable: "), "{table}");
+    let none = text(&impala(&["runs", path(results), "--tag", "long"]).stdout);
+    assert!(
+        none.starts_with("of 5 runs below ") && none.contains("there are first, short"),
+        "{none}"
+    );
+    let one = text(&impala(&["runs", path(&finished)]).stdout);
+    assert!(one.lines().count() == 2 && one.contains("\nfinished  "), "{one}");
     assert!(table.lines().next().unwrap().contains("score"), "{table}");
     let ended = plain(&killed.run_dir);
     assert!(ended.contains("it was killed"), "{ended}");

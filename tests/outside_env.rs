@@ -510,8 +510,9 @@ fn a_program_that_speaks_badly_is_told_so() {
     assert_has(&liar("changes"), &["f32 [2]", "f32 [3]", "start anew"]);
     assert_has(&liar("talks"), &["said \"done\" where `.`"]);
     assert_has(&liar("cuts"), &["refused memory"]);
-    assert_has(&refusal("exec:/bin/true", ""), &["exited with status 0"]);
-    assert_has(&refusal("exec:./environments.py", ""), &["exited with status 127", "denied"]);
+    let mute = ["exited with status 0", "/bin/true must be a program that speaks"];
+    assert_has(&refusal("exec:/bin/true", ""), &mute);
+    assert_has(&refusal("exec:./environments.py", ""), &["`chmod +x ./environments.py`"]);
     assert_has(&refusal("exec:./nothing", ""), &["there is no program ./nothing"]);
 }
 
@@ -855,6 +856,35 @@ fn a_check_says_what_an_environment_is_and_whether_it_can_be_trained() {
     assert_has(&said(&typo), &["Did you mean: `CartPole`?"]);
 }
 
+fn a_check_refuses_what_no_training_could_learn_from_and_warns_of_the_rest() {
+    let check = |kind: &str, more: &[&str]| {
+        let kind = format!("kind={kind}");
+        let args = ["env", "check", "environments:Wild", "--env-arg", &kind];
+        let output = impala(Path::new("."), &[&args[..], more].concat());
+        let told = String::from_utf8_lossy(&output.stdout).into_owned();
+        (output.status.code(), told, said(&output))
+    };
+    for (kind, bad) in [("nan reward", " rewards are NaN"), ("nan obs", " observations are NaN")] {
+        let (status, told, said) = check(kind, &[]);
+        assert_eq!(status, Some(2), "{told}{said}");
+        assert_has(&said, &["it cannot be trained so: ", bad, "must be finite"]);
+        assert!(!told.contains("It can be trained"), "{told}");
+    }
+    for (kind, warning) in [
+        ("huge reward", "rewards are as large as 1e30"),
+        ("huge", "observations are beyond the bounds"),
+        ("tame", ""),
+    ] {
+        let (status, told, said) = check(kind, &[]);
+        assert_eq!(status, Some(0), "{told}{said}");
+        assert_has(&told, &[warning, "It can be trained"]);
+        assert_eq!(told.contains("warning "), kind != "tame", "{told}");
+    }
+    let (status, _, said) = check("hang", &["--set", "supervision.hang_timeout_s=0.5"]);
+    assert_eq!(status, Some(1), "{said}");
+    assert_has(&said, &["did not answer for 0.5 s", "--set supervision.hang_timeout_s"]);
+}
+
 fn main() -> ExitCode {
     if !python().exists() {
         assert_ne!(std::env::var("CI").as_deref(), Ok("true"), "run tools/gymnasium.py first");
@@ -900,6 +930,7 @@ fn main() -> ExitCode {
         a_deterministic_run_learns_the_same_weights_from_either,
         a_program_in_c_is_trained,
         a_check_says_what_an_environment_is_and_whether_it_can_be_trained,
+        a_check_refuses_what_no_training_could_learn_from_and_warns_of_the_rest,
     );
     ExitCode::SUCCESS
 }

@@ -71,6 +71,14 @@ impl Making {
         }
     }
 
+    /// The same on a command line.
+    pub fn words(&self) -> impl Iterator<Item = &str> {
+        let args = self.env_arg.iter().flat_map(|arg| ["--env-arg", arg]);
+        let wrappers = self.env_wrapper.iter().flat_map(|wrapper| ["--env-wrapper", wrapper]);
+        let python = self.python.iter().flat_map(|python| ["--python", python]);
+        args.chain(wrappers).chain(python)
+    }
+
     fn is_empty(&self) -> bool {
         self.env_arg.is_empty() && self.env_wrapper.is_empty() && self.python.is_none()
     }
@@ -147,7 +155,7 @@ pub fn run(args: &Args, environments: &Registry) -> Result<(), Failure> {
         say!("{line}");
     }
     say!("# {spec}.");
-    say!("# What is open is here: {}.", open(&config));
+    say!("# What auto and 0 stand for here: {}.", open(&config));
     say!("\n{}", config.to_toml().trim_end());
     Ok(())
 }

@@ -66,19 +66,19 @@ pub struct Args {
     /// Print one JSON object instead of text.
     #[arg(long)]
     json: bool,
-    /// Write the first episode as an animated GIF.
+    /// Write the first episode as an animated GIF, to a file that ends in .gif.
     #[arg(long, value_name = "FILE")]
     gif: Option<PathBuf>,
     /// Write the first episode as a film, .gif or .mp4: as the environment draws itself (render_mode=rgb_array
     /// of Gymnasium's), else as --gif does. An .mp4 needs the program ffmpeg.
     #[arg(long, value_name = "FILE")]
     video: Option<PathBuf>,
-    /// Write the first episode as PNG files into a folder.
+    /// Write the first episode as PNG files into this folder. How many frames are played, --episodes and --max-steps say.
     #[arg(long, value_name = "DIR")]
     frames: Option<PathBuf>,
-    /// Draw every K-th step only, for smaller files.
-    #[arg(long, value_name = "K", default_value_t = 1, value_parser = value_parser!(u32).range(1..))]
-    every: u32,
+    /// Draw every K-th step only, for smaller files; with --gif, --video or --frames [default: 1].
+    #[arg(long, value_name = "K", value_parser = value_parser!(u32).range(1..))]
+    every: Option<u32>,
 }
 
 /// What an evaluation found, as `--json` prints it; `docs/metrics.md` says what each value means.
@@ -98,10 +98,8 @@ struct Evaluation<'a> {
 /// Plays, prints the scores' statistics, draws.
 pub fn run(args: &Args, environments: &Registry, show: Show) -> Result<(), Failure> {
     let usage = |error| Failure::Usage(error);
-    for (flag, path) in [("--gif", &args.gif), ("--video", &args.video)] {
-        check_place(flag, path.as_deref()).map_err(usage)?;
-    }
-    let video = args.video.as_deref().map(|path| Video::new(path, args.every as usize));
+    args.check_pictures().map_err(usage)?;
+    let video = args.video.as_deref().map(|path| Video::new(path, args.every() as usize));
     let video = video.transpose().map_err(|error| usage(error.into()))?;
     let path = checkpoint_path(&args.run).map_err(usage)?;
     let checkpoint = Checkpoint::load(&path).map_err(|error| usage(error.into()))?;
@@ -173,7 +171,7 @@ impl Args {
         let all = task_ids(env);
         let is_asked = |(_, id): &(usize, &str)| self.task.as_ref().is_none_or(|task| task == id);
         let asked: Vec<_> = all.iter().copied().enumerate().filter(is_asked).collect();
-        let draws = self.gif.is_some() || self.video.is_some() || self.frames.is_some();
+        let draws = self.draws();
         match (&self.task, asked.len()) {
             (Some(task), 0) => bail!(
                 "--task {task}: it was not trained{}; there are {}",
@@ -185,6 +183,45 @@ impl Args {
                 all.join(", ")
             ),
             _ => Ok(asked),
+        }
+    }
+
+    /// Whether pictures are asked for.
+    fn draws(&self) -> bool {
+        self.gif.is_some() || self.video.is_some() || self.frames.is_some()
+    }
+
+    /// Each so many steps are drawn.
+    fn every(&self) -> u32 {
+        self.every.unwrap_or(1)
+    }
+
+    /// Refuses pictures that could not be what was meant, before a long evaluation and not after it.
+    fn check_pictures(&self) -> anyhow::Result<()> {
+        for (flag, path) in [("--gif", &self.gif), ("--video", &self.video)] {
+            check_place(flag, path.as_deref())?;
+        }
+        let ends_so =
+            |path: &Path| path.extension().is_some_and(|end| end.eq_ignore_ascii_case("gif"));
+        if let Some(path) = self.gif.as_deref().filter(|path| !ends_so(path)) {
+            let path = path.display();
+            bail!(
+                "--gif {path}: it writes a GIF; name a file that ends in .gif, or take --video or --frames"
+            );
+        }
+        let is_number =
+            |path: &&str| path.chars().all(|letter| letter.is_ascii_digit() || letter == '_');
+        if let Some(path) = self.frames.as_deref().and_then(Path::to_str).filter(is_number) {
+            bail!(
+                "--frames {path}: it is a folder for pictures and no number, give ./{path} if you mean that; \
+                 --episodes and --max-steps bound what is played"
+            );
+        }
+        match self.every {
+            Some(every) if !self.draws() => bail!(
+                "--every {every}: nothing is drawn; add --gif FILE, --video FILE or --frames DIR"
+            ),
+            _ => Ok(()),
         }
     }
 
@@ -237,7 +274,7 @@ fn draw(args: &Args, player: &Player, show: Show) -> anyhow::Result<()> {
         return Ok(());
     }
     let moments = player.moments(args.seed, args.max_steps)?;
-    let film = Film::new(player.task_spec(), &moments, args.every as usize);
+    let film = Film::new(player.task_spec(), &moments, args.every() as usize);
     let line = || ProgressLine::new(show, "drawing", "frames", film.n_frames() as u64);
     let say = |path: &Path| {
         if !args.json {
@@ -261,7 +298,7 @@ fn draw(args: &Args, player: &Player, show: Show) -> anyhow::Result<()> {
 
 /// The first episode as the environment draws itself, else as we draw it.
 fn film(args: &Args, player: &Player, mut video: Video, show: Show) -> anyhow::Result<()> {
-    let every = args.every;
+    let every = args.every();
     let mut moments = Vec::new();
     player.watch(args.seed, args.max_steps, |moment, envs| -> anyhow::Result<()> {
         let is_shown = moment.step.is_multiple_of(every) || moment.choice.is_none();

@@ -17,6 +17,7 @@ mod inspect;
 mod replay;
 mod report;
 mod runs;
+mod shell;
 mod train;
 
 use std::io::{ErrorKind, Write};

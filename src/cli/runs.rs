@@ -1,10 +1,10 @@
 //! `impala runs`: what lies below a results folder, newest first.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use crate::base::units::{percent, score};
+use crate::base::units::{number_of, percent, score};
 use crate::config::dotted;
 use crate::report::APART;
 use crate::report::read::RunData;
@@ -25,9 +25,10 @@ use super::Failure;
 #[command(after_help = "Examples:\n  \
     impala runs                                    newest first\n  \
     impala runs --tag sweep                        those that were tagged so\n  \
+    impala runs results/latest                     one run\n  \
     impala runs --json | jq '.[0].score_last100'   for programs")]
 pub struct Args {
-    /// The folder that holds the runs.
+    /// The folder that holds the runs, or that of one run.
     #[arg(default_value = "results")]
     folder: PathBuf,
     /// Only runs with this tag; given several times, with all of them.
@@ -37,6 +38,9 @@ pub struct Args {
     #[arg(long)]
     json: bool,
 }
+
+/// The state of a run without a readable record of its start and end.
+const UNREADABLE: &str = "unreadable";
 
 /// One run, as `--json` prints it; `docs/metrics.md` says what each value means.
 #[derive(Serialize)]
@@ -65,6 +69,7 @@ struct Listed {
 /// Lists the runs.
 pub fn run(args: &Args) -> Result<(), Failure> {
     let mut runs = listed(&args.folder).map_err(Failure::Usage)?;
+    let none = none_listed(&args.folder, &args.tags, &runs);
     runs.retain(|run| args.tags.iter().all(|tag| run.tags.contains(tag)));
     runs.sort_by(|a, b| (b.started, &b.run).cmp(&(a.started, &a.run)));
     note_differences(&mut runs);
@@ -72,15 +77,35 @@ pub fn run(args: &Args) -> Result<(), Failure> {
         let text = serde_json::to_string_pretty(&runs).map_err(|e| Failure::Run(e.into()))?;
         say!("{text}");
     } else if runs.is_empty() {
-        say!("no runs below {}; `impala train` makes one", args.folder.display());
+        say!("{none}");
     } else {
         print_table(&runs);
+        print_problems(&runs);
     }
     Ok(())
 }
 
-/// Every run folder directly below `folder`; links such as `latest` are passed over.
+/// What is said where no run has all of the tags.
+fn none_listed(folder: &Path, tags: &[String], all: &[Listed]) -> String {
+    let folder = folder.display();
+    if all.is_empty() {
+        return format!("no runs below {folder}; `impala train` makes one");
+    }
+    let known: BTreeSet<&str> =
+        all.iter().flat_map(|run| run.tags.iter().map(String::as_str)).collect();
+    let known = match known.len() {
+        0 => "none has any; `impala train --tag WORD` gives one".into(),
+        _ => format!("there are {}", known.into_iter().collect::<Vec<_>>().join(", ")),
+    };
+    let (runs, asked) = (number_of(all.len() as u64, "run"), tags.join(", "));
+    format!("of {runs} below {folder} none has the tags asked for ({asked}); {known}")
+}
+
+/// The run that `folder` is of, else every run folder directly below it; links such as `latest` are passed over.
 fn listed(folder: &Path) -> anyhow::Result<Vec<Listed>> {
+    if let Ok(run) = RunDir::open(folder) {
+        return Ok(vec![list(&run)]);
+    }
     let entries = fs::read_dir(folder).map_err(|error| {
         anyhow!("cannot list {}: {error}; name the folder that holds the runs", folder.display())
     })?;
@@ -159,7 +184,7 @@ fn state(life: Life, data: &RunData) -> String {
             Life::Ending => "ending",
             Life::Gone => "killed",
         },
-        None => "unreadable",
+        None => UNREADABLE,
     }
     .into()
 }
@@ -187,6 +212,17 @@ fn print_table(runs: &[Listed]) {
             or_dash(run.started.map(age)),
             words(run)
         );
+    }
+}
+
+/// Why a run of which no end can be told is so, a line each.
+fn print_problems(runs: &[Listed]) {
+    for run in runs.iter().filter(|run| run.state == UNREADABLE) {
+        let why = match &run.problems[..] {
+            [] => "it has no meta.json".into(),
+            problems => problems.join("; "),
+        };
+        say!("{} is {UNREADABLE}: {why}", run.run);
     }
 }
 

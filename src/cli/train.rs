@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use crate::base::clock::monotonic_ns;
 use crate::base::units::{number_of, percent, score};
-use crate::config::{Config, ExchangeKind, Layers, LearnerKind};
+use crate::config::{Config, ExchangeKind, Layers, LearnerKind, NotWhole, whole_setting};
 use crate::env::Registry;
 use crate::os::launcher::Rank;
 use crate::os::process::end_by;
@@ -20,6 +20,7 @@ use clap::ValueEnum;
 
 use super::Failure;
 use super::config::{Sources, Trust};
+use super::shell;
 
 /// Train an agent and leave a report.
 ///
@@ -47,7 +48,7 @@ pub struct Args {
     #[command(flatten)]
     trust: Trust,
     /// Seed of everything random [default: 1].
-    #[arg(long)]
+    #[arg(long, allow_negative_numbers = true, value_parser = whole::<u64>("seed"))]
     seed: Option<u64>,
     /// Train once with each of these seeds, one after the other, and compare the runs: 1..5 (the last included),
     /// or 1,2,7. With --run-dir the runs' folders and the comparison go below that folder.
@@ -59,27 +60,27 @@ pub struct Args {
     /// A word by which the run is found again (`impala runs --tag WORD`); may be given several times.
     #[arg(long = "tag", value_name = "WORD")]
     tags: Vec<String>,
-    /// Frames (environment steps) to learn from [default: 2000000].
-    #[arg(long, value_parser = whole_number)]
+    /// Frames (environment steps) to learn from [default: 2000000], such as 2000000, 2_000_000 or 2e6.
+    #[arg(long, allow_negative_numbers = true, value_parser = whole::<u64>("frames"))]
     frames: Option<u64>,
     /// Actor processes [default: 4].
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", allow_negative_numbers = true, value_parser = whole::<usize>("actors.count"))]
     actors: Option<usize>,
     /// Environments that each actor steps side by side [default: 32].
-    #[arg(long, value_name = "E")]
+    #[arg(long, value_name = "E", allow_negative_numbers = true, value_parser = whole::<usize>("actors.envs_per_actor"))]
     envs_per_actor: Option<usize>,
     /// Steps of each environment in a rollout [default: 20].
-    #[arg(long, value_name = "T")]
+    #[arg(long, value_name = "T", allow_negative_numbers = true, value_parser = whole::<usize>("actors.unroll_length"))]
     unroll: Option<usize>,
     /// Rollout slots in a batch [default: 1].
-    #[arg(long, value_name = "S")]
+    #[arg(long, value_name = "S", allow_negative_numbers = true, value_parser = whole::<usize>("loss.batch_slots"))]
     batch_slots: Option<usize>,
     /// Which learner computes the gradients [default: auto].
     #[arg(long)]
     learner: Option<Learner>,
     /// Threads that compute gradients, each of a batch of its own [default: 0, which is 2 where they can
     /// be had and used].
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", allow_negative_numbers = true, value_parser = whole::<usize>("learner_threads"))]
     learner_threads: Option<usize>,
     /// Two runs of one seed learn the same weights to the last bit; actors and learner take turns.
     #[arg(long)]
@@ -143,7 +144,7 @@ pub fn run(
     };
     let trained = trained.map_err(failure)?;
     if config.rank.is_first() {
-        print_result(&trained);
+        print_result(&config, &trained);
     }
     check(&trained)?;
     trained.signal.map_or(Ok(()), |signal| end_by(signal))
@@ -165,7 +166,7 @@ fn train_each(
     for (&seed, start_ns) in seeds.iter().zip(&mut starts_ns) {
         let config = Config { seed, ..config.clone() };
         let trained = train(&config, &destination, start_ns, show).map_err(failure)?;
-        print_result(&trained);
+        print_result(&config, &trained);
         if let Err(Failure::Usage(error) | Failure::Run(error)) = check(&trained) {
             failed.push(format!("seed {seed}: {error}"));
         }
@@ -299,9 +300,11 @@ impl From<Learner> for LearnerKind {
     }
 }
 
-/// As a TOML file writes it: underscores may part the digits.
-fn whole_number(text: &str) -> Result<u64, &'static str> {
-    text.replace('_', "").parse().map_err(|_| "give a whole number, such as 2_000_000")
+/// Reads the flag of a setting of whole numbers, within its limits.
+fn whole<N: TryFrom<u64>>(
+    setting: &'static str,
+) -> impl Fn(&str) -> Result<N, NotWhole> + Clone + Send + Sync + 'static {
+    move |text| whole_setting(setting, text)
 }
 
 fn set<T: Clone>(setting: &mut T, flag: &Option<T>) {
@@ -310,7 +313,7 @@ fn set<T: Clone>(setting: &mut T, flag: &Option<T>) {
     }
 }
 
-fn print_result(trained: &TrainedRun) {
+fn print_result(config: &Config, trained: &TrainedRun) {
     let summary = &trained.summary;
     say!("{}", outcome_line(summary, &trained.reason));
     say!("{}", speed_line(summary));
@@ -336,8 +339,16 @@ fn print_result(trained: &TrainedRun) {
     }
     let is_cut_short = matches!(summary.exit, Exit::Interrupted | Exit::Failed);
     if is_cut_short && trained.run.checkpoint().exists() {
-        say!("go on with: impala train --resume {}", trained.run.path().display());
+        say!("go on with: {}", way_on(config, trained.run.path()));
     }
+}
+
+/// The command that goes on with a run.
+fn way_on(config: &Config, run: &Path) -> String {
+    let run = run.to_string_lossy();
+    // What names code is not run for the mere asking, whoever goes on.
+    let trust = config.named_code().map(|_| "--trust");
+    shell::line(["impala", "train", "--resume", &run].into_iter().chain(trust))
 }
 
 fn task_line(task: &TaskSummary) -> String {
@@ -397,6 +408,16 @@ fn outcome_line(summary: &Summary, reason: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_run_of_somebodys_code_goes_on_where_it_is_trusted() {
+        let command = |env: &str| {
+            let config = Config { env: env.into(), ..Config::default() };
+            way_on(&config, Path::new("my runs/1"))
+        };
+        assert_eq!(command("gym:CartPole-v1"), "impala train --resume 'my runs/1'");
+        assert_eq!(command("my_module:make"), "impala train --resume 'my runs/1' --trust");
+    }
 
     #[test]
     fn seeds_are_a_range_or_a_list() {

@@ -40,16 +40,32 @@ impl Config {
     fn check_names(&self) -> Result<(), ConfigError> {
         let is_plain = |letter: char| letter.is_ascii_alphanumeric() || "._-".contains(letter);
         let is_word = |word: &str| word.chars().all(is_plain) && word.len() <= MAX_NAME_BYTES;
-        let remedy = |first: &str| {
+        let remedy = |least: &str, first: &str| {
             let letters = "letters, digits, dots, dashes and underscores";
-            format!("must be up to {MAX_NAME_BYTES} {letters}{first}")
+            format!("must be {least} to {MAX_NAME_BYTES} {letters}{first}")
         };
         if !is_word(&self.name) || self.name.starts_with(['.', '-']) {
-            return Err(value("name", &self.name, remedy(", the first no dot and no dash")));
+            return Err(value("name", &self.name, remedy("0", ", the first no dot and no dash")));
         }
         match self.tags.iter().find(|tag| !is_word(tag) || tag.is_empty()) {
-            Some(tag) => Err(value("tags", tag, remedy(""))),
+            Some(tag) if tag.is_empty() => Err(value("tags", "\"\"", remedy("1", ""))),
+            Some(tag) => Err(value("tags", tag, remedy("1", ""))),
             None => Ok(()),
+        }
+    }
+
+    /// Around the engine's own environments, which are no Python's, there would be none.
+    pub(super) fn check_wrappers(&self) -> Result<(), ConfigError> {
+        let is_own = |task: &&str| self.environments.ids().any(|id| id == *task);
+        match self.tasks().into_iter().find(is_own) {
+            Some(own) if !self.env_wrappers.is_empty() => {
+                let remedy = format!(
+                    "must be left out for {own}, which runs without Python; wrappers are for environments of Python, \
+                     such as gym:CartPole-v1"
+                );
+                Err(value("env_wrappers", self.env_wrappers.join(", "), remedy))
+            }
+            _ => Ok(()),
         }
     }
 

@@ -18,8 +18,9 @@ impl Config {
     /// The environment's specification.
     ///
     /// # Errors
-    /// If the environment is not known, or does not take its arguments.
+    /// If the environment is not known, or does not take its arguments or wrappers.
     pub fn spec(&self) -> Result<Spec, ConfigError> {
+        self.check_wrappers()?;
         let spec = self.registry().spec(&self.env, &self.env_args);
         spec.map_err(|error| self.no_env(&error))
     }

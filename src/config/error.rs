@@ -25,11 +25,23 @@ pub enum ConfigError {
         /// What is wrong and what was expected.
         message: String,
     },
-    /// An assignment has no `=`.
-    #[error(
-        "--set {given}: an assignment is NAME=VALUE, such as optimizer.learning_rate.start=0.001"
-    )]
+    /// An assignment has no `=`, or nothing before it.
+    #[error("{flag} {given}: an assignment is NAME=VALUE, such as {example}")]
     Assignment {
+        /// `--set` or `--env-arg`.
+        flag: &'static str,
+        /// What was given.
+        given: String,
+        /// What could have been given.
+        example: &'static str,
+    },
+    /// An assignment has nothing after its `=`.
+    #[error(
+        "{flag} {given}: NAME=VALUE with no value; for an empty text give {flag} '{given}\"\"'"
+    )]
+    NoValue {
+        /// `--set` or `--env-arg`.
+        flag: &'static str,
         /// What was given.
         given: String,
     },
@@ -52,8 +64,10 @@ pub enum ConfigError {
         names: String,
     },
     /// The value is of the wrong type.
-    #[error("--set {name}={value}: {message}; {name} is {allowed}")]
+    #[error("{flag} {name}={value}: {message}; {name} is {allowed}")]
     Assigned {
+        /// `--set` or `--env-arg`.
+        flag: &'static str,
         /// Dotted name of the setting.
         name: String,
         /// The value given.
@@ -88,4 +102,16 @@ pub enum ConfigError {
         /// The torso, and the LSTM if it has one.
         network: String,
     },
+}
+
+/// What a user gave, on one line, with nothing in it that a terminal would obey. Quotes stay as they were given.
+pub(super) fn quoted(given: &str) -> String {
+    let mut text = String::new();
+    for letter in given.chars() {
+        match letter {
+            '"' | '\'' | '\\' => text.push(letter),
+            _ => text.extend(letter.escape_debug()),
+        }
+    }
+    text
 }

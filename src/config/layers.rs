@@ -11,8 +11,9 @@ use toml::{Table, Value};
 
 use super::Config;
 use super::advice::{did_you_mean_setting, in_words};
-use super::error::ConfigError;
+use super::error::{ConfigError, quoted};
 use super::presets::{PRESETS, preset};
+use super::whole::{NotWhole, limits, whole_number};
 use crate::base::input::read_text_at_most;
 use crate::env::{Registry, task_ids};
 
@@ -50,10 +51,9 @@ impl Layers<'_> {
     /// preset.
     pub fn resolve(&self) -> Result<Config, ConfigError> {
         let file = self.file.map(read).transpose()?.unwrap_or_default();
-        let env_args = self.env_args.iter().map(|text| format!("env_args.{}", text.trim_start()));
-        let texts = self.assignments.iter().cloned().chain(env_args);
-        let assignments = texts.map(|text| Assignment::parse(&text));
-        let assignments = assignments.collect::<Result<Vec<_>, _>>()?;
+        let set = self.assignments.iter().map(|text| Assignment::parse(Flag::Set, text));
+        let env_args = self.env_args.iter().map(|text| Assignment::parse(Flag::EnvArg, text));
+        let assignments = set.chain(env_args).collect::<Result<Vec<_>, _>>()?;
         let base = self.earlier.cloned().unwrap_or_default();
         let env = self.env_id(&file, &assignments).unwrap_or(&base.env).to_owned();
         let preset = preset_table(self.preset, &env)?;
@@ -66,7 +66,7 @@ impl Layers<'_> {
         let mut config = from_table(&table).expect("each layer was read as a configuration before");
         for assignment in &assignments {
             assignment.assign(&mut table);
-            config = from_table(&table).map_err(|error| assignment.refused(&error))?;
+            config = from_table(&table).map_err(|error| assignment.refused(one_line(&error)))?;
         }
         if let Some(env) = self.env {
             config.env = env.into();
@@ -89,8 +89,40 @@ impl Layers<'_> {
     }
 }
 
+/// What an assignment was given with.
+#[derive(Clone, Copy)]
+enum Flag {
+    Set,
+    EnvArg,
+}
+
+impl Flag {
+    fn name(self) -> &'static str {
+        match self {
+            Flag::Set => "--set",
+            Flag::EnvArg => "--env-arg",
+        }
+    }
+
+    /// Of the names that a user gives with it, the table.
+    fn table(self) -> &'static str {
+        match self {
+            Flag::Set => "",
+            Flag::EnvArg => "env_args.",
+        }
+    }
+
+    fn example(self) -> &'static str {
+        match self {
+            Flag::Set => "optimizer.learning_rate.start=0.001",
+            Flag::EnvArg => "size=9",
+        }
+    }
+}
+
 /// One setting's new value.
 struct Assignment {
+    flag: Flag,
     /// Dotted name of a setting that there is.
     name: String,
     value: Value,
@@ -100,20 +132,35 @@ struct Assignment {
 
 impl Assignment {
     /// Reads `NAME=VALUE`. A value that is no TOML is a word.
-    fn parse(text: &str) -> Result<Assignment, ConfigError> {
-        let refused = || ConfigError::Assignment { given: text.into() };
-        let (name, value) = text.split_once('=').ok_or_else(refused)?;
-        let (name, value) = (name.trim(), value.trim());
-        if name.is_empty() || value.is_empty() {
-            return Err(refused());
+    fn parse(flag: Flag, text: &str) -> Result<Assignment, ConfigError> {
+        let (given, example) = (quoted(text), flag.example());
+        let refused = || ConfigError::Assignment { flag: flag.name(), given, example };
+        let (name, value) = match text.split_once('=') {
+            Some((name, value)) if !name.trim().is_empty() => (name.trim(), value.trim()),
+            _ => return Err(refused()),
+        };
+        let name = format!("{}{name}", flag.table());
+        check_name(&name)?;
+        if value.is_empty() {
+            return Err(ConfigError::NoValue { flag: flag.name(), given: quoted(text.trim()) });
         }
-        check_name(name)?;
         let word = || Value::String(value.trim_matches('"').into());
-        Ok(Assignment {
-            name: name.into(),
-            given: value.escape_debug().to_string(),
-            value: value.parse().unwrap_or_else(|_| word()),
-        })
+        let read = value.parse().unwrap_or_else(|_| word());
+        let mut assignment = Assignment { flag, name, given: quoted(value), value: read };
+        assignment.read_whole(value)?;
+        Ok(assignment)
+    }
+
+    /// Reads the number of a setting of whole ones, which TOML would have written without a point and a power of ten.
+    fn read_whole(&mut self, text: &str) -> Result<(), ConfigError> {
+        let Some([_, high]) = limits(&self.name) else { return Ok(()) };
+        match whole_number::<u64>(text, [0, high]) {
+            Ok(number) => self.value = Value::Integer(number as i64),
+            Err(error @ NotWhole::TooLarge(_)) => return Err(self.refused(error.to_string())),
+            // The limits say more of a number that is too small, and the types of one that is none.
+            Err(_) => {}
+        }
+        Ok(())
     }
 
     fn assign(&self, table: &mut Table) {
@@ -125,13 +172,17 @@ impl Assignment {
         }
     }
 
-    fn refused(&self, error: &toml::de::Error) -> ConfigError {
+    fn refused(&self, mut message: String) -> ConfigError {
         let defaults = Config::default();
         let setting = defaults.visited().into_iter().find(|item| item.path == self.name);
+        if message.ends_with("expected a list") {
+            message = format!("{message}, such as [{}]", self.value);
+        }
         ConfigError::Assigned {
-            name: self.name.clone(),
+            flag: self.flag.name(),
+            name: self.name.strip_prefix(self.flag.table()).unwrap_or(&self.name).into(),
             value: self.given.clone(),
-            message: one_line(error),
+            message,
             allowed: setting.map_or_else(String::new, |item| item.setting.allowed.to_string()),
         }
     }

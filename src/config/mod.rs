@@ -16,6 +16,7 @@ mod layers;
 mod presets;
 mod schedule;
 mod setting;
+mod whole;
 
 use std::path::Path;
 
@@ -31,6 +32,7 @@ pub use error::ConfigError;
 pub use layers::Layers;
 pub use presets::{PRESETS, preset};
 pub use schedule::{Schedule, Shape};
+pub use whole::{NotWhole, whole_number, whole_setting};
 
 use setting::Allowed::{Flag, Integers, List, RealList, Reals, Table, Text, Words};
 use setting::{Setting, Visited, settings, words};
@@ -466,7 +468,7 @@ impl Config {
 }
 
 fn value(field: &str, value: impl ToString, remedy: String) -> ConfigError {
-    let value = value.to_string().escape_debug().to_string();
+    let value = error::quoted(&value.to_string());
     ConfigError::Value { field: field.into(), value, remedy }
 }
 

@@ -47,9 +47,11 @@ impl fmt::Display for Allowed {
             Allowed::Integers(low, high, _) => write!(f, "{low} to {high}"),
             Allowed::Reals(low, high, _) => write!(f, "{low:?} to {high:?}"),
             Allowed::List((fewest, most), (low, high), _) => {
-                write!(f, "{fewest} to {most} numbers, each {low} to {high}")
+                write!(f, "a list of {fewest} to {most} numbers, each {low} to {high}")
             }
-            Allowed::RealList(low, high) => write!(f, "numbers, each {low:?} to {high:?}"),
+            Allowed::RealList(low, high) => {
+                write!(f, "a list of numbers, each {low:?} to {high:?}")
+            }
             Allowed::Words(words) => {
                 write!(f, "{}", words.iter().map(|(word, _)| *word).collect::<Vec<_>>().join(", "))
             }

@@ -22,7 +22,12 @@ impl EnvArgs {
         self.0.is_empty()
     }
 
-    /// The arguments as a JSON object.
+    /// An argument that is or holds a number which is not finite, and that number.
+    pub fn not_finite(&self) -> Option<(&str, &Value)> {
+        self.0.iter().find_map(|(name, value)| Some((name.as_str(), not_finite(value)?)))
+    }
+
+    /// The arguments as a JSON object. What is not finite is null there.
     pub fn to_json(&self) -> String {
         serde_json::to_string(&self.0).expect("a TOML table has names and plain values")
     }
@@ -39,6 +44,15 @@ impl EnvArgs {
     pub fn read<A: DeserializeOwned>(&self) -> Result<A, ArgError> {
         let read = Value::Table(self.0.clone()).try_into();
         read.map_err(|error: toml::de::Error| ArgError(error.message().replace('\n', " ")))
+    }
+}
+
+fn not_finite(value: &Value) -> Option<&Value> {
+    match value {
+        Value::Float(number) => (!number.is_finite()).then_some(value),
+        Value::Array(values) => values.iter().find_map(not_finite),
+        Value::Table(table) => table.iter().find_map(|(_, value)| not_finite(value)),
+        _ => None,
     }
 }
 

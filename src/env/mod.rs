@@ -304,6 +304,12 @@ impl Registry {
         Registry { outside: self.outside.logging_to(folder), ..self }
     }
 
+    /// The same, where nobody watches: one in a process of its own that does not answer within so many seconds, once
+    /// it has started, is given up.
+    pub fn answering_within(self, seconds: f64) -> Self {
+        Registry { outside: self.outside.answering_within(seconds), ..self }
+    }
+
     /// The same, with numbers that a policy draws squashed into the bounds of an action instead of clipped.
     pub fn squashing_actions(self, squash_actions: bool) -> Self {
         Registry { squash_actions, ..self }

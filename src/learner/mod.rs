@@ -119,11 +119,14 @@ pub struct NotFinite {
 impl fmt::Display for NotFinite {
     fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
         let NotFinite { update, losses, grad_norm, last_grad_norm, learning_rate } = self;
+        let before = match last_grad_norm.is_finite() {
+            true => format!("that of the last finite one was {last_grad_norm}"),
+            false => "none before it was finite".into(),
+        };
         write!(
             f,
             "update {update} had the losses {losses} a frame \
-             and a gradient of norm {grad_norm} (that of the last finite one was {last_grad_norm}) at a learning \
-             rate of {learning_rate}"
+             and a gradient of norm {grad_norm} ({before}) at a learning rate of {learning_rate}"
         )
     }
 }

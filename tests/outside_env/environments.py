@@ -223,3 +223,26 @@ class Unseeded(Five):
 
     def step(self, action):
         return super().step(1)
+
+
+class Wild(gym.Env):
+    """Episodes of ten steps; the numbers of the fifth are what the kind says."""
+
+    observation_space = spaces.Box(-1, 1, (2,), np.float32)
+    action_space = spaces.Discrete(2)
+
+    def __init__(self, kind):
+        self.kind, self.n_steps = kind, 0
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        self.n_steps = 0
+        return np.zeros(2, np.float32), {}
+
+    def step(self, action):
+        self.n_steps += 1
+        number, reward = {"nan obs": (np.nan, 0), "huge": (1e30, 0), "nan reward": (0, np.nan),
+                          "huge reward": (0, -1e30)}.get(self.kind if self.n_steps == 5 else "", (0, 1))
+        if self.kind == "hang" and self.n_steps == 5:
+            time.sleep(600)
+        return np.full(2, number, np.float32), reward, False, self.n_steps == 10, {}

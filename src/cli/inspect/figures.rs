@@ -82,16 +82,25 @@ pub struct Headline {
 }
 
 impl Headline {
-    /// The line in this many characters: of a name that is too long for them, its beginning.
+    /// The line in this many characters: of a name that is too long for them, its beginning; where there is no room
+    /// for any, the beginning of the rest.
     pub fn within(&self, n_chars: usize) -> String {
         let Headline { env, rest } = self;
         let room = n_chars.saturating_sub(": ".len() + rest.chars().count());
-        if env.chars().count() <= room {
-            return format!("{env}: {rest}");
+        if room > 1 {
+            format!("{}: {rest}", beginning(env, room))
+        } else {
+            beginning(rest, n_chars)
         }
-        let beginning: String = env.chars().take(room.saturating_sub(1)).collect();
-        format!("{beginning}…: {rest}")
     }
+}
+
+/// A text in at most this many characters; one that is cut says so.
+pub fn beginning(text: &str, n_chars: usize) -> String {
+    if text.chars().count() <= n_chars {
+        return text.to_owned();
+    }
+    text.chars().take(n_chars.saturating_sub(1)).chain(['…']).collect()
 }
 
 impl Figures {

@@ -12,15 +12,26 @@ use ratatui::style::{Color, Style, Stylize};
 use ratatui::text::Line;
 use ratatui::widgets::{Block, Borders, Paragraph, Row, Sparkline, Table};
 
-use super::figures::{Figures, NONE_YET, PROCESS_TITLES, STAGE_TITLES, Scores, count, resampled};
+use super::figures::{
+    Figures, NONE_YET, PROCESS_TITLES, STAGE_TITLES, Scores, beginning, count, resampled,
+};
 use super::plain;
 use super::wishes::{Wish, Wishes, is_gone};
 
 /// How often the screen is drawn again, and what its rates are over.
 const REFRESH: Duration = Duration::from_millis(500);
 
+/// Stands for the columns that a terminal is too narrow for.
+const MARK: &str = "…";
+
 /// Lines of a table beside its rows.
 const TITLE_LINES: u16 = 2;
+
+/// Columns of the table of stages.
+const STAGE_COLUMNS: u16 = 46;
+
+/// Columns that a series needs.
+const SERIES_COLUMNS: u16 = 20;
 
 /// Why the screen is left.
 enum Leave {
@@ -105,27 +116,49 @@ fn draw(frame: &mut Frame, figures: &Figures, first_row: usize) -> usize {
     frame.render_widget(Line::from(headline).bold(), head);
     let first_row = first_row.min(n_hidden(figures.processes.len(), processes));
     draw_processes(frame, processes, figures, first_row);
-    let [stages, series] =
-        Layout::horizontal([Constraint::Length(46), Constraint::Min(20)]).spacing(1).areas(below);
+    let [stages, series] = sides(below);
     let n_hidden_stages = draw_stages(frame, stages, figures);
-    let [above, below] = Layout::vertical([Constraint::Fill(1), Constraint::Fill(1)]).areas(series);
-    let Scores { title, values, write } = &figures.scores;
-    draw_series(frame, above, (title, *write), values, Color::Green);
-    draw_series(frame, below, ("frames/s", count), &figures.speeds, Color::Cyan);
+    draw_both_series(frame, series, figures);
     let scrolls =
         if n_hidden(figures.processes.len(), processes) > 0 { "; ↑ ↓ scroll" } else { "" };
     let hidden = if n_hidden_stages > 0 { "; a higher terminal shows all stages" } else { "" };
     let keys = format!("q leaves, the run goes on{scrolls}{hidden}");
+    let keys = beginning(&keys, usize::from(foot.width));
     frame.render_widget(Line::from(keys).dim(), foot);
     first_row
 }
 
-/// Columns as wide as what is in them, so that narrow terminals hold them all.
-fn columns<const N: usize>(titles: &[&str; N], rows: &[&[String; N]]) -> [Constraint; N] {
+/// The places of stages and series; that of the series is empty where both have no room side by side.
+fn sides(area: Rect) -> [Rect; 2] {
+    if area.width < STAGE_COLUMNS + 1 + SERIES_COLUMNS {
+        return [area, Rect { width: 0, ..area }];
+    }
+    let sides = [Constraint::Length(STAGE_COLUMNS), Constraint::Min(SERIES_COLUMNS)];
+    Layout::horizontal(sides).spacing(1).areas(area)
+}
+
+fn draw_both_series(frame: &mut Frame, area: Rect, figures: &Figures) {
+    let [above, below] = Layout::vertical([Constraint::Fill(1), Constraint::Fill(1)]).areas(area);
+    let Scores { title, values, write } = &figures.scores;
+    draw_series(frame, above, (title, *write), values, Color::Green);
+    draw_series(frame, below, ("frames/s", count), &figures.speeds, Color::Cyan);
+}
+
+/// Columns as wide as what is in them, so that narrow terminals hold many.
+fn columns<const N: usize>(titles: &[&str; N], rows: &[&[String; N]]) -> [usize; N] {
     std::array::from_fn(|column| {
         let cells = rows.iter().map(|row| row[column].as_str()).chain([titles[column]]);
-        Constraint::Length(cells.map(|cell| cell.chars().count()).max().unwrap_or(0) as u16)
+        cells.map(|cell| cell.chars().count()).max().unwrap_or(0)
     })
+}
+
+/// How many columns of these widths have room, with one between two of them, and a mark behind them where not all have.
+fn n_whole(widths: &[usize], room: usize) -> usize {
+    let width_of = |n_columns: usize| {
+        let mark = if n_columns < widths.len() { MARK.chars().count() + 1 } else { 0 };
+        widths[..n_columns].iter().sum::<usize>() + n_columns.saturating_sub(1) + mark
+    };
+    (1..=widths.len()).rev().find(|n_columns| width_of(*n_columns) <= room).unwrap_or(1)
 }
 
 /// As many processes as fit, from the `first_row`-th on.
@@ -172,9 +205,15 @@ fn draw_table<const N: usize>(
     rows: &[&[String; N]],
 ) {
     let widths = columns(&titles, rows);
-    let rows = rows.iter().map(|cells| Row::new(cells.iter().map(String::as_str)));
-    let table = Table::new(rows, widths).header(Row::new(titles).dim());
-    frame.render_widget(table.block(titled(title)), area);
+    // A number that is cut reads as another number: a column is whole, or not there.
+    let n_shown = n_whole(&widths, usize::from(area.width));
+    let mark = (n_shown < N).then_some(MARK);
+    let rows = rows.iter().map(|cells| Row::new(cells[..n_shown].iter().map(String::as_str)));
+    let titles = titles[..n_shown].iter().copied().chain(mark);
+    let widths = widths[..n_shown].iter().copied().chain(mark.map(|mark| mark.chars().count()));
+    let table = Table::new(rows, widths.map(|width| Constraint::Length(width as u16)));
+    let title = beginning(&title, usize::from(area.width));
+    frame.render_widget(table.header(Row::new(titles).dim()).block(titled(title)), area);
 }
 
 /// A series under its title and its newest value, in the words of `write`.
@@ -252,7 +291,12 @@ mod tests {
 
     /// What is drawn from this row on, and the row from which on it really is.
     fn drawn_from(figures: &Figures, first_row: usize) -> (String, usize) {
-        let mut terminal = Terminal::new(TestBackend::new(80, 24)).unwrap();
+        drawn_at(80, figures, first_row)
+    }
+
+    /// The same on a terminal of so many columns.
+    fn drawn_at(n_columns: u16, figures: &Figures, first_row: usize) -> (String, usize) {
+        let mut terminal = Terminal::new(TestBackend::new(n_columns, 24)).unwrap();
         let mut drawn_row = 0;
         terminal.draw(|frame| drawn_row = draw(frame, figures, first_row)).unwrap();
         (terminal.backend().to_string(), drawn_row)
@@ -266,6 +310,32 @@ mod tests {
         let titles = PROCESS_TITLES.iter().chain(&STAGE_TITLES).copied();
         for text in cells.map(String::as_str).chain(titles).chain([NONE_YET, "frames/s: 5.00 M"]) {
             assert!(drawn.contains(text), "no {text:?} in\n{drawn}");
+        }
+    }
+
+    #[test]
+    fn a_column_that_a_narrow_terminal_has_no_room_for_is_marked_and_not_cut() {
+        let figures = widest(6, &["actor_read_weights"]);
+        let all = figures.processes.iter().map(|row| &row[..]);
+        let words: Vec<&str> = all
+            .chain(figures.stages.iter().map(|stage| &stage.cells[..]))
+            .flatten()
+            .flat_map(|cell| cell.split_whitespace())
+            .chain(PROCESS_TITLES.iter().chain(&STAGE_TITLES).flat_map(|title| title.split(' ')))
+            .chain(["│", "│", MARK, "\"", "processes", "and", "rings", "since", "the", "start"])
+            .collect();
+        for n_columns in 24..80 {
+            let (drawn, _) = drawn_at(n_columns, &figures, 0);
+            let lines: Vec<&str> = drawn.lines().collect();
+            let has_rest = lines[0].contains(&figures.headline.rest);
+            assert!(has_rest || lines[0].contains(MARK), "{drawn}");
+            assert!(n_columns < 40 || drawn.contains("4194304"), "{drawn}");
+            for line in lines[2..9].iter().chain(&lines[10..12]) {
+                for word in line.split(|c: char| c == '"' || c == '─' || c.is_whitespace()) {
+                    let is_whole = word.is_empty() || words.contains(&word);
+                    assert!(is_whole || n_columns >= 67, "{word:?} at {n_columns} in\n{drawn}");
+                }
+            }
         }
     }
 

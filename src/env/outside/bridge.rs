@@ -8,7 +8,7 @@ use std::fs::File;
 use std::io::{self, IoSliceMut};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::FileExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use rustix::fs::{MemfdFlags, memfd_create};
@@ -52,6 +52,8 @@ pub struct Bridge {
     memory: File,
     log: Log,
     program: Program,
+    /// What was run, and what that has to be.
+    run: (PathBuf, &'static str),
     message: Box<[u8]>,
     n_messages: u32,
 }
@@ -83,6 +85,7 @@ impl Bridge {
             socket: Some(socket),
             memory,
             log,
+            run: (command.get_program().into(), source.must_be()),
             program: program.map_err(|source| system("a process", source))?,
             message: vec![0; MAX_MESSAGE_BYTES].into(),
             n_messages: 0,
@@ -181,6 +184,10 @@ impl Bridge {
         // One that has closed its socket is of no use, and may still be writing its last words.
         self.program.ends_within(CLOSE_GRACE);
         match self.program.end() {
+            Ok(death) if self.n_messages == 0 => {
+                let (program, must) = self.run.clone();
+                OutsideError::Mute { death, program, must, printed: self.log.end() }
+            }
             Ok(death) => OutsideError::Died { death, printed: self.log.end() },
             Err(source) => system("the end of a process", source),
         }

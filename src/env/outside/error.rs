@@ -20,6 +20,12 @@ pub enum OutsideError {
         /// Which setting names another, after a comma; or nothing.
         remedy: &'static str,
     },
+    /// The file is there and must not be run.
+    #[error("{} may not be run; if it is a program, `chmod +x {}` lets it", path.display(), path.display())]
+    NotExecutable {
+        /// What should be run.
+        path: PathBuf,
+    },
     /// Wrappers are Python's.
     #[error("env_wrappers are for environments of Python; leave them out for a program")]
     Wrappers,
@@ -34,6 +40,21 @@ pub enum OutsideError {
     /// The process says what is wrong.
     #[error("{0}")]
     Told(String),
+    /// The process ended before its first word.
+    #[error(
+        "the process of the environments {death} before it said anything; {} must be {must}{}", program.display(),
+        after_end(.printed)
+    )]
+    Mute {
+        /// How.
+        death: Death,
+        /// What was run.
+        program: PathBuf,
+        /// What that has to be.
+        must: &'static str,
+        /// The end of what it had printed.
+        printed: String,
+    },
     /// The process ended.
     #[error("the process of the environments {death}{}", after_end(.printed))]
     Died {
@@ -44,9 +65,15 @@ pub enum OutsideError {
     },
     /// The process takes too long to start, seconds.
     #[error(
-        "the process of the environments was not ready after {0} s; give it longer with env_start_timeout_s"
+        "the process of the environments was not ready after {0} s; give it longer with --set env_start_timeout_s=SECONDS"
     )]
     Late(f64),
+    /// The process takes too long to answer, seconds.
+    #[error(
+        "the process of the environments did not answer for {0} s, as one that hangs in a step or reset; mend it, or give \
+         it longer with --set supervision.hang_timeout_s=SECONDS"
+    )]
+    Silent(f64),
     /// The process says what it must not.
     #[error(
         "the process of the environments said {said:?} where {expected} was due; docs/environment-protocol.md \

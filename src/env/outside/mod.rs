@@ -98,6 +98,8 @@ pub struct Account {
 #[derive(Clone, Debug, Default)]
 pub struct Outside {
     launch: Launch,
+    /// How long an answer may take once they have started, seconds; `None` where a supervisor watches.
+    answer_timeout_s: Option<f64>,
     /// Folder for what they print.
     logs: Option<PathBuf>,
     /// Clones share them, so that of one command's environments one process each is asked.
@@ -136,6 +138,11 @@ impl Outside {
         Outside { logs: Some(folder), ..self }
     }
 
+    /// The same, given up where an answer takes longer than so many seconds.
+    pub fn answering_within(self, seconds: f64) -> Self {
+        Outside { answer_timeout_s: Some(seconds), ..self }
+    }
+
     /// What environments say of themselves; `None` for an id that cannot be of any.
     ///
     /// Asks a process of theirs, at most once.
@@ -144,6 +151,9 @@ impl Outside {
     /// [`EnvError::Outside`].
     pub fn account(&self, id: &str, args: &EnvArgs) -> Option<Result<Account, EnvError>> {
         let source = Source::parse(id)?;
+        if let Err(source) = source.check_args(args) {
+            return Some(Err(EnvError::Args { env: id.into(), source }));
+        }
         let is_same = |probed: &&Probed| {
             probed.id == id && probed.args == *args && probed.launch == self.launch
         };
@@ -175,7 +185,8 @@ impl Outside {
             let begin = || {
                 let mut bridge = Bridge::start(source, args, &self.launch, self.logs.as_deref())?;
                 bridge.say(hello(n_envs, seed).as_bytes())?;
-                OutsideVecEnv::new(bridge, spec, drawn, n_envs, &self.launch)
+                let envs = OutsideVecEnv::new(bridge, spec, drawn, n_envs, &self.launch)?;
+                Ok(envs.answering_within(self.answer_timeout_s))
             };
             let envs = begin().map_err(|source| EnvError::outside(id, source))?;
             Ok(Box::new(envs) as Box<dyn VecEnv>)

@@ -3,15 +3,19 @@
 //! Owns the names (`gym:`, `vec:`, `exec:`, `MODULE:CALLABLE`) and the choice of the Python. Starts nothing.
 
 use std::env;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use super::super::EnvArgs;
+use super::super::{ArgError, EnvArgs};
 use super::Launch;
 use super::error::OutsideError;
 
 /// Where a Python's file is found that a virtual environment has.
 const PYTHON_IN_VENV: &str = "bin/python";
+
+/// Mode of a file that somebody may run.
+const ANYBODY_RUNS: u32 = 0o111;
 
 /// Libraries start as many threads as there are cores, in each actor, unless these say otherwise.
 const ONE_THREAD: [&str; 4] =
@@ -33,6 +37,30 @@ impl<'a> Source<'a> {
             (_, "") | ("", _) => None,
             ("exec", path) => Some(Source::Program(Path::new(path))),
             _ => Some(Source::Python(id)),
+        }
+    }
+
+    /// Refuses arguments that could not be told: a Python is told them as JSON.
+    ///
+    /// # Errors
+    /// Which it is.
+    pub fn check_args(self, args: &EnvArgs) -> Result<(), ArgError> {
+        match (self, args.not_finite()) {
+            (Source::Python(_), Some((name, value))) => {
+                let remedy = format!(
+                    "must be finite, as JSON's numbers are; a text is \"{value}\", with its quotes"
+                );
+                Err(ArgError::of(name, value, &remedy))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// What has to be run for such environments.
+    pub fn must_be(self) -> &'static str {
+        match self {
+            Source::Program(_) => "a program that speaks as docs/environment-protocol.md says",
+            Source::Python(_) => "a Python, which --python names",
         }
     }
 
@@ -66,7 +94,8 @@ fn program(path: &Path, args: &EnvArgs, launch: &Launch) -> Result<Command, Outs
     }
     let path = existing(path.to_owned(), "program", "")?;
     // A name without a slash would be looked for elsewhere.
-    let mut command = Command::new(Path::new(".").join(path));
+    let is_bare = path.components().count() == 1;
+    let mut command = Command::new(if is_bare { Path::new(".").join(path) } else { path });
     command.args(args.assignments());
     Ok(command)
 }
@@ -91,12 +120,28 @@ fn existing(
     what: &'static str,
     remedy: &'static str,
 ) -> Result<PathBuf, OutsideError> {
-    if path.is_file() { Ok(path) } else { Err(OutsideError::NoFile { what, path, remedy }) }
+    match path.metadata() {
+        Ok(file) if file.is_file() && file.permissions().mode() & ANYBODY_RUNS != 0 => Ok(path),
+        Ok(file) if file.is_file() => Err(OutsideError::NotExecutable { path }),
+        _ => Err(OutsideError::NoFile { what, path, remedy }),
+    }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
+
+    #[test]
+    fn numbers_that_json_lacks_are_refused_where_it_carries_them() {
+        let args: EnvArgs = toml::from_str("size = 1\nnested = { sizes = [1.0, inf] }").unwrap();
+        let refused = Source::Python("gym:a").check_args(&args).unwrap_err().to_string();
+        assert!(refused.starts_with("nested = inf: must be finite"), "{refused}");
+        assert_eq!(Source::Program(Path::new("a")).check_args(&args), Ok(()));
+        let args = toml::from_str("size = \"inf\"").unwrap();
+        assert_eq!(Source::Python("gym:a").check_args(&args), Ok(()));
+    }
 
     #[test]
     fn a_colon_parts_what_is_outside_from_the_engines_own() {
@@ -112,6 +157,11 @@ mod tests {
     #[test]
     fn a_program_is_given_its_arguments_and_no_wrappers() {
         let file = tempfile::NamedTempFile::new().unwrap();
+        let refused = Source::Program(file.path());
+        let refused = refused.command(Path::new(""), &EnvArgs::default(), &Launch::default());
+        let refused = refused.unwrap_err().to_string();
+        assert!(refused.contains(&format!("`chmod +x {}`", file.path().display())), "{refused}");
+        fs::set_permissions(file.path(), fs::Permissions::from_mode(0o700)).unwrap();
         let mut args = EnvArgs::default();
         args.set("size", 7.into());
         args.set("name", "deep".into());

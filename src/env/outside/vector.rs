@@ -2,7 +2,7 @@
 //!
 //! Owns the way of numbers between that process's memory and the caller's rooms, and which rows' episodes are
 //! over. Time limits, resets and returns are that process's business. A step that takes for ever is for the
-//! supervisor to see, as with any environment.
+//! supervisor to see, as with any environment; where there is none, an answer has a limit.
 
 use ndarray::{ArrayView2, ArrayViewMut2};
 
@@ -25,6 +25,8 @@ pub struct OutsideVecEnv {
     /// What the environments draw of themselves, if they do.
     drawn: Option<Drawn>,
     start_timeout_s: f64,
+    /// How long an answer may take once the process has started, seconds; `None` where a supervisor watches.
+    answer_timeout_s: Option<f64>,
     /// When the process must have started, ns; `None` once it has.
     start_end_ns: Option<u64>,
     /// Whether the observations at hand are those of episodes that begin.
@@ -60,6 +62,7 @@ impl OutsideVecEnv {
             layout,
             drawn,
             start_timeout_s,
+            answer_timeout_s: None,
             start_end_ns: Some(monotonic_ns().saturating_add(in_ns(start_timeout_s))),
             is_fresh: false,
             results: vec![0.0; layout.obs.offset / size_of::<f64>()],
@@ -69,6 +72,11 @@ impl OutsideVecEnv {
             ended: vec![false; n_envs],
             spec,
         })
+    }
+
+    /// The same, given up where an answer takes longer than so many seconds.
+    pub(super) fn answering_within(self, answer_timeout_s: Option<f64>) -> Self {
+        OutsideVecEnv { answer_timeout_s, ..self }
     }
 
     fn failed(&self, source: OutsideError) -> EnvError {
@@ -100,7 +108,12 @@ impl OutsideVecEnv {
     /// Asks for something and waits until it is done.
     fn ask(&mut self, message: &[u8]) -> Result<(), OutsideError> {
         self.bridge.say(message)?;
-        self.hear_done(&mut || true).map(drop)
+        let Some(seconds) = self.answer_timeout_s else {
+            return self.hear_done(&mut || true).map(drop);
+        };
+        let end_ns = monotonic_ns().saturating_add(in_ns(seconds));
+        let done = self.hear_done(&mut || monotonic_ns() < end_ns)?;
+        done.ok_or(OutsideError::Silent(seconds))
     }
 
     /// Begins a new episode in one environment.
