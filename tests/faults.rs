@@ -167,7 +167,7 @@ mod points {
             let run = RunDir::open(&self.dir()).unwrap();
             let checkpoint = Checkpoint::load(&run.checkpoint()).unwrap();
             assert!(checkpoint.state.is_finite() && checkpoint.state.counters.updates > 0);
-            assert_eq!(half_written(&self.dir()), [PathBuf::new(); 0], "{}", self.said());
+            assert!(half_written(&self.dir()).is_empty(), "{}", self.said());
             self
         }
     }

@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use super::agreement::{bytes_of, set_from_bytes, settings_of};
 use super::contribution::Contribution;
-use super::record::{RankRecord, host_bytes};
+use super::record::{RankRecord, host_bytes, text_of};
 use super::tally::Tally;
 use super::{Cluster, ClusterError, Meanwhile, Round};
 use crate::base::clock::{in_ns, in_seconds, monotonic_ns};
