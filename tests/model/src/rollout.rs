@@ -11,13 +11,14 @@ pub struct RolloutShape {
     pub unroll_length: usize,
     pub n_envs: usize,
     pub obs: Numbers,
+    pub n_stacked: usize,
     pub action: Numbers,
 }
 
 impl RolloutShape {
     pub const fn of_numbers(unroll_length: usize, n_envs: usize, n_numbers: usize) -> Self {
         let (obs, action) = (Numbers::new(Number::F32, n_numbers), Numbers::new(Number::I32, 1));
-        RolloutShape { unroll_length, n_envs, obs, action }
+        RolloutShape { unroll_length, n_envs, obs, n_stacked: 1, action }
     }
 }
 
