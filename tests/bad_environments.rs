@@ -63,6 +63,7 @@ impl Env for Bad {
             "panics" if is_bad => panic!("cannot go on"),
             "panics in the evaluation" if !is_in_actor() => panic!("cannot be evaluated"),
             "hangs in the evaluation" if !is_in_actor() => sleep(Duration::MAX),
+            "exits as if training diverged" if is_bad => std::process::exit(4),
             "always hangs" => sleep(Duration::MAX),
             "slow" => sleep(SLOW_STEP),
             _ => {}
@@ -263,6 +264,15 @@ fn a_slow_one_is_not_taken_for_hung() {
     assert!(!case.said().contains("killed"), "{}", case.said());
 }
 
+/// Its actor ends with the status by which a learner says that it diverged.
+fn one_that_ends_its_actor_takes_no_weights_back() {
+    let case = train_with("exits as if training diverged");
+    case.assert_said(&["exited with status 4", "; started again"]);
+    assert_eq!(case.output.status.code(), Some(0), "{}", case.said());
+    let reliability = &case.summary.reliability;
+    assert_eq!((reliability.rollbacks, reliability.learner_restarts), (0, 0), "{}", case.said());
+}
+
 fn one_that_always_hangs_is_given_up() {
     let case = train_with("always hangs");
     case.assert_said(&[
@@ -293,7 +303,7 @@ fn main() -> ExitCode {
     if let (Some(folder), Ok(_)) = (std::env::args().nth(1), std::env::var(BEHAVIOUR)) {
         return train_badly(folder.as_ref());
     }
-    let cases: [(&str, fn()); 10] = [
+    let cases: [(&str, fn()); 11] = [
         (
             "one_that_panics_is_named_and_its_actor_replaced",
             one_that_panics_is_named_and_its_actor_replaced,
@@ -321,6 +331,10 @@ fn main() -> ExitCode {
         (
             "one_that_never_ends_in_time_costs_no_results",
             one_that_never_ends_in_time_costs_no_results,
+        ),
+        (
+            "one_that_ends_its_actor_takes_no_weights_back",
+            one_that_ends_its_actor_takes_no_weights_back,
         ),
         ("one_that_always_hangs_is_given_up", one_that_always_hangs_is_given_up),
         ("a_slow_one_is_not_taken_for_hung", a_slow_one_is_not_taken_for_hung),
